@@ -1,0 +1,31 @@
+"""Every repository that the libraries need, for this and for other workspaces."""
+
+load("//third_party/abseil:workspace.bzl", abseil = "repository")
+load("//third_party/bazel_compat:stand_in.bzl", "stand_in_repositories")
+load("//third_party/benchmark:workspace.bzl", benchmark = "repository")
+load("//third_party/debian:repositories.bzl", "debian_source_indexes")
+load("//third_party/googletest:workspace.bzl", googletest = "repository")
+load("//third_party/libjpeg_turbo:workspace.bzl", libjpeg_turbo = "repository")
+load("//third_party/libpng:workspace.bzl", libpng = "repository")
+load("//third_party/nlohmann_json:workspace.bzl", nlohmann_json = "repository")
+load("//third_party/openblas:workspace.bzl", openblas = "repository")
+load("//third_party/protobuf:workspace.bzl", protobuf = "repository")
+load("//third_party/sqlite3:workspace.bzl", sqlite3 = "repository")
+load("//third_party/yaml_cpp:workspace.bzl", yaml_cpp = "repository")
+load("//third_party/zlib:workspace.bzl", zlib = "repository")
+
+def hetero_dependencies():
+    """Declares each repository that the calling workspace has not declared before."""
+    stand_in_repositories()
+    debian_source_indexes()
+    abseil()
+    benchmark()
+    googletest()
+    libjpeg_turbo()
+    libpng()
+    nlohmann_json()
+    openblas()
+    protobuf()
+    sqlite3()
+    yaml_cpp()
+    zlib()

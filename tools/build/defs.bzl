@@ -1,0 +1,80 @@
+"""The rules of this repository: they set warnings and include prefixes in one place.
+
+A header grid/view.h is included as "hetero/grid/view.h", a proto grid/grid.proto is imported as
+"hetero/grid/grid.proto" and its code included as "hetero/grid/grid.pb.h", here and in any workspace
+that uses this one.
+"""
+
+load("@com_google_protobuf//bazel:cc_proto_library.bzl", "cc_proto_library")
+load("@com_google_protobuf//bazel:proto_library.bzl", "proto_library")
+load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
+load("@rules_cc//cc:cc_library.bzl", "cc_library")
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+
+_INCLUDE_PREFIX = "hetero"
+
+_WARNINGS = [
+    "-Wall",
+    "-Wextra",
+]
+
+# A kernel may contract to fused multiply-adds and ignores errno and floating-point traps. Sums are
+# never reassociated: results do not depend on the vector width.
+_KERNEL_COPTS = [
+    "-O3",
+    "-fopenmp-simd",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-mprefer-vector-width=512",
+]
+
+def hetero_cc_library(name, copts = [], **kwargs):
+    cc_library(
+        name = name,
+        copts = _WARNINGS + copts,
+        include_prefix = _INCLUDE_PREFIX + "/" + native.package_name(),
+        **kwargs
+    )
+
+def hetero_cc_kernel_library(name, copts = [], **kwargs):
+    """A library of production CPU kernels: compiled for speed in every compilation mode."""
+    hetero_cc_library(name = name, copts = _KERNEL_COPTS + copts, **kwargs)
+
+def hetero_cc_binary(name, copts = [], **kwargs):
+    cc_binary(
+        name = name,
+        copts = _WARNINGS + copts,
+        **kwargs
+    )
+
+def hetero_cc_test(name, size, copts = [], deps = [], **kwargs):
+    """A GoogleTest program; main() and gmock are linked in."""
+    cc_test(
+        name = name,
+        size = size,
+        copts = _WARNINGS + copts,
+        deps = deps + ["@com_google_googletest//:gtest_main"],
+        **kwargs
+    )
+
+def hetero_cc_benchmark(name, copts = [], deps = [], tags = [], **kwargs):
+    """A Google Benchmark program; main() is linked in. Built by //..., run by hand."""
+    cc_binary(
+        name = name,
+        testonly = True,
+        copts = _WARNINGS + copts,
+        tags = tags + ["benchmark"],
+        deps = deps + ["@com_github_google_benchmark//:benchmark_main"],
+        **kwargs
+    )
+
+def hetero_proto_library(name, **kwargs):
+    proto_library(
+        name = name,
+        import_prefix = _INCLUDE_PREFIX,
+        **kwargs
+    )
+
+def hetero_cc_proto_library(name, **kwargs):
+    cc_proto_library(name = name, **kwargs)
