@@ -1,0 +1,54 @@
+#include "hetero/tensor/arena.h"
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/tensor/memory.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(ArenaTest, TheCountingPeakIsTheCapacityTheSameProgramNeeds) {
+  const auto program = [](Arena& arena) -> absl::Status {
+    const absl::StatusOr<TensorView> kept = arena.Allocate(DType::kF32, {7, 3});
+    if (!kept.ok()) return kept.status();
+    for (int64_t rows : {100, 300, 200}) {
+      ArenaScope scope(arena);
+      const absl::StatusOr<TensorView> scratch = arena.Allocate(DType::kF64, {rows});
+      if (!scratch.ok()) return scratch.status();
+    }
+    return absl::OkStatus();
+  };
+  Arena counting = Arena::Counting(MemoryLabel::kWorkspace);
+  ASSERT_EQ(program(counting), absl::OkStatus());
+  MemoryLedger ledger;
+  absl::StatusOr<Arena> arena =
+      Arena::Create({}, MemoryLabel::kWorkspace, counting.peak_bytes(), ledger);
+  ASSERT_TRUE(arena.ok());
+  EXPECT_EQ(ledger.bytes(MemoryLabel::kWorkspace), counting.peak_bytes());
+  EXPECT_EQ(program(*arena), absl::OkStatus());
+  EXPECT_EQ(arena->peak_bytes(), counting.peak_bytes());
+  EXPECT_THAT(arena->Allocate(DType::kF32, {1000}),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("workspace arena of")));
+}
+
+TEST(BufferTest, TheLedgerFollowsMovesAndDestruction) {
+  MemoryLedger ledger;
+  {
+    Buffer outer;
+    {
+      absl::StatusOr<Buffer> inner = Buffer::Allocate({}, MemoryLabel::kWeights, 1000, ledger);
+      ASSERT_TRUE(inner.ok());
+      outer = *std::move(inner);
+    }
+    EXPECT_EQ(ledger.bytes(MemoryLabel::kWeights), 1024);
+    EXPECT_EQ(outer.View(DType::kF32, {250}).values<float>()[249], 0.0f);
+  }
+  EXPECT_EQ(ledger.total_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,110 @@
+#include "hetero/tensor/memory.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+
+namespace hetero {
+namespace {
+
+int64_t RoundUp(int64_t bytes) {
+  return (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
+}
+
+}  // namespace
+
+std::string_view Name(MemoryLabel label) {
+  constexpr std::string_view kNames[kNumMemoryLabels] = {
+      "weights", "main gradients", "optimizer", "activations", "workspace", "bridge", "data"};
+  return kNames[static_cast<int>(label)];
+}
+
+int64_t MemoryLedger::total_bytes() const {
+  return std::accumulate(bytes_.begin(), bytes_.end(), int64_t{0});
+}
+
+std::string MemoryLedger::ToString() const {
+  const auto mebibytes = [](int64_t bytes) {
+    return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+  };
+  std::vector<std::string> parts;
+  for (int i = 0; i < kNumMemoryLabels; ++i) {
+    if (bytes_[i] != 0) {
+      parts.push_back(absl::StrCat(Name(static_cast<MemoryLabel>(i)), " ", mebibytes(bytes_[i])));
+    }
+  }
+  parts.push_back(absl::StrCat("total ", mebibytes(total_bytes())));
+  return absl::StrJoin(parts, ", ");
+}
+
+Buffer::Buffer(Buffer&& other) noexcept { *this = std::move(other); }
+
+Buffer& Buffer::operator=(Buffer&& other) noexcept {
+  if (this != &other) {
+    Free();
+    device_ = other.device_;
+    label_ = other.label_;
+    address_ = std::exchange(other.address_, nullptr);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+    ledger_ = std::exchange(other.ledger_, nullptr);
+  }
+  return *this;
+}
+
+Buffer::~Buffer() { Free(); }
+
+void Buffer::Free() {
+  if (address_ == nullptr) return;
+  if (device_.kind == DeviceKind::kCpu) std::free(address_);
+  ledger_->Add(label_, -size_bytes_);
+  address_ = nullptr;
+}
+
+absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_t bytes,
+                                        MemoryLedger& ledger) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("buffer of ", bytes, " bytes for ", Name(label), "; at least 0"));
+  }
+  Buffer buffer;
+  buffer.device_ = device;
+  buffer.label_ = label;
+  buffer.size_bytes_ = RoundUp(bytes);
+  const int64_t allocated = std::max(buffer.size_bytes_, kAlignment);
+  switch (device.kind) {
+    case DeviceKind::kShapeOnly:
+      buffer.address_ = reinterpret_cast<void*>(kShapeOnlyAddress);
+      break;
+    case DeviceKind::kCpu:
+      buffer.address_ = std::aligned_alloc(kAlignment, allocated);
+      if (buffer.address_ != nullptr) std::memset(buffer.address_, 0, allocated);
+      break;
+    case DeviceKind::kCuda:
+      return absl::UnimplementedError(
+          absl::StrCat(device.ToString(), ": this program was built without CUDA"));
+  }
+  if (buffer.address_ == nullptr) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        device.ToString(), " has no ", buffer.size_bytes_, " bytes left for ", Name(label)));
+  }
+  buffer.ledger_ = &ledger;
+  ledger.Add(label, buffer.size_bytes_);
+  return buffer;
+}
+
+TensorView Buffer::View(DType dtype, std::span<const int64_t> dims) const {
+  TensorView view(address_, dtype, dims);
+  CHECK_LE(view.num_bytes(), size_bytes_);
+  return view;
+}
+
+}  // namespace hetero

@@ -1,0 +1,44 @@
+#include "hetero/tensor/validate.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+
+namespace hetero {
+
+absl::Status ExpectShape(std::string_view operand, const ConstTensorView& view,
+                         std::initializer_list<int64_t> dims) {
+  bool fits = view.rank() == static_cast<int>(dims.size());
+  for (int i = 0; fits && i < view.rank(); ++i) {
+    const int64_t expected = dims.begin()[i];
+    fits = expected == kAnyDim || expected == view.dim(i);
+  }
+  if (fits && (!view.is_null() || view.num_elements() == 0)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(operand, " is ", view.ToString(), "; expected [",
+                                                 absl::StrJoin(dims, ",",
+                                                               [](std::string* out, int64_t dim) {
+                                                                 dim == kAnyDim
+                                                                     ? out->append("*")
+                                                                     : absl::StrAppend(out, dim);
+                                                               }),
+                                                 "]"));
+}
+
+absl::Status ExpectDType(std::string_view operand, const ConstTensorView& view, DType dtype) {
+  if (view.dtype() == dtype) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(operand, " is ", view.ToString(), "; expected ", Name(dtype)));
+}
+
+absl::Status ExpectDense(std::string_view operand, const ConstTensorView& view, DType dtype,
+                         std::initializer_list<int64_t> dims) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, dims));
+  HETERO_RETURN_IF_ERROR(ExpectDType(operand, view, dtype));
+  if (view.is_contiguous()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(operand, " is ", view.ToString(), "; expected no gaps between rows"));
+}
+
+}  // namespace hetero
