@@ -59,7 +59,7 @@ absl::Status ToStatus(const absl::StatusOr<T>& status_or) {
           ::hetero::internal::ToStatus(expression));         \
       hetero_status_return.ok()) {                           \
   } else /* NOLINT */                                        \
-    return std::move(hetero_status_return)
+    return static_cast<::hetero::internal::StatusReturn&&>(hetero_status_return)
 
 #define HETERO_STATUS_CONCAT_INNER(a, b) a##b
 #define HETERO_STATUS_CONCAT(a, b) HETERO_STATUS_CONCAT_INNER(a, b)
