@@ -30,7 +30,15 @@ def _declare(name, packages, files):
         )
 
 def stand_in_repositories():
-    """Declares the stand-ins on Bazel 4, whose Debian build reports an empty version."""
+    """Declares the stand-ins. A Bazel after 4, which says its version, has some of them built in."""
+    _declare("bazel_skylib", ["", "lib", "rules"], {
+        "selects.bzl": "lib/selects.bzl",
+        "common_settings.bzl": "rules/common_settings.bzl",
+    })
+    _declare("rules_proto", ["", "proto"], {"proto_rules.bzl": "proto/defs.bzl"})
+    _declare("rules_shell", ["", "shell"], {
+        "sh_rules.bzl": "shell/sh_binary.bzl shell/sh_library.bzl shell/sh_test.bzl",
+    })
     version = native.bazel_version
     if version and not version.startswith("4."):
         return
@@ -48,14 +56,6 @@ def stand_in_repositories():
         "cc_native.bzl": "cc/common/cc_native.bzl",
     })
     _declare("rules_java", ["", "java"], {"java_rules.bzl": "java/defs.bzl"})
-    _declare("rules_proto", ["", "proto"], {"proto_rules.bzl": "proto/defs.bzl"})
-    _declare("rules_shell", ["", "shell"], {
-        "sh_rules.bzl": "shell/sh_binary.bzl shell/sh_library.bzl shell/sh_test.bzl",
-    })
-    _declare("bazel_skylib", ["", "lib", "rules"], {
-        "selects.bzl": "lib/selects.bzl",
-        "common_settings.bzl": "rules/common_settings.bzl",
-    })
     _declare("platforms", [], {
         "platforms_root.BUILD": "BUILD",
         "platforms_cpu.BUILD": "cpu/BUILD",
