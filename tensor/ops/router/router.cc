@@ -1,0 +1,118 @@
+#include "hetero/tensor/ops/router/router.h"
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+// Two rows of scores: as they are, and as the selection consumes them.
+constexpr int64_t kScratchRows = 2;
+
+absl::Status ValidateSequences(const ConstTensorView& aux_counts_BE, int64_t num_tokens,
+                               int64_t num_experts) {
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("aux_counts_BE", aux_counts_BE, DType::kI32, {kAnyDim, num_experts}));
+  const int64_t num_sequences = aux_counts_BE.dim(0);
+  if (num_sequences > 0 && num_tokens % num_sequences == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(num_tokens, " tokens do not split into ",
+                                                 num_sequences, " sequences of equal length"));
+}
+
+absl::Status ValidateSelection(const ConstTensorView& logits_TE, const ConstTensorView& experts_TK,
+                               std::string_view probs_name, const ConstTensorView& probs_TK) {
+  const DType dtype = logits_TE.dtype();
+  HETERO_RETURN_IF_ERROR(ExpectDense("logits_TE", logits_TE, dtype, {kAnyDim, kAnyDim}));
+  const int64_t num_tokens = logits_TE.dim(0);
+  HETERO_RETURN_IF_ERROR(ExpectDense("experts_TK", experts_TK, DType::kI32, {num_tokens, kAnyDim}));
+  const int64_t top_k = experts_TK.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectDense(probs_name, probs_TK, dtype, {num_tokens, top_k}));
+  if (top_k >= 1 && top_k <= logits_TE.dim(1)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("top-k is ", top_k, "; expected 1 to ", logits_TE.dim(1), ", the experts"));
+}
+
+}  // namespace
+
+absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      ValidateSelection(args.logits_TE, args.experts_TK, "probs_TK", args.probs_TK));
+  const DType dtype = args.logits_TE.dtype();
+  const int64_t num_tokens = args.logits_TE.dim(0);
+  const int64_t num_experts = args.logits_TE.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectDense("expert_bias_E", args.expert_bias_E, dtype, {num_experts}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", args.counts_E, DType::kI32, {num_experts}));
+  if (!args.total_counts_E.is_null()) {
+    HETERO_RETURN_IF_ERROR(
+        ExpectDense("total_counts_E", args.total_counts_E, DType::kI64, {num_experts}));
+  }
+  if (args.aux_counts_BE.is_null() != args.aux_prob_sums_BE.is_null()) {
+    return absl::InvalidArgumentError("aux_counts_BE and aux_prob_sums_BE come together");
+  }
+  if (!args.aux_counts_BE.is_null()) {
+    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE, num_tokens, num_experts));
+    HETERO_RETURN_IF_ERROR(ExpectDense("aux_prob_sums_BE", args.aux_prob_sums_BE, dtype,
+                                       {args.aux_counts_BE.dim(0), num_experts}));
+  }
+  ArenaScope scratch_scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(TensorView scratch,
+                          stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  const double elements = static_cast<double>(args.logits_TE.num_elements());
+  OperationScope scope(
+      stream, {"router.forward", elements * (10.0 + 2.0 * args.probs_TK.dim(1)),
+               static_cast<double>(args.logits_TE.num_bytes() + args.experts_TK.num_bytes() +
+                                   args.probs_TK.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::RouterForwardCpu(args, scratch);
+}
+
+absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      ValidateSelection(args.logits_TE, args.experts_TK, "d_probs_TK", args.d_probs_TK));
+  const DType dtype = args.logits_TE.dtype();
+  const int64_t num_tokens = args.logits_TE.dim(0);
+  const int64_t num_experts = args.logits_TE.dim(1);
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("d_logits_TE", args.d_logits_TE, dtype, {num_tokens, num_experts}));
+  if (!args.aux_counts_BE.is_null()) {
+    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE, num_tokens, num_experts));
+  }
+  ArenaScope scratch_scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(TensorView scratch,
+                          stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  OperationScope scope(
+      stream, {"router.backward", 14.0 * static_cast<double>(args.logits_TE.num_elements()),
+               static_cast<double>(2 * args.logits_TE.num_bytes() + args.experts_TK.num_bytes() +
+                                   args.d_probs_TK.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::RouterBackwardCpu(args, scratch);
+}
+
+absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+                                ConstTensorView aux_prob_sums_BE, TensorView loss_1,
+                                Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("aux_counts_BE", aux_counts_BE, DType::kI32, {kAnyDim, config.num_experts}));
+  const DType dtype = aux_prob_sums_BE.dtype();
+  HETERO_RETURN_IF_ERROR(ExpectDense("aux_prob_sums_BE", aux_prob_sums_BE, dtype,
+                                     {aux_counts_BE.dim(0), config.num_experts}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("loss_1", loss_1, dtype, {1}));
+  OperationScope scope(
+      stream, {"router.aux_loss", 2.0 * static_cast<double>(aux_counts_BE.num_elements()),
+               static_cast<double>(aux_counts_BE.num_bytes() + aux_prob_sums_BE.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AddSequenceAuxLossCpu(config, aux_counts_BE, aux_prob_sums_BE, loss_1);
+}
+
+absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", counts_E, DType::kI64, {kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("bias_E", bias_E, bias_E.dtype(), {counts_E.dim(0)}));
+  OperationScope scope(stream,
+                       {"router.update_bias", 3.0 * static_cast<double>(bias_E.num_elements()),
+                        static_cast<double>(2 * (counts_E.num_bytes() + bias_E.num_bytes()))});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::UpdateExpertBiasCpu(rate, counts_E, bias_E);
+}
+
+}  // namespace hetero

@@ -1,0 +1,89 @@
+#ifndef HETERO_TENSOR_OPS_ROUTER_ROUTER_H_
+#define HETERO_TENSOR_OPS_ROUTER_ROUTER_H_
+
+// Token-choice router of a mixture-of-experts layer with sigmoid scores, a selection bias without
+// gradient (Wang et al., arXiv:2408.15664) and a balance loss per sequence (DeepSeek-V3,
+// arXiv:2412.19437, section 2.1.2).
+//
+//   s = sigmoid(logits), selection: the K largest s + bias, ties to the lower expert,
+//   p_e = scale * s_e / (sum of the selected s + 1e-20); with K = 1 p = scale * s.
+//
+// T tokens, E experts, K experts a token, B sequences. Tokens of one sequence are consecutive:
+// token t belongs to sequence t / (T / B). "Compute type" is the type of the logits, f32 or f64.
+// All tensors are dense. T = 0 is legal.
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// One pass over the logits: scores, selection, probabilities and counts; with the aux outputs also
+// what the balance loss sums, P_te = s_te / (sum over all experts + 1e-20) per sequence and how
+// often an expert is among the K largest P, that is, without bias.
+struct RouterForwardArgs {
+  ConstTensorView logits_TE;
+  ConstTensorView expert_bias_E;  // compute type
+  double scale = 1;
+  TensorView experts_TK;        // i32, ascending in each row
+  TensorView probs_TK;          // compute type
+  TensorView counts_E;          // i32, overwritten: tokens per expert
+  TensorView total_counts_E;    // i64, added to; null: this pass is not counted
+  TensorView aux_counts_BE;     // i32, overwritten; null: no balance loss
+  TensorView aux_prob_sums_BE;  // compute type, overwritten; null exactly with aux_counts_BE
+};
+// Errors: INVALID_ARGUMENT naming the operand; K > E; T not a multiple of B.
+absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream);
+
+// d_logits = (d probs / d logits)' d_probs, and on all columns the balance loss' part: the gradient
+// of sum_t,e u_e P_te with u_e = aux_scale * aux_counts_be taken as constants.
+struct RouterBackwardArgs {
+  ConstTensorView logits_TE;
+  ConstTensorView experts_TK;  // i32
+  ConstTensorView d_probs_TK;  // compute type
+  double scale = 1;
+  ConstTensorView
+      aux_counts_BE;       // i32, summed over the shards of a sequence; null: no balance loss
+  double aux_scale = 0;    // SequenceAuxLoss::GradientScale()
+  TensorView d_logits_TE;  // overwritten
+};
+absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream);
+
+// L = mean over sequences of E c / (K S^2) * sum_e n_e * sum_t P_te; c when the load is uniform.
+struct SequenceAuxLoss {
+  int64_t num_experts;
+  int64_t top_k;
+  int64_t sequence_length;  // S, over all shards of the sequence
+  double coefficient;       // c
+
+  // Gradient of L * S * B with respect to P_te, per count: L is weighted like S * B token losses,
+  // which the division by the number of loss tokens that follows turns into a mean.
+  double GradientScale() const {
+    return coefficient * static_cast<double>(num_experts) /
+           static_cast<double>(top_k * sequence_length);
+  }
+};
+// loss_1 += L. With sequences sharded over ranks `aux_prob_sums_BE` may be this rank's part: the
+// sum of loss_1 over the ranks is then L. aux_counts_BE is the whole count.
+absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+                                ConstTensorView aux_prob_sums_BE, TensorView loss_1,
+                                Stream& stream);
+
+// bias_e += rate * sign(mean(counts) - counts_e) with sign(0) = 0, then counts_e = 0.
+// counts_E is i64, summed over all ranks that share the bias; bias_E is f32 or f64.
+absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream);
+
+namespace internal {
+
+absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E);
+absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E);
+absl::Status AddSequenceAuxLossCpu(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+                                   ConstTensorView aux_prob_sums_BE, TensorView loss_1);
+absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E);
+
+}  // namespace internal
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_ROUTER_ROUTER_H_

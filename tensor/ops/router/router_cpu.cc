@@ -1,0 +1,217 @@
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/router/router.h"
+
+namespace hetero::internal {
+namespace {
+
+template <typename T>
+constexpr T kTiny = T(1e-20);
+
+template <typename T>
+inline void SigmoidRow(const T* logits, T* scores, int64_t n) {
+#pragma omp simd
+  for (int64_t e = 0; e < n; ++e) scores[e] = cpu::Sigmoid(logits[e]);
+}
+
+template <typename T>
+inline T Sum(const T* x, int64_t n) {
+  T sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t e = 0; e < n; ++e) sum += x[e];
+  return sum;
+}
+
+// The k distinct indices of the largest scores, ascending. Consumes `scores`. Scores that compare
+// with nothing (NaN) are taken last, in index order, so that a diverged step stays in bounds.
+template <typename T>
+inline void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* chosen) {
+  constexpr T kLowest = -std::numeric_limits<T>::infinity();
+  for (int64_t j = 0; j < k; ++j) {
+    T largest = kLowest;
+    int32_t best = -1;
+    for (int32_t e = 0; e < n; ++e) {
+      const bool larger = scores[e] > largest;
+      largest = larger ? scores[e] : largest;
+      best = larger ? e : best;
+    }
+    if (best < 0) {
+      do {
+        ++best;
+      } while (std::find(chosen, chosen + j, best) != chosen + j);
+    }
+    scores[best] = kLowest;
+    int64_t slot = j;
+    for (; slot > 0 && chosen[slot - 1] > best; --slot) chosen[slot] = chosen[slot - 1];
+    chosen[slot] = best;
+  }
+}
+
+template <typename T>
+HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, int64_t num_tokens,
+                               int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
+                               T scale, T* scores, T* selectable, int32_t* experts_TK, T* probs_TK,
+                               int32_t* counts, int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
+  const bool biased = std::any_of(bias, bias + num_experts, [](T value) { return value != T(0); });
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    int32_t* chosen = experts_TK + t * top_k;
+    T* probs = probs_TK + t * top_k;
+    SigmoidRow(logits_TE + t * num_experts, scores, num_experts);
+
+    if (aux_counts_BE != nullptr) {
+      const int64_t b = t / tokens_per_sequence;
+      const T normalize = T(1) / (Sum(scores, num_experts) + kTiny<T>);
+      T* prob_sums = aux_prob_sums_BE + b * num_experts;
+#pragma omp simd
+      for (int64_t e = 0; e < num_experts; ++e) prob_sums[e] += scores[e] * normalize;
+      std::copy_n(scores, num_experts, selectable);
+      SelectLargest(selectable, num_experts, top_k, chosen);
+      for (int64_t j = 0; j < top_k; ++j) ++aux_counts_BE[b * num_experts + chosen[j]];
+    }
+    if (aux_counts_BE == nullptr || biased) {
+#pragma omp simd
+      for (int64_t e = 0; e < num_experts; ++e) selectable[e] = scores[e] + bias[e];
+      SelectLargest(selectable, num_experts, top_k, chosen);
+    }
+
+    T selected_sum = 0;
+    for (int64_t j = 0; j < top_k; ++j) selected_sum += scores[chosen[j]];
+    const T factor = top_k == 1 ? scale : scale / (selected_sum + kTiny<T>);
+    for (int64_t j = 0; j < top_k; ++j) {
+      probs[j] = factor * scores[chosen[j]];
+      ++counts[chosen[j]];
+    }
+  }
+}
+
+template <typename T>
+HETERO_CPU_CLONES void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
+                                const int32_t* aux_counts_BE, int64_t num_tokens,
+                                int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
+                                T scale, T aux_scale, T* scores, T* d_scores, T* d_logits_TE) {
+  for (int64_t t = 0; t < num_tokens; ++t) {
+    const int32_t* chosen = experts_TK + t * top_k;
+    const T* d_probs = d_probs_TK + t * top_k;
+    T* d_logits = d_logits_TE + t * num_experts;
+    SigmoidRow(logits_TE + t * num_experts, scores, num_experts);
+
+    if (aux_counts_BE == nullptr) {
+      std::fill_n(d_scores, num_experts, T(0));
+    } else {
+      const int32_t* aux_counts = aux_counts_BE + t / tokens_per_sequence * num_experts;
+      T weighted = 0;
+#pragma omp simd reduction(+ : weighted)
+      for (int64_t e = 0; e < num_experts; ++e) {
+        weighted += static_cast<T>(aux_counts[e]) * scores[e];
+      }
+      const T normalize = T(1) / (Sum(scores, num_experts) + kTiny<T>);
+      const T mean = weighted * normalize;
+#pragma omp simd
+      for (int64_t e = 0; e < num_experts; ++e) {
+        d_scores[e] = aux_scale * (static_cast<T>(aux_counts[e]) - mean) * normalize;
+      }
+    }
+
+    if (top_k == 1) {
+      d_scores[chosen[0]] += scale * d_probs[0];
+    } else {
+      T selected_sum = kTiny<T>;
+      T dot = 0;
+      for (int64_t j = 0; j < top_k; ++j) {
+        selected_sum += scores[chosen[j]];
+        dot += d_probs[j] * scores[chosen[j]];
+      }
+      const T mean = dot / selected_sum;
+      for (int64_t j = 0; j < top_k; ++j) {
+        d_scores[chosen[j]] += scale * (d_probs[j] - mean) / selected_sum;
+      }
+    }
+#pragma omp simd
+    for (int64_t e = 0; e < num_experts; ++e) {
+      d_logits[e] = d_scores[e] * scores[e] * (T(1) - scores[e]);
+    }
+  }
+}
+
+int64_t TokensPerSequence(int64_t num_tokens, const ConstTensorView& aux_counts_BE) {
+  return aux_counts_BE.is_null() ? num_tokens : num_tokens / aux_counts_BE.dim(0);
+}
+
+template <typename T>
+T* DataOrNull(const TensorView& view) {
+  return view.is_null() ? nullptr : view.data<T>();
+}
+
+}  // namespace
+
+absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E) {
+  return VisitFloat(args.logits_TE.dtype(), [&]<typename T>() {
+    const int64_t num_tokens = args.logits_TE.dim(0);
+    const std::span<int32_t> counts = args.counts_E.values<int32_t>();
+    std::ranges::fill(counts, 0);
+    int32_t* aux_counts = DataOrNull<int32_t>(args.aux_counts_BE);
+    T* aux_prob_sums = DataOrNull<T>(args.aux_prob_sums_BE);
+    if (aux_counts != nullptr) {
+      std::fill_n(aux_counts, args.aux_counts_BE.num_elements(), 0);
+      std::fill_n(aux_prob_sums, args.aux_prob_sums_BE.num_elements(), T(0));
+    }
+    Forward<T>(args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), num_tokens,
+               args.logits_TE.dim(1), args.experts_TK.dim(1),
+               TokensPerSequence(num_tokens, args.aux_counts_BE), static_cast<T>(args.scale),
+               scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
+               args.experts_TK.data<int32_t>(), args.probs_TK.data<T>(), counts.data(), aux_counts,
+               aux_prob_sums);
+    if (!args.total_counts_E.is_null()) {
+      int64_t* total = args.total_counts_E.data<int64_t>();
+      for (size_t e = 0; e < counts.size(); ++e) total[e] += counts[e];
+    }
+  });
+}
+
+absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E) {
+  return VisitFloat(args.logits_TE.dtype(), [&]<typename T>() {
+    const int64_t num_tokens = args.logits_TE.dim(0);
+    Backward<T>(args.logits_TE.data<T>(), args.experts_TK.data<int32_t>(),
+                args.d_probs_TK.data<T>(),
+                args.aux_counts_BE.is_null() ? nullptr : args.aux_counts_BE.data<int32_t>(),
+                num_tokens, args.logits_TE.dim(1), args.experts_TK.dim(1),
+                TokensPerSequence(num_tokens, args.aux_counts_BE), static_cast<T>(args.scale),
+                static_cast<T>(args.aux_scale), scratch_2E.At(0).data<T>(),
+                scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
+  });
+}
+
+absl::Status AddSequenceAuxLossCpu(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+                                   ConstTensorView aux_prob_sums_BE, TensorView loss_1) {
+  return VisitFloat(aux_prob_sums_BE.dtype(), [&]<typename T>() {
+    const int32_t* counts = aux_counts_BE.data<int32_t>();
+    const T* prob_sums = aux_prob_sums_BE.data<T>();
+    double sum = 0;
+    for (int64_t i = 0; i < aux_counts_BE.num_elements(); ++i) {
+      sum += static_cast<double>(counts[i]) * static_cast<double>(prob_sums[i]);
+    }
+    const double tokens =
+        static_cast<double>(config.sequence_length) * static_cast<double>(aux_counts_BE.dim(0));
+    if (tokens > 0) *loss_1.data<T>() += static_cast<T>(config.GradientScale() * sum / tokens);
+  });
+}
+
+absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E) {
+  return VisitFloat(bias_E.dtype(), [&]<typename T>() {
+    const std::span<int64_t> counts = counts_E.values<int64_t>();
+    T* bias = bias_E.data<T>();
+    int64_t total = 0;
+    for (const int64_t count : counts) total += count;
+    const int64_t num_experts = static_cast<int64_t>(counts.size());
+    for (int64_t e = 0; e < num_experts; ++e) {
+      const int64_t above_mean = counts[e] * num_experts - total;
+      if (above_mean != 0) bias[e] += static_cast<T>(above_mean < 0 ? rate : -rate);
+      counts[e] = 0;
+    }
+  });
+}
+
+}  // namespace hetero::internal

@@ -1,0 +1,374 @@
+#include "hetero/tensor/ops/router/router.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/base/matchers.h"
+#include "hetero/tensor/arena.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr double kScale = 2.5;
+const double kNan = std::numeric_limits<double>::quiet_NaN();
+
+class CpuStream {
+ public:
+  Stream& operator*() { return stream_; }
+
+ private:
+  MemoryLedger ledger_;
+  Arena workspace_ = Arena::Create({}, MemoryLabel::kWorkspace, 1 << 20, ledger_).value();
+  Stream stream_{{}, workspace_};
+};
+
+// One router with everything it reads and writes, poisoned.
+template <typename T>
+struct Router {
+  Router(int64_t t, int64_t e, int64_t k, int64_t b)
+      : num_tokens(t), num_experts(e), top_k(k), num_sequences(b) {}
+  Router(int64_t t, int64_t e, int64_t k, int64_t b, unsigned seed, bool biased)
+      : Router(t, e, k, b) {
+    Randomize(seed, biased);
+  }
+
+  int64_t num_tokens, num_experts, top_k, num_sequences;
+  bool with_aux = true;
+  std::vector<T> logits = std::vector<T>(num_tokens * num_experts);
+  std::vector<T> bias = std::vector<T>(num_experts);
+  std::vector<int32_t> experts = std::vector<int32_t>(num_tokens * top_k, -7);
+  std::vector<T> probs = std::vector<T>(num_tokens * top_k, static_cast<T>(kNan));
+  std::vector<int32_t> counts = std::vector<int32_t>(num_experts, -7);
+  std::vector<int64_t> totals = std::vector<int64_t>(num_experts);
+  std::vector<int32_t> aux_counts = std::vector<int32_t>(num_sequences * num_experts, -7);
+  std::vector<T> aux_sums = std::vector<T>(num_sequences * num_experts, static_cast<T>(kNan));
+  std::vector<T> d_probs = std::vector<T>(num_tokens * top_k);
+  std::vector<T> d_logits = std::vector<T>(num_tokens * num_experts, static_cast<T>(kNan));
+  CpuStream stream;
+
+  void Randomize(unsigned seed, bool biased) {
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal;
+    for (T& x : logits) x = static_cast<T>(1.5 * normal(random));
+    for (T& x : d_probs) x = static_cast<T>(normal(random));
+    if (biased) {
+      for (T& x : bias) x = static_cast<T>(0.1 * normal(random));
+    }
+  }
+  ConstTensorView Logits() const { return {logits.data(), kDTypeOf<T>, {num_tokens, num_experts}}; }
+  TensorView AuxCounts() {
+    return with_aux ? TensorView(std::span(aux_counts), {num_sequences, num_experts})
+                    : TensorView();
+  }
+  TensorView AuxSums() {
+    return with_aux ? TensorView(std::span(aux_sums), {num_sequences, num_experts}) : TensorView();
+  }
+  absl::Status Forward(bool counted = true) {
+    return RouterForward(
+        {.logits_TE = Logits(),
+         .expert_bias_E = {bias.data(), kDTypeOf<T>, {num_experts}},
+         .scale = kScale,
+         .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
+         .probs_TK = {probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
+         .counts_E = {counts.data(), DType::kI32, {num_experts}},
+         .total_counts_E = counted ? TensorView(std::span(totals), {num_experts}) : TensorView(),
+         .aux_counts_BE = AuxCounts(),
+         .aux_prob_sums_BE = AuxSums()},
+        *stream);
+  }
+  absl::Status Backward(double aux_scale) {
+    return RouterBackward(
+        {.logits_TE = Logits(),
+         .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
+         .d_probs_TK = {d_probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
+         .scale = kScale,
+         .aux_counts_BE = AuxCounts(),
+         .aux_scale = aux_scale,
+         .d_logits_TE = {d_logits.data(), kDTypeOf<T>, {num_tokens, num_experts}}},
+        *stream);
+  }
+  SequenceAuxLoss Aux(double coefficient) const {
+    return {num_experts, top_k, num_tokens / num_sequences, coefficient};
+  }
+  double AuxLoss(double coefficient) {
+    std::vector<T> loss(1);
+    EXPECT_THAT(AddSequenceAuxLoss(Aux(coefficient), AuxCounts(), AuxSums(),
+                                   {loss.data(), kDTypeOf<T>, {1}}, *stream),
+                IsOk());
+    return loss[0];
+  }
+};
+
+double Sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// Indices of the k largest, ties to the lower index, ascending.
+std::vector<int32_t> Largest(const std::vector<double>& scores, int64_t k) {
+  std::vector<int32_t> order(scores.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return scores[a] > scores[b]; });
+  order.resize(k);
+  std::sort(order.begin(), order.end());
+  return order;
+}
+
+// sum over tokens of d_probs . probs for a frozen selection, plus the balance term
+// sum u_be P_te with u_be = aux_scale n_be.
+double Objective(const Router<double>& r, double aux_scale) {
+  double value = 0;
+  for (int64_t t = 0; t < r.num_tokens; ++t) {
+    std::vector<double> s;
+    for (int64_t e = 0; e < r.num_experts; ++e) {
+      s.push_back(Sigmoid(r.logits[t * r.num_experts + e]));
+    }
+    double selected = 1e-20;
+    for (int64_t j = 0; j < r.top_k; ++j) selected += s[r.experts[t * r.top_k + j]];
+    if (r.top_k == 1) selected = 1;
+    for (int64_t j = 0; j < r.top_k; ++j) {
+      value += r.d_probs[t * r.top_k + j] * kScale * s[r.experts[t * r.top_k + j]] / selected;
+    }
+    const double all = std::accumulate(s.begin(), s.end(), 1e-20);
+    const int64_t b = t / (r.num_tokens / r.num_sequences);
+    for (int64_t e = 0; e < r.num_experts && r.with_aux; ++e) {
+      value += aux_scale * r.aux_counts[b * r.num_experts + e] * s[e] / all;
+    }
+  }
+  return value;
+}
+
+TEST(RouterTest, BiasSelectsButDoesNotWeigh) {
+  Router<float> r(1, 4, 2, 1);
+  r.logits = {0, 1, 2, -1};
+  r.bias = {0, 0, -0.5f, 0.6f};
+  r.d_probs = {1, 0};
+  r.with_aux = false;
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(1, 3));
+  EXPECT_THAT(r.probs, IsCloseTo(std::vector{1.8276464, 0.6723536}, {.absolute = 1e-6}));
+  ASSERT_THAT(r.Backward(0), IsOk());
+  EXPECT_THAT(r.d_logits,
+              IsCloseTo(std::vector{0.0, 0.1321927, 0.0, -0.3593371}, {.absolute = 1e-6}));
+}
+
+TEST(RouterTest, BalanceLossOfThreeTokens) {
+  Router<double> r(3, 4, 2, 1);
+  r.logits = {0, 1, 2, -1, .2, 1.5, -1, .5, .3, 1, 2, 0};
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.aux_counts, ElementsAre(0, 3, 2, 1));
+  EXPECT_THAT(r.aux_sums,
+              IsCloseTo(std::vector{.6672730, .9411575, .8169073, .5746622}, {.absolute = 1e-7}));
+  EXPECT_NEAR(r.AuxLoss(.01), 0.0111821094, 1e-10);
+  ASSERT_THAT(r.Backward(r.Aux(.01).GradientScale() / 3), IsOk());
+  EXPECT_THAT(r.d_logits, IsCloseTo(std::vector{-4.13978e-4, 2.24977e-4, 2.21408e-5, -1.42055e-4,
+                                                -3.89501e-4, 2.05490e-4, 7.74591e-5, -1.38613e-4,
+                                                -3.35358e-4, 2.18217e-4, 2.96758e-5, -1.36150e-4},
+                                    {.absolute = 1e-9}));
+}
+
+TEST(RouterTest, EqualScoresPickLowerExpertsAndUniformLoadCostsTheCoefficient) {
+  Router<float> r(2, 128, 6, 1);
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5));
+  EXPECT_NEAR(r.AuxLoss(1e-4), 1e-4, 1e-10);
+}
+
+struct RouterCase {
+  int64_t num_tokens, num_experts, top_k, num_sequences;
+  bool biased;
+};
+class RouterSweepTest : public ::testing::TestWithParam<RouterCase> {
+ protected:
+  template <typename T>
+  Router<T> Make() const {
+    const RouterCase& c = GetParam();
+    return Router<T>(c.num_tokens, c.num_experts, c.top_k, c.num_sequences, /*seed=*/17, c.biased);
+  }
+};
+
+TEST_P(RouterSweepTest, AgreesWithSorting) {
+  Router<float> r = Make<float>();
+  ASSERT_THAT(r.Forward(), IsOk());
+  std::vector<int32_t> experts;
+  std::vector<double> probs;
+  std::vector<int32_t> counts(r.num_experts);
+  std::vector<int32_t> aux_counts(r.num_sequences * r.num_experts);
+  std::vector<double> aux_sums(r.num_sequences * r.num_experts);
+  for (int64_t t = 0; t < r.num_tokens; ++t) {
+    std::vector<double> s, biased;
+    for (int64_t e = 0; e < r.num_experts; ++e) {
+      s.push_back(Sigmoid(r.logits[t * r.num_experts + e]));
+      biased.push_back(s.back() + r.bias[e]);
+    }
+    double selected = 0;
+    for (const int32_t e : Largest(biased, r.top_k)) selected += s[e];
+    for (const int32_t e : Largest(biased, r.top_k)) {
+      experts.push_back(e);
+      probs.push_back(kScale * s[e] / (r.top_k == 1 ? 1 : selected));
+      ++counts[e];
+    }
+    const int64_t row = t / (r.num_tokens / r.num_sequences) * r.num_experts;
+    for (const int32_t e : Largest(s, r.top_k)) ++aux_counts[row + e];
+    const double all = std::accumulate(s.begin(), s.end(), 0.0);
+    for (int64_t e = 0; e < r.num_experts; ++e) aux_sums[row + e] += s[e] / all;
+  }
+  EXPECT_EQ(r.experts, experts);
+  EXPECT_THAT(r.probs, IsCloseTo(probs, {.relative = 16 * Epsilon<float>()}));
+  EXPECT_EQ(r.counts, counts);
+  EXPECT_EQ(r.aux_counts, aux_counts);
+  EXPECT_THAT(r.aux_sums, IsCloseTo(aux_sums, {.relative = 64 * Epsilon<float>()}));
+  EXPECT_TRUE(std::equal(r.totals.begin(), r.totals.end(), counts.begin()));
+}
+
+TEST_P(RouterSweepTest, CountsAddUpOnlyWhenAsked) {
+  Router<float> r = Make<float>();
+  ASSERT_THAT(r.Forward(), IsOk());
+  const std::vector<float> probs = r.probs;
+  ASSERT_THAT(r.Forward(), IsOk());
+  ASSERT_THAT(r.Forward(/*counted=*/false), IsOk());
+  EXPECT_EQ(r.probs, probs);
+  for (int64_t e = 0; e < r.num_experts; ++e) EXPECT_EQ(r.totals[e], 2 * r.counts[e]);
+}
+
+TEST_P(RouterSweepTest, GradientMatchesFiniteDifferences) {
+  constexpr double kStep = 1e-6;
+  Router<double> r = Make<double>();
+  ASSERT_THAT(r.Forward(), IsOk());
+  // The balance loss as it enters the step's loss: L S B. The finite difference sees L itself.
+  const double aux_scale = r.Aux(0.3).GradientScale();
+  const double per_sequence = static_cast<double>(r.num_tokens / r.num_sequences * r.num_sequences);
+  double weighed = 0;
+  for (size_t i = 0; i < r.aux_sums.size(); ++i) {
+    weighed += aux_scale * r.aux_counts[i] * r.aux_sums[i];
+  }
+  EXPECT_NEAR(r.AuxLoss(0.3) * per_sequence, weighed, 1e-12 * weighed);
+  ASSERT_THAT(r.Backward(aux_scale), IsOk());
+  std::vector<double> expected;
+  for (double& logit : r.logits) {
+    const double at = logit;
+    logit = at + kStep;
+    const double above = Objective(r, aux_scale);
+    logit = at - kStep;
+    const double below = Objective(r, aux_scale);
+    logit = at;
+    expected.push_back((above - below) / (2 * kStep));
+  }
+  EXPECT_THAT(r.d_logits, IsCloseTo(expected, {.absolute = 1e-7}));
+  const std::vector<double> first = r.d_logits;
+  ASSERT_THAT(r.Backward(aux_scale), IsOk());
+  EXPECT_EQ(r.d_logits, first);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, RouterSweepTest,
+    ::testing::Values(RouterCase{1, 1, 1, 1, false}, RouterCase{6, 5, 1, 3, true},
+                      RouterCase{8, 8, 2, 2, true}, RouterCase{7, 8, 2, 1, false},
+                      RouterCase{12, 19, 6, 4, true}, RouterCase{4, 3, 3, 1, true}));
+
+TEST(RouterTest, LossOfTwoSequencesIsTheMeanAndShardsAddUp) {
+  Router<double> both(10, 6, 2, 2);
+  both.Randomize(5, false);
+  ASSERT_THAT(both.Forward(), IsOk());
+  double mean = 0;
+  for (int b = 0; b < 2; ++b) {
+    Router<double> one(5, 6, 2, 1);
+    std::copy_n(both.logits.begin() + b * 30, 30, one.logits.begin());
+    ASSERT_THAT(one.Forward(), IsOk());
+    mean += one.AuxLoss(1) / 2;
+
+    // Shards of three and two tokens see the whole count and their own probabilities.
+    double sharded = 0;
+    for (const auto& [begin, count] : {std::pair{0, 3}, std::pair{3, 2}}) {
+      Router<double> shard(count, 6, 2, 1);
+      std::copy_n(one.logits.begin() + begin * 6, count * 6, shard.logits.begin());
+      ASSERT_THAT(shard.Forward(), IsOk());
+      shard.aux_counts = one.aux_counts;
+      std::vector<double> loss(1);
+      ASSERT_THAT(AddSequenceAuxLoss(one.Aux(1), shard.AuxCounts(), shard.AuxSums(),
+                                     TensorView(std::span(loss), {1}), *shard.stream),
+                  IsOk());
+      sharded += loss[0];
+    }
+    EXPECT_NEAR(sharded, one.AuxLoss(1), 1e-14);
+  }
+  EXPECT_NEAR(both.AuxLoss(1), mean, 1e-14);
+}
+
+TEST(RouterTest, NoTokensAndNotANumberStayInBounds) {
+  Router<float> none(0, 4, 2, 1);
+  ASSERT_THAT(none.Forward(), IsOk());
+  ASSERT_THAT(none.Backward(1), IsOk());
+  EXPECT_THAT(none.counts, Each(0));
+  EXPECT_THAT(none.aux_sums, Each(0.0f));
+  EXPECT_EQ(none.AuxLoss(1), 0);
+
+  Router<float> diverged(1, 4, 3, 1);
+  diverged.logits = {static_cast<float>(kNan), 1, static_cast<float>(kNan), 2};
+  ASSERT_THAT(diverged.Forward(), IsOk());
+  EXPECT_THAT(diverged.experts, ElementsAre(0, 1, 3));
+}
+
+TEST(ExpertBiasTest, MovesAgainstTheLoad) {
+  CpuStream stream;
+  std::vector<int64_t> counts = {10, 2, 6, 6};
+  std::vector<float> bias(4);
+  const TensorView counts_E(std::span<int64_t>(counts), {4});
+  const TensorView bias_E(std::span<float>(bias), {4});
+  ASSERT_THAT(UpdateExpertBias(1e-3, counts_E, bias_E, *stream), IsOk());
+  EXPECT_THAT(bias, ElementsAre(-1e-3f, 1e-3f, 0.0f, 0.0f));
+  EXPECT_THAT(counts, Each(0));
+  ASSERT_THAT(UpdateExpertBias(1e-3, counts_E, bias_E, *stream), IsOk());
+  EXPECT_THAT(bias, ElementsAre(-1e-3f, 1e-3f, 0.0f, 0.0f));
+}
+
+TEST(RouterTest, RefusesWhatDoesNotFit) {
+  Router<float> r(6, 4, 2, 4);
+  EXPECT_THAT(r.Forward(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                    AllOf(HasSubstr("6 tokens"), HasSubstr("4 sequences"))));
+  Router<float> wide(6, 4, 5, 1);
+  EXPECT_THAT(wide.Forward(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top-k is 5")));
+}
+
+TEST(RouterTest, ShapeOnlyCountsWithoutTouchingData) {
+  Arena memory = Arena::Counting(MemoryLabel::kActivations);
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream stream({DeviceKind::kShapeOnly}, workspace);
+  const auto make = [&](DType dtype, std::initializer_list<int64_t> dims) {
+    return memory.Allocate(dtype, dims).value();
+  };
+  const TensorView logits = make(DType::kF32, {384, 8});
+  const TensorView experts = make(DType::kI32, {384, 2});
+  const TensorView probs = make(DType::kF32, {384, 2});
+  ASSERT_THAT(RouterForward({.logits_TE = logits,
+                             .expert_bias_E = make(DType::kF32, {8}),
+                             .scale = 1,
+                             .experts_TK = experts,
+                             .probs_TK = probs,
+                             .counts_E = make(DType::kI32, {8}),
+                             .total_counts_E = {},
+                             .aux_counts_BE = {},
+                             .aux_prob_sums_BE = {}},
+                            stream),
+              IsOk());
+  EXPECT_GT(stream.ledger().total_flops(), 0);
+  EXPECT_GT(workspace.peak_bytes(), 0);
+}
+
+}  // namespace
+}  // namespace hetero
