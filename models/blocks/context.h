@@ -1,0 +1,52 @@
+#ifndef HETERO_MODELS_BLOCKS_CONTEXT_H_
+#define HETERO_MODELS_BLOCKS_CONTEXT_H_
+
+// What a module is called with. Modules have no autograd: Forward fills a Saved struct of views
+// into the activation arena, Backward reads it. A block of the residual stream looks like
+//
+//   absl::StatusOr<TensorView> Forward(ModuleContext&, ConstTensorView hidden_TH,
+//                                      const SequenceBatch&, Saved&);
+//   absl::Status Backward(ModuleContext&, const Saved&, TensorView d_hidden_TH);
+//
+// where Backward turns the gradient of the block's output into that of its input in place.
+
+#include <cstdint>
+#include <functional>
+
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/arena.h"
+#include "hetero/tensor/stream.h"
+
+namespace hetero {
+
+enum class Mode : uint8_t {
+  kTrain,
+  kEval,       // nothing is kept for backward, no statistics move
+  kRecompute,  // forward again for backward: same values, statistics do not count twice
+};
+
+struct ModuleContext {
+  Stream& stream;  // its workspace holds temporaries of a call, released before the call returns
+
+  // Stack of one microbatch in flight: outputs of Forward and everything Saved lie here until the
+  // owner releases the region after the microbatch's backward.
+  Arena& activations;
+
+  Mode mode = Mode::kTrain;
+  bool needs_input_gradient = true;  // of the module's input; false for pixels and frozen parts
+  bool needs_weight_gradient = true;
+
+  // Told when the last gradient of a parameter in this microbatch is complete; may be empty.
+  std::function<void(Parameter&)> gradient_ready = {};
+
+  bool counts_statistics() const { return mode == Mode::kTrain; }
+};
+
+// A parameter's gradient is complete for this microbatch.
+inline void GradientReady(ModuleContext& context, Parameter& parameter) {
+  if (context.gradient_ready) context.gradient_ready(parameter);
+}
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_BLOCKS_CONTEXT_H_

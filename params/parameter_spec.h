@@ -1,0 +1,89 @@
+#ifndef HETERO_PARAMS_PARAMETER_SPEC_H_
+#define HETERO_PARAMS_PARAMETER_SPEC_H_
+
+// What there is to know about one parameter or buffer without having it: the row of the table that
+// initialisation, sharding, optimizer groups, checkpoints and import all read.
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "hetero/tensor/dtype.h"
+
+namespace hetero {
+
+enum class ShardAxis : uint8_t { kNone, kTp, kEp, kExptTp };
+
+// How one dim of the logical tensor is divided. With `blocks` the dim is a concatenation of blocks
+// (z|x|B|C|dt of a Mamba input projection, the KV groups of qkv) and every block is cut by itself:
+// a rank holds its slice of the first block, then of the second, and so on.
+struct DimSharding {
+  ShardAxis axis = ShardAxis::kNone;
+  std::vector<int64_t> blocks;  // sizes, their sum is the dim; empty: one block
+};
+
+enum class GradientGroup : uint8_t { kDense, kExpert };
+
+enum class LearningRateClass : uint8_t { kDefault, kEmbeddingOrOutput };
+
+struct Init {
+  enum class Kind : uint8_t {
+    kConstant,        // a
+    kNormal,          // mean 0, standard deviation a
+    kUniform,         // on (a, b)
+    kLogOfUniform,    // log of uniform on (a, b): the A_log of Mamba-2
+    kInverseSoftplus  // of exp(uniform on (log a, log b)) and at least 1e-4: the dt_bias of Mamba-2
+  };
+  Kind kind = Kind::kConstant;
+  double a = 0;
+  double b = 0;
+
+  static Init Constant(double value) { return {Kind::kConstant, value, 0}; }
+  static Init Normal(double standard_deviation) { return {Kind::kNormal, standard_deviation, 0}; }
+  static Init Uniform(double low, double high) { return {Kind::kUniform, low, high}; }
+  static Init LogOfUniform(double low, double high) { return {Kind::kLogOfUniform, low, high}; }
+  static Init InverseSoftplus(double low, double high) {
+    return {Kind::kInverseSoftplus, low, high};
+  }
+};
+
+struct ParameterSpec {
+  std::string name;            // canonical, with the global layer index
+  std::vector<int64_t> shape;  // logical: of the whole model, padded rows included
+  int64_t unpadded_rows = -1;  // rows of dim 0 that mean something; -1: all
+  bool is_buffer = false;      // saved but not trained (router expert bias)
+  DType storage = DType::kF32;
+  DType master = DType::kF32;
+  Init init;
+  std::vector<DimSharding> dims;  // one per dim; empty: replicated
+  GradientGroup gradient_group = GradientGroup::kDense;
+  // Under sequence parallelism each tensor-parallel rank has a part of the gradient (norm weights,
+  // router): the parts are summed once a step.
+  bool partial_over_tp = false;
+  bool decay = true;
+  LearningRateClass learning_rate_class = LearningRateClass::kDefault;
+  bool trainable = true;
+  int stage = 0;                                      // pipeline stage that owns it
+  std::map<std::string, std::string> external_names;  // format ("hf", "megatron") -> name there
+
+  int64_t num_elements() const;
+};
+
+// A rank's place in the axes that divide parameters, and the sizes of those axes.
+struct ShardSpec {
+  struct Axis {
+    int64_t rank = 0;
+    int64_t size = 1;
+  };
+  Axis tp;
+  Axis ep;
+  Axis expt_tp;
+  Axis pp;
+
+  Axis axis(ShardAxis which) const;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_PARAMS_PARAMETER_SPEC_H_

@@ -1,0 +1,93 @@
+#ifndef HETERO_PARAMS_PARAMETER_STORE_H_
+#define HETERO_PARAMS_PARAMETER_STORE_H_
+
+// The parameters a rank holds: values in one flat buffer per (storage type, gradient group), main
+// gradients in a parallel flat buffer of the compute type, so that reduction and optimizer work on
+// ranges instead of tensors.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/params/shard.h"
+#include "hetero/params/table.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/stream.h"
+
+namespace hetero {
+
+// One parameter as modules see it.
+struct Parameter {
+  const ParameterSpec* spec = nullptr;
+  TensorView value;     // the local shard
+  TensorView gradient;  // same shape, compute type; null when not trainable
+
+  // What a backward passes as `accumulate`: false on the first gradient of a step, then true.
+  bool AccumulateGradient() { return std::exchange(gradient_written, true); }
+
+  bool gradient_written = false;
+};
+
+// A parameter's place in a flat buffer, in elements.
+struct FlatSegment {
+  int64_t begin = 0;
+  int64_t count = 0;
+  const ParameterSpec* spec = nullptr;
+};
+
+// Trainable parameters of one (storage type, gradient group). Segments start at multiples of
+// kSegmentAlignment; elements between segments are zero in values and gradients.
+struct FlatGroup {
+  static constexpr int64_t kSegmentAlignment = 64;
+
+  DType storage = DType::kF32;
+  GradientGroup gradient_group = GradientGroup::kDense;
+  TensorView values;     // [n]
+  TensorView gradients;  // [n], compute type
+  std::vector<FlatSegment> segments;
+};
+
+class ParameterStore {
+ public:
+  // Allocates values (label weights) and main gradients of the trainable ones, all zero.
+  // Errors: those of ShardOf and Buffer::Allocate.
+  static absl::StatusOr<std::unique_ptr<ParameterStore>> Create(const ParameterTable& table,
+                                                                const ShardSpec& shard,
+                                                                Device device,
+                                                                MemoryLedger& ledger);
+
+  // Fills all values. A no-op on the shape-only device.
+  absl::Status Initialize(uint64_t seed);
+
+  // Errors: NOT_FOUND as ParameterTable::Find.
+  absl::StatusOr<Parameter*> Find(std::string_view name);
+
+  const ParameterTable& table() const { return table_; }
+  std::span<FlatGroup> groups() { return groups_; }
+  std::span<const std::unique_ptr<Parameter>> parameters() const { return parameters_; }
+
+  // Ends the accumulation of a step: gradients that no backward wrote become zero, and the next
+  // step's first gradient overwrites.
+  absl::Status FinishGradients(Stream& stream);
+
+ private:
+  ParameterStore(ParameterTable table, Device device) : table_(std::move(table)), device_(device) {}
+
+  ParameterTable table_;
+  Device device_;
+  std::vector<Shard> shards_;  // parallel to parameters_
+  std::vector<Buffer> buffers_;
+  std::vector<FlatGroup> groups_;
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  absl::flat_hash_map<std::string_view, Parameter*> by_name_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_PARAMS_PARAMETER_STORE_H_

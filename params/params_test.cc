@@ -1,0 +1,172 @@
+#include <cmath>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/params/init.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/params/shard.h"
+#include "hetero/params/table.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+ParameterSpec InProjection() {
+  return {.name = "mixer.in_proj.weight",
+          .shape = {4 + 4 + 2 + 2 + 2, 3},
+          .init = Init::Normal(0.5),
+          .dims = {{ShardAxis::kTp, {4, 4, 2, 2, 2}}, {}}};
+}
+
+TEST(ShardTest, BlocksAreCutOneByOne) {
+  const absl::StatusOr<Shard> shard = ShardOf(InProjection(), {.tp = {1, 2}});
+  ASSERT_TRUE(shard.ok());
+  EXPECT_THAT(shard->shape, testing::ElementsAre(7, 3));
+  ASSERT_EQ(shard->boxes.size(), 5u);
+  EXPECT_EQ(shard->boxes[1], (ShardBox{{6, 0}, {2, 0}, {2, 3}}));
+  EXPECT_EQ(shard->boxes[4], (ShardBox{{13, 0}, {6, 0}, {1, 3}}));
+}
+
+TEST(ShardTest, AnIndivisibleBlockNamesTheNearestShardCount) {
+  EXPECT_THAT(ShardOf(InProjection(), {.tp = {0, 3}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("mixer.in_proj.weight dim 0 block 0 has 4 entries for 3 shards; "
+                                 "the nearest count that divides is 2")));
+}
+
+// The boxes of all ranks tile the logical tensor: every element exactly once.
+class TilingTest : public testing::TestWithParam<int64_t> {};
+
+TEST_P(TilingTest, InitialisationDoesNotDependOnTheLayout) {
+  const int64_t ranks = GetParam();
+  const ParameterSpec experts{.name = "mlp.experts.fc1",
+                              .shape = {4, 6, 5},
+                              .init = Init::Normal(1),
+                              .dims = {{ShardAxis::kEp, {}}, {ShardAxis::kExptTp, {}}, {}}};
+  std::vector<float> whole(experts.num_elements());
+  ASSERT_EQ(
+      Initialize(experts, ShardOf(experts, {}).value(), 7, TensorView(std::span(whole), {4, 6, 5})),
+      absl::OkStatus());
+  std::vector<int> seen(whole.size(), 0);
+  for (int64_t e = 0; e < ranks; ++e) {
+    for (int64_t t = 0; t < 2; ++t) {
+      const Shard shard = ShardOf(experts, {.ep = {e, ranks}, .expt_tp = {t, 2}}).value();
+      std::vector<float> local(shard.shape[0] * shard.shape[1] * shard.shape[2], NAN);
+      const TensorView view(local.data(), DType::kF32, shard.shape);
+      ASSERT_EQ(Initialize(experts, shard, 7, view), absl::OkStatus());
+      for (const ShardBox& box : shard.boxes) {
+        for (int64_t i = 0; i < box.extent[0]; ++i) {
+          for (int64_t j = 0; j < box.extent[1]; ++j) {
+            for (int64_t k = 0; k < box.extent[2]; ++k) {
+              const int64_t at = ((box.logical_begin[0] + i) * 6 + box.logical_begin[1] + j) * 5 +
+                                 box.logical_begin[2] + k;
+              ++seen[at];
+              EXPECT_EQ(view.At(box.local_begin[0] + i)
+                            .At(box.local_begin[1] + j)
+                            .data<float>()[box.local_begin[2] + k],
+                        whole[at]);
+            }
+          }
+        }
+      }
+    }
+  }
+  EXPECT_THAT(seen, testing::Each(1));
+}
+
+INSTANTIATE_TEST_SUITE_P(ExpertParallel, TilingTest, testing::Values(1, 2, 4));
+
+TEST(InitTest, PhiloxMatchesThePublishedVectors) {
+  // Known-answer vectors of the authors' Random123 distribution for philox4x32-10.
+  EXPECT_EQ(Philox(0, 0),
+            (std::array<uint32_t, 4>{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+}
+
+TEST(InitTest, NormalsInvertTheDistributionFunction) {
+  for (uint32_t word = 5; word < 0xfffe0000u; word += 104729) {
+    const double u = (word + 0.5) * 0x1p-32;
+    const double x = NormalFromWord(word);
+    EXPECT_NEAR(0.5 * std::erfc(-x / std::sqrt(2.0)) / u, 1.0, 2e-6) << word;
+  }
+  EXPECT_NEAR(NormalFromWord(0), -6.3381, 1e-3);
+}
+
+TEST(InitTest, MomentsAreWithinFiveStandardErrors) {
+  constexpr int64_t kCount = 200'000;
+  const uint64_t key = StreamKey(1234, "decoder.layers.3.weight");
+  double sum = 0;
+  double squares = 0;
+  for (int64_t i = 0; i < kCount; ++i) {
+    const double x = InitialValue(Init::Normal(0.02), key, i);
+    sum += x;
+    squares += x * x;
+  }
+  EXPECT_LT(std::abs(sum / kCount), 5 * 0.02 / std::sqrt(kCount));
+  EXPECT_LT(std::abs(std::sqrt(squares / kCount) / 0.02 - 1), 5 / std::sqrt(2.0 * kCount));
+}
+
+TEST(InitTest, MambaVectorsAreWhatTheirNamesSay) {
+  const uint64_t key = StreamKey(1, "dt_bias");
+  for (int64_t i = 0; i < 1000; ++i) {
+    const double dt = std::log1p(std::exp(InitialValue(Init::InverseSoftplus(1e-3, 1e-1), key, i)));
+    EXPECT_GE(dt, 1e-3 * (1 - 1e-9));
+    EXPECT_LE(dt, 1e-1 * (1 + 1e-9));
+    const double a = std::exp(InitialValue(Init::LogOfUniform(1, 16), key, i));
+    EXPECT_GE(a, 1.0);
+    EXPECT_LE(a, 16.0);
+  }
+}
+
+TEST(TableTest, FindsByNameAndNamesTheNearest) {
+  const absl::StatusOr<ParameterTable> table =
+      ParameterTable::Make({{.name = "decoder.layers.0.norm.weight", .shape = {4}},
+                            {.name = "output_layer.weight", .shape = {8, 4}, .stage = 1}});
+  ASSERT_TRUE(table.ok());
+  EXPECT_EQ(table->num_parameters(), 36);
+  EXPECT_EQ(table->Stage(1).specs().size(), 1u);
+  EXPECT_THAT(table->Find("decoder.layers.0.norm.bias"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("decoder.layers.0.norm.weight")));
+  EXPECT_THAT(ParameterTable::Make({{.name = "a", .shape = {1}}, {.name = "a", .shape = {1}}}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a is registered twice")));
+}
+
+TEST(ParameterStoreTest, GradientsOverwriteFirstThenAccumulateAndUntouchedOnesBecomeZero) {
+  const ParameterTable table =
+      ParameterTable::Make({{.name = "w", .shape = {3, 5}},
+                            {.name = "bias", .shape = {2}},
+                            {.name = "expert_bias", .shape = {4}, .is_buffer = true},
+                            {.name = "frozen", .shape = {6}, .trainable = false}})
+          .value();
+  MemoryLedger ledger;
+  const auto store = ParameterStore::Create(table, {}, {}, ledger).value();
+  ASSERT_EQ(store->groups().size(), 1u);
+  const FlatGroup& group = store->groups()[0];
+  ASSERT_EQ(group.segments.size(), 2u);
+  EXPECT_EQ(group.segments[1].begin % FlatGroup::kSegmentAlignment, 0);
+  EXPECT_EQ(group.gradients.num_elements(), 128);
+  EXPECT_EQ(ledger.bytes(MemoryLabel::kMainGradients), 512);
+
+  Parameter& w = *store->Find("w").value();
+  Parameter& bias = *store->Find("bias").value();
+  EXPECT_TRUE(store->Find("expert_bias").value()->gradient.is_null());
+  EXPECT_TRUE(store->Find("frozen").value()->gradient.is_null());
+  EXPECT_FALSE(w.AccumulateGradient());
+  EXPECT_TRUE(w.AccumulateGradient());
+  w.gradient.values<float>()[14] = 3;
+  bias.gradient.values<float>()[1] = NAN;
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream stream({}, workspace);
+  ASSERT_EQ(store->FinishGradients(stream), absl::OkStatus());
+  EXPECT_EQ(w.gradient.values<float>()[14], 3);
+  EXPECT_EQ(bias.gradient.values<float>()[1], 0);
+  EXPECT_FALSE(w.AccumulateGradient());
+}
+
+}  // namespace
+}  // namespace hetero

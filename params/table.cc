@@ -1,0 +1,65 @@
+#include "hetero/params/table.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace hetero {
+namespace {
+
+size_t CommonPrefix(std::string_view a, std::string_view b) {
+  return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+}  // namespace
+
+ParameterTable::ParameterTable(std::vector<ParameterSpec> specs) : specs_(std::move(specs)) {
+  for (size_t i = 0; i < specs_.size(); ++i) index_.emplace(specs_[i].name, i);
+}
+
+absl::StatusOr<ParameterTable> ParameterTable::Make(std::vector<ParameterSpec> specs) {
+  for (const ParameterSpec& spec : specs) {
+    if (!spec.dims.empty() && spec.dims.size() != spec.shape.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(spec.name, " has ", spec.shape.size(),
+                                                     " dims and sharding for ", spec.dims.size()));
+    }
+  }
+  ParameterTable table(std::move(specs));
+  if (table.index_.size() == table.specs_.size()) return table;
+  for (size_t i = 0; i < table.specs_.size(); ++i) {
+    if (table.index_.at(table.specs_[i].name) != i) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("parameter ", table.specs_[i].name, " is registered twice"));
+    }
+  }
+  return table;
+}
+
+absl::StatusOr<const ParameterSpec*> ParameterTable::Find(std::string_view name) const {
+  const auto found = index_.find(name);
+  if (found != index_.end()) return &specs_[found->second];
+  const auto nearest = std::max_element(
+      specs_.begin(), specs_.end(), [&](const ParameterSpec& a, const ParameterSpec& b) {
+        return CommonPrefix(a.name, name) < CommonPrefix(b.name, name);
+      });
+  return absl::NotFoundError(absl::StrCat(
+      "no parameter ", name,
+      nearest == specs_.end() ? "; the table is empty" : "; nearest is " + nearest->name));
+}
+
+int64_t ParameterTable::num_parameters() const {
+  int64_t count = 0;
+  for (const ParameterSpec& spec : specs_) count += spec.is_buffer ? 0 : spec.num_elements();
+  return count;
+}
+
+ParameterTable ParameterTable::Stage(int stage) const {
+  std::vector<ParameterSpec> owned;
+  std::copy_if(specs_.begin(), specs_.end(), std::back_inserter(owned),
+               [&](const ParameterSpec& spec) { return spec.stage == stage; });
+  return ParameterTable(std::move(owned));
+}
+
+}  // namespace hetero
