@@ -16,14 +16,13 @@ absl::Status ExpectShape(std::string_view operand, const ConstTensorView& view,
     fits = expected == kAnyDim || expected == view.dim(i);
   }
   if (fits && (!view.is_null() || view.num_elements() == 0)) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(operand, " is ", view.ToString(), "; expected [",
-                                                 absl::StrJoin(dims, ",",
-                                                               [](std::string* out, int64_t dim) {
-                                                                 dim == kAnyDim
-                                                                     ? out->append("*")
-                                                                     : absl::StrAppend(out, dim);
-                                                               }),
-                                                 "]"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(operand, " is ", view.ToString(), "; expected [",
+                   absl::StrJoin(dims, ",",
+                                 [](std::string* out, int64_t dim) {
+                                   absl::StrAppend(out, dim == kAnyDim ? "*" : absl::StrCat(dim));
+                                 }),
+                   "]"));
 }
 
 absl::Status ExpectDType(std::string_view operand, const ConstTensorView& view, DType dtype) {

@@ -50,8 +50,9 @@ class BasicTensorView {
   }
 
   // A mutable view reads as a const one.
-  BasicTensorView(const BasicTensorView<true>& other)  // NOLINT: implicit by design
-      requires(!kMutable)
+  template <bool kOther>
+  requires(kOther && !kMutable)
+      BasicTensorView(const BasicTensorView<kOther>& other)  // NOLINT: implicit by design
       : data_(other.data_),
         dtype_(other.dtype_),
         rank_(other.rank_),
