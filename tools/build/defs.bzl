@@ -16,6 +16,8 @@ _INCLUDE_PREFIX = "hetero"
 _WARNINGS = [
     "-Wall",
     "-Wextra",
+    # Designated initializers leave out what has a default.
+    "-Wno-missing-field-initializers",
 ]
 
 # A kernel may contract to fused multiply-adds and ignores errno and floating-point traps. Sums are
