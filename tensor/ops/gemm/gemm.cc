@@ -1,0 +1,120 @@
+#include "hetero/tensor/ops/gemm/gemm.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "cblas.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/gemm/bias_cpu.h"
+#include "hetero/tensor/ops/gemm/gemm_cpu.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
+                          int64_t rows, int64_t columns) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
+  return ExpectDType(operand, view, dtype);
+}
+
+// A matrix without rows may have a row stride of 0, which BLAS refuses.
+int64_t RowStride(const ConstTensorView& view) {
+  return std::max<int64_t>(view.stride(0), std::max<int64_t>(view.dim(1), 1));
+}
+
+}  // namespace
+
+absl::Status Gemm(const GemmArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("c", args.c, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectShape("a", args.a, {kAnyDim, kAnyDim}));
+  const DType dtype = args.a.dtype();
+  const int64_t m = args.c.dim(0);
+  const int64_t n = args.c.dim(1);
+  const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
+  HETERO_RETURN_IF_ERROR(args.transpose_a ? ExpectMatrix("a", args.a, dtype, k, m)
+                                          : ExpectMatrix("a", args.a, dtype, m, k));
+  HETERO_RETURN_IF_ERROR(args.transpose_b ? ExpectMatrix("b", args.b, dtype, n, k)
+                                          : ExpectMatrix("b", args.b, dtype, k, n));
+  HETERO_RETURN_IF_ERROR(ExpectDType("c", args.c, dtype));
+
+  const double bytes =
+      args.a.num_bytes() + args.b.num_bytes() + (args.beta == 0 ? 1.0 : 2.0) * args.c.num_bytes();
+  OperationScope scope(stream, {args.name, 2.0 * m * n * k, bytes});
+  if (!scope.launches()) return absl::OkStatus();
+  return VisitFloat(dtype, [&]<typename T>() {
+    cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
+                 args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
+                 static_cast<T>(args.beta), args.c.data<T>(), RowStride(args.c));
+  });
+}
+
+absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w_NK,
+                           const ConstTensorView& bias_N, const TensorView& y_TN, Stream& stream) {
+  GemmArgs product{.a = x_TK, .b = w_NK, .c = y_TN, .transpose_b = true, .name = "linear.forward"};
+  if (bias_N.is_null()) return Gemm(product, stream);
+  HETERO_RETURN_IF_ERROR(ExpectShape("y", y_TN, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("bias", bias_N, y_TN.dtype(), {y_TN.dim(1)}));
+  if (!stream.shape_only()) {
+    HETERO_RETURN_IF_ERROR(VisitFloat(y_TN.dtype(), [&]<typename T>() {
+      internal::FillRowsCpu(bias_N.data<T>(), y_TN.data<T>(), y_TN.dim(0), y_TN.dim(1),
+                            y_TN.stride(0));
+    }));
+  }
+  product.beta = 1;
+  return Gemm(product, stream);
+}
+
+absl::Status LinearBackwardInput(const ConstTensorView& dy_TN, const ConstTensorView& w_NK,
+                                 const TensorView& dx_TK, bool accumulate, Stream& stream) {
+  return Gemm({.a = dy_TN,
+               .b = w_NK,
+               .c = dx_TK,
+               .beta = accumulate ? 1.0 : 0.0,
+               .name = "linear.backward_input"},
+              stream);
+}
+
+absl::Status LinearBackwardWeight(const ConstTensorView& dy_TN, const ConstTensorView& x_TK,
+                                  const TensorView& dw_NK, bool accumulate, Stream& stream) {
+  return Gemm({.a = dy_TN,
+               .b = x_TK,
+               .c = dw_NK,
+               .transpose_a = true,
+               .beta = accumulate ? 1.0 : 0.0,
+               .name = "linear.backward_weight"},
+              stream);
+}
+
+absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_N, bool accumulate,
+                          Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("dy", dy_TN, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("dbias", dbias_N, ComputeDType(dy_TN.dtype()), {dy_TN.dim(1)}));
+  OperationScope scope(stream,
+                       {"bias.backward", 1.0 * dy_TN.num_elements(), 1.0 * dy_TN.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return VisitFloat(dy_TN.dtype(), [&]<typename T>() {
+    internal::SumRowsCpu(dy_TN.data<T>(), dy_TN.stride(0), dy_TN.dim(0), dy_TN.dim(1), accumulate,
+                         dbias_N.data<T>());
+  });
+}
+
+std::string BlasDescription() {
+  const std::pair<std::string, std::string> name_and_version =
+      absl::StrSplit(openblas_get_config(), absl::MaxSplits(' ', 2));
+  std::string text = absl::StrCat(name_and_version.first, " ", name_and_version.second, ", ",
+                                  openblas_get_corename(), " kernels, 1 thread a rank");
+  if (const char* core_type = std::getenv("OPENBLAS_CORETYPE"); core_type != nullptr) {
+    absl::StrAppend(&text, "; OPENBLAS_CORETYPE=", core_type,
+                    " is set: unset it to let the library choose for this processor");
+  }
+  return text;
+}
+
+}  // namespace hetero

@@ -1,0 +1,57 @@
+#ifndef HETERO_TENSOR_OPS_GEMM_GEMM_H_
+#define HETERO_TENSOR_OPS_GEMM_GEMM_H_
+
+// Matrix products over row-major strided views, and the products of a linear layer.
+//
+// Shape letters: T rows (tokens), K input features, N output features.
+// Every operand of a call has one dtype, f32 or f64 on the CPU. Views may be slices of wider
+// matrices (rows with gaps). Outputs must not overlap inputs. Any extent may be zero.
+// Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+struct GemmArgs {
+  ConstTensorView a;  // [m, k]; [k, m] if transpose_a
+  ConstTensorView b;  // [k, n]; [n, k] if transpose_b
+  TensorView c;       // [m, n]
+  bool transpose_a = false;
+  bool transpose_b = false;
+  double alpha = 1;
+  double beta = 0;                 // 0: c is written without being read
+  std::string_view name = "gemm";  // in the stream's ledger; a string literal
+};
+
+// c = alpha op(a) op(b) + beta c.
+absl::Status Gemm(const GemmArgs& args, Stream& stream);
+
+// y = x wᵀ + bias. `bias_N` null: none.
+absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w_NK,
+                           const ConstTensorView& bias_N, const TensorView& y_TN, Stream& stream);
+
+// dx = dy w, added to dx if `accumulate`.
+absl::Status LinearBackwardInput(const ConstTensorView& dy_TN, const ConstTensorView& w_NK,
+                                 const TensorView& dx_TK, bool accumulate, Stream& stream);
+
+// dw = dyᵀ x, added to dw if `accumulate`.
+absl::Status LinearBackwardWeight(const ConstTensorView& dy_TN, const ConstTensorView& x_TK,
+                                  const TensorView& dw_NK, bool accumulate, Stream& stream);
+
+// dbias = Σ_t dy, in row order, added to dbias if `accumulate`.
+absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_N, bool accumulate,
+                          Stream& stream);
+
+// The library behind the CPU products, the core its kernels are written for and its threads, as one
+// line for a start-up log: "OpenBLAS 0.3.21, Cooperlake kernels, 1 thread a rank". Ends with a
+// warning where OPENBLAS_CORETYPE is set: an AVX2 core type halves f32 on an AVX-512 machine.
+std::string BlasDescription();
+
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_GEMM_GEMM_H_
