@@ -27,7 +27,7 @@ std::array<uint32_t, 4> Philox(uint64_t counter, uint64_t key);
 // Key of a named stream of `seed`.
 uint64_t StreamKey(uint64_t seed, std::string_view name);
 
-// Standard normal for a word, absolute error below 1e-6.
+// Standard normal for a word, relative error below 2e-7.
 double NormalFromWord(uint32_t word);
 
 // The value of element `index` of the logical tensor.

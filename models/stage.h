@@ -1,0 +1,137 @@
+#ifndef HETERO_MODELS_STAGE_H_
+#define HETERO_MODELS_STAGE_H_
+
+// The face a model shows to whatever runs it: parts that live on grids, edges between them, and for
+// each rank a stage that turns a microbatch's inputs into rows and back. Nothing here knows ranks,
+// schedules or files.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/models/blocks/context.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/params/table.h"
+#include "hetero/tensor/sequence_batch.h"
+
+namespace hetero {
+
+// What a language stage reads of a microbatch. Positions are token numbers t, computed where the
+// batch is built: together they name every token once.
+struct TokenBatch {
+  SequenceBatch sequences;
+  ConstTensorView tokens;              // i32[T]
+  ConstTensorView labels;              // i32[T], what follows each token; any id where mask is 0
+  ConstTensorView loss_mask;           // f32[T], 0 or 1
+  ConstTensorView text_positions;      // i32[number of tokens to embed], ascending
+  ConstTensorView modality_positions;  // i32[rows that arrive over the edge], ascending
+};
+
+// A microbatch as far as a stage needs it; null where the loader has nothing for this stage.
+struct StageInput {
+  const TokenBatch* tokens = nullptr;
+  const ImageBatch* images = nullptr;
+  ConstTensorView
+      upstream;  // [rows, width] from the incoming edge or the stage before; may be null
+};
+
+// Sums over the microbatches of a step, or of an evaluation, on this rank. f64, on the host of CPU
+// ranks.
+struct StageStatistics {
+  double loss_sum = 0;  // over tokens with mask 1
+  int64_t loss_tokens = 0;
+  int64_t sequences = 0;      // rows with at least one such token
+  int64_t exact_matches = 0;  // rows where the largest logit is the label at all of them
+  double balance_loss = 0;  // sum over microbatches of the mean over MoE layers of loss/coefficient
+  int64_t balance_microbatches = 0;
+};
+
+// One pipeline stage of one module on one rank. Slots number the microbatches in flight: what
+// Forward keeps for a slot, Backward of the slot uses, once.
+class Stage {
+ public:
+  virtual ~Stage() = default;
+
+  // Returns what goes downstream, [rows, width] in the context's activation arena, or a null view
+  // from the last stage of a sink, which adds to `statistics` instead.
+  // Errors: INVALID_ARGUMENT when the input does not fit the model (rows against placeholders,
+  // sizes against patches), naming both numbers.
+  virtual absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
+                                             const StageInput& input,
+                                             StageStatistics& statistics) = 0;
+
+  // `d_output` is the gradient of what Forward returned, null at a sink. `d_upstream` receives the
+  // gradient of StageInput::upstream, same shape; null when nobody wants it.
+  virtual absl::Status Backward(ModuleContext& context, int slot, ConstTensorView d_output,
+                                TensorView d_upstream) = 0;
+
+  // Once a step, after the gradients of all microbatches are summed, before the update: what is not
+  // a gradient but follows from the step's statistics (expert bias). `data_parallel` joins the
+  // ranks whose statistics add up; null when this rank has no peers.
+  virtual absl::Status FinishStep(Communicator* data_parallel, Stream& stream) = 0;
+};
+
+// Communicators of a module's own axes on this rank; null where the group has one rank.
+struct ModuleCommunicators {
+  Communicator* tensor_parallel = nullptr;
+  Communicator* expert_parallel = nullptr;
+};
+
+// Which pipeline stage of a module.
+struct StagePlace {
+  int stage = 0;
+  int num_stages = 1;
+
+  bool first() const { return stage == 0; }
+  bool last() const { return stage == num_stages - 1; }
+};
+
+// An edge of the model's graph: rows of `source`'s last stage feed `destination`'s first stage.
+struct ModelEdge {
+  std::string source;
+  std::string destination;
+  int64_t width = 0;  // of a row
+};
+
+// What the data must look like, so that source and model are checked against each other before the
+// run starts.
+struct InputContract {
+  int64_t vocabulary_size = 0;
+  int64_t image_token_id = 0;
+  int64_t patch_size = 0;
+  int64_t max_image_side = 0;     // pixels
+  int64_t patches_per_token = 1;  // of an image: 4 with pixel shuffle
+};
+
+// A model: pure description plus a maker of stages.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Names of the modules; every grid of the run carries one of them.
+  virtual std::vector<std::string> modules() const = 0;
+  virtual std::vector<ModelEdge> edges() const = 0;
+  virtual InputContract input_contract() const = 0;
+
+  // Pure: for any rank, without weights, communicators or device.
+  // Errors: INVALID_ARGUMENT when the sizes do not divide by the shards or stages.
+  virtual absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
+                                                   const ShardSpec& shard) const = 0;
+
+  // `parameters` holds the stage's part of the table and outlives the stage.
+  virtual absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view module,
+                                                           StagePlace place,
+                                                           ParameterStore& parameters,
+                                                           const ModuleCommunicators& communicators,
+                                                           int num_slots) const = 0;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_STAGE_H_
