@@ -1,0 +1,234 @@
+#include "hetero/grid/layout.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+
+namespace hetero {
+namespace {
+
+struct Span {
+  const GridSpec* spec;
+  int64_t begin;
+  int64_t end;
+};
+
+std::vector<Span> SpansOf(std::span<const GridSpec> specs) {
+  std::vector<Span> spans;
+  for (const GridSpec& spec : specs) {
+    if (spec.num_ranks < 1 || spec.rank_offset < 0) continue;
+    spans.push_back({&spec, spec.rank_offset, spec.rank_offset + spec.num_ranks});
+  }
+  std::stable_sort(spans.begin(), spans.end(),
+                   [](const Span& a, const Span& b) { return a.begin < b.begin; });
+  return spans;
+}
+
+bool AllEqual(std::span<const Span> spans) {
+  return std::all_of(spans.begin(), spans.end(), [&](const Span& span) {
+    return span.begin == spans.front().begin && span.end == spans.front().end;
+  });
+}
+
+std::string Ranks(int64_t begin, int64_t end) {
+  return absl::StrCat("ranks [", begin, ", ", end, ")");
+}
+
+// Number of ranks of one data-parallel replica; 0 when the sizes are not positive.
+int64_t RanksPerReplica(const GridSpec& spec) {
+  return std::max<int64_t>(spec.tp * spec.gtp_remat * spec.cp * spec.pp, 0);
+}
+
+// How the last grid grows to fill `missing` ranks, when its replicas allow it.
+std::string GrowAdvice(const GridSpec& spec, int64_t missing) {
+  const int64_t replica = RanksPerReplica(spec);
+  std::string advice = absl::StrCat("add ", missing, " to ", spec.name, ".num_ranks (",
+                                    spec.num_ranks, " -> ", spec.num_ranks + missing);
+  if (replica > 0 && spec.num_ranks % replica == 0 && missing % replica == 0) {
+    absl::StrAppend(&advice, ", dp ", spec.num_ranks / replica, " -> ",
+                    (spec.num_ranks + missing) / replica);
+  }
+  return absl::StrCat(advice, ")");
+}
+
+std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
+  std::vector<Violation> violations;
+  const auto num_named = [&](std::string_view name) {
+    return std::count_if(specs.begin(), specs.end(),
+                         [&](const GridSpec& spec) { return spec.name == name; });
+  };
+  if (const int64_t count = num_named(kLanguageModule); count != 1) {
+    violations.push_back({"grids", absl::StrCat("grids name ", count, " modules '", kLanguageModule,
+                                                "', there must be exactly 1; rename or ",
+                                                count == 0 ? "add a grid" : "remove the others")});
+  }
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const std::string& name = specs[i].name;
+    const bool seen = std::any_of(specs.begin(), specs.begin() + static_cast<ptrdiff_t>(i),
+                                  [&](const GridSpec& spec) { return spec.name == name; });
+    if (!seen || name == kLanguageModule) continue;
+    violations.push_back(
+        {absl::StrCat("grids[", i, "].name"),
+         absl::StrCat("grids[", i, "].name is '", name,
+                      "', which an earlier grid has; names must differ; nearest: '", name, "_", i,
+                      "'")});
+  }
+  return violations;
+}
+
+}  // namespace
+
+std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t micro_batch_size) {
+  std::vector<Violation> violations;
+  const auto language = std::find_if(specs.begin(), specs.end(), [](const GridSpec& spec) {
+    return spec.name == kLanguageModule;
+  });
+  const auto lanes_of = [](const GridSpec& spec) {
+    return spec.num_ranks / (spec.tp * spec.cp * spec.pp);
+  };
+  if (language == specs.end() || !Validate(*language).empty() || micro_batch_size < 1) {
+    return violations;
+  }
+  const int64_t language_lanes = lanes_of(*language);
+  const int64_t samples = micro_batch_size * language_lanes;
+  for (const GridSpec& spec : specs) {
+    if (&spec == &*language || !Validate(spec).empty()) continue;
+    const int64_t lanes = lanes_of(spec);
+    if (samples % lanes == 0) continue;
+    int64_t nearest_lanes = lanes;
+    while (samples % nearest_lanes != 0) --nearest_lanes;
+    int64_t nearest_size = micro_batch_size;
+    while (nearest_size * language_lanes % lanes != 0) ++nearest_size;
+    violations.push_back(
+        {absl::StrCat(spec.name, ".num_ranks"),
+         absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ", samples,
+                      " samples of one microbatch (micro_batch_size ", micro_batch_size, " * ",
+                      language_lanes, " language lanes); nearest: ", nearest_lanes,
+                      " lanes (num_ranks ", spec.num_ranks / lanes * nearest_lanes,
+                      ") or micro_batch_size ", nearest_size)});
+  }
+  return violations;
+}
+
+std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t world_size) {
+  std::vector<Violation> violations;
+  const std::vector<Span> spans = SpansOf(specs);
+  if (spans.empty()) return violations;
+  const bool colocated = spans.size() > 1 && AllEqual(spans);
+  int64_t covered = 0;
+  for (size_t i = 0; i < spans.size(); ++i) {
+    const Span& span = spans[i];
+    if (colocated && i > 0) break;
+    if (span.begin < covered) {
+      const auto previous = std::find_if(spans.begin(), spans.end(),
+                                         [&](const Span& other) { return other.end > span.begin; });
+      violations.push_back(
+          {absl::StrCat(span.spec->name, ".rank_offset"),
+           absl::StrCat(span.spec->name, ".rank_offset is ", span.begin, ": ", span.spec->name,
+                        " on ", Ranks(span.begin, span.end), " overlaps ", previous->spec->name,
+                        " on ", Ranks(previous->begin, previous->end), " at ",
+                        Ranks(span.begin, std::min(covered, span.end)),
+                        "; spans must be all equal or disjoint; nearest: rank_offset ", covered)});
+    } else if (span.begin > covered) {
+      violations.push_back(
+          {absl::StrCat(span.spec->name, ".rank_offset"),
+           absl::StrCat("no grid covers ", Ranks(covered, span.begin), ", but ", span.spec->name,
+                        ".rank_offset is ", span.begin,
+                        "; grids must cover every rank; nearest: rank_offset ", covered)});
+    }
+    covered = std::max(covered, span.end);
+  }
+  const Span& last = *std::max_element(spans.begin(), spans.end(),
+                                       [](const Span& a, const Span& b) { return a.end < b.end; });
+  if (covered < world_size) {
+    violations.push_back({absl::StrCat(last.spec->name, ".num_ranks"),
+                          absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size, "; ",
+                                       GrowAdvice(*last.spec, world_size - covered), " or start ",
+                                       covered, " ranks")});
+  } else if (covered > world_size) {
+    violations.push_back(
+        {absl::StrCat(last.spec->name, ".num_ranks"),
+         absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
+                      ", but the world has ", world_size, " ranks; start ", covered,
+                      " ranks or make the grids ", covered - world_size, " ranks smaller")});
+  }
+  return violations;
+}
+
+std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_size,
+                                int64_t micro_batch_size) {
+  std::vector<Violation> violations = ValidateLanes(specs, micro_batch_size);
+  const auto append = [&](std::vector<Violation> more) {
+    violations.insert(violations.end(), std::make_move_iterator(more.begin()),
+                      std::make_move_iterator(more.end()));
+  };
+  append(ValidateSpans(specs, world_size));
+  append(ValidateNames(specs));
+  for (const GridSpec& spec : specs) append(Validate(spec));
+  return violations;
+}
+
+absl::StatusOr<Layout> Layout::Make(std::span<const GridSpec> specs, int64_t world_size) {
+  std::vector<Violation> violations = ValidateSpans(specs, world_size);
+  for (Violation& violation : ValidateNames(specs)) violations.push_back(std::move(violation));
+  for (const GridSpec& spec : specs) {
+    for (Violation& violation : Validate(spec)) violations.push_back(std::move(violation));
+  }
+  if (!violations.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrJoin(violations, "\n", [](std::string* out, const Violation& violation) {
+          absl::StrAppend(out, violation.message);
+        }));
+  }
+  Layout layout;
+  layout.world_size_ = world_size;
+  for (const GridSpec& spec : specs) {
+    if (spec.name == kLanguageModule) layout.language_ = layout.grids_.size();
+    HETERO_ASSIGN_OR_RETURN(Grid grid, Grid::Make(spec));
+    layout.grids_.push_back(std::move(grid));
+  }
+  const std::vector<Span> spans = SpansOf(specs);
+  if (spans.size() > 1 && AllEqual(spans)) layout.placement_ = Placement::kColocated;
+  return layout;
+}
+
+const Grid* Layout::Find(std::string_view name) const {
+  const auto found = std::find_if(grids_.begin(), grids_.end(),
+                                  [&](const Grid& grid) { return grid.name() == name; });
+  return found == grids_.end() ? nullptr : &*found;
+}
+
+std::vector<ModuleRole> Layout::RolesOf(GlobalRank rank) const {
+  std::vector<ModuleRole> roles;
+  for (const Grid& grid : grids_) {
+    if (grid.Contains(rank)) roles.push_back({&grid, grid.RoleOf(rank)});
+  }
+  return roles;
+}
+
+StageRole Layout::RoleIn(std::string_view name, GlobalRank rank) const {
+  const Grid* grid = Find(name);
+  return grid != nullptr && grid->Contains(rank) ? grid->RoleOf(rank) : StageRole{};
+}
+
+std::string Layout::ToString() const {
+  return absl::StrCat("world ", world_size_, "\n",
+                      absl::StrJoin(grids_, "", [](std::string* out, const Grid& g) {
+                        absl::StrAppend(out, g.name(), " ", g.base().ToString(), "; experts ",
+                                        g.expert().ToString(), "\n");
+                      }));
+}
+
+uint64_t Layout::Digest() const {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : ToString()) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+}  // namespace hetero

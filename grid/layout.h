@@ -1,0 +1,80 @@
+#ifndef HETERO_GRID_LAYOUT_H_
+#define HETERO_GRID_LAYOUT_H_
+
+// The grids of a run over the world: a pure value that every rank computes alike.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/grid/module_grid.h"
+#include "hetero/grid/rank.h"
+
+namespace hetero {
+
+enum class Placement {
+  kColocated,     // at least two grids, all on the same ranks
+  kNonColocated,  // grids on disjoint ranks
+};
+
+// A module that a rank takes part in.
+struct ModuleRole {
+  const Grid* grid = nullptr;  // owned by the Layout
+  StageRole stage;
+};
+
+// Violations of sample counts: one microbatch of the whole run has
+// micro_batch_size * (language lanes) samples, which must divide evenly among the lanes of every
+// grid. Specs that are broken on their own, and a list without a language grid, are passed over.
+std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t micro_batch_size);
+
+// Violations of placement: spans that partly overlap, ranks of the world that no grid covers, grids
+// beyond its end. Specs with num_ranks below 1 or a negative offset are passed over.
+std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t world_size);
+
+// Every violation at once: lanes, spans, then module names and each grid on its own. Pure.
+std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_size,
+                                int64_t micro_batch_size);
+
+// Invariant: names are distinct, exactly one grid is the language module, the spans are all equal
+// or pairwise disjoint, and together they are [0, world_size).
+class Layout {
+ public:
+  // Errors: INVALID_ARGUMENT with every violation except those of ValidateLanes, one a line.
+  static absl::StatusOr<Layout> Make(std::span<const GridSpec> specs, int64_t world_size);
+
+  std::span<const Grid> grids() const { return grids_; }
+  int64_t world_size() const { return world_size_; }
+  Placement placement() const { return placement_; }
+  const Grid& language() const { return grids_[language_]; }
+
+  // nullptr when no module has that name.
+  const Grid* Find(std::string_view name) const;
+
+  // Modules of `rank` in the order of the specs; one entry unless the grids are colocated.
+  std::vector<ModuleRole> RolesOf(GlobalRank rank) const;
+
+  // Role of `rank` in module `name`; neither first nor last when it is not part of it.
+  StageRole RoleIn(std::string_view name, GlobalRank rank) const;
+
+  // One line a grid, both views. Equal texts mean equal layouts.
+  std::string ToString() const;
+
+  // FNV-1a (64 bit) of ToString(): ranks compare it at start and print both texts when it differs.
+  uint64_t Digest() const;
+
+ private:
+  Layout() = default;
+
+  std::vector<Grid> grids_;
+  int64_t world_size_ = 0;
+  size_t language_ = 0;
+  Placement placement_ = Placement::kNonColocated;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_GRID_LAYOUT_H_

@@ -1,0 +1,143 @@
+#include "hetero/grid/layout.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::vector<std::string> Messages(const std::vector<Violation>& violations) {
+  std::vector<std::string> messages;
+  for (const Violation& violation : violations) messages.push_back(violation.message);
+  return messages;
+}
+
+GridSpec Encoder(int64_t num_ranks, int64_t rank_offset = 0) {
+  return {.name = "images", .num_ranks = num_ranks, .tp = 2, .rank_offset = rank_offset};
+}
+
+GridSpec Language(int64_t num_ranks, int64_t rank_offset) {
+  return {.name = "language", .num_ranks = num_ranks, .tp = 2, .rank_offset = rank_offset};
+}
+
+TEST(LayoutTest, DisjointGridsGiveEachRankItsModule) {
+  const std::vector<GridSpec> specs = {Encoder(4), Language(4, 4)};
+  EXPECT_THAT(Validate(specs, 8, 1), IsEmpty());
+  const Layout layout = Layout::Make(specs, 8).value();
+  EXPECT_EQ(layout.placement(), Placement::kNonColocated);
+  EXPECT_EQ(layout.language().first_rank(), GlobalRank(4));
+  ASSERT_EQ(layout.RolesOf(GlobalRank(3)).size(), 1u);
+  EXPECT_EQ(layout.RolesOf(GlobalRank(3))[0].grid, layout.Find("images"));
+  EXPECT_EQ(layout.RolesOf(GlobalRank(4))[0].grid, &layout.language());
+  EXPECT_THAT(layout.RolesOf(GlobalRank(8)), IsEmpty());
+  EXPECT_EQ(layout.RoleIn("language", GlobalRank(0)), StageRole{});
+  EXPECT_EQ(layout.RoleIn("sounds", GlobalRank(0)), StageRole{});
+  EXPECT_EQ(layout.Find("sounds"), nullptr);
+}
+
+TEST(LayoutTest, EqualSpansAreColocatedAndEveryRankHasBothModules) {
+  const Layout layout = Layout::Make(std::vector{Encoder(4), Language(4, 0)}, 4).value();
+  EXPECT_EQ(layout.placement(), Placement::kColocated);
+  EXPECT_EQ(layout.RolesOf(GlobalRank(2)).size(), 2u);
+}
+
+TEST(LayoutTest, ALoneLanguageGridIsNotColocatedAndKeepsItsStages) {
+  GridSpec spec = Language(4, 0);
+  spec.pp = 2;
+  const Layout layout = Layout::Make(std::vector{spec}, 4).value();
+  EXPECT_EQ(layout.placement(), Placement::kNonColocated);
+  EXPECT_EQ(layout.RoleIn("language", GlobalRank(0)), (StageRole{.is_first = true}));
+  EXPECT_EQ(layout.RoleIn("language", GlobalRank(3)), (StageRole{.is_last = true}));
+}
+
+TEST(LayoutTest, NamesTheOverlapAndTheNearestOffset) {
+  EXPECT_THAT(
+      Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 2)}, 6)),
+      ElementsAre("language.rank_offset is 2: language on ranks [2, 6) overlaps images on ranks "
+                  "[0, 4) at ranks [2, 4); spans must be all equal or disjoint; nearest: "
+                  "rank_offset 4"));
+}
+
+TEST(LayoutTest, NamesTheGapTheShortfallAndTheExcess) {
+  EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(2), Language(2, 4)}, 8)),
+              ElementsAre("no grid covers ranks [2, 4), but language.rank_offset is 4; grids must "
+                          "cover every rank; nearest: rank_offset 2",
+                          "grids cover ranks [0, 6) of 8; add 2 to language.num_ranks (2 -> 4, dp "
+                          "1 -> 2) or start 6 ranks"));
+  EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(8), Language(4, 8)}, 16)),
+              ElementsAre("grids cover ranks [0, 12) of 16; add 4 to language.num_ranks (4 -> 8, "
+                          "dp 2 -> 4) or start 12 ranks"));
+  EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 4)}, 6)),
+              ElementsAre("language is on ranks [4, 8), but the world has 6 ranks; start 8 ranks "
+                          "or make the grids 2 ranks smaller"));
+}
+
+TEST(LayoutTest, LanesNeedOnlyDivideTheSamples) {
+  const auto lanes = [](int64_t encoder_lanes, int64_t language_lanes, int64_t micro_batch_size) {
+    return Messages(ValidateLanes(
+        std::vector<GridSpec>{
+            {.name = "images", .num_ranks = encoder_lanes},
+            {.name = "language", .num_ranks = language_lanes, .rank_offset = encoder_lanes}},
+        micro_batch_size));
+  };
+  EXPECT_THAT(lanes(3, 2, 3), IsEmpty());
+  EXPECT_THAT(lanes(2, 3, 2), IsEmpty());
+  EXPECT_THAT(lanes(3, 2, 1),
+              ElementsAre("images has 3 data lanes, which do not divide the 2 samples of one "
+                          "microbatch (micro_batch_size 1 * 2 language lanes); nearest: 2 lanes "
+                          "(num_ranks 2) or micro_batch_size 3"));
+}
+
+TEST(LayoutTest, WeightShardLanesCountAsLanes) {
+  GridSpec language = Language(4, 1);
+  language.gtp_remat = 2;
+  EXPECT_THAT(ValidateLanes(std::vector<GridSpec>{{.name = "images", .num_ranks = 2}, language}, 1),
+              IsEmpty());
+}
+
+TEST(LayoutTest, ReportsEverythingAtOnceInOrder) {
+  const std::vector<GridSpec> specs = {
+      {.name = "images", .num_ranks = 3},
+      {.name = "images", .num_ranks = 4, .tp = 3, .rank_offset = 2},
+      {.name = "language", .num_ranks = 4, .rank_offset = 6}};
+  std::vector<std::string> fields;
+  for (const Violation& violation : Validate(specs, 12, 2)) fields.push_back(violation.field);
+  EXPECT_THAT(fields, ElementsAre("images.num_ranks", "images.rank_offset", "language.num_ranks",
+                                  "grids[1].name", "images.num_ranks"));
+  EXPECT_THAT(Layout::Make(specs, 12),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("grids[1].name is 'images', which an earlier grid has; names must "
+                                 "differ; nearest: 'images_1'")));
+}
+
+TEST(LayoutTest, NeedsExactlyOneLanguageModule) {
+  EXPECT_THAT(Layout::Make(std::vector{Encoder(4)}, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "grids name 0 modules 'language', there must be exactly 1; rename or add a "
+                       "grid"));
+  EXPECT_THAT(Layout::Make({}, 4), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Layout::Make(std::vector{Language(2, 0), Language(2, 2)}, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name 2 modules 'language'")));
+}
+
+TEST(LayoutTest, DigestSeesEveryFactor) {
+  const auto digest = [](const GridSpec& language) {
+    return Layout::Make(std::vector{Encoder(4), language}, 8).value().Digest();
+  };
+  GridSpec experts = Language(4, 4);
+  experts.ep = 2;
+  EXPECT_EQ(digest(Language(4, 4)), digest(Language(4, 4)));
+  EXPECT_NE(digest(Language(4, 4)), digest(experts));
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,148 @@
+#ifndef HETERO_GRID_MODULE_GRID_H_
+#define HETERO_GRID_MODULE_GRID_H_
+
+// The ranks of one separately parallelized module, in both factorizations.
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/grid/axis.h"
+#include "hetero/grid/rank.h"
+#include "hetero/grid/view.h"
+
+namespace hetero {
+
+// Name of the module that owns the token stream; the other modules of a run are encoders.
+inline constexpr std::string_view kLanguageModule = "language";
+
+// What is asked for. dp and expt_dp follow from the rest:
+//   dp = num_ranks / (tp * gtp_remat * cp * pp)
+//   expt_dp = num_ranks / (expt_tp * ep * expt_gtp_remat * pp)
+struct GridSpec {
+  std::string name = {};
+  int64_t num_ranks = 0;
+  int64_t tp = 1;
+  int64_t cp = 1;
+  int64_t pp = 1;
+  int64_t ep = 1;
+  int64_t gtp_remat = 1;
+  int64_t rank_offset = 0;
+  int64_t expt_tp = 1;
+  int64_t expt_gtp_remat = 1;
+};
+
+// One broken rule of a configuration.
+struct Violation {
+  std::string field;    // path below the run configuration, "language.tp"
+  std::string message;  // names the field, its value, the rule and the nearest value that passes
+
+  bool operator==(const Violation&) const = default;
+};
+
+// Every rule `spec` breaks on its own, in field order. A pure function.
+std::vector<Violation> Validate(const GridSpec& spec);
+
+// The groups a module's consumers ask for. Axes of each are in FamilyAxes().
+enum class Family : uint8_t {
+  kTp,
+  kGtpRemat,
+  kCp,
+  kPp,
+  kDp,
+  kDpCp,           // dense gradient reduction and optimizer shards
+  kDpCpGtpRemat,   // every rank with data of its own: token counts and losses
+  kTpCp,           // router auxiliary loss
+  kModelParallel,  // tp, gtp_remat, pp: dense model-parallel ranks of one replica
+  kTpDp,
+  kTpDpCp,  // tokens per expert and expert bias
+  kModule,  // all ranks: gradient statistics
+  kEp,
+  kExptTp,
+  kExptGtpRemat,
+  kExptDp,  // expert gradient reduction and optimizer shards
+  kTpEp,    // token dispatch
+  kTpEpPp,  // expert model-parallel ranks of one replica
+  kTpEpPpExptGtpRemat,
+  kExptDpGtpRemat,
+  kWordEmbedding,      // first and last stage of each pipeline, language module only
+  kPositionEmbedding,  // first stage of each pipeline, language module only
+};
+
+inline constexpr int kNumFamilies = 22;
+
+std::string_view FamilyName(Family family);
+
+// Axes of a family; the two embedding families are not defined by axes and give {pp}.
+AxisSet FamilyAxes(Family family);
+
+// A rank's place in its module's pipeline.
+struct StageRole {
+  bool is_first = false;
+  bool is_last = false;
+
+  bool operator==(const StageRole&) const = default;
+};
+
+// Invariant: the base and the expert view factorize the same ranks and share the pp groups.
+class Grid {
+ public:
+  // Canonical axis orders: base tp, gtp_remat, cp, dp, pp; expert expt_tp, ep, expt_gtp_remat,
+  // expt_dp, pp. Errors: INVALID_ARGUMENT with every violation of `spec`.
+  static absl::StatusOr<Grid> Make(const GridSpec& spec);
+
+  // A grid with axis orders of the caller's choice. Errors: INVALID_ARGUMENT when a view lacks an
+  // axis, when the spans differ, or when the pp groups of the two views differ.
+  static absl::StatusOr<Grid> FromViews(std::string name, GridView base, GridView expert);
+
+  const std::string& name() const { return name_; }
+  const GridView& base() const { return base_; }
+  const GridView& expert() const { return expert_; }
+
+  GlobalRank first_rank() const { return base_.first_rank(); }
+  int64_t num_ranks() const { return base_.num_ranks(); }
+  bool Contains(GlobalRank rank) const { return base_.Contains(rank); }
+
+  // Size of, and coordinate on, an axis of either view.
+  int64_t Size(Axis axis) const { return ViewOf(axis).Size(axis); }
+  int64_t Coord(GlobalRank rank, Axis axis) const { return ViewOf(axis).Coord(rank, axis); }
+
+  // All groups of a family, ascending; none for the embedding families of an encoder.
+  std::vector<Group> Groups(Family family) const;
+
+  // The group of `rank`; nullopt when it is outside the grid or in no group of an embedding family.
+  std::optional<Group> GroupOf(Family family, GlobalRank rank) const;
+
+  // A data lane is the set of ranks that see the same samples: lane = dp * |gtp_remat| + gtp_remat.
+  int64_t num_lanes() const { return Size(Axis::kDp) * Size(Axis::kGtpRemat); }
+  LaneId LaneOf(GlobalRank rank) const;
+
+  // Ranks of `lane` on pipeline stage `stage`, ascending.
+  Group LaneRanks(LaneId lane, int64_t stage) const;
+
+  // The ranks of `lane` that carry its rows over a bridge when one rank per lane does: the last
+  // rank of the last stage sends, the first rank of the first stage receives.
+  GlobalRank SourceLeader(LaneId lane) const;
+  GlobalRank DestinationLeader(LaneId lane) const;
+
+  StageRole RoleOf(GlobalRank rank) const;
+
+ private:
+  Grid(std::string name, GridView base, GridView expert)
+      : name_(std::move(name)), base_(std::move(base)), expert_(std::move(expert)) {}
+
+  const GridView& ViewOf(Axis axis) const;
+  Group EmbeddingGroup(Family family, const Group& pipeline) const;
+
+  std::string name_;
+  GridView base_;
+  GridView expert_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_GRID_MODULE_GRID_H_

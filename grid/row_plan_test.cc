@@ -1,0 +1,475 @@
+#include "hetero/grid/row_plan.h"
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+#include <random>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/grid/axis.h"
+#include "hetero/grid/view.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+Grid MakeGrid(GridSpec spec) {
+  if (spec.name.empty()) spec.name = "m";
+  return Grid::Make(spec).value();
+}
+
+Group Ranks(std::vector<int64_t> values) {
+  Group ranks;
+  for (const int64_t value : values) ranks.emplace_back(value);
+  return ranks;
+}
+
+std::vector<int64_t> Counts(int64_t num_samples, int64_t rows = 1) {
+  return std::vector<int64_t>(static_cast<size_t>(num_samples), rows);
+}
+
+TEST(PlanLanesTest, CutsWhereEitherLaneEnds) {
+  using T = std::tuple<int64_t, int64_t, int64_t, int64_t>;
+  const auto plan = [](int64_t source, int64_t destination, int64_t samples) {
+    const std::vector<LaneTransfer> transfers =
+        PlanLanes(Counts(samples), source, destination).value();
+    std::vector<T> result;
+    for (const LaneTransfer& t : transfers) {
+      result.emplace_back(t.source.value(), t.destination.value(), t.first_sample,
+                          t.first_sample + t.num_samples);
+    }
+    return result;
+  };
+  EXPECT_THAT(plan(2, 4, 8),
+              ElementsAre(T(0, 0, 0, 2), T(0, 1, 2, 4), T(1, 2, 4, 6), T(1, 3, 6, 8)));
+  EXPECT_THAT(plan(4, 2, 4),
+              ElementsAre(T(0, 0, 0, 1), T(1, 0, 1, 2), T(2, 1, 2, 3), T(3, 1, 3, 4)));
+  EXPECT_THAT(plan(2, 3, 6),
+              ElementsAre(T(0, 0, 0, 2), T(0, 1, 2, 3), T(1, 1, 3, 4), T(1, 2, 4, 6)));
+  EXPECT_THAT(plan(3, 2, 6),
+              ElementsAre(T(0, 0, 0, 2), T(1, 0, 2, 3), T(1, 1, 3, 4), T(2, 1, 4, 6)));
+}
+
+TEST(PlanLanesTest, RowsOfAPartAreTheCountsOfItsSamples) {
+  const auto parts = [](std::vector<int64_t> counts, int64_t lanes) {
+    std::vector<int64_t> rows;
+    const std::vector<LaneTransfer> transfers = PlanLanes(counts, 1, lanes).value();
+    for (const LaneTransfer& t : transfers) rows.push_back(t.num_rows);
+    return rows;
+  };
+  EXPECT_THAT(parts({0, 3, 1, 2}, 2), ElementsAre(3, 3));
+  EXPECT_THAT(parts({1, 3, 2}, 3), ElementsAre(1, 3, 2));
+  EXPECT_THAT(parts({1, 5}, 1), ElementsAre(6));
+  EXPECT_THAT(parts({4, 0, 0, 4}, 4), ElementsAre(4, 0, 0, 4));
+  EXPECT_THAT(parts({577, 577, 577, 577}, 4), ElementsAre(577, 577, 577, 577));
+}
+
+TEST(PlanLanesTest, NamesTheLanesThatDoNotFit) {
+  EXPECT_THAT(PlanLanes(Counts(3), 1, 2),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "3 samples of one microbatch do not divide among 2 destination lanes; "
+                       "nearest: 2 or 4 samples"));
+  EXPECT_THAT(PlanLanes(Counts(2), 4, 2),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "2 samples of one microbatch do not divide among 4 source lanes; nearest: "
+                       "4 samples"));
+  EXPECT_THAT(PlanLanes(std::vector<int64_t>{1, -1}, 1, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "sample 1 has -1 rows, must be at least "
+                       "0"));
+}
+
+struct FunnelCase {
+  std::string label;
+  GridSpec source;
+  GridSpec destination;
+  std::vector<std::pair<int64_t, int64_t>> links;  // leader to leader
+  std::vector<Group> source_lanes;
+  std::vector<Group> destination_lanes;
+};
+
+std::vector<FunnelCase> FunnelCases() {
+  std::vector<FunnelCase> cases = {{"tp2dp2_to_tp2dp2",
+                                    {.num_ranks = 4, .tp = 2},
+                                    {.num_ranks = 4, .tp = 2, .rank_offset = 4},
+                                    {{1, 4}, {3, 6}},
+                                    {Ranks({0, 1}), Ranks({2, 3})},
+                                    {Ranks({4, 5}), Ranks({6, 7})}},
+                                   {"tp2dp2_to_tp4",
+                                    {.num_ranks = 4, .tp = 2},
+                                    {.num_ranks = 4, .tp = 4, .rank_offset = 4},
+                                    {{1, 4}, {3, 4}},
+                                    {Ranks({0, 1}), Ranks({2, 3})},
+                                    {Ranks({4, 5, 6, 7})}},
+                                   {"dp4_to_tp2pp2",
+                                    {.num_ranks = 4},
+                                    {.num_ranks = 4, .tp = 2, .pp = 2, .rank_offset = 4},
+                                    {{0, 4}, {1, 4}, {2, 4}, {3, 4}},
+                                    {Ranks({0}), Ranks({1}), Ranks({2}), Ranks({3})},
+                                    {Ranks({4, 5})}},
+                                   {"tp4_to_tp2dp2",
+                                    {.num_ranks = 4, .tp = 4},
+                                    {.num_ranks = 4, .tp = 2, .rank_offset = 4},
+                                    {{3, 4}, {3, 6}},
+                                    {Ranks({0, 1, 2, 3})},
+                                    {Ranks({4, 5}), Ranks({6, 7})}},
+                                   {"tp2pp2_to_dp4",
+                                    {.num_ranks = 4, .tp = 2, .pp = 2},
+                                    {.num_ranks = 4, .rank_offset = 4},
+                                    {{3, 4}, {3, 5}, {3, 6}, {3, 7}},
+                                    {Ranks({2, 3})},
+                                    {Ranks({4}), Ranks({5}), Ranks({6}), Ranks({7})}},
+                                   {"dp2_to_tp2pp3",
+                                    {.num_ranks = 2},
+                                    {.num_ranks = 6, .tp = 2, .pp = 3, .rank_offset = 2},
+                                    {{0, 2}, {1, 2}},
+                                    {Ranks({0}), Ranks({1})},
+                                    {Ranks({2, 3})}},
+                                   {"tp2dp2_to_tp2gtp2",
+                                    {.num_ranks = 4, .tp = 2},
+                                    {.num_ranks = 4, .tp = 2, .gtp_remat = 2, .rank_offset = 4},
+                                    {{1, 4}, {3, 6}},
+                                    {Ranks({0, 1}), Ranks({2, 3})},
+                                    {Ranks({4, 5}), Ranks({6, 7})}}};
+  FunnelCase wide = {
+      "dp8_to_tp2dp32", {.num_ranks = 8}, {.num_ranks = 64, .tp = 2, .rank_offset = 8}, {}, {}, {}};
+  for (int64_t rank = 0; rank < 8; ++rank) wide.source_lanes.push_back(Ranks({rank}));
+  for (int64_t lane = 0; lane < 32; ++lane) {
+    wide.links.emplace_back(lane / 4, 8 + 2 * lane);
+    wide.destination_lanes.push_back(Ranks({8 + 2 * lane, 9 + 2 * lane}));
+  }
+  cases.push_back(wide);
+  return cases;
+}
+
+class FunnelTest : public ::testing::TestWithParam<FunnelCase> {};
+
+INSTANTIATE_TEST_SUITE_P(Layouts, FunnelTest, ::testing::ValuesIn(FunnelCases()),
+                         [](const auto& info) { return info.param.label; });
+
+TEST_P(FunnelTest, LinksLeadersAndBroadcastsInLanes) {
+  const Grid source = MakeGrid(GetParam().source);
+  const Grid destination = MakeGrid(GetParam().destination);
+  const RowPlan plan =
+      PlanLeaderFunnel(source, destination,
+                       Counts(std::max(source.num_lanes(), destination.num_lanes()), 3))
+          .value();
+  std::vector<std::pair<int64_t, int64_t>> links;
+  for (const RowTransfer& transfer : plan.transfers) {
+    links.emplace_back(transfer.source.value(), transfer.destination.value());
+  }
+  EXPECT_THAT(links, ElementsAreArray(GetParam().links));
+  std::vector<Group> lanes;
+  for (const ReplicaSet& set : plan.sources) lanes.push_back(set.ranks);
+  EXPECT_THAT(lanes, ElementsAreArray(GetParam().source_lanes));
+  lanes.clear();
+  for (const ReplicaSet& set : plan.destinations) lanes.push_back(set.ranks);
+  EXPECT_THAT(lanes, ElementsAreArray(GetParam().destination_lanes));
+}
+
+TEST(FunnelTest, LeadersFollowTheAxisOrderOfTheGrid) {
+  struct Case {
+    std::vector<AxisSize> axes;
+    std::vector<int64_t> source_leaders;
+    std::vector<int64_t> destination_leaders;
+  };
+  const auto shape = [](int64_t tp, int64_t pp, int64_t dp) {
+    return std::vector<AxisSize>{
+        {Axis::kTp, tp}, {Axis::kGtpRemat, 1}, {Axis::kCp, 1}, {Axis::kPp, pp}, {Axis::kDp, dp}};
+  };
+  const std::vector<AxisSize> canonical = {
+      {Axis::kTp, 2}, {Axis::kGtpRemat, 1}, {Axis::kCp, 1}, {Axis::kDp, 2}, {Axis::kPp, 2}};
+  for (const Case& c :
+       {Case{shape(2, 2, 2), {3, 7}, {0, 4}}, Case{canonical, {5, 7}, {0, 2}},
+        Case{shape(4, 2, 1), {7}, {0}}, Case{shape(1, 2, 4), {1, 3, 5, 7}, {0, 2, 4, 6}},
+        Case{shape(2, 4, 1), {7}, {0}}}) {
+    std::vector<AxisSize> expert;
+    for (const AxisSize& axis : c.axes) {
+      expert.push_back({axis.axis == Axis::kTp   ? Axis::kExptTp
+                        : axis.axis == Axis::kCp ? Axis::kEp
+                        : axis.axis == Axis::kDp ? Axis::kExptDp
+                        : axis.axis == Axis::kPp ? Axis::kPp
+                                                 : Axis::kExptGtpRemat,
+                        axis.size});
+    }
+    const Grid grid = Grid::FromViews("m", GridView::Make(GlobalRank(0), c.axes).value(),
+                                      GridView::Make(GlobalRank(0), expert).value())
+                          .value();
+    std::vector<int64_t> sources;
+    std::vector<int64_t> destinations;
+    for (int64_t lane = 0; lane < grid.num_lanes(); ++lane) {
+      sources.push_back(grid.SourceLeader(LaneId(lane)).value());
+      destinations.push_back(grid.DestinationLeader(LaneId(lane)).value());
+    }
+    EXPECT_THAT(sources, ElementsAreArray(c.source_leaders)) << grid.base().ToString();
+    EXPECT_THAT(destinations, ElementsAreArray(c.destination_leaders)) << grid.base().ToString();
+  }
+}
+
+TEST(SlicedTest, EqualLanesUseOneLinkForEachTpRank) {
+  const RowPlan plan =
+      PlanSliced(MakeGrid({.num_ranks = 2, .tp = 2}),
+                 MakeGrid({.num_ranks = 4, .tp = 4, .rank_offset = 2}), std::vector<int64_t>{3, 2})
+          .value();
+  EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(0), 0, 3, GlobalRank(2), 0},
+                                          RowTransfer{GlobalRank(1), 3, 2, GlobalRank(3), 3}));
+  EXPECT_THAT(plan.destinations[0].owned,
+              ElementsAre(RowRange{0, 3}, RowRange{3, 2}, RowRange{5, 0}, RowRange{5, 0}));
+}
+
+TEST(SequenceOwnersTest, RowsGoToTheRankOfTheirPosition) {
+  // One lane of tp 2 over S 8: two samples with rows at positions 2..5 and 0..1.
+  const RowPlan plan =
+      PlanSequenceOwners(MakeGrid({.num_ranks = 1}),
+                         MakeGrid({.num_ranks = 2, .tp = 2, .rank_offset = 1}),
+                         std::vector<int64_t>{4, 2}, std::vector<int64_t>{2, 3, 4, 5, 0, 1}, 8)
+          .value();
+  EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(0), 0, 2, GlobalRank(1), 0},
+                                          RowTransfer{GlobalRank(0), 2, 2, GlobalRank(2), 0},
+                                          RowTransfer{GlobalRank(0), 4, 2, GlobalRank(1), 2}));
+  EXPECT_EQ(DestinationRows(plan, GlobalRank(1)), 4);
+  EXPECT_EQ(DestinationRows(plan, GlobalRank(2)), 2);
+}
+
+TEST(SequenceOwnersTest, NamesWhatDoesNotFit) {
+  const Grid source = MakeGrid({.num_ranks = 1});
+  const Grid destination = MakeGrid({.name = "language", .num_ranks = 2, .tp = 2});
+  const auto error = [&](const Grid& to, std::vector<int64_t> positions, int64_t length) {
+    return PlanSequenceOwners(source, to, std::vector<int64_t>{2}, positions, length).status();
+  };
+  EXPECT_THAT(error(destination, {0, 1}, 7),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "sequence length 7 does not divide among language.tp 2; nearest: 8"));
+  EXPECT_THAT(error(destination, {0}, 8),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "1 positions for 2 rows; there must be one a row"));
+  EXPECT_THAT(error(destination, {0, 8}, 8), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                      "row 1 has position 8, must be in [0, 8)"));
+  EXPECT_THAT(error(MakeGrid({.name = "language", .num_ranks = 2, .cp = 2}), {0, 1}, 8),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("language.cp is 2")));
+}
+
+TEST(ColocatedTest, GatherGroups) {
+  struct Case {
+    int64_t source_tp;
+    int64_t destination_tp;
+    std::vector<Group> groups;
+    int64_t num_ranks = 8;
+    int64_t rank_offset = 0;
+  };
+  const std::vector<Group> pairs = {Ranks({0, 2}), Ranks({1, 3}), Ranks({4, 6}), Ranks({5, 7})};
+  const std::vector<Group> fours = {Ranks({0, 1, 2, 3}), Ranks({4, 5, 6, 7})};
+  for (const Case& c : {Case{2, 4, pairs}, Case{4, 2, pairs}, Case{1, 4, fours}, Case{4, 1, fours},
+                        Case{1, 8, {Ranks({0, 1, 2, 3, 4, 5, 6, 7})}},
+                        Case{2, 1, {Ranks({4, 5}), Ranks({6, 7})}, 4, 4}}) {
+    const RowPlan plan =
+        PlanColocated(
+            MakeGrid({.num_ranks = c.num_ranks, .tp = c.source_tp, .rank_offset = c.rank_offset}),
+            MakeGrid(
+                {.num_ranks = c.num_ranks, .tp = c.destination_tp, .rank_offset = c.rank_offset}),
+            Counts(8))
+            .value();
+    std::vector<Group> groups;
+    for (const ReplicaSet& set :
+         c.source_tp < c.destination_tp ? plan.destinations : plan.sources) {
+      groups.push_back(set.ranks);
+    }
+    EXPECT_THAT(groups, ElementsAreArray(c.groups));
+  }
+}
+
+TEST(ColocatedTest, NamesWhatDoesNotFit) {
+  const auto error = [](GridSpec source, GridSpec destination, int64_t samples) {
+    source.name = "images";
+    destination.name = "language";
+    return PlanColocated(MakeGrid(source), MakeGrid(destination), Counts(samples)).status();
+  };
+  EXPECT_THAT(error({.num_ranks = 4}, {.num_ranks = 4, .rank_offset = 4}, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be on the same ranks")));
+  EXPECT_THAT(error({.num_ranks = 4}, {.num_ranks = 4, .pp = 2}, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "language.pp is 2, colocated grids need 1; nearest: 1"));
+  EXPECT_THAT(error({.num_ranks = 4, .cp = 2}, {.num_ranks = 4}, 4),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("images.cp is 2")));
+  EXPECT_THAT(error({.num_ranks = 6, .tp = 2}, {.num_ranks = 6, .tp = 3}, 6),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("images has 3 lanes, language has 2")));
+  EXPECT_THAT(error({.num_ranks = 2}, {.num_ranks = 2, .tp = 2}, 3),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("3 samples")));
+}
+
+// What executing a plan leaves in the buffers: each source rank starts with `inputs`.
+std::map<GlobalRank, std::vector<int64_t>> Execute(
+    const RowPlan& plan, const std::map<GlobalRank, std::vector<int64_t>>& inputs) {
+  constexpr int64_t kUnset = -1;
+  std::map<GlobalRank, std::vector<int64_t>> outputs;
+  for (const ReplicaSet& set : plan.destinations) {
+    for (const GlobalRank rank : set.ranks) {
+      outputs[rank].assign(static_cast<size_t>(set.num_rows), kUnset);
+    }
+  }
+  for (const RowTransfer& t : plan.transfers) {
+    for (int64_t i = 0; i < t.num_rows; ++i) {
+      int64_t& row = outputs.at(t.destination).at(static_cast<size_t>(t.destination_row + i));
+      EXPECT_EQ(row, kUnset) << "delivered twice";
+      row = inputs.at(t.source).at(static_cast<size_t>(t.source_row + i));
+    }
+  }
+  for (const ReplicaSet& set : plan.destinations) {
+    int64_t next = 0;
+    for (size_t owner = 0; owner < set.ranks.size(); ++owner) {
+      EXPECT_EQ(set.owned[owner].first, next) << "owned ranges must tile the buffer";
+      next += set.owned[owner].count;
+      for (int64_t row = set.owned[owner].first; row < next; ++row) {
+        const int64_t value = outputs[set.ranks[owner]][static_cast<size_t>(row)];
+        for (const GlobalRank rank : set.ranks) outputs[rank][static_cast<size_t>(row)] = value;
+      }
+    }
+    EXPECT_EQ(next, set.num_rows);
+  }
+  return outputs;
+}
+
+enum class Builder { kFunnel, kSliced, kSequenceOwners, kColocated };
+
+class PlanLawsTest : public ::testing::TestWithParam<Builder> {};
+
+INSTANTIATE_TEST_SUITE_P(Builders, PlanLawsTest,
+                         ::testing::Values(Builder::kFunnel, Builder::kSliced,
+                                           Builder::kSequenceOwners, Builder::kColocated));
+
+TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
+  const uint32_t seed = std::random_device()();
+  std::mt19937 random(seed);
+  SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  const auto pick = [&](int64_t bound) { return 1 + static_cast<int64_t>(random()) % bound; };
+  const Builder builder = GetParam();
+  for (int round = 0; round < 150; ++round) {
+    GridSpec source_spec = {.name = "images"};
+    GridSpec destination_spec = {.name = "language"};
+    if (builder == Builder::kColocated) {
+      source_spec.tp = int64_t{1} << (pick(4) - 1);
+      destination_spec.tp = int64_t{1} << (pick(4) - 1);
+      source_spec.num_ranks = destination_spec.num_ranks = 8 * pick(2);
+    } else {
+      source_spec.tp = pick(4);
+      source_spec.pp = pick(2);
+      source_spec.num_ranks = source_spec.tp * source_spec.pp * pick(4);
+      destination_spec.tp = pick(4);
+      destination_spec.pp = pick(2);
+      destination_spec.gtp_remat = pick(2);
+      destination_spec.rank_offset = source_spec.num_ranks;
+      destination_spec.num_ranks =
+          destination_spec.tp * destination_spec.pp * destination_spec.gtp_remat * pick(4);
+    }
+    const Grid source = Grid::Make(source_spec).value();
+    const Grid destination = Grid::Make(destination_spec).value();
+    const int64_t num_samples = std::lcm(source.num_lanes(), destination.num_lanes()) * pick(2);
+    std::vector<int64_t> counts;
+    std::vector<int64_t> positions;
+    const int64_t length = destination.Size(Axis::kTp) * 4;
+    for (int64_t sample = 0; sample < num_samples; ++sample) {
+      counts.push_back(std::max<int64_t>(pick(length + 2) - 3, 0));
+      const int64_t first = pick(length - counts.back() + 1) - 1;
+      for (int64_t row = 0; row < counts.back(); ++row) positions.push_back(first + row);
+    }
+    const RowPlan plan =
+        (builder == Builder::kFunnel   ? PlanLeaderFunnel(source, destination, counts)
+         : builder == Builder::kSliced ? PlanSliced(source, destination, counts)
+         : builder == Builder::kColocated
+             ? PlanColocated(source, destination, counts)
+             : PlanSequenceOwners(source, destination, counts, positions, length))
+            .value();
+    SCOPED_TRACE(::testing::Message()
+                 << source.base().ToString() << " to " << destination.base().ToString());
+
+    // Row values are their global numbers; a lane's buffer is a range of them.
+    const int64_t total = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+    const auto lane_rows = [&](const Grid& grid, LaneId lane) {
+      const int64_t samples = num_samples / grid.num_lanes();
+      const auto begin = counts.begin() + lane.value() * samples;
+      std::vector<int64_t> rows(
+          static_cast<size_t>(std::accumulate(begin, begin + samples, int64_t{0})));
+      std::iota(rows.begin(), rows.end(), std::accumulate(counts.begin(), begin, int64_t{0}));
+      return rows;
+    };
+    std::map<GlobalRank, std::vector<int64_t>> inputs;
+    for (const ReplicaSet& set : plan.sources) {
+      for (const GlobalRank rank : set.ranks) {
+        inputs[rank] = lane_rows(source, source.LaneOf(rank));
+        ASSERT_THAT(CheckSourceRows(plan, rank, static_cast<int64_t>(inputs[rank].size())), IsOk());
+      }
+    }
+    const auto outputs = Execute(plan, inputs);
+    int64_t delivered = 0;
+    int64_t expected_ranks = builder == Builder::kColocated
+                                 ? destination.num_ranks()
+                                 : destination.num_ranks() / destination.Size(Axis::kPp);
+    ASSERT_THAT(outputs, SizeIs(expected_ranks));
+    for (const auto& [rank, rows] : outputs) {
+      ASSERT_EQ(DestinationRows(plan, rank), static_cast<int64_t>(rows.size()));
+      std::vector<int64_t> expected = lane_rows(destination, destination.LaneOf(rank));
+      if (builder == Builder::kSequenceOwners) {
+        std::erase_if(expected, [&](int64_t row) {
+          return positions[static_cast<size_t>(row)] / (length / destination.Size(Axis::kTp)) !=
+                 destination.Coord(rank, Axis::kTp);
+        });
+      }
+      ASSERT_EQ(rows, expected) << "rank " << rank;
+      delivered += static_cast<int64_t>(rows.size());
+    }
+    if (builder == Builder::kSequenceOwners) {
+      ASSERT_EQ(delivered, total);
+    }
+
+    ASSERT_EQ(Execute(Inverse(plan), outputs), inputs);
+    ASSERT_EQ(Inverse(Inverse(plan)), plan);
+    size_t sends = 0;
+    size_t receives = 0;
+    for (const auto& [rank, rows] : inputs) sends += SendsOf(plan, rank).size();
+    for (const auto& [rank, rows] : outputs) receives += ReceivesOf(plan, rank).size();
+    const auto empty =
+        static_cast<size_t>(std::count_if(plan.transfers.begin(), plan.transfers.end(),
+                                          [](const RowTransfer& t) { return t.num_rows == 0; }));
+    ASSERT_EQ(sends + empty, plan.transfers.size());
+    ASSERT_EQ(receives + empty, plan.transfers.size());
+  }
+}
+
+TEST(RowPlanTest, UnevenFanInReturnsWhatEachLaneSent) {
+  const RowPlan plan =
+      PlanLeaderFunnel(MakeGrid({.num_ranks = 2}), MakeGrid({.num_ranks = 1, .rank_offset = 2}),
+                       std::vector<int64_t>{256, 64})
+          .value();
+  EXPECT_THAT(Inverse(plan).transfers,
+              ElementsAre(RowTransfer{GlobalRank(2), 0, 256, GlobalRank(0), 0},
+                          RowTransfer{GlobalRank(2), 256, 64, GlobalRank(1), 0}));
+}
+
+TEST(RowPlanTest, ATextOnlyLaneIsCountedButNotSent) {
+  const RowPlan plan =
+      PlanLeaderFunnel(MakeGrid({.num_ranks = 2}), MakeGrid({.num_ranks = 1, .rank_offset = 2}),
+                       std::vector<int64_t>{0, 64})
+          .value();
+  EXPECT_THAT(plan.transfers, SizeIs(2));
+  EXPECT_THAT(SendsOf(plan, GlobalRank(0)), IsEmpty());
+  EXPECT_THAT(ReceivesOf(plan, GlobalRank(2)), SizeIs(1));
+  EXPECT_THAT(CheckSourceRows(plan, GlobalRank(1), 60),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "rank 1 has 60 rows to send, its samples count 64"));
+}
+
+}  // namespace
+}  // namespace hetero
