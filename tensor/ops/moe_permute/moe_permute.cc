@@ -1,0 +1,87 @@
+#include "hetero/tensor/ops/moe_permute/moe_permute.h"
+
+#include <cstdint>
+
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+
+absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("experts_TK", args.experts_TK, DType::kI32, {kAnyDim, kAnyDim}));
+  const int64_t num_tokens = args.experts_TK.dim(0);
+  const int64_t top_k = args.experts_TK.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", args.counts_E, DType::kI32, {kAnyDim}));
+  const int64_t num_experts = args.counts_E.dim(0);
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("offsets_E1", args.offsets_E1, DType::kI32, {num_experts + 1}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", args.rows_TK, DType::kI32, {num_tokens, top_k}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("tokens_R", args.tokens_R, DType::kI32, {num_tokens * top_k}));
+  ArenaScope scratch_scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView cursors,
+                          stream.workspace().Allocate(DType::kI32, {num_experts}));
+  OperationScope scope(stream, {"moe.assign_rows", 0, 3.0 * args.experts_TK.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  internal::AssignExpertRowsCpu(args, cursors);
+  return absl::OkStatus();
+}
+
+absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
+                             const TensorView& out_RH, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("x_TH", x_TH, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("tokens_R", tokens_R, DType::kI32, {kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("out_RH", out_RH, x_TH.dtype(), {tokens_R.dim(0), x_TH.dim(1)}));
+  OperationScope scope(stream, {"moe.gather_rows", 0, 2.0 * out_RH.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::GatherTokenRowsCpu(x_TH, tokens_R, out_RH);
+}
+
+absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
+                          const ConstTensorView& addend_TH, const TensorView& out_TH,
+                          Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectShape("out_TH", out_TH, {rows_TK.dim(0), kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("rows_RH", rows_RH, out_TH.dtype(), {rows_TK.num_elements(), out_TH.dim(1)}));
+  double bytes = static_cast<double>(rows_RH.num_bytes() + out_TH.num_bytes());
+  if (!addend_TH.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectShape("addend_TH", addend_TH, {out_TH.dim(0), out_TH.dim(1)}));
+    HETERO_RETURN_IF_ERROR(ExpectDType("addend_TH", addend_TH, out_TH.dtype()));
+    bytes += static_cast<double>(addend_TH.num_bytes());
+  }
+  OperationScope scope(stream,
+                       {"moe.sum_rows", static_cast<double>(rows_RH.num_elements()), bytes});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::SumTokenRowsCpu(rows_RH, rows_TK, addend_TH, out_TH);
+}
+
+absl::Status ScatterToRows(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
+                           const TensorView& out_R, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("values_TK", values_TK, values_TK.dtype(), {rows_TK.dim(0), rows_TK.dim(1)}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("out_R", out_R, values_TK.dtype(), {rows_TK.num_elements()}));
+  OperationScope scope(stream,
+                       {"moe.scatter_values", 0,
+                        static_cast<double>(rows_TK.num_bytes() + 2 * values_TK.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::ScatterToRowsCpu(values_TK, rows_TK, out_R);
+}
+
+absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorView& rows_TK,
+                            const TensorView& out_TK, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("values_R", values_R, values_R.dtype(), {rows_TK.num_elements()}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("out_TK", out_TK, values_R.dtype(), {rows_TK.dim(0), rows_TK.dim(1)}));
+  OperationScope scope(stream,
+                       {"moe.gather_values", 0,
+                        static_cast<double>(rows_TK.num_bytes() + 2 * values_R.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::GatherFromRowsCpu(values_R, rows_TK, out_TK);
+}
+
+}  // namespace hetero
