@@ -60,6 +60,32 @@ def hetero_cc_test(name, size, copts = [], deps = [], **kwargs):
         **kwargs
     )
 
+def hetero_cc_fuzz_test(name, corpus_folder, copts = [], deps = [], linkopts = [], **kwargs):
+    """A test whose source defines LLVMFuzzerTestOneInput; it replays the files of `corpus_folder`.
+
+    With --config=fuzz it looks for new failing inputs for ten seconds, starting from those files.
+    """
+    fuzzing = str(Label("//tools/build:fuzzing"))
+    cc_test(
+        name = name,
+        size = "small",
+        args = select({
+            fuzzing: ["-max_total_time=10"],
+            "//conditions:default": [],
+        }) + ["%s/%s" % (native.package_name(), corpus_folder)],
+        copts = _WARNINGS + copts,
+        data = native.glob([corpus_folder + "/**"]),
+        linkopts = linkopts + select({
+            fuzzing: ["-fsanitize=fuzzer"],
+            "//conditions:default": [],
+        }),
+        deps = deps + select({
+            fuzzing: [],
+            "//conditions:default": [str(Label("//tools/build:fuzz_replay"))],
+        }),
+        **kwargs
+    )
+
 def hetero_cc_benchmark(name, copts = [], deps = [], tags = [], **kwargs):
     """A Google Benchmark program; main() is linked in. Built by //..., run by hand."""
     cc_binary(

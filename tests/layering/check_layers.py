@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Checks a graph of `bazel query --output=graph --nograph:factored` against the layers below.
+
+usage: check_layers.py GRAPH
+
+Prints each edge that breaks a rule, and for a repository that a library must not pull in the whole
+chain to it. Exits with 1 if there is any.
+"""
+
+import collections
+import re
+import sys
+
+# Folder -> the folders of this repository that it may use, besides itself and what ANYONE may use.
+LAYERS = {
+    "base": [],
+    "telemetry": ["base"],
+    "tensor": ["base", "telemetry"],
+    "grid": ["base"],
+    "params": ["base", "telemetry", "tensor", "grid"],
+    "comm": ["base", "telemetry", "tensor", "grid"],
+    "data": ["base", "telemetry", "tensor", "grid"],
+    "optim": ["base", "telemetry", "tensor", "grid", "params", "comm"],
+    "models": ["base", "telemetry", "tensor", "grid", "params", "comm"],
+    "ckpt": ["base", "telemetry", "tensor", "grid", "params", "comm"],
+}
+LAYERS["trainer"] = list(LAYERS)
+LAYERS["tools"] = list(LAYERS)
+LAYERS["tests"] = list(LAYERS)
+
+# Packages that any target may name.
+ANYONE = ["tools/build", "third_party"]
+
+# Repositories and packages that only these folders may name directly.
+ONLY = {
+    "//third_party/cuda": ["comm", "tensor", "third_party"],
+    "@cuda//": ["third_party"],
+    "@com_google_absl//absl/flags": ["tools", "trainer"],
+    "@openblas//": ["tensor"],
+}
+
+_PROTOBUF = ["@com_google_protobuf//"]
+_BLAS = ["@openblas//", "@onednn//"]
+_DEVICE = ["//third_party/cuda", "@cuda//"]
+_TRANSPORT = ["@gloo//", "@openmpi//", "//comm/nccl", "//comm/processes", "//comm/threads"]
+_DECODERS = ["@libjpeg_turbo//", "@libpng//", "@sqlite3//", "@yaml_cpp//", "@nlohmann_json//"]
+
+# Library -> what it must not pull in, however long the chain.
+NEVER = {
+    "//grid:grid": _PROTOBUF + _BLAS + _DEVICE + _TRANSPORT + _DECODERS,
+    "//comm:comm": _PROTOBUF + _BLAS + _TRANSPORT + _DECODERS,
+    "//data:data": _BLAS + _DEVICE + _TRANSPORT,
+    "//optim:optim": _TRANSPORT + _DECODERS,
+    "//models:models": _TRANSPORT + _DECODERS,
+}
+
+_EDGE = re.compile(r'^\s*"([^"]+)" -> "([^"]+)"$')
+
+
+def read_edges(lines):
+    """Returns {label: [labels it names]} of a graph's lines."""
+    edges = collections.defaultdict(list)
+    for line in lines:
+        match = _EDGE.match(line)
+        if match:
+            edges[match.group(1)].append(match.group(2))
+    return edges
+
+
+def folder(label):
+    """Returns the top folder of a label of this repository, else None."""
+    if not label.startswith("//"):
+        return None
+    return re.split(r"[/:]", label[2:])[0]
+
+
+def within(label, prefix):
+    """Whether a label lies in a repository ("@x//"), or in a package or below it."""
+    if prefix.endswith("//"):
+        return label.startswith(prefix)
+    return label.startswith((prefix + ":", prefix + "/"))
+
+
+def direct_violations(edges):
+    for source, targets in sorted(edges.items()):
+        user = folder(source)
+        if not user or user not in LAYERS or any(within(source, "//" + p) for p in ANYONE):
+            continue
+        for target in sorted(targets):
+            for prefix, users in ONLY.items():
+                if within(target, prefix) and user not in users:
+                    yield f"{source} -> {target}: only {', '.join(users)} may use {prefix}"
+            used = folder(target)
+            if used is None or used in ("", user) or any(within(target, "//" + p) for p in ANYONE):
+                continue
+            if used not in LAYERS[user]:
+                allowed = ", ".join(LAYERS[user]) or "no other folder"
+                yield f"{source} -> {target}: {user} may use {allowed}"
+
+
+def chain_violations(edges):
+    for library, prefixes in NEVER.items():
+        parent = {library: None}
+        queue = collections.deque([library])
+        while queue:
+            label = queue.popleft()
+            if label != library and any(within(label, prefix) for prefix in prefixes):
+                chain = []
+                at = label
+                while at is not None:
+                    chain.append(at)
+                    at = parent[at]
+                yield f"{library} pulls in {label}: {' -> '.join(reversed(chain))}"
+                continue
+            for target in edges.get(label, []):
+                if target not in parent:
+                    parent[target] = label
+                    queue.append(target)
+
+
+def violations(edges):
+    return list(direct_violations(edges)) + list(chain_violations(edges))
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as graph:
+        edges = read_edges(graph)
+    missing = [label for label in NEVER if label not in edges]
+    if missing:
+        print(f"not in the graph: {', '.join(missing)}")
+    found = violations(edges)
+    for violation in found:
+        print(violation)
+    print(f"{sum(map(len, edges.values()))} edges, {len(found)} violations")
+    return 1 if found or missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

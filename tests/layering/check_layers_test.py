@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Tests that each kind of forbidden edge is found and named."""
+
+import unittest
+
+import check_layers
+
+
+def found(*edges):
+    return check_layers.violations(
+        check_layers.read_edges(f'  "{source}" -> "{target}"\n' for source, target in edges)
+    )
+
+
+class CheckLayersTest(unittest.TestCase):
+    def test_arrows_down_the_table_pass(self):
+        self.assertEqual(
+            found(
+                ("//optim:adamw", "//comm:communicator"),
+                ("//comm:communicator", "//comm:communicator.h"),
+                ("//models/vlm:vlm", "//tensor/ops/gemm:gemm"),
+                ("//grid:grid_test", "@com_google_googletest//:gtest_main"),
+                ("//tools/build:fuzz", "//third_party/cuda:enable"),
+                ("//tensor/ops/gemm:gemm", "@openblas//:openblas"),
+            ),
+            [],
+        )
+
+    def test_an_arrow_up_is_named(self):
+        (violation,) = found(("//grid:view", "//comm:communicator"))
+        self.assertIn("//grid:view -> //comm:communicator: grid may use base", violation)
+
+    def test_a_folder_whose_name_starts_alike_is_another_folder(self):
+        (violation,) = found(("//data:loader", "//tools/builder:x"))
+        self.assertIn("//tools/builder:x", violation)
+
+    def test_nothing_uses_tests(self):
+        self.assertEqual(len(found(("//trainer:loop", "//tests/convergence:x"))), 1)
+
+    def test_a_backend_named_by_the_wrong_folder(self):
+        (violation,) = found(("//models/blocks:linear", "@openblas//:openblas"))
+        self.assertIn("only tensor may use @openblas//", violation)
+
+    def test_a_chain_to_a_backend_is_printed_whole(self):
+        (violation,) = found(
+            ("//grid:grid", "//grid:view"),
+            ("//grid:view", "@com_google_absl//absl/x:x"),
+            ("@com_google_absl//absl/x:x", "@com_google_protobuf//:protobuf"),
+        )
+        self.assertTrue(
+            violation.endswith(
+                "//grid:grid -> //grid:view -> @com_google_absl//absl/x:x"
+                " -> @com_google_protobuf//:protobuf"
+            )
+        )
+
+
+if __name__ == "__main__":
+    unittest.main()
