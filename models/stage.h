@@ -26,11 +26,12 @@ namespace hetero {
 // batch is built: together they name every token once.
 struct TokenBatch {
   SequenceBatch sequences;
-  ConstTensorView tokens;              // i32[T]
-  ConstTensorView labels;              // i32[T], what follows each token; any id where mask is 0
-  ConstTensorView loss_mask;           // f32[T], 0 or 1
-  ConstTensorView text_positions;      // i32[number of tokens to embed], ascending
-  ConstTensorView modality_positions;  // i32[rows that arrive over the edge], ascending
+  ConstTensorView tokens;          // i32[T]
+  ConstTensorView labels;          // i32[T], what follows each token; any id where mask is 0
+  ConstTensorView loss_mask;       // f32[T], 0 or 1
+  ConstTensorView text_positions;  // i32[number of tokens to embed], ascending
+  // Per incoming edge, i32[rows that arrive over it], ascending: row r belongs to token [r].
+  std::span<const ConstTensorView> modality_positions;
 };
 
 // A microbatch as far as a stage needs it; null where the loader has nothing for this stage.
@@ -66,10 +67,11 @@ class Stage {
                                              const StageInput& input,
                                              StageStatistics& statistics) = 0;
 
-  // `d_output` is the gradient of what Forward returned, null at a sink. `d_upstream` receives the
-  // gradient of StageInput::upstream, same shape; null when nobody wants it.
-  virtual absl::Status Backward(ModuleContext& context, int slot, ConstTensorView d_output,
-                                TensorView d_upstream) = 0;
+  // `d_output` is the gradient of what Forward returned, null at a sink; it may be overwritten.
+  // `d_upstream` receives the gradients of StageInput::upstream, same shapes; an entry is null when
+  // nobody wants it.
+  virtual absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
+                                std::span<const TensorView> d_upstream) = 0;
 
   // Once a step, after the gradients of all microbatches are summed, before the update: what is not
   // a gradient but follows from the step's statistics (expert bias). `data_parallel` joins the
@@ -117,6 +119,8 @@ class Model {
   // Names of the modules; every grid of the run carries one of them.
   virtual std::vector<std::string> modules() const = 0;
   virtual std::vector<ModelEdge> edges() const = 0;
+  // Width of the rows that pass between the stages of a module.
+  virtual int64_t hidden_width(std::string_view module) const = 0;
   virtual InputContract input_contract() const = 0;
 
   // Pure: for any rank, without weights, communicators or device.

@@ -1,0 +1,154 @@
+#include "hetero/trainer/plan.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/grid/axis.h"
+
+namespace hetero {
+namespace {
+
+std::vector<StageNode> Nodes(const StepPlan& plan) {
+  std::vector<StageNode> nodes;
+  for (const PlanStage& stage : plan.stages) {
+    StageNode node{.name = stage.name(), .consumers = {}};
+    for (int edge : stage.out_edges) node.consumers.push_back(plan.edges[edge].destination);
+    nodes.push_back(std::move(node));
+  }
+  return nodes;
+}
+
+void AddEdge(StepPlan& plan, int source, int destination, int64_t width) {
+  const int index = static_cast<int>(plan.edges.size());
+  plan.edges.push_back(
+      {source, destination, width,
+       absl::StrCat(plan.stages[source].name(), "-", plan.stages[destination].name())});
+  plan.stages[source].out_edges.push_back(index);
+  plan.stages[destination].in_edges.push_back(index);
+}
+
+// Stages of each module in a row, then the model's edges between last and first stages.
+absl::Status AddStages(const Layout& layout, const Model& model, StepPlan& plan) {
+  absl::flat_hash_map<std::string, std::pair<int, int>> ends;  // first and last stage
+  for (const std::string& module : model.modules()) {
+    const Grid* grid = layout.Find(module);
+    if (grid == nullptr) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("module ", module, " of the model has no grid; add one with that name"));
+    }
+    const int first = static_cast<int>(plan.stages.size());
+    const int num_stages = static_cast<int>(grid->Size(Axis::kPp));
+    for (int s = 0; s < num_stages; ++s) {
+      plan.stages.push_back({.module = module, .place = {s, num_stages}});
+      if (s > 0) AddEdge(plan, first + s - 1, first + s, model.hidden_width(module));
+    }
+    ends[module] = {first, first + num_stages - 1};
+  }
+  for (const ModelEdge& edge : model.edges()) {
+    AddEdge(plan, ends.at(edge.source).second, ends.at(edge.destination).first, edge.width);
+  }
+  return absl::OkStatus();
+}
+
+ScheduleShape ShapeOf(const StepPlan& plan, const PlanStage& stage, bool forward_only) {
+  return {.num_microbatches = plan.batch.num_microbatches(),
+          .warmup = stage.warmup,
+          .has_upstream = !stage.in_edges.empty(),
+          .has_downstream = !stage.out_edges.empty(),
+          .forward_only = forward_only};
+}
+
+}  // namespace
+
+std::string PlanStage::name() const { return absl::StrCat(module, ".", place.stage); }
+
+absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
+                                  int64_t micro_batch_size, int64_t global_batch_size,
+                                  int encoder_run_ahead) {
+  StepPlan plan;
+  plan.batch = {micro_batch_size, global_batch_size, layout.language().num_lanes()};
+  plan.placement = layout.placement();
+  plan.encoder_run_ahead = plan.placement == Placement::kNonColocated ? encoder_run_ahead : 0;
+  plan.receives_ahead = std::max(1, plan.encoder_run_ahead);
+  const int64_t samples = plan.batch.samples_per_microbatch();
+  if (global_batch_size < samples || global_batch_size % samples != 0) {
+    const int64_t nearest = std::max<int64_t>(1, (global_batch_size + samples / 2) / samples);
+    return absl::InvalidArgumentError(
+        absl::StrCat("batch.global_batch_size ", global_batch_size,
+                     " is not a multiple of micro_batch_size ", micro_batch_size, " x ",
+                     plan.batch.language_lanes, " language lanes; nearest is ", nearest * samples));
+  }
+  HETERO_RETURN_IF_ERROR(AddStages(layout, model, plan));
+
+  std::vector<StageNode> nodes = Nodes(plan);
+  HETERO_ASSIGN_OR_RETURN(const std::vector<int> warmups, MakeWarmups(nodes));
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    PlanStage& stage = plan.stages[s];
+    const bool source = stage.in_edges.empty() && !stage.out_edges.empty();
+    stage.warmup = warmups[s] + (source ? plan.encoder_run_ahead : 0);
+    plan.train_programs.push_back(MakeSchedule(ShapeOf(plan, stage, false)));
+    plan.evaluate_programs.push_back(MakeSchedule(ShapeOf(plan, stage, true)));
+  }
+  if (plan.placement == Placement::kNonColocated) {
+    const TransferModel transfers =
+        plan.encoder_run_ahead == 0 ? TransferModel::kSynchronous : TransferModel::kChannels;
+    HETERO_RETURN_IF_ERROR(CheckDeadlockFree(nodes, plan.train_programs, transfers));
+    HETERO_RETURN_IF_ERROR(CheckDeadlockFree(nodes, plan.evaluate_programs, transfers));
+  }
+  return plan;
+}
+
+std::vector<RankStep> StepPlan::RankProgram(const Layout& layout, GlobalRank rank,
+                                            bool evaluate) const {
+  std::vector<int> own;
+  for (size_t s = 0; s < stages.size(); ++s) {
+    const Grid* grid = layout.Find(stages[s].module);
+    if (grid->Contains(rank) && grid->Coord(rank, Axis::kPp) == stages[s].place.stage) {
+      own.push_back(static_cast<int>(s));
+    }
+  }
+  std::vector<RankStep> program;
+  if (own.size() == 1) {
+    for (const ScheduleStep& step : evaluate ? evaluate_programs[own[0]] : train_programs[own[0]]) {
+      program.push_back({own[0], step});
+    }
+    return program;
+  }
+  for (int i = 0; i < batch.num_microbatches(); ++i) {
+    for (int s : own) {
+      if (!stages[s].in_edges.empty()) program.push_back({s, {StepKind::kReceiveForward, i}});
+      program.push_back({s, {StepKind::kForward, i}});
+      if (!stages[s].out_edges.empty()) program.push_back({s, {StepKind::kSendForward, i}});
+    }
+    if (evaluate) continue;
+    for (auto s = own.rbegin(); s != own.rend(); ++s) {
+      if (!stages[*s].out_edges.empty()) program.push_back({*s, {StepKind::kReceiveBackward, i}});
+      program.push_back({*s, {StepKind::kBackward, i}});
+      if (!stages[*s].in_edges.empty()) program.push_back({*s, {StepKind::kSendBackward, i}});
+    }
+  }
+  return program;
+}
+
+int StepPlan::NumSlots(int stage) const {
+  return placement == Placement::kColocated
+             ? 1
+             : std::min(batch.num_microbatches(), stages[stage].warmup + 1);
+}
+
+std::string StepPlan::ToString() const {
+  std::string text = absl::StrCat(
+      batch.global_batch_size, " samples a step: ", batch.num_microbatches(), " microbatches of ",
+      batch.micro_batch_size, " on ", batch.language_lanes, " language lanes\n");
+  for (size_t s = 0; s < stages.size(); ++s) {
+    absl::StrAppend(&text, "  ", stages[s].name(), " (warm-up ", stages[s].warmup, ", ",
+                    NumSlots(static_cast<int>(s)),
+                    " in flight): ", hetero::ToString(train_programs[s]), "\n");
+  }
+  return text;
+}
+
+}  // namespace hetero
