@@ -1,0 +1,48 @@
+#include "hetero/data/image/codec.h"
+
+#include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
+#include "hetero/data/image/jpeg.h"
+#include "hetero/data/image/png.h"
+
+namespace hetero::data {
+namespace {
+
+absl::Status UnknownFormat() {
+  return absl::UnimplementedError("the bytes are neither a PNG nor a JPEG file");
+}
+
+absl::Status CheckSize(ImageSize size) {
+  if (size.height <= 0 || size.width <= 0 || size.Area() > kMaxImagePixels) {
+    return absl::DataLossError(absl::StrFormat("an image of %d x %d pixels; 1 to %d are accepted",
+                                               size.width, size.height, kMaxImagePixels));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes) {
+  ImageSize size;
+  if (internal::IsPng(bytes)) {
+    HETERO_ASSIGN_OR_RETURN(size, internal::ProbePng(bytes));
+  } else if (internal::IsJpeg(bytes)) {
+    HETERO_ASSIGN_OR_RETURN(size, internal::ProbeJpeg(bytes));
+  } else {
+    return UnknownFormat();
+  }
+  HETERO_RETURN_IF_ERROR(CheckSize(size));
+  return size;
+}
+
+absl::Status DecodeImage(std::string_view bytes, Image& out) {
+  HETERO_RETURN_IF_ERROR(ProbeImage(bytes));
+  return internal::IsPng(bytes) ? internal::DecodePng(bytes, out)
+                                : internal::DecodeJpeg(bytes, out);
+}
+
+absl::StatusOr<std::string> EncodePng(const Image& image, int compression) {
+  return internal::EncodePng(image, compression);
+}
+
+}  // namespace hetero::data

@@ -1,0 +1,119 @@
+#include "hetero/data/image/codec.h"
+
+#include <zlib.h>
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/image/image_fixtures.h"
+#include "hetero/data/image/resize.h"
+
+namespace hetero::data {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+uint32_t Crc(const std::vector<uint8_t>& bytes) {
+  return static_cast<uint32_t>(crc32(0, bytes.data(), static_cast<uInt>(bytes.size())));
+}
+
+const std::vector<Fixture>& Fixtures() {
+  static const auto* fixtures = new std::vector<Fixture>{
+      kPngRgb,  kPngGrey, kPngAlpha, kPngGreyAlpha,    kPngPalette,
+      kPngBits, kJpeg420, kJpegGrey, kJpegProgressive,
+  };
+  return *fixtures;
+}
+
+class FixtureTest : public ::testing::TestWithParam<size_t> {};
+
+TEST_P(FixtureTest, DecodesToPillowsPixels) {
+  const Fixture& fixture = Fixtures()[GetParam()];
+  EXPECT_THAT(ProbeImage(fixture.file), IsOkAndHolds(fixture.size));
+  Image image;
+  ASSERT_THAT(DecodeImage(fixture.file, image), IsOk());
+  EXPECT_EQ(image.size, fixture.size);
+  ResizeScratch scratch;
+  Image rgb;
+  ResizeToRgb(image, image.size, scratch, rgb);
+  EXPECT_EQ(Crc(rgb.pixels), fixture.rgb_crc);
+  ResizeToRgb(image, {.height = 7, .width = 11}, scratch, rgb);
+  EXPECT_EQ(Crc(rgb.pixels), fixture.small_crc);
+}
+
+TEST_P(FixtureTest, EveryCutIsAnErrorAndTrailingBytesAreNot) {
+  const std::string_view file = Fixtures()[GetParam()].file;
+  Image image;
+  for (size_t size = 0; size < file.size(); ++size) {
+    // An exact buffer lets a sanitizer see a read behind the end.
+    const std::vector<char> cut(file.begin(), file.begin() + static_cast<std::ptrdiff_t>(size));
+    EXPECT_FALSE(DecodeImage(std::string_view(cut.data(), cut.size()), image).ok()) << size;
+  }
+  EXPECT_THAT(DecodeImage(std::string(file) + "zzzz", image), IsOk());
+}
+
+TEST_P(FixtureTest, DamagedFilesNeverBreakTheDecoder) {
+  const std::string_view file = Fixtures()[GetParam()].file;
+  std::mt19937 random(std::random_device{}());
+  Image image;
+  for (int round = 0; round < 300; ++round) {
+    std::string bytes(file);
+    for (int edit = 0; edit < 3; ++edit)
+      bytes[random() % bytes.size()] = static_cast<char>(random());
+    if (DecodeImage(bytes, image).ok()) {
+      EXPECT_EQ(image.pixels.size(), image.size.Area() * image.channels);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Pillow, FixtureTest, ::testing::Range(size_t{0}, Fixtures().size()));
+
+TEST(CodecTest, UnsupportedFilesSayWhy) {
+  Image image;
+  EXPECT_THAT(DecodeImage("GIF89a......", image),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("neither a PNG nor a JPEG")));
+  EXPECT_THAT(DecodeImage("", image), StatusIs(absl::StatusCode::kUnimplemented));
+  EXPECT_THAT(DecodeImage(kJpegCmyk.file, image),
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("CMYK")));
+}
+
+TEST(CodecTest, HugeAndEmptyImagesAreRefusedBeforeDecoding) {
+  for (const std::string_view side :
+       {std::string_view("\0\0\0\0", 4), std::string_view("\0\1\0\0", 4)}) {
+    std::string bytes(kPngRgb.file);
+    bytes.replace(16, 4, side);
+    bytes.replace(20, 4, side);
+    const auto crc =
+        static_cast<uint32_t>(crc32(0, reinterpret_cast<const Bytef*>(bytes.data() + 12), 17));
+    for (int i = 0; i < 4; ++i) bytes[29 + i] = static_cast<char>(crc >> (24 - 8 * i));
+    EXPECT_THAT(ProbeImage(bytes), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("pixels")));
+  }
+}
+
+TEST(CodecTest, PngRoundTripKeepsEveryPixel) {
+  std::mt19937 random(3);
+  for (const int channels : {1, 3, 4}) {
+    for (const int level : {0, 1, 9}) {
+      Image image;
+      image.Reshape({.height = 28, .width = 31}, channels);
+      for (uint8_t& pixel : image.pixels) pixel = static_cast<uint8_t>(random());
+      const std::string file = EncodePng(image, level).value();
+      Image decoded;
+      ASSERT_THAT(DecodeImage(file, decoded), IsOk());
+      EXPECT_EQ(decoded.channels, channels);
+      EXPECT_EQ(decoded.pixels, image.pixels);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hetero::data

@@ -1,0 +1,52 @@
+#ifndef HETERO_DATA_IMAGE_TILING_H_
+#define HETERO_DATA_IMAGE_TILING_H_
+
+// Dynamic resolution: how many patches each image of a sample gets, so that all fit the sequence.
+// The arithmetic is Megatron-LM's (examples/multimodal, dynamic resolution), including its
+// rounding; pure functions of sizes.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "hetero/data/image/image.h"
+
+namespace hetero::data {
+
+struct TilingOptions {
+  int patch_size = 16;        // pixels
+  int min_patches = 4;        // an image is never smaller, small ones grow
+  int64_t max_patches = 0;    // per image; 0: bounded by the budget alone
+  bool pixel_shuffle = true;  // 2x2 patches become one token, and both grid sides are even
+};
+
+// Errors: INVALID_ARGUMENT naming the field.
+absl::Status Validate(const TilingOptions& options);
+
+// An image resized to rows * patch_size by columns * patch_size pixels.
+struct PatchGrid {
+  int64_t rows = 0;
+  int64_t columns = 0;
+
+  constexpr int64_t NumPatches() const { return rows * columns; }
+  friend constexpr bool operator==(const PatchGrid&, const PatchGrid&) = default;
+};
+
+// Patches that become one token.
+constexpr int64_t PatchesPerToken(const TilingOptions& options) {
+  return options.pixel_shuffle ? 4 : 1;
+}
+
+// The grid of one image under a budget of patches.
+// Precondition: size positive, budget >= min_patches.
+PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options);
+
+// The grids of a sample's images when `token_budget` tokens are left for all of them. Images keep
+// at least min_patches each, whatever the budget, so callers check the sum against the sequence.
+std::vector<PatchGrid> FitImages(std::span<const ImageSize> sizes, int64_t token_budget,
+                                 const TilingOptions& options);
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_IMAGE_TILING_H_

@@ -1,0 +1,101 @@
+#include "hetero/data/image/tiling.h"
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hetero::data {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr ImageSize Size(int width, int height) { return {.height = height, .width = width}; }
+
+struct Golden {
+  ImageSize size;
+  int64_t budget;
+  PatchGrid grid;
+};
+
+class FitImageTest : public ::testing::TestWithParam<Golden> {};
+
+TEST_P(FitImageTest, AgreesWithTheReference) {
+  EXPECT_EQ(FitImage(GetParam().size, GetParam().budget, TilingOptions()), GetParam().grid);
+}
+
+constexpr int64_t kLong = 32352;  // 4 * (8192 - 100 - 4)
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipe, FitImageTest,
+    ::testing::Values(
+        Golden{Size(512, 512), kLong, {32, 32}}, Golden{Size(512, 512), 1024, {32, 32}},
+        Golden{Size(500, 375), kLong, {24, 32}}, Golden{Size(528, 528), kLong, {34, 34}},
+        Golden{Size(528, 528), 1024, {32, 32}}, Golden{Size(496, 496), kLong, {32, 32}},
+        Golden{Size(336, 336), kLong, {22, 22}}, Golden{Size(448, 448), kLong, {28, 28}},
+        Golden{Size(224, 224), kLong, {14, 14}}, Golden{Size(544, 400), kLong, {26, 34}},
+        Golden{Size(640, 480), kLong, {30, 40}}, Golden{Size(640, 480), 1024, {28, 36}},
+        Golden{Size(1920, 1080), kLong, {68, 120}}, Golden{Size(1920, 1080), 4096, {48, 84}},
+        Golden{Size(1920, 1080), 1024, {24, 42}}, Golden{Size(4032, 3024), kLong, {156, 206}},
+        Golden{Size(4032, 3024), 4096, {56, 72}}, Golden{Size(8000, 6000), 1024, {28, 36}},
+        Golden{Size(100, 3000), kLong, {188, 8}}, Golden{Size(100, 3000), 1024, {166, 6}},
+        Golden{Size(16, 16), kLong, {2, 2}}, Golden{Size(1, 1), 1024, {2, 2}},
+        Golden{Size(15, 17), kLong, {4, 2}}, Golden{Size(16, 64000), 4096, {2862, 2}},
+        Golden{Size(5000, 16), 100, {2, 50}}));
+
+std::vector<PatchGrid> Fit(std::vector<ImageSize> sizes, int64_t tokens) {
+  return FitImages(sizes, tokens, TilingOptions());
+}
+
+TEST(FitImagesTest, ShareTheBudgetOfASample) {
+  const PatchGrid wide = {22, 42};
+  EXPECT_THAT(Fit(std::vector(4, Size(1920, 1080)), 1000), ElementsAre(wide, wide, wide, wide));
+  EXPECT_THAT(Fit({Size(512, 512), Size(1920, 1080), Size(224, 224)}, 1000),
+              ElementsAre(PatchGrid{28, 28}, PatchGrid{40, 74}, PatchGrid{12, 12}));
+  EXPECT_EQ(Fit(std::vector(40, Size(512, 512)), 100), std::vector(40, PatchGrid{2, 4}));
+  EXPECT_EQ(Fit(std::vector(3, Size(640, 480)), 8088), std::vector(3, PatchGrid{30, 40}));
+  EXPECT_THAT(Fit({Size(4032, 3024), Size(500, 375)}, 2000),
+              ElementsAre(PatchGrid{74, 98}, PatchGrid{22, 30}));
+  EXPECT_EQ(Fit(std::vector(300, Size(512, 512)), 200), std::vector(300, PatchGrid{2, 2}));
+}
+
+TEST(FitImageTest, GridsAreEvenAndKeepToTheBudget) {
+  std::mt19937 random(std::random_device{}());
+  for (int round = 0; round < 20000; ++round) {
+    const ImageSize size =
+        Size(1 + static_cast<int>(random() % 20000), 1 + static_cast<int>(random() % 20000));
+    const int64_t budget = 4 + static_cast<int64_t>(random() % 20000);
+    const PatchGrid grid = FitImage(size, budget, TilingOptions());
+    ASSERT_GE(grid.rows, 2);
+    ASSERT_GE(grid.columns, 2);
+    ASSERT_EQ(grid.rows % 2 + grid.columns % 2, 0);
+    // A side of one patch is rounded up to two whatever the budget says.
+    if (grid.rows > 2 && grid.columns > 2) {
+      ASSERT_LE(grid.NumPatches(), budget) << size.width << "x" << size.height << " " << budget;
+    }
+  }
+}
+
+TEST(FitImageTest, WithoutPixelShuffleOddGridsStay) {
+  EXPECT_EQ(FitImage(Size(33, 60), 1000, {.patch_size = 4, .pixel_shuffle = false}),
+            (PatchGrid{16, 9}));
+}
+
+TEST(TilingOptionsTest, ValidateNamesTheField) {
+  EXPECT_THAT(Validate(TilingOptions()), IsOk());
+  EXPECT_THAT(Validate({.patch_size = 0}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("patch_size is 0")));
+  EXPECT_THAT(Validate({.min_patches = 1}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least 4")));
+  EXPECT_THAT(Validate({.min_patches = 8, .max_patches = 4}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("min_patches = 8")));
+}
+
+}  // namespace
+}  // namespace hetero::data

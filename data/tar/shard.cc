@@ -1,0 +1,127 @@
+#include "hetero/data/tar/shard.h"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
+#include "hetero/data/tar/format.h"
+#include "hetero/data/tar/index.h"
+#include "hetero/data/tar/scanner.h"
+
+namespace hetero::data {
+namespace {
+
+constexpr std::string_view kRemedy = "copy it again from its source or prepare the data set again";
+
+absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenPart(const std::filesystem::path& path,
+                                                           std::string_view what,
+                                                           std::string_view shard) {
+  absl::StatusOr<std::unique_ptr<RandomAccessFile>> file = OpenFile(path);
+  if (absl::IsNotFound(file.status())) {
+    return absl::NotFoundError(absl::StrFormat("the %s of shard %s is missing: no file %s; %s",
+                                               what, shard, path.native(), kRemedy));
+  }
+  HETERO_RETURN_IF_ERROR(file.status()).With(absl::StrCat("shard ", shard));
+  return file;
+}
+
+absl::Status CheckLength(std::string_view shard, const std::filesystem::path& path, uint64_t size,
+                         uint64_t end) {
+  if (size >= end) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrFormat("shard %s is cut short: %s has %d bytes, its index ends at %d; %s", shard,
+                      path.native(), size, end, kRemedy));
+}
+
+}  // namespace
+
+const RawSample::Part* RawSample::Find(std::string_view extension) const {
+  const auto part = std::find_if(parts.begin(), parts.end(),
+                                 [&](const Part& p) { return p.extension == extension; });
+  return part == parts.end() ? nullptr : &*part;
+}
+
+std::string RawSample::Name() const { return absl::StrCat(shard, "/", key); }
+
+absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out) {
+  out.shard = shard;
+  out.key.clear();
+  out.parts.clear();
+  const MemoryFile file(out.buffer, base);
+  TarScanner scanner(file, shard, base);
+  TarMember member;
+  while (true) {
+    HETERO_ASSIGN_OR_RETURN(const bool found, scanner.Next(member));
+    if (!found) break;
+    const std::optional<MemberName> name = SplitMemberName(member.name);
+    if (!name.has_value()) continue;
+    if (out.parts.empty()) {
+      out.key = name->base;
+    } else if (out.key != name->base) {
+      return absl::DataLossError(
+          absl::StrFormat("shard %s, member \"%s\" at byte %d: it follows sample \"%s\" inside one "
+                          "index entry; the "
+                          "index is stale, prepare the data set again",
+                          shard, member.name, member.offset, out.key));
+    }
+    auto part = std::find_if(out.parts.begin(), out.parts.end(), [&](const RawSample::Part& p) {
+      return p.extension == name->extension;
+    });
+    if (part == out.parts.end()) {
+      part = out.parts.insert(
+          part, RawSample::Part{.extension = std::string(name->extension), .bytes = {}});
+    }
+    part->bytes =
+        std::string_view(out.buffer).substr(member.payload_offset - base, member.payload_size);
+  }
+  if (out.parts.empty()) {
+    return absl::DataLossError(absl::StrFormat(
+        "shard %s: no sample at byte %d; the index is stale, prepare the data set again", shard,
+        base));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<TarShard>> TarShard::Open(const std::filesystem::path& path,
+                                                         std::string_view name) {
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<RandomAccessFile> file, OpenPart(path, "tar file", name));
+  HETERO_RETURN_IF_ERROR(OpenPart(TarIndexPath(path), "index", name));
+  absl::StatusOr<std::vector<uint64_t>> index = ReadTarIndex(path);
+  HETERO_RETURN_IF_ERROR(index.status()).With(absl::StrCat("shard ", name));
+  HETERO_RETURN_IF_ERROR(CheckLength(name, path, file->size(), index->back()));
+  return std::unique_ptr<TarShard>(new TarShard(name, std::move(file), *std::move(index)));
+}
+
+absl::Status TarShard::Read(int64_t i, RawSample& out) const {
+  const uint64_t begin = index_[i];
+  out.buffer.resize(index_[i + 1] - begin);
+  HETERO_RETURN_IF_ERROR(file_->Read(begin, out.buffer))
+      .With(absl::StrCat("shard ", name_, ", sample ", i));
+  return ParseSample(name_, begin, out);
+}
+
+absl::Status CheckShard(const std::filesystem::path& path, std::string_view name,
+                        int64_t num_samples) {
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> tar,
+                          OpenPart(path, "tar file", name));
+  const std::filesystem::path index_path = TarIndexPath(path);
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> index,
+                          OpenPart(index_path, "index", name));
+  const uint64_t expected = sizeof(uint64_t) * (static_cast<uint64_t>(num_samples) + 1);
+  if (index->size() != expected) {
+    return absl::DataLossError(absl::StrFormat(
+        "shard %s: index %s has %d bytes, %d samples need %d; prepare the data set again", name,
+        index_path.native(), index->size(), num_samples, expected));
+  }
+  uint64_t end = 0;
+  HETERO_RETURN_IF_ERROR(
+      index->Read(expected - sizeof end, std::span(reinterpret_cast<char*>(&end), sizeof end)));
+  return CheckLength(name, path, tar->size(), end);
+}
+
+}  // namespace hetero::data
