@@ -1,0 +1,109 @@
+#include "hetero/tensor/ops/norm/norm.h"
+
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+// Operations per element that any implementation does.
+constexpr double kForwardFlops = 4;
+constexpr double kBackwardFlops = 10;
+
+absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view,
+                        const ConstTensorView& like_TC) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {like_TC.dim(0), like_TC.dim(1)}));
+  return ExpectDType(operand, view, like_TC.dtype());
+}
+
+absl::Status ExpectColumns(const ConstTensorView& x_TC) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("x", x_TC, {kAnyDim, kAnyDim}));
+  if (x_TC.dim(1) > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("x is ", x_TC.ToString(), "; a row to normalise needs at least one column"));
+}
+
+absl::Status Validate(const NormForwardArgs& args, bool centered) {
+  HETERO_RETURN_IF_ERROR(ExpectColumns(args.x_TC));
+  const DType dtype = args.x_TC.dtype();
+  const int64_t rows = args.x_TC.dim(0);
+  const int64_t columns = args.x_TC.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectDense("weight", args.weight_C, dtype, {columns}));
+  HETERO_RETURN_IF_ERROR(ExpectRows("y", args.y_TC, args.x_TC));
+  HETERO_RETURN_IF_ERROR(ExpectDense("rstd", args.rstd_T, ComputeDType(dtype), {rows}));
+  if (!args.residual_TC.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectRows("residual", args.residual_TC, args.x_TC));
+    HETERO_RETURN_IF_ERROR(ExpectRows("sum", args.sum_TC, args.x_TC));
+  }
+  if (!centered) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(ExpectDense("bias", args.bias_C, dtype, {columns}));
+  return ExpectDense("mean", args.mean_T, ComputeDType(dtype), {rows});
+}
+
+absl::Status Validate(const NormBackwardArgs& args, bool centered) {
+  HETERO_RETURN_IF_ERROR(ExpectColumns(args.x_TC));
+  const DType dtype = args.x_TC.dtype();
+  const int64_t rows = args.x_TC.dim(0);
+  const int64_t columns = args.x_TC.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectRows("dy", args.dy_TC, args.x_TC));
+  HETERO_RETURN_IF_ERROR(ExpectDense("weight", args.weight_C, dtype, {columns}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("rstd", args.rstd_T, ComputeDType(dtype), {rows}));
+  if (!args.dx_TC.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectRows("dx", args.dx_TC, args.x_TC));
+  }
+  if (!args.dsum_TC.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectRows("dsum", args.dsum_TC, args.x_TC));
+  }
+  const bool weight_wanted = !args.dweight_C.is_null();
+  if (weight_wanted) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("dweight", args.dweight_C, ComputeDType(dtype), {columns}));
+  }
+  if (!centered) return absl::OkStatus();
+  if (weight_wanted) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("dbias", args.dbias_C, ComputeDType(dtype), {columns}));
+  }
+  return ExpectDense("mean", args.mean_T, ComputeDType(dtype), {rows});
+}
+
+absl::Status Forward(std::string_view name, const NormForwardArgs& args, bool centered,
+                     Stream& stream) {
+  HETERO_RETURN_IF_ERROR(Validate(args, centered)).With(name);
+  const double moves = args.residual_TC.is_null() ? 2 : 4;
+  OperationScope scope(
+      stream, {name, kForwardFlops * args.x_TC.num_elements(), moves * args.x_TC.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::NormForwardCpu(args, centered);
+}
+
+absl::Status Backward(std::string_view name, const NormBackwardArgs& args, bool centered,
+                      Stream& stream) {
+  HETERO_RETURN_IF_ERROR(Validate(args, centered)).With(name);
+  const double moves = 2.0 + (args.dx_TC.is_null() ? 0 : 1) + (args.dsum_TC.is_null() ? 0 : 1);
+  OperationScope scope(
+      stream, {name, kBackwardFlops * args.x_TC.num_elements(), moves * args.x_TC.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::NormBackwardCpu(args, centered);
+}
+
+}  // namespace
+
+absl::Status RmsNormForward(const NormForwardArgs& args, Stream& stream) {
+  return Forward("rms_norm.forward", args, false, stream);
+}
+
+absl::Status LayerNormForward(const NormForwardArgs& args, Stream& stream) {
+  return Forward("layer_norm.forward", args, true, stream);
+}
+
+absl::Status RmsNormBackward(const NormBackwardArgs& args, Stream& stream) {
+  return Backward("rms_norm.backward", args, false, stream);
+}
+
+absl::Status LayerNormBackward(const NormBackwardArgs& args, Stream& stream) {
+  return Backward("layer_norm.backward", args, true, stream);
+}
+
+}  // namespace hetero
