@@ -1,0 +1,61 @@
+#ifndef HETERO_TENSOR_OPS_ACTIVATION_ACTIVATION_H_
+#define HETERO_TENSOR_OPS_ACTIVATION_ACTIVATION_H_
+
+// Activations between the two products of a feed-forward block, each one pass.
+//
+//   squared ReLU   a = max(f, 0)² p,  p one factor a row or 1       (So et al. 2021, Primer)
+//   tanh GELU      a = ½ x (1 + tanh(c x (1 + κ x²))), x = f + bias,
+//                  c = 0.7978845608, κ = 0.044715                   (Hendrycks, Gimpel 2016)
+//
+// Shape letters: T rows (any number, also zero), F features.
+// Rows may have gaps; vectors are dense. Values have one storage dtype; p, dp and dbias are in its
+// compute dtype. Floor of bytes: every given [T,F] view once.
+// Errors: INVALID_ARGUMENT naming the operand.
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// `p_T` null: 1. `a` may be f where f is not needed again.
+absl::Status SquaredReluForward(const ConstTensorView& f_TF, const ConstTensorView& p_T,
+                                const TensorView& a_TF, Stream& stream);
+
+struct SquaredReluBackwardArgs {
+  ConstTensorView da_TF;
+  ConstTensorView f_TF;
+  ConstTensorView p_T;  // null: 1
+  TensorView df_TF;     // may be da or f itself
+  TensorView dp_T;      // null: not wanted; overwritten with Σ_f da max(f, 0)²
+};
+absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& stream);
+
+// `bias_F` null: none. `a` may be f where f is not needed again.
+absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+                         const TensorView& a_TF, Stream& stream);
+
+struct GeluBackwardArgs {
+  ConstTensorView da_TF;
+  ConstTensorView f_TF;    // before the bias
+  ConstTensorView bias_F;  // null: none
+  TensorView df_TF;        // may be da or f itself
+  TensorView dbias_F;      // null: not wanted; Σ_t df in row order
+  bool accumulate = true;  // add to dbias instead of overwriting it
+};
+absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream);
+
+namespace internal {
+
+// Preconditions: validated arguments.
+absl::Status SquaredReluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& p_T,
+                                   const TensorView& a_TF);
+absl::Status SquaredReluBackwardCpu(const SquaredReluBackwardArgs& args);
+absl::Status GeluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+                            const TensorView& a_TF);
+absl::Status GeluBackwardCpu(const GeluBackwardArgs& args);
+
+}  // namespace internal
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_ACTIVATION_ACTIVATION_H_

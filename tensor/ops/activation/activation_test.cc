@@ -1,0 +1,190 @@
+#include "hetero/tensor/ops/activation/activation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/testing.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+TEST(GeluTest, WorkedExample) {
+  const HostTensor<float> f({1, 5}, {1, -1, 3, -3, .5});
+  HostTensor<float> a({1, 5});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(GeluForward(f.view(), {}, a.view(), *stream), IsOk());
+  EXPECT_THAT(a.values(),
+              IsCloseTo(std::vector{0.841192, -0.158808, 2.9963626, -0.0036374, 0.345714},
+                        ErrorSpec{.absolute = 2e-6}));
+}
+
+TEST(GeluTest, FloatFollowsDoubleOverTheWholeRange) {
+  constexpr int64_t kCount = 4001;
+  HostTensor<double> f({1, kCount}), a({1, kCount}), da({1, kCount}), df({1, kCount});
+  for (int64_t i = 0; i < kCount; ++i) {
+    f[i] = (i - kCount / 2) * 0.01;
+    da[i] = 1;
+  }
+  auto f32 = f.As<float>(), da32 = da.As<float>();
+  HostTensor<float> a32({1, kCount}), df32({1, kCount});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(GeluForward(f.view(), {}, a.view(), *stream), IsOk());
+  ASSERT_THAT(GeluForward(f32.view(), {}, a32.view(), *stream), IsOk());
+  ASSERT_THAT(GeluBackward({.da_TF = da.view(), .f_TF = f.view(), .df_TF = df.view()}, *stream),
+              IsOk());
+  ASSERT_THAT(
+      GeluBackward({.da_TF = da32.view(), .f_TF = f32.view(), .df_TF = df32.view()}, *stream),
+      IsOk());
+  const ErrorSpec spec{.absolute = 16 * Epsilon<float>(), .relative = 4 * Epsilon<float>()};
+  EXPECT_THAT(a32.values(), IsCloseTo(a.values(), spec));
+  EXPECT_THAT(df32.values(), IsCloseTo(df.values(), spec));
+}
+
+constexpr int64_t kColumns = 21, kGap = 2;
+
+template <typename Loss>
+std::vector<double> NumericGradient(HostTensor<double>& parameter, const Loss& loss) {
+  std::vector<double> gradient;
+  for (double& value : parameter.values()) {
+    const double kept = value;
+    value = kept + 1e-5;
+    const double above = loss();
+    value = kept - 1e-5;
+    gradient.push_back((above - loss()) / 2e-5);
+    value = kept;
+  }
+  return gradient;
+}
+
+// A forward pass over columns [0, kColumns) of wider matrices; `vector` is p or bias.
+class ActivationTest : public ::testing::TestWithParam<int64_t> {
+ protected:
+  template <typename Forward>
+  double Loss(const Forward& forward) {
+    HostTensor<double> a({rows, kColumns + kGap});
+    EXPECT_THAT(forward(a.view().Columns(0, kColumns)), IsOk());
+    double loss = 0;
+    for (int64_t t = 0; t < rows; ++t) {
+      for (int64_t c = 0; c < kColumns; ++c)
+        loss += a[t * (kColumns + kGap) + c] * da[t * kColumns + c];
+    }
+    return loss;
+  }
+
+  std::vector<double> WithoutGaps(const std::vector<double>& wide) const {
+    std::vector<double> narrow;
+    for (int64_t t = 0; t < rows; ++t) {
+      const auto row = wide.begin() + t * (kColumns + kGap);
+      narrow.insert(narrow.end(), row, row + kColumns);
+    }
+    return narrow;
+  }
+
+  const int64_t rows = GetParam();
+  std::mt19937_64 generator{static_cast<uint64_t>(rows + 1)};
+  HostTensor<double> f = HostTensor<double>::Normal({rows, kColumns + kGap}, generator);
+  HostTensor<double> da = HostTensor<double>::Normal({rows, kColumns}, generator);
+  TensorView f_view = f.view().Columns(0, kColumns);
+  StreamWithWorkspace stream;
+  const ErrorSpec spec{.absolute = 1e-8, .relative = 1e-7};
+};
+
+TEST_P(ActivationTest, SquaredReluForwardAndBackward) {
+  auto p = HostTensor<double>::Normal({rows}, generator);
+  HostTensor<double> a({rows, kColumns}), df({rows, kColumns}), dp({rows});
+  ASSERT_THAT(SquaredReluForward(f_view, p.view(), a.view(), *stream), IsOk());
+  std::vector<double> expected;
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t c = 0; c < kColumns; ++c) {
+      expected.push_back(std::pow(std::max(f[t * (kColumns + kGap) + c], 0.0), 2) * p[t]);
+    }
+  }
+  EXPECT_THAT(a.values(), IsCloseTo(expected, {.relative = 1e-15}));
+
+  const auto loss = [&] {
+    return Loss(
+        [&](const TensorView& out) { return SquaredReluForward(f_view, p.view(), out, *stream); });
+  };
+  ASSERT_THAT(SquaredReluBackward({.da_TF = da.view(),
+                                   .f_TF = f_view,
+                                   .p_T = p.view(),
+                                   .df_TF = df.view(),
+                                   .dp_T = dp.view()},
+                                  *stream),
+              IsOk());
+  EXPECT_THAT(df.values(), IsCloseTo(WithoutGaps(NumericGradient(f, loss)), spec));
+  EXPECT_THAT(dp.values(), IsCloseTo(NumericGradient(p, loss), spec));
+}
+
+TEST_P(ActivationTest, SquaredReluWithoutFactorIsFactorOne) {
+  HostTensor<double> ones({rows}, std::vector<double>(rows, 1.0));
+  HostTensor<double> with({rows, kColumns}), without({rows, kColumns});
+  ASSERT_THAT(SquaredReluForward(f_view, ones.view(), with.view(), *stream), IsOk());
+  ASSERT_THAT(SquaredReluForward(f_view, {}, without.view(), *stream), IsOk());
+  EXPECT_EQ(with.values(), without.values());
+  for (const auto& [p, df] : {std::pair(ones.view(), &with), {TensorView(), &without}}) {
+    ASSERT_THAT(SquaredReluBackward(
+                    {.da_TF = da.view(), .f_TF = f_view, .p_T = p, .df_TF = df->view()}, *stream),
+                IsOk());
+  }
+  EXPECT_EQ(with.values(), without.values());
+}
+
+TEST_P(ActivationTest, GeluBackwardIsTheDerivativeOfForward) {
+  auto bias = HostTensor<double>::Normal({kColumns}, generator);
+  HostTensor<double> df({rows, kColumns}), dbias({kColumns});
+  const auto loss = [&] {
+    return Loss(
+        [&](const TensorView& out) { return GeluForward(f_view, bias.view(), out, *stream); });
+  };
+  GeluBackwardArgs args{.da_TF = da.view(),
+                        .f_TF = f_view,
+                        .bias_F = bias.view(),
+                        .df_TF = df.view(),
+                        .dbias_F = dbias.view(),
+                        .accumulate = false};
+  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+  args.accumulate = true;
+  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+  EXPECT_THAT(df.values(), IsCloseTo(WithoutGaps(NumericGradient(f, loss)), spec));
+  std::vector<double> twice = NumericGradient(bias, loss);
+  for (double& value : twice) value *= 2;
+  EXPECT_THAT(dbias.values(), IsCloseTo(twice, spec));
+  args.df_TF = da.view();
+  args.dbias_F = {};
+  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+  EXPECT_EQ(da.values(), df.values());
+}
+
+INSTANTIATE_TEST_SUITE_P(Rows, ActivationTest, ::testing::Values(0, 1, 6));
+
+TEST(ActivationErrorsTest, NameTheOperand) {
+  HostTensor<float> f({2, 3}), a({2, 4}), p({3});
+  StreamWithWorkspace stream;
+  EXPECT_THAT(SquaredReluForward(f.view(), p.view(), a.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("p is f32[3]")));
+  EXPECT_THAT(GeluForward(f.view(), {}, a.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a is f32[2,4]")));
+}
+
+TEST(ActivationShapeOnlyTest, RecordsCost) {
+  StreamWithWorkspace stream(DeviceKind::kShapeOnly);
+  const TensorView f(reinterpret_cast<void*>(kShapeOnlyAddress), DType::kF32, {640, 128});
+  EXPECT_THAT(GeluBackward({.da_TF = f, .f_TF = f, .df_TF = f}, *stream), IsOk());
+  EXPECT_EQ(stream->ledger().operations().at("gelu.backward").bytes, 3.0 * 640 * 128 * 4);
+}
+
+}  // namespace
+}  // namespace hetero
