@@ -1,0 +1,100 @@
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view) {
+  if (view.rank() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(operand, " has no dims; expected at least one"));
+  }
+  if (view.is_null() && view.num_elements() > 0) {
+    return absl::InvalidArgumentError(absl::StrCat(operand, " is null; expected memory"));
+  }
+  int64_t stride = 1;
+  for (int i = view.rank() - 1; i > 0; --i) {
+    if (view.dim(i) != 1 && view.stride(i) != stride) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(operand, " is ", view.ToString(), "; gaps are allowed in dim 0 only"));
+    }
+    stride *= view.dim(i);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
+                        const ConstTensorView& like) {
+  HETERO_RETURN_IF_ERROR(ExpectRows(operand, view));
+  if (std::ranges::equal(view.dims(), like.dims())) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(operand, " is ", view.ToString(), "; expected the dims of ", like.ToString()));
+}
+
+}  // namespace
+
+absl::Status Add(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
+                 Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("a", a));
+  HETERO_RETURN_IF_ERROR(ExpectLike("b", b, a));
+  HETERO_RETURN_IF_ERROR(ExpectDType("b", b, a.dtype()));
+  HETERO_RETURN_IF_ERROR(ExpectLike("out", out, a));
+  HETERO_RETURN_IF_ERROR(ExpectDType("out", out, a.dtype()));
+  OperationScope scope(stream, {"add", 1.0 * a.num_elements(), 3.0 * a.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AddCpu(a, b, out);
+}
+
+absl::Status AddScaled(double alpha, const ConstTensorView& x, const TensorView& y,
+                       Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
+  HETERO_RETURN_IF_ERROR(ExpectLike("y", y, x));
+  HETERO_RETURN_IF_ERROR(ExpectDType("y", y, x.dtype()));
+  OperationScope scope(stream, {"add_scaled", 2.0 * x.num_elements(), 3.0 * x.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AddScaledCpu(alpha, x, y);
+}
+
+absl::Status Scale(double alpha, const TensorView& x, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
+  OperationScope scope(stream, {"scale", 1.0 * x.num_elements(), 2.0 * x.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::ScaleCpu(alpha, x);
+}
+
+absl::Status Fill(double value, const TensorView& x, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
+  OperationScope scope(stream, {"fill", 0, 1.0 * x.num_bytes()});
+  if (scope.launches()) internal::FillCpu(value, x);
+  return absl::OkStatus();
+}
+
+absl::Status Copy(const ConstTensorView& source, const TensorView& destination, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("source", source));
+  HETERO_RETURN_IF_ERROR(ExpectLike("destination", destination, source));
+  if (source.dtype() != destination.dtype() &&
+      (!IsFloating(source.dtype()) || !IsFloating(destination.dtype()))) {
+    return absl::InvalidArgumentError(absl::StrCat("source is ", source.ToString(),
+                                                   " and destination ", destination.ToString(),
+                                                   "; integers are copied, not converted"));
+  }
+  OperationScope scope(stream, {"copy", 0, 1.0 * source.num_bytes() + destination.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CopyCpu(source, destination);
+}
+
+absl::Status SumOfSquares(const ConstTensorView& x, const TensorView& totals, bool accumulate,
+                          Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
+  HETERO_RETURN_IF_ERROR(ExpectDense("totals", totals, DType::kF64, {2}));
+  OperationScope scope(stream, {"sum_of_squares", 2.0 * x.num_elements(), 1.0 * x.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::SumOfSquaresCpu(x, totals, accumulate);
+}
+
+}  // namespace hetero

@@ -1,0 +1,185 @@
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <initializer_list>
+#include <limits>
+#include <type_traits>
+
+#include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero::internal {
+namespace {
+
+// A tensor as rows of contiguous elements; one row where there are no gaps.
+struct RowShape {
+  explicit RowShape(std::initializer_list<ConstTensorView> views) {
+    const ConstTensorView& view = *views.begin();
+    if (std::ranges::all_of(views, [](const auto& v) { return v.is_contiguous(); })) {
+      columns = view.num_elements();
+      rows = columns > 0 ? 1 : 0;
+    } else {
+      rows = view.dim(0);
+      columns = rows > 0 ? view.num_elements() / rows : 0;
+    }
+  }
+
+  int64_t rows, columns;
+};
+
+template <typename T>
+HETERO_CPU_CLONES void AddRow(const T* a, const T* b, T* out, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
+}
+
+template <typename T>
+HETERO_CPU_CLONES void AddScaledRow(T alpha, const T* x, T* y, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] += alpha * x[i];
+}
+
+template <typename T>
+HETERO_CPU_CLONES void ScaleRow(T alpha, T* x, int64_t n) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) x[i] *= alpha;
+}
+
+template <typename From, typename To>
+HETERO_CPU_CLONES void ConvertRow(const From* source, To* destination, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    if constexpr (std::is_same_v<From, BFloat16> || std::is_same_v<To, BFloat16>) {
+      destination[i] = static_cast<To>(static_cast<float>(source[i]));
+    } else {
+      destination[i] = static_cast<To>(source[i]);
+    }
+  }
+}
+
+// Kept in kLanes partial sums, so that the order is the same whatever the vector width.
+template <typename T>
+HETERO_CPU_CLONES void SumSquaresRow(const T* x, int64_t n, double* sum, double* not_finite) {
+  constexpr int64_t kLanes = 16;
+  double squares[kLanes] = {};
+  int64_t bad[kLanes] = {};
+  const auto add = [&](int64_t lane, T value) {
+    const bool finite = std::abs(value) <= std::numeric_limits<T>::max();
+    const double kept = finite ? static_cast<double>(value) : 0.0;
+    squares[lane] += kept * kept;
+    bad[lane] += finite ? 0 : 1;
+  };
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+#pragma omp simd
+    for (int64_t lane = 0; lane < kLanes; ++lane) add(lane, x[i + lane]);
+  }
+  for (int64_t lane = 0; i < n; ++i, ++lane) add(lane, x[i]);
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    *sum += squares[lane];
+    *not_finite += static_cast<double>(bad[lane]);
+  }
+}
+
+template <typename Function>
+void VisitAny(DType dtype, Function&& function) {
+  switch (dtype) {
+    case DType::kF64:
+      return function.template operator()<double>();
+    case DType::kF32:
+      return function.template operator()<float>();
+    case DType::kBF16:
+      return function.template operator()<BFloat16>();
+    case DType::kI32:
+      return function.template operator()<int32_t>();
+    case DType::kI64:
+      return function.template operator()<int64_t>();
+  }
+}
+
+}  // namespace
+
+absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out) {
+  const RowShape shape{a, b, out};
+  return VisitFloat(a.dtype(), [&]<typename T>() {
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      AddRow(a.data<T>() + r * a.stride(0), b.data<T>() + r * b.stride(0),
+             out.data<T>() + r * out.stride(0), shape.columns);
+    }
+  });
+}
+
+absl::Status AddScaledCpu(double alpha, const ConstTensorView& x, const TensorView& y) {
+  const RowShape shape{x, y};
+  return VisitFloat(x.dtype(), [&]<typename T>() {
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      AddScaledRow(static_cast<T>(alpha), x.data<T>() + r * x.stride(0),
+                   y.data<T>() + r * y.stride(0), shape.columns);
+    }
+  });
+}
+
+absl::Status ScaleCpu(double alpha, const TensorView& x) {
+  const RowShape shape{x};
+  return VisitFloat(x.dtype(), [&]<typename T>() {
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      ScaleRow(static_cast<T>(alpha), x.data<T>() + r * x.stride(0), shape.columns);
+    }
+  });
+}
+
+void FillCpu(double value, const TensorView& x) {
+  const RowShape shape{x};
+  VisitAny(x.dtype(), [&]<typename T>() {
+    const T element = [&] {
+      if constexpr (std::is_same_v<T, BFloat16>) {
+        return T(static_cast<float>(value));
+      } else {
+        return static_cast<T>(value);
+      }
+    }();
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      std::fill_n(x.data<T>() + r * x.stride(0), shape.columns, element);
+    }
+  });
+}
+
+absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destination) {
+  const RowShape shape{source, destination};
+  if (source.dtype() == destination.dtype()) {
+    const int64_t size = SizeOf(source.dtype());
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      std::memmove(static_cast<char*>(destination.address()) + r * destination.stride(0) * size,
+                   static_cast<const char*>(source.address()) + r * source.stride(0) * size,
+                   shape.columns * size);
+    }
+    return absl::OkStatus();
+  }
+  VisitAny(source.dtype(), [&]<typename From>() {
+    VisitAny(destination.dtype(), [&]<typename To>() {
+      if constexpr (IsFloating(kDTypeOf<From>) && IsFloating(kDTypeOf<To>)) {
+        for (int64_t r = 0; r < shape.rows; ++r) {
+          ConvertRow(source.data<From>() + r * source.stride(0),
+                     destination.data<To>() + r * destination.stride(0), shape.columns);
+        }
+      }
+    });
+  });
+  return absl::OkStatus();
+}
+
+absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals, bool accumulate) {
+  const RowShape shape{x};
+  return VisitFloat(x.dtype(), [&]<typename T>() {
+    double sum = 0;
+    double not_finite = 0;
+    for (int64_t r = 0; r < shape.rows; ++r) {
+      SumSquaresRow(x.data<T>() + r * x.stride(0), shape.columns, &sum, &not_finite);
+    }
+    double* out = totals.data<double>();
+    out[0] = accumulate ? out[0] + sum : sum;
+    out[1] = accumulate ? out[1] + not_finite : not_finite;
+  });
+}
+
+}  // namespace hetero::internal

@@ -1,0 +1,121 @@
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/testing.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int64_t kRows = 5, kColumns = 37, kGap = 3;
+
+TEST(ElementwiseTest, SlicesOfColumnsLeaveTheGapsAlone) {
+  std::mt19937_64 generator(3);
+  const auto a = HostTensor<float>::Normal({kRows, kColumns}, generator);
+  const auto wide = HostTensor<float>::Normal({kRows, kColumns + kGap}, generator);
+  HostTensor<float> out = wide;
+  StreamWithWorkspace stream;
+  const TensorView slice = out.view().Columns(kGap, kColumns);
+  ASSERT_THAT(Add(a.view(), slice, slice, *stream), IsOk());
+  ASSERT_THAT(AddScaled(-0.5, a.view(), slice, *stream), IsOk());
+  ASSERT_THAT(Scale(2.0, slice, *stream), IsOk());
+  std::vector<double> expected(wide.values().begin(), wide.values().end());
+  for (int64_t r = 0; r < kRows; ++r) {
+    for (int64_t c = 0; c < kColumns; ++c) {
+      double& value = expected[r * (kColumns + kGap) + kGap + c];
+      value = 2.0 * (value + 0.5 * a[r * kColumns + c]);
+    }
+  }
+  EXPECT_THAT(out.values(), IsCloseTo(expected, {.absolute = 8 * Epsilon<float>(),
+                                                 .relative = 4 * Epsilon<float>()}));
+  ASSERT_THAT(Fill(7, slice, *stream), IsOk());
+  EXPECT_EQ(out[kGap - 1], wide[kGap - 1]);
+  EXPECT_EQ(out[kGap], 7.0f);
+}
+
+TEST(CopyTest, ConvertsBetweenFloatsAndRoundsToNearest) {
+  HostTensor<double> source({4}, {1.0, 1.00390625, -2.5, 3.0e38});
+  HostTensor<float> single({4}), back({4});
+  std::vector<BFloat16> half(4);
+  const TensorView half_view(std::span<BFloat16>(half), {4});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(Copy(source.view(), single.view(), *stream), IsOk());
+  ASSERT_THAT(Copy(single.view(), half_view, *stream), IsOk());
+  ASSERT_THAT(Copy(half_view, back.view(), *stream), IsOk());
+  EXPECT_THAT(single.values(), ElementsAre(1.0f, 1.00390625f, -2.5f, 3.0e38f));
+  // Eight bits of mantissa: 1 + 2^-8 is a tie and goes to the even neighbour.
+  EXPECT_EQ(back[1], 1.0f);
+  EXPECT_EQ(back[2], -2.5f);
+  HostTensor<int32_t> ids({4}, {1, 2, 3, 4});
+  EXPECT_THAT(Copy(ids.view(), single.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("copied, not converted")));
+}
+
+TEST(CopyTest, GathersAndSpreadsColumns) {
+  HostTensor<int32_t> wide({3, 4}, {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}), narrow({3, 2});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(Copy(wide.view().Columns(1, 2), narrow.view(), *stream), IsOk());
+  EXPECT_THAT(narrow.values(), ElementsAre(1, 2, 5, 6, 9, 10));
+  ASSERT_THAT(Copy(narrow.view(), wide.view().Columns(2, 2), *stream), IsOk());
+  EXPECT_THAT(wide.values(), ElementsAre(0, 1, 1, 2, 4, 5, 5, 6, 8, 9, 9, 10));
+}
+
+class SumOfSquaresTest : public ::testing::TestWithParam<int64_t> {};
+
+TEST_P(SumOfSquaresTest, AddsInDoubleAndCountsWhatIsNotFinite) {
+  const int64_t n = GetParam();
+  std::mt19937_64 generator(n);
+  auto x = HostTensor<float>::Normal({n}, generator, 1e15);
+  double expected = 0;
+  for (float value : x.values()) expected += static_cast<double>(value) * value;
+  HostTensor<double> totals({2});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(SumOfSquares(x.view(), totals.view(), false, *stream), IsOk());
+  EXPECT_THAT(totals.values(), IsCloseTo(std::vector<double>{expected, 0}, {.relative = 1e-13}));
+  if (n < 3) return;
+  expected -= static_cast<double>(x[0]) * x[0] + static_cast<double>(x[n - 1]) * x[n - 1] +
+              static_cast<double>(x[1]) * x[1];
+  x[0] = std::numeric_limits<float>::infinity();
+  x[1] = -x[0];
+  x[n - 1] = std::nanf("");
+  ASSERT_THAT(Fill(1, totals.view(), *stream), IsOk());
+  ASSERT_THAT(SumOfSquares(x.view(), totals.view(), true, *stream), IsOk());
+  EXPECT_THAT(totals.values(),
+              IsCloseTo(std::vector<double>{1 + expected, 4}, {.relative = 1e-13}));
+}
+
+INSTANTIATE_TEST_SUITE_P(Lengths, SumOfSquaresTest, ::testing::Values(0, 1, 15, 16, 17, 1003));
+
+TEST(ElementwiseErrorsTest, NameTheOperand) {
+  HostTensor<float> x({2, 3}), y({3, 2});
+  StreamWithWorkspace stream;
+  EXPECT_THAT(Add(x.view(), y.view(), x.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("b is f32[3,2]")));
+  EXPECT_THAT(AddScaled(1, x.view(), {}, *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("y")));
+}
+
+TEST(ElementwiseShapeOnlyTest, RecordsBytesAndTouchesNothing) {
+  StreamWithWorkspace stream(DeviceKind::kShapeOnly);
+  const TensorView x(reinterpret_cast<void*>(kShapeOnlyAddress), DType::kF32, {1000});
+  EXPECT_THAT(Fill(0, x, *stream), IsOk());
+  EXPECT_THAT(Add(x, x, x, *stream), IsOk());
+  EXPECT_EQ(stream->ledger().operations().at("add").bytes, 12000);
+}
+
+}  // namespace
+}  // namespace hetero
