@@ -1,0 +1,97 @@
+#ifndef HETERO_TRAINER_CONSOLE_H_
+#define HETERO_TRAINER_CONSOLE_H_
+
+// What a run prints: the training line in Megatron-LM's format, which scripts already parse, the
+// validation block, the last line for machines, and a progress line for people at a terminal.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "hetero/trainer/metrics.h"
+
+namespace hetero {
+
+struct TrainingLineContext {
+  absl::Time now;
+  absl::TimeZone zone = absl::LocalTimeZone();
+  int64_t num_iterations = 0;        // of the whole run
+  std::optional<double> throughput;  // TFLOP/s of one GPU; printed if present
+};
+
+// One line without its line feed. `last` is the latest iteration of the interval. A loss is printed
+// only if its average is at least 0, the learning rate only if there is one.
+std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& last,
+                         const IntervalAverages& averages);
+
+// Three lines, the outer ones dashes, without the last line feed. Values whose names end in "loss"
+// are followed by their perplexity exp(min(20, value)). `place` follows "validation loss at", for
+// example "iteration 200".
+std::string ValidationBlock(std::string_view place, std::span<const NamedValue> values);
+
+// "RESULT steps=600 seconds=95.125 lm_loss=0.0312": steps of this process, wall seconds since its
+// start, then `values` in order, with every character of a name that is not a letter or a digit
+// replaced by an underscore.
+std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const NamedValue> values);
+
+struct ProgressState {
+  std::string_view what;  // "train"
+  int64_t begun_at = 0;   // units done before `start`, as after a resume
+  int64_t done = 0;
+  int64_t total = 0;  // 0 if unknown
+  absl::Time start;
+  std::string_view detail;  // "lm loss 0.43", ASCII
+};
+
+// "train 150/600 [=====>              ]  25% | lm loss 0.43 | 5.1/s | ETA 1m28s", shortened to at
+// most `max_columns`: first the bar goes, then parts from the end.
+std::string ProgressLine(const ProgressState& state, absl::Time now, int max_columns);
+
+// Thread-safe. Write errors are ignored: a closed pipe must not stop a run.
+class Console {
+ public:
+  // Writes to `descriptor`, which stays the caller's.
+  explicit Console(int descriptor);
+  ~Console();  // ends an unfinished progress line
+
+  Console(const Console&) = delete;
+  Console& operator=(const Console&) = delete;
+
+  // Prints complete lines; a progress line moves below them. `text` may hold line feeds and needs
+  // none at its end.
+  void Print(std::string_view text);
+
+  // On a terminal redraws one line in place, at most ten times a second and narrower than the
+  // terminal. Elsewhere prints a plain line, at most one in kPlainProgressInterval. The state with
+  // done == total is always shown.
+  void Progress(const ProgressState& state, absl::Time now = absl::Now());
+
+  // Leaves the progress line as it stands and continues below it.
+  void EndProgress();
+
+  bool is_terminal() const { return is_terminal_; }
+
+  static constexpr absl::Duration kRedrawInterval = absl::Milliseconds(100);
+  static constexpr absl::Duration kPlainProgressInterval = absl::Seconds(10);
+
+ private:
+  void Write(std::string_view bytes);
+  // "\r", `line`, and blanks over what a longer progress line left.
+  std::string Redraw(std::string_view line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const int descriptor_;
+  const bool is_terminal_;
+  absl::Mutex mutex_;
+  std::string progress_ ABSL_GUARDED_BY(mutex_);  // on the screen, its cursor at the end
+  std::optional<absl::Time> last_progress_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_CONSOLE_H_
