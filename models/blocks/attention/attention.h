@@ -1,0 +1,80 @@
+#ifndef HETERO_MODELS_BLOCKS_ATTENTION_ATTENTION_H_
+#define HETERO_MODELS_BLOCKS_ATTENTION_ATTENTION_H_
+
+// Residual block of causal grouped-query attention without positions, biases or dropout:
+//   hidden' = hidden + Attention(RMSNorm(hidden) Wqkvᵀ) Woᵀ.
+//
+// Shape letters: T tokens, H hidden, N = (heads + 2 groups) head_dim, K = heads head_dim. Rows of
+// Wqkv lie by KV group: the queries of its heads, then its key, then its value (Megatron-LM's
+// order).
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/models/blocks/context.h"
+#include "hetero/params/parameter_spec.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/sequence_batch.h"
+
+namespace hetero {
+
+struct AttentionConfig {
+  int64_t hidden_size = 0;
+  int64_t num_heads = 0;
+  int64_t num_kv_groups = 0;
+  int64_t head_dim = 0;
+  double norm_epsilon = 1e-5;
+  double init_std = 0.02;
+  double output_init_std = 0.02;
+  DType storage = DType::kF32;
+
+  int64_t heads_per_group() const { return num_heads / num_kv_groups; }
+  int64_t qkv_width() const { return (num_heads + 2 * num_kv_groups) * head_dim; }
+};
+
+class AttentionBlock {
+ public:
+  struct Saved {
+    ConstTensorView hidden_TH;
+    SequenceBatch batch;
+    TensorView rstd_T;
+    TensorView normed_TH;
+    TensorView qkv_TN;
+    TensorView output_TK;
+    TensorView lse;  // what the attention kernel keeps of its softmax
+  };
+
+  // The block's rows of the table; `prefix` is "decoder.layers.3.".
+  static std::vector<ParameterSpec> Parameters(const AttentionConfig& config,
+                                               std::string_view prefix);
+
+  // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
+  // Errors: INVALID_ARGUMENT when the groups do not divide the heads; NOT_FOUND for parameters
+  // outside the store; UNIMPLEMENTED with tensor parallelism.
+  static absl::StatusOr<AttentionBlock> Create(const AttentionConfig& config,
+                                               std::string_view prefix, ParameterStore& parameters,
+                                               Communicator* tensor_parallel);
+
+  // Returns hidden', in the activation arena. `hidden_TH` and what `batch` points to stay as they
+  // are until Backward.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_TH,
+                                     const SequenceBatch& batch, Saved& saved) const;
+
+  // Turns the gradient of hidden' into that of hidden, in place.
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
+
+ private:
+  AttentionConfig config_;
+  Parameter* norm_weight_H_ = nullptr;
+  Parameter* w_qkv_NH_ = nullptr;
+  Parameter* w_out_HK_ = nullptr;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_BLOCKS_ATTENTION_ATTENTION_H_

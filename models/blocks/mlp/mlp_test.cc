@@ -1,0 +1,90 @@
+#include "hetero/models/blocks/mlp/mlp.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "hetero/models/testing/gradient_check.h"
+#include "hetero/params/table.h"
+
+namespace hetero {
+namespace {
+
+constexpr int64_t kTokens = 5;
+const MlpConfig kConfig = {.hidden_size = 6, .ffn_size = 9, .storage = DType::kF64};
+
+class MlpBlockTest : public testing::Test {
+ protected:
+  MlpBlockTest() {
+    uint64_t seed = 1;
+    for (const auto& parameter : store_->parameters())
+      FillRandom(parameter->value, ++seed, 0.5, 0.2);
+    FillRandom(TensorView(std::span<double>(hidden_), {kTokens, 6}), 77, 1);
+    FillRandom(TensorView(std::span<double>(probe_), {kTokens, 6}), 78, 1);
+  }
+
+  // <probe, hidden'>
+  double Loss() {
+    context_.Reset();
+    const TensorView out =
+        block_
+            .Forward(*context_, ConstTensorView(std::span<const double>(hidden_), {kTokens, 6}),
+                     {.num_rows = 1, .row_length = kTokens}, saved_)
+            .value();
+    double loss = 0;
+    for (int64_t i = 0; i < kTokens * 6; ++i) loss += probe_[i] * out.values<double>()[i];
+    return loss;
+  }
+
+  MemoryLedger memory_;
+  std::unique_ptr<ParameterStore> store_ =
+      ParameterStore::Create(ParameterTable::Make(MlpBlock::Parameters(kConfig, "l.")).value(), {},
+                             {}, memory_)
+          .value();
+  MlpBlock block_ = MlpBlock::Create(kConfig, "l.", *store_, nullptr).value();
+  MlpBlock::Saved saved_;
+  TestContext context_;
+  std::vector<double> hidden_ = std::vector<double>(kTokens * 6);
+  std::vector<double> probe_ = std::vector<double>(kTokens * 6);
+};
+
+TEST_F(MlpBlockTest, ForwardIsTheFormula) {
+  const auto value = [&](const char* name) {
+    return store_->Find(name).value()->value.values<double>();
+  };
+  const auto g = value("l.mlp.linear_fc1.layer_norm_weight");
+  const auto w1 = value("l.mlp.linear_fc1.weight");
+  const auto w2 = value("l.mlp.linear_fc2.weight");
+  double expected = 0;
+  for (int64_t t = 0; t < kTokens; ++t) {
+    const double* x = &hidden_[t * 6];
+    double squares = 0;
+    for (int i = 0; i < 6; ++i) squares += x[i] * x[i];
+    const double r = 1 / std::sqrt(squares / 6 + 1e-5);
+    std::vector<double> out(x, x + 6);
+    for (int f = 0; f < 9; ++f) {
+      double inner = 0;
+      for (int i = 0; i < 6; ++i) inner += w1[f * 6 + i] * x[i] * r * g[i];
+      const double activated = std::pow(std::max(inner, 0.0), 2);
+      for (int i = 0; i < 6; ++i) out[i] += w2[i * 9 + f] * activated;
+    }
+    for (int i = 0; i < 6; ++i) expected += probe_[t * 6 + i] * out[i];
+  }
+  EXPECT_NEAR(Loss(), expected, 1e-12 * std::abs(expected));
+}
+
+TEST_F(MlpBlockTest, GradientsMatchDifferences) {
+  Loss();
+  std::vector<double> d_hidden = probe_;
+  const TensorView d_hidden_TH(std::span<double>(d_hidden), {kTokens, 6});
+  ASSERT_EQ(block_.Backward(*context_, saved_, d_hidden_TH), absl::OkStatus());
+  std::vector<CheckedTensor> tensors = CheckedParameters(*store_);
+  tensors.push_back({"hidden", TensorView(std::span<double>(hidden_), {kTokens, 6}), d_hidden_TH});
+  CheckGradients([&] { return Loss(); }, tensors);
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,83 @@
+#include "hetero/models/blocks/residual.h"
+
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/norm/norm.h"
+
+namespace hetero {
+
+absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, ConstTensorView x_TK,
+                               Parameter& weight_NK) {
+  if (!context.needs_weight_gradient || weight_NK.gradient.is_null()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(LinearBackwardWeight(dy_TN, x_TK, weight_NK.gradient,
+                                              weight_NK.AccumulateGradient(), context.stream))
+      .With(weight_NK.spec->name);
+  GradientReady(context, weight_NK);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView hidden_TH,
+                                        const Parameter& weight_H, double epsilon) {
+  NormedHidden result;
+  HETERO_ASSIGN_OR_RETURN(result.normed_TH,
+                          context.activations.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+  HETERO_ASSIGN_OR_RETURN(result.rstd_T, context.activations.Allocate(
+                                             ComputeDType(hidden_TH.dtype()), {hidden_TH.dim(0)}));
+  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_TH,
+                                         .weight_C = weight_H.value,
+                                         .y_TC = result.normed_TH,
+                                         .rstd_T = result.rstd_T,
+                                         .epsilon = epsilon},
+                                        context.stream))
+      .With(weight_H.spec->name);
+  return result;
+}
+
+absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,
+                                ConstTensorView hidden_TH, ConstTensorView rstd_T,
+                                Parameter& weight_H, TensorView d_hidden_TH) {
+  const bool wanted = context.needs_weight_gradient && !weight_H.gradient.is_null();
+  HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_TH,
+                                          .x_TC = hidden_TH,
+                                          .weight_C = weight_H.value,
+                                          .rstd_T = rstd_T,
+                                          .dsum_TC = d_hidden_TH,
+                                          .dx_TC = d_hidden_TH,
+                                          .dweight_C = wanted ? weight_H.gradient : TensorView(),
+                                          .accumulate = wanted && weight_H.AccumulateGradient()},
+                                         context.stream))
+      .With(weight_H.spec->name);
+  if (wanted) GradientReady(context, weight_H);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
+                                           const Parameter& weight_HK, ConstTensorView hidden_TH) {
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_TH,
+                          context.activations.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+  HETERO_RETURN_IF_ERROR(Copy(hidden_TH, out_TH, context.stream));
+  HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
+                               .b = weight_HK.value,
+                               .c = out_TH,
+                               .transpose_b = true,
+                               .beta = 1,
+                               .name = "gemm.forward"},
+                              context.stream))
+      .With(weight_HK.spec->name);
+  return out_TH;
+}
+
+absl::StatusOr<TensorView> ProjectToHiddenBackward(ModuleContext& context,
+                                                   ConstTensorView d_hidden_TH,
+                                                   ConstTensorView x_TK, Parameter& weight_HK) {
+  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_hidden_TH, x_TK, weight_HK));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_TK,
+                          context.stream.workspace().Allocate(x_TK.dtype(), x_TK.dims()));
+  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_hidden_TH, weight_HK.value, d_x_TK,
+                                             /*accumulate=*/false, context.stream))
+      .With(weight_HK.spec->name);
+  return d_x_TK;
+}
+
+}  // namespace hetero

@@ -1,0 +1,45 @@
+#ifndef HETERO_MODELS_BLOCKS_RESIDUAL_H_
+#define HETERO_MODELS_BLOCKS_RESIDUAL_H_
+
+// What every block of the residual stream does around its mixer: normalise the stream, and add a
+// projection back to it. T tokens, H hidden, K inner width.
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/models/blocks/context.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// dw += dyᵀ x into the parameter's main gradient, and the parameter is reported ready. Does nothing
+// for a frozen parameter or a context that wants no weight gradients.
+absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, ConstTensorView x_TK,
+                               Parameter& weight_NK);
+
+struct NormedHidden {
+  TensorView normed_TH;
+  TensorView rstd_T;
+};
+
+// RMSNorm of the stream, both outputs in the activation arena.
+absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView hidden_TH,
+                                        const Parameter& weight_H, double epsilon);
+
+// Adds the gradient that comes through the norm to `d_hidden_TH`, which holds what comes past it.
+absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,
+                                ConstTensorView hidden_TH, ConstTensorView rstd_T,
+                                Parameter& weight_H, TensorView d_hidden_TH);
+
+// hidden + x wᵀ, in the activation arena.
+absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
+                                           const Parameter& weight_HK, ConstTensorView hidden_TH);
+
+// The gradient of x, in the stream's workspace, and that of the weight.
+absl::StatusOr<TensorView> ProjectToHiddenBackward(ModuleContext& context,
+                                                   ConstTensorView d_hidden_TH,
+                                                   ConstTensorView x_TK, Parameter& weight_HK);
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_BLOCKS_RESIDUAL_H_
