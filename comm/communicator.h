@@ -25,12 +25,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/grid/rank.h"
+#include "hetero/tensor/reduce_op.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
-
-enum class ReduceOp : uint8_t { kSum, kMax, kMin };
 
 // One message to or from `peer`. Zero-element messages are not sent: both ends know the size.
 struct SendRequest {

@@ -1,0 +1,205 @@
+#include "hetero/comm/checked_communicator.h"
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+
+namespace hetero {
+namespace {
+
+absl::Status CheckContiguous(std::string_view operand, const ConstTensorView& view) {
+  if (view.is_contiguous()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(operand, " is ", view.ToString(), "; expected a contiguous tensor"));
+}
+
+absl::Status CheckPair(const ConstTensorView& input, const ConstTensorView& output) {
+  HETERO_RETURN_IF_ERROR(CheckContiguous("input", input));
+  HETERO_RETURN_IF_ERROR(CheckContiguous("output", output));
+  if (input.dtype() != output.dtype()) {
+    return absl::InvalidArgumentError(absl::StrCat("output is ", output.ToString(), "; expected ",
+                                                   Name(input.dtype()), " like the input"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckElements(std::string_view operand, const ConstTensorView& view,
+                           int64_t num_elements, std::string_view why) {
+  if (view.num_elements() == num_elements) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(operand, " is ", view.ToString(), "; expected ",
+                                                 num_elements, " elements, ", why));
+}
+
+absl::Status CheckRows(std::string_view operand, const ConstTensorView& view,
+                       std::span<const int64_t> rows, int64_t num_members) {
+  if (static_cast<int64_t>(rows.size()) != num_members ||
+      std::ranges::any_of(rows, [](int64_t count) { return count < 0; })) {
+    return absl::InvalidArgumentError(absl::StrCat(operand, " rows are [",
+                                                   absl::StrJoin(rows, ", "), "]; expected ",
+                                                   num_members, " counts, none negative"));
+  }
+  const int64_t total = std::accumulate(rows.begin(), rows.end(), int64_t{0});
+  if (view.rank() < 1 || view.dim(0) != total) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(operand, " is ", view.ToString(), "; expected ", total, " rows"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckEqualRowShape(const ConstTensorView& input, const ConstTensorView& output) {
+  if (std::ranges::equal(input.dims().subspan(1), output.dims().subspan(1))) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat("output is ", output.ToString(),
+                                                 "; expected rows like those of the input, ",
+                                                 input.ToString()));
+}
+
+class DoneHandle final : public TransferHandle {
+ public:
+  absl::Status Wait() override { return absl::OkStatus(); }
+};
+
+}  // namespace
+
+CheckedCommunicator::CheckedCommunicator(std::string_view backend, CommunicatorKey key,
+                                         GroupRank rank)
+    : key_(std::move(key)), text_(hetero::ToString(backend, key_)), rank_(rank) {}
+
+absl::Status CheckedCommunicator::Fail(std::string_view kind, std::string_view name,
+                                       const absl::Status& status) const {
+  return Annotate(status, absl::StrCat(kind, " '", name, "' on ", text_));
+}
+
+absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView output, ReduceOp op,
+                                            Stream& stream, std::string_view name) {
+  absl::Status valid = CheckPair(input, output);
+  if (valid.ok()) {
+    valid = CheckElements("output", output, input.num_elements(), "as many as the input");
+  }
+  if (!valid.ok()) return Fail("all_reduce", name, valid);
+  stream.ledger().AddCollective(name, "all_reduce", 2 * input.num_bytes() * (size() - 1) / size());
+  return stream.shape_only() ? absl::OkStatus() : DoAllReduce(input, output, op, stream, name);
+}
+
+absl::Status CheckedCommunicator::ReduceScatter(ConstTensorView input, TensorView output,
+                                                Stream& stream, std::string_view name) {
+  absl::Status valid = CheckPair(input, output);
+  if (valid.ok()) {
+    valid = CheckElements("input", input, size() * output.num_elements(),
+                          "the output's for each member");
+  }
+  if (!valid.ok()) return Fail("reduce_scatter", name, valid);
+  stream.ledger().AddCollective(name, "reduce_scatter", output.num_bytes() * (size() - 1));
+  return stream.shape_only() ? absl::OkStatus() : DoReduceScatter(input, output, stream, name);
+}
+
+absl::Status CheckedCommunicator::AllGather(ConstTensorView input, TensorView output,
+                                            Stream& stream, std::string_view name) {
+  absl::Status valid = CheckPair(input, output);
+  if (valid.ok()) {
+    valid = CheckElements("output", output, size() * input.num_elements(),
+                          "the input's from each member");
+  }
+  if (!valid.ok()) return Fail("all_gather", name, valid);
+  stream.ledger().AddCollective(name, "all_gather", input.num_bytes() * (size() - 1));
+  return stream.shape_only() ? absl::OkStatus() : DoAllGather(input, output, stream, name);
+}
+
+absl::Status CheckedCommunicator::AllToAllV(ConstTensorView input,
+                                            std::span<const int64_t> send_rows, TensorView output,
+                                            std::span<const int64_t> receive_rows, Stream& stream,
+                                            std::string_view name) {
+  absl::Status valid = CheckPair(input, output);
+  if (valid.ok()) valid = CheckRows("input", input, send_rows, size());
+  if (valid.ok()) valid = CheckRows("output", output, receive_rows, size());
+  if (valid.ok()) valid = CheckEqualRowShape(input, output);
+  const size_t me = static_cast<size_t>(rank_.value());
+  if (valid.ok() && send_rows[me] != receive_rows[me]) {
+    valid = absl::InvalidArgumentError(absl::StrCat("sends ", send_rows[me],
+                                                    " rows to itself and receives ",
+                                                    receive_rows[me], "; expected as many"));
+  }
+  if (!valid.ok()) return Fail("all_to_all", name, valid);
+  const int64_t num_rows = input.dim(0);
+  stream.ledger().AddCollective(
+      name, "all_to_all",
+      num_rows == 0 ? 0 : input.num_bytes() / num_rows * (num_rows - send_rows[me]));
+  return stream.shape_only() ? absl::OkStatus()
+                             : DoAllToAllV(input, send_rows, output, receive_rows, stream, name);
+}
+
+absl::Status CheckedCommunicator::Broadcast(TensorView tensor, GroupRank root, Stream& stream,
+                                            std::string_view name) {
+  absl::Status valid = CheckContiguous("tensor", tensor);
+  if (valid.ok() && !IsMember(root)) {
+    valid = absl::InvalidArgumentError(
+        absl::StrCat("root is ", root, "; expected a member below ", size()));
+  }
+  if (!valid.ok()) return Fail("broadcast", name, valid);
+  stream.ledger().AddCollective(name, "broadcast", root == rank_ ? tensor.num_bytes() : 0);
+  return stream.shape_only() ? absl::OkStatus() : DoBroadcast(tensor, root, stream, name);
+}
+
+absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
+    std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
+    std::string_view name) {
+  const auto check = [&](std::string_view what, GroupRank peer, const ConstTensorView& tensor) {
+    if (!IsMember(peer)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, " names peer ", peer, "; expected a member below ", size()));
+    }
+    return CheckContiguous(what, tensor);
+  };
+  sends_.clear();
+  receives_.clear();
+  int64_t sent_bytes = 0;
+  for (const SendRequest& send : sends) {
+    if (const absl::Status valid = check("a send", send.peer, send.tensor); !valid.ok()) {
+      return Fail("exchange", name, valid);
+    }
+    sent_bytes += send.tensor.num_bytes();
+    if (send.tensor.num_elements() > 0) sends_.push_back(send);
+  }
+  for (const ReceiveRequest& receive : receives) {
+    if (const absl::Status valid = check("a receive", receive.peer, receive.tensor); !valid.ok()) {
+      return Fail("exchange", name, valid);
+    }
+    if (receive.tensor.num_elements() > 0) receives_.push_back(receive);
+  }
+  stream.ledger().AddCollective(name, "exchange", sent_bytes);
+  if (stream.shape_only() || (sends_.empty() && receives_.empty())) {
+    return std::make_unique<DoneHandle>();
+  }
+  return DoExchange(sends_, receives_, stream, name);
+}
+
+std::string ToString(std::string_view backend, const CommunicatorKey& key) {
+  return absl::StrCat(
+      backend, "[",
+      absl::StrJoin(key.members, ",",
+                    [](std::string* out, GlobalRank rank) { absl::StrAppend(out, rank.value()); }),
+      "] ", key.channel);
+}
+
+absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, GlobalRank rank,
+                                   int64_t world_size) {
+  const std::optional<GroupRank> position = RankIn(key.members, rank);
+  const bool ascending =
+      std::ranges::adjacent_find(key.members, std::greater_equal<>()) == key.members.end();
+  if (key.members.size() < 2 || !ascending || !position || key.members.front() < GlobalRank(0) ||
+      key.members.back() >= GlobalRank(world_size)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "communicator ", key.channel, " has the members ", ToString(key.members),
+        "; expected at least two, ascending, below ", world_size, ", with rank ", rank));
+  }
+  return *position;
+}
+
+}  // namespace hetero

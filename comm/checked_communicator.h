@@ -1,0 +1,93 @@
+#ifndef HETERO_COMM_CHECKED_COMMUNICATOR_H_
+#define HETERO_COMM_CHECKED_COMMUNICATOR_H_
+
+// What all backends do the same way: check the arguments of a call, record it in the stream's
+// ledger, and stop there on a shape-only stream. A backend derives from CheckedCommunicator and
+// implements the Do* calls, which see valid arguments on real memory only.
+//
+// The bytes recorded are what this rank must send at least: of n members, 2(n-1)/n of the tensor in
+// an all-reduce, (n-1)/n in a reduce-scatter, n-1 times the input in an all-gather, the rows for
+// others in an all-to-all, the tensor at a broadcast's root and its sends in an exchange.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+
+namespace hetero {
+
+class CheckedCommunicator : public Communicator {
+ public:
+  std::span<const GlobalRank> members() const final { return key_.members; }
+  GroupRank rank() const final { return rank_; }
+
+  absl::Status AllReduce(ConstTensorView input, TensorView output, ReduceOp op, Stream& stream,
+                         std::string_view name) final;
+  absl::Status ReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
+                             std::string_view name) final;
+  absl::Status AllGather(ConstTensorView input, TensorView output, Stream& stream,
+                         std::string_view name) final;
+  absl::Status AllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
+                         TensorView output, std::span<const int64_t> receive_rows, Stream& stream,
+                         std::string_view name) final;
+  absl::Status Broadcast(TensorView tensor, GroupRank root, Stream& stream,
+                         std::string_view name) final;
+  absl::StatusOr<std::unique_ptr<TransferHandle>> Exchange(std::span<const SendRequest> sends,
+                                                           std::span<const ReceiveRequest> receives,
+                                                           Stream& stream,
+                                                           std::string_view name) final;
+
+  std::string ToString() const final { return text_; }
+
+ protected:
+  // `backend` is the first word of ToString().
+  CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank);
+
+  const std::string& text() const { return text_; }
+
+  virtual absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op,
+                                   Stream& stream, std::string_view name) = 0;
+  virtual absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
+                                       std::string_view name) = 0;
+  virtual absl::Status DoAllGather(ConstTensorView input, TensorView output, Stream& stream,
+                                   std::string_view name) = 0;
+  virtual absl::Status DoAllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
+                                   TensorView output, std::span<const int64_t> receive_rows,
+                                   Stream& stream, std::string_view name) = 0;
+  virtual absl::Status DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
+                                   std::string_view name) = 0;
+  // Messages without elements are left out already.
+  virtual absl::StatusOr<std::unique_ptr<TransferHandle>> DoExchange(
+      std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
+      std::string_view name) = 0;
+
+ private:
+  bool IsMember(GroupRank peer) const { return peer.value() >= 0 && peer.value() < size(); }
+
+  // Puts call and communicator before an error's text.
+  absl::Status Fail(std::string_view kind, std::string_view name, const absl::Status& status) const;
+
+  CommunicatorKey key_;
+  std::string text_;
+  GroupRank rank_;
+  std::vector<SendRequest> sends_;  // scratch of Exchange
+  std::vector<ReceiveRequest> receives_;
+};
+
+// "threads[0,2] model"
+std::string ToString(std::string_view backend, const CommunicatorKey& key);
+
+// What every factory checks before it makes a communicator: at least two members, ascending, below
+// `world_size`, `rank` among them. Returns the rank's position.
+// Errors: INVALID_ARGUMENT naming the channel and the members.
+absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, GlobalRank rank, int64_t world_size);
+
+}  // namespace hetero
+
+#endif  // HETERO_COMM_CHECKED_COMMUNICATOR_H_

@@ -1,0 +1,67 @@
+#include "hetero/comm/run_ranks.h"
+
+#include <exception>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+
+namespace hetero {
+namespace {
+
+absl::Status Guarded(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
+                     GlobalRank rank, CommunicatorFactory& factory) {
+  try {
+    return function(rank, factory);
+  } catch (const std::exception& exception) {
+    return absl::InternalError(absl::StrCat("uncaught exception: ", exception.what()));
+  } catch (...) {
+    return absl::InternalError("uncaught exception of an unknown type");
+  }
+}
+
+}  // namespace
+
+absl::Status RunRanks(int64_t num_ranks,
+                      absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
+                      ThreadsOptions options) {
+  ThreadsWorld world(num_ranks, options);
+  std::vector<absl::Status> results(static_cast<size_t>(num_ranks));
+  std::vector<std::thread> threads;
+  for (int64_t i = 0; i < num_ranks; ++i) {
+    threads.emplace_back([&, i] {
+      const std::unique_ptr<CommunicatorFactory> factory = world.Factory(GlobalRank(i));
+      absl::Status& result = results[static_cast<size_t>(i)];
+      result = Annotate(Guarded(function, GlobalRank(i), *factory), absl::StrCat("rank ", i));
+      if (!result.ok()) world.Abort(result);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+
+  absl::Status first = world.HealthCheck();
+  std::vector<std::string> others;
+  for (int64_t i = 0; i < num_ranks; ++i) {
+    const absl::Status& result = results[static_cast<size_t>(i)];
+    if (result.ok()) continue;
+    // A communicator reports the failure first; what the rank returned says more of where it was.
+    const bool is_first = result.code() == first.code() &&
+                          absl::StartsWith(first.message(), absl::StrCat("rank ", i, ":"));
+    if (is_first) {
+      first = result;
+    } else {
+      others.push_back(result.ToString());
+    }
+  }
+  if (!others.empty()) {
+    first.SetPayload(kOtherRanksPayload, absl::Cord(absl::StrJoin(others, "\n")));
+  }
+  return first;
+}
+
+}  // namespace hetero

@@ -1,0 +1,34 @@
+#ifndef HETERO_COMM_RUN_RANKS_H_
+#define HETERO_COMM_RUN_RANKS_H_
+
+// Runs the ranks of a job as threads of this process.
+//
+//   absl::Status status = RunRanks(4, [&](GlobalRank rank, CommunicatorFactory& factory) {
+//     return TrainOneRank(rank, factory);
+//   });
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/comm/threads/threads_world.h"
+
+namespace hetero {
+
+// Payload of the status of RunRanks: one line for every further rank that failed.
+inline constexpr std::string_view kOtherRanksPayload = "hetero/other_ranks";
+
+// Calls `function` once per rank, each on a thread of its own, and joins them. A rank that fails
+// aborts all communicators, so the others' calls fail within moments; `function` returns then.
+// Returns OK when every rank did, else the first failure of the run, "rank 2: ...", with those of
+// the other ranks as payload kOtherRanksPayload. An exception that leaves `function` is an INTERNAL
+// failure with its text.
+absl::Status RunRanks(int64_t num_ranks,
+                      absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
+                      ThreadsOptions options = {});
+
+}  // namespace hetero
+
+#endif  // HETERO_COMM_RUN_RANKS_H_

@@ -1,0 +1,303 @@
+#include "hetero/comm/threads/hub.h"
+
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/checked_communicator.h"
+#include "hetero/comm/threads/threads_state.h"
+
+namespace hetero::internal {
+namespace {
+
+// Under 3 microseconds: about what blocking and waking costs.
+constexpr int kSpins = 40;
+
+void Pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+template <typename Done>
+bool SpinUntil(Done done) {
+  for (int i = 0; i < kSpins; ++i) {
+    if (done()) return true;
+    Pause();
+  }
+  return false;
+}
+
+template <typename Tensor>
+int64_t NumBytes(const Tensor& tensor) {
+  return tensor.num_elements * SizeOf(tensor.dtype);
+}
+
+std::string ToString(const Message& message) {
+  return absl::StrCat(message.is_send ? "a send" : "a receive", " of ", message.num_elements, " ",
+                      Name(message.dtype), " in exchange '", message.name, "'");
+}
+
+}  // namespace
+
+std::string Call::ToString() const {
+  std::string text = absl::StrCat(kind, " '", name, "' of ", num_elements, " ", Name(dtype));
+  if (!detail.empty()) absl::StrAppend(&text, " (", detail, ")");
+  if (kind == "broadcast") absl::StrAppend(&text, " from member ", root.value());
+  if (kind == "all_to_all") {
+    absl::StrAppend(&text, " in rows of ", row_elements, ", sending [",
+                    absl::StrJoin(send_rows, ","), "], receiving [",
+                    absl::StrJoin(receive_rows, ","), "] rows");
+  }
+  return text;
+}
+
+Hub::Hub(ThreadsState& state, const CommunicatorKey& key)
+    : state_(state),
+      members_(key.members),
+      text_(ToString("threads", key)),
+      queues_(members_.size() * members_.size()) {
+  for (size_t i = 0; i < members_.size(); ++i) {
+    member_states_.push_back(std::make_unique<Member>());
+    for (auto& bytes : member_states_.back()->inlined) {
+      bytes = std::make_unique<std::byte[]>(kInlineBytes);
+    }
+  }
+  for (std::vector<Call>& calls : calls_) calls.resize(members_.size());
+}
+
+std::string Hub::Who(GroupRank rank) const {
+  return absl::StrCat("rank ", members_[static_cast<size_t>(rank.value())]);
+}
+
+Call& Hub::Prepare(GroupRank me) {
+  return calls_[++member(me).num_calls % 2][static_cast<size_t>(me.value())];
+}
+
+void Hub::Arrive(GroupRank me) {
+  num_arrivals_.store(num_arrivals_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  ++member(me).num_meetings;
+  if (!Complete(me)) return;
+  for (auto& peer : member_states_) peer->wake.Signal();
+}
+
+bool Hub::Complete(GroupRank me) {
+  return num_arrivals_.load(std::memory_order_acquire) >= member(me).num_meetings * members_.size();
+}
+
+std::string Hub::Laggards(GroupRank me) {
+  std::vector<std::string> laggards;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (member_states_[i]->num_meetings < member(me).num_meetings) {
+      laggards.push_back(state_.Describe(members_[i]));
+    }
+  }
+  return absl::StrJoin(laggards, ", ");
+}
+
+absl::Status Hub::Aborted(std::string_view call) const {
+  return state_.AbortedError(absl::StrCat(text_, ": ", call));
+}
+
+absl::Status Hub::SetCause(GroupRank me, const absl::Status& status) {
+  const absl::Status located = Annotate(status, text_);
+  state_.SetCause(Annotate(located, Who(me)));
+  return located;
+}
+
+absl::Status Hub::Meet(GroupRank me, bool inline_input) {
+  Member& self = member(me);
+  const size_t turn = self.num_calls % 2;
+  Call& call = calls_[turn][static_cast<size_t>(me.value())];
+  if (inline_input && NumBytes(call) <= kInlineBytes) {
+    if (call.num_elements > 0) {
+      std::memcpy(self.inlined[turn].get(), call.input, static_cast<size_t>(NumBytes(call)));
+    }
+    call.input = self.inlined[turn].get();
+  }
+  {
+    absl::MutexLock lock(&mutex_);
+    if (state_.aborted()) return Aborted(call.ToString());
+    Arrive(me);
+  }
+  if (SpinUntil([&] { return Complete(me); })) return CheckCalls(me);
+
+  const absl::Time deadline = absl::Now() + state_.timeout();
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    while (status.ok() && !Complete(me)) {
+      if (state_.aborted()) return Aborted(call.ToString());
+      if (self.wake.WaitWithDeadline(&mutex_, deadline) && !Complete(me) && !state_.aborted()) {
+        status = SetCause(me, absl::DeadlineExceededError(absl::StrCat(
+                                  call.ToString(), " waited ",
+                                  absl::FormatDuration(state_.timeout()), " for ", Laggards(me))));
+      }
+    }
+  }
+  if (status.ok()) return CheckCalls(me);
+  state_.WakeAll();
+  return status;
+}
+
+absl::Status Hub::CheckCalls(GroupRank me) {
+  const std::span<const Call> all = calls(me);
+  const Call& first = all[0];
+  for (size_t i = 1; i < all.size(); ++i) {
+    const Call& other = all[i];
+    bool fits = first.kind == other.kind && first.name == other.name &&
+                first.detail == other.detail && first.root == other.root &&
+                first.dtype == other.dtype && first.row_elements == other.row_elements;
+    if (first.send_rows.empty()) {
+      fits = fits && first.num_elements == other.num_elements;
+    } else {
+      for (size_t j = 0; fits && j < i; ++j) {
+        fits = all[j].send_rows[i] == other.receive_rows[j] &&
+               other.send_rows[j] == all[j].receive_rows[i];
+      }
+    }
+    if (fits) continue;
+    const absl::Status status = SetCause(
+        me, absl::InvalidArgumentError(absl::StrCat(
+                "members called different things: ", Who(GroupRank(0)), " ", first.ToString(), ", ",
+                Who(GroupRank(static_cast<int64_t>(i))), " ", other.ToString())));
+    state_.WakeAll();
+    return status;
+  }
+  return absl::OkStatus();
+}
+
+void Hub::Part(GroupRank me) {
+  {
+    absl::MutexLock lock(&mutex_);
+    Arrive(me);
+  }
+  if (SpinUntil([&] { return Complete(me); })) return;
+  absl::MutexLock lock(&mutex_);
+  while (!Complete(me)) member(me).wake.Wait(&mutex_);
+}
+
+Hub::Queue& Hub::QueueOf(GroupRank sender, GroupRank receiver) {
+  return queues_[static_cast<size_t>(sender.value() * size() + receiver.value())];
+}
+
+void Hub::Remove(Message& message) {
+  Queue& queue = QueueOf(message.sender, message.receiver);
+  Message* previous = nullptr;
+  for (Message* at = queue.head; at != &message; at = at->next) previous = at;
+  (previous == nullptr ? queue.head : previous->next) = message.next;
+  if (queue.tail == &message) queue.tail = previous;
+  message.next = nullptr;
+  message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
+}
+
+absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
+  absl::Status status;
+  Message* copies = nullptr;  // own halves of matched pairs, linked by `next`
+  {
+    absl::MutexLock lock(&mutex_);
+    if (state_.aborted()) status = Aborted("exchange");
+    for (Message& message : messages) {
+      if (!status.ok()) {
+        message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
+        continue;
+      }
+      Queue& queue = QueueOf(message.sender, message.receiver);
+      Message* const other = queue.head;
+      if (other == nullptr || other->is_send == message.is_send) {
+        (other == nullptr ? queue.head : queue.tail->next) = &message;
+        queue.tail = &message;
+        continue;
+      }
+      if (other->dtype != message.dtype || other->num_elements != message.num_elements) {
+        message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
+        status = SetCause(
+            me, absl::InvalidArgumentError(absl::StrCat(
+                    "the two ends of a message differ: ", Who(me), " posts ", ToString(message),
+                    ", ", Who(me == message.sender ? message.receiver : message.sender), " posted ",
+                    ToString(*other))));
+        continue;
+      }
+      Remove(*other);
+      other->state.store(Message::State::kCopying, std::memory_order_relaxed);
+      message.state.store(Message::State::kCopying, std::memory_order_relaxed);
+      message.partner = other;
+      message.next = copies;
+      copies = &message;
+    }
+  }
+  for (Message* message = copies; message != nullptr;) {
+    Message* const next = std::exchange(message->next, nullptr);
+    Message* const other = message->partner;
+    const Message& send = message->is_send ? *message : *other;
+    const Message& receive = message->is_send ? *other : *message;
+    std::memcpy(receive.destination, send.source, static_cast<size_t>(NumBytes(send)));
+    message->state.store(Message::State::kDone, std::memory_order_relaxed);
+    const GroupRank peer = me == message->sender ? message->receiver : message->sender;
+    {
+      // Under the lock: the peer may free `other` as soon as it sees kDone.
+      absl::MutexLock lock(&mutex_);
+      other->state.store(Message::State::kDone, std::memory_order_release);
+      member(peer).wake.Signal();
+    }
+    message = next;
+  }
+  if (!status.ok()) {
+    state_.WakeAll();
+    Withdraw(me, messages);
+  }
+  return status;
+}
+
+absl::Status Hub::Await(GroupRank me, Message& message) {
+  const auto done = [&] {
+    return message.state.load(std::memory_order_acquire) == Message::State::kDone;
+  };
+  if (SpinUntil(done)) return absl::OkStatus();
+  const absl::Time deadline = absl::Now() + state_.timeout();
+  absl::Status status;
+  {
+    absl::MutexLock lock(&mutex_);
+    while (!done()) {
+      const bool queued = message.state.load(std::memory_order_relaxed) == Message::State::kQueued;
+      if (queued && state_.aborted()) {
+        Remove(message);
+        return Aborted(ToString(message));
+      }
+      if (!queued) {
+        member(me).wake.Wait(&mutex_);
+      } else if (member(me).wake.WaitWithDeadline(&mutex_, deadline) && !state_.aborted() &&
+                 message.state.load(std::memory_order_relaxed) == Message::State::kQueued) {
+        const GroupRank peer = message.is_send ? message.receiver : message.sender;
+        Remove(message);
+        status = SetCause(
+            me, absl::DeadlineExceededError(absl::StrCat(
+                    ToString(message), " waited ", absl::FormatDuration(state_.timeout()), " for ",
+                    state_.Describe(members_[static_cast<size_t>(peer.value())]))));
+        break;
+      }
+    }
+  }
+  if (!status.ok()) state_.WakeAll();
+  return status;
+}
+
+void Hub::Withdraw(GroupRank me, std::span<Message> messages) {
+  absl::MutexLock lock(&mutex_);
+  for (Message& message : messages) {
+    if (message.state.load(std::memory_order_relaxed) == Message::State::kQueued) Remove(message);
+    while (message.state.load(std::memory_order_relaxed) == Message::State::kCopying) {
+      member(me).wake.Wait(&mutex_);
+    }
+  }
+}
+
+void Hub::WakeAll() {
+  absl::MutexLock lock(&mutex_);
+  for (auto& member : member_states_) member->wake.Signal();
+}
+
+}  // namespace hetero::internal

@@ -1,0 +1,149 @@
+#ifndef HETERO_COMM_THREADS_HUB_H_
+#define HETERO_COMM_THREADS_HUB_H_
+
+// Where the members of one communicator meet. A collective is Prepare, Meet, work on the peers'
+// tensors, Part; an exchange posts messages into per-pair queues and the second of a pair to arrive
+// copies.
+//
+// An abort never leaves a peer reading memory that its owner has taken back: a member leaves a
+// meeting early only while it is incomplete, and an incomplete meeting can no longer complete once
+// a member has left; a message is withdrawn only while nobody copies it.
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "hetero/comm/communicator.h"
+
+namespace hetero::internal {
+
+class ThreadsState;
+
+// Tensors up to this size are copied into the meeting, which saves the second one.
+inline constexpr int64_t kInlineBytes = 4096;
+
+// One member's call, as its peers see it.
+struct Call {
+  std::string_view kind;  // a string literal
+  std::string name;
+  std::string_view detail;  // a string literal: the reduction
+  GroupRank root;
+  DType dtype = DType::kF32;
+  int64_t num_elements = 0;
+  const void* input = nullptr;  // in the hub when `num_elements` fit into kInlineBytes
+  void* output = nullptr;
+  std::vector<int64_t> send_rows;  // all-to-all only, as are the next two
+  std::vector<int64_t> receive_rows;
+  int64_t row_elements = 0;
+
+  // "all_reduce 'x' of 128 f32 (sum)"
+  std::string ToString() const;
+};
+
+// One side of a point-to-point message. Owned by the handle of the exchange that posted it.
+struct Message {
+  enum class State : int { kQueued, kCopying, kDone, kWithdrawn };
+
+  GroupRank sender;
+  GroupRank receiver;
+  bool is_send = false;
+  const void* source = nullptr;  // of a send
+  void* destination = nullptr;   // of a receive
+  DType dtype = DType::kF32;
+  int64_t num_elements = 0;
+  std::string_view name;
+  std::atomic<State> state = State::kQueued;
+  Message* next = nullptr;     // in its queue
+  Message* partner = nullptr;  // the other half, while being copied
+};
+
+class Hub {
+ public:
+  Hub(ThreadsState& state, const CommunicatorKey& key);
+
+  ThreadsState& state() { return state_; }
+  int64_t size() const { return static_cast<int64_t>(members_.size()); }
+  const std::string& text() const { return text_; }
+
+  // The place for `me`'s next call, which peers see from Meet on.
+  Call& Prepare(GroupRank me);
+
+  // Waits until every member has published its call and compares them. With `inline_input`, a small
+  // input is copied into the hub first, and the caller need not Part.
+  // Errors: INVALID_ARGUMENT naming both calls when two differ, DEADLINE_EXCEEDED naming who lags
+  // (both abort the run), ABORTED.
+  absl::Status Meet(GroupRank me, bool inline_input);
+
+  // All members' calls, in rank order, after Meet and until `me` prepares its next.
+  std::span<const Call> calls(GroupRank me) { return calls_[member(me).num_calls % 2]; }
+
+  // Waits until every member is done with the tensors of this call.
+  void Part(GroupRank me);
+
+  // Queues messages; those that meet their other half are copied here and now.
+  // Errors: INVALID_ARGUMENT naming both sides when they differ (aborts the run), ABORTED; all
+  // messages are withdrawn then.
+  absl::Status Post(GroupRank me, std::span<Message> messages);
+
+  // Waits until `message` is copied. Errors: DEADLINE_EXCEEDED, ABORTED; it is withdrawn then.
+  absl::Status Await(GroupRank me, Message& message);
+
+  // After return nobody touches the messages' memory.
+  void Withdraw(GroupRank me, std::span<Message> messages);
+
+  void WakeAll();
+
+ private:
+  struct alignas(64) Member {
+    absl::CondVar wake;
+    uint64_t num_meetings = 0;  // of this member; it alone writes, under mutex_
+    uint64_t num_calls = 0;     // touched by this member only
+    std::array<std::unique_ptr<std::byte[]>, 2> inlined;
+  };
+  struct Queue {
+    Message* head = nullptr;
+    Message* tail = nullptr;
+  };
+
+  Member& member(GroupRank rank) { return *member_states_[static_cast<size_t>(rank.value())]; }
+  std::string Who(GroupRank rank) const;
+  Queue& QueueOf(GroupRank sender, GroupRank receiver) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Remove(Message& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Counts the arrival; the last member wakes the others.
+  void Arrive(GroupRank me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Every member has arrived as often as `me`.
+  bool Complete(GroupRank me);
+  // "rank 2 (left ...), rank 3 (...)" of those who have not.
+  std::string Laggards(GroupRank me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::Status CheckCalls(GroupRank me);
+  absl::Status Aborted(std::string_view call) const;
+  // Returns `status` with the communicator before its text, and makes it the cause of the run's
+  // abort, put down to `me`. The caller wakes everybody once it has released mutex_.
+  absl::Status SetCause(GroupRank me, const absl::Status& status);
+
+  ThreadsState& state_;
+  const std::vector<GlobalRank> members_;
+  const std::string text_;  // "threads[0,2] model"
+  std::vector<std::unique_ptr<Member>> member_states_;
+  // Of all members, in turn: a peer may still read the last one.
+  std::array<std::vector<Call>, 2> calls_;
+  absl::Mutex mutex_;
+  std::atomic<uint64_t> num_arrivals_ = 0;             // written under mutex_
+  std::vector<Queue> queues_ ABSL_GUARDED_BY(mutex_);  // of pair (sender, receiver)
+};
+
+}  // namespace hetero::internal
+
+#endif  // HETERO_COMM_THREADS_HUB_H_

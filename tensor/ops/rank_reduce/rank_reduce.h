@@ -1,0 +1,24 @@
+#ifndef HETERO_TENSOR_OPS_RANK_REDUCE_RANK_REDUCE_H_
+#define HETERO_TENSOR_OPS_RANK_REDUCE_RANK_REDUCE_H_
+
+// The arithmetic of a reduction between ranks that share memory.
+
+#include <span>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/reduce_op.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// Every output = ((inputs[0] op inputs[1]) op inputs[2]) ..., element by element: the bits depend
+// on the order of the inputs only. One pass: reads each input once and writes each output once.
+// Shapes: all equal and contiguous. An output may be one of the inputs. CPU: f64, f32, i32, i64.
+// Errors: INVALID_ARGUMENT naming the operand and what it should be.
+absl::Status RankReduce(std::span<const ConstTensorView> inputs,
+                        std::span<const TensorView> outputs, ReduceOp op, Stream& stream);
+
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_RANK_REDUCE_RANK_REDUCE_H_
