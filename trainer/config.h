@@ -1,0 +1,52 @@
+#ifndef HETERO_TRAINER_CONFIG_H_
+#define HETERO_TRAINER_CONFIG_H_
+
+// What a run configuration means: its rules, its derived numbers, its defaults.
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/grid/module_grid.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+
+// Ranks that a launch starts. Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N >= 1.
+absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
+
+// The grids of a configuration, in its order.
+std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);
+
+// Every rule that `config` breaks: grids first (shards and context that this system does not train
+// with yet, sample lanes, spans, names, each grid on its own), then fields that are missing or out
+// of bounds, then what fields require of each other. Pure: touches no device, file or clock. What
+// only the model can judge is not here.
+std::vector<Violation> Validate(const proto::RunConfig& config);
+
+// How samples of a step are divided.
+struct BatchSizes {
+  int64_t samples_per_microbatch = 0;  // of all lanes of a module together
+  int64_t num_microbatches = 0;
+  int64_t samples_per_step = 0;
+};
+
+struct RunSizes {
+  int64_t world_size = 0;
+  int64_t num_language_lanes = 0;
+  BatchSizes train;
+  BatchSizes evaluation;  // zeros without evaluation
+  int64_t train_steps = 0;
+};
+
+// Precondition: Validate(config) is empty.
+RunSizes SizesOf(const proto::RunConfig& config);
+
+// `config` with every default written out, as it is printed and saved: batch sizes of evaluation,
+// lengths and initial value of the schedule. Precondition: Validate(config) is empty.
+proto::RunConfig Resolve(proto::RunConfig config);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_CONFIG_H_

@@ -1,0 +1,272 @@
+#include "hetero/trainer/config_text.h"
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "google/protobuf/any.pb.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/message.h"
+#include "google/protobuf/text_format.h"
+#include "hetero/base/status.h"
+#include "hetero/trainer/nearest_name.h"
+
+namespace hetero {
+namespace {
+
+namespace pb = ::google::protobuf;
+
+std::string Nearest(std::string_view name, const pb::Descriptor& descriptor) {
+  std::vector<std::string_view> names;
+  for (int i = 0; i < descriptor.field_count(); ++i) names.push_back(descriptor.field(i)->name());
+  const std::string_view nearest = NearestName(name, names);
+  return nearest.empty() ? "" : absl::StrCat("; nearest: '", nearest, "'");
+}
+
+// The name of an unknown field and the message it is not in, from the parser's report
+//   Message type "a.B" has no field named "c".
+struct UnknownField {
+  const pb::Descriptor* message = nullptr;
+  std::string name;
+};
+
+std::optional<UnknownField> ParseUnknownField(std::string_view report) {
+  const std::vector<std::string_view> parts = absl::StrSplit(report, '"');
+  if (parts.size() != 5 || parts[0] != "Message type ") return std::nullopt;
+  const pb::Descriptor* message =
+      pb::DescriptorPool::generated_pool()->FindMessageTypeByName(std::string(parts[1]));
+  if (message == nullptr) return std::nullopt;
+  return UnknownField{message, std::string(parts[3])};
+}
+
+// Keeps the first error of parsing `text`, with 1-based line and column.
+class FirstError : public pb::io::ErrorCollector {
+ public:
+  explicit FirstError(std::string_view text) : text_(text) {}
+
+  void AddError(int line, pb::io::ColumnNumber column, const std::string& message) override {
+    if (error_) return;
+    error_ = {line + 1, column + 1, message};
+    const std::optional<UnknownField> unknown = ParseUnknownField(message);
+    if (!unknown) return;
+    error_->message = absl::StrCat(unknown->message->name(), " has no field '", unknown->name, "'",
+                                   Nearest(unknown->name, *unknown->message));
+    // The parser stands behind the name.
+    const std::vector<std::string_view> lines = absl::StrSplit(text_, '\n');
+    const size_t begin =
+        lines[static_cast<size_t>(line)].rfind(unknown->name, static_cast<size_t>(column));
+    if (begin != std::string_view::npos) error_->column = static_cast<int>(begin) + 1;
+  }
+
+  absl::Status ToStatus(std::string_view source) const {
+    const auto& [line, column, message] = *error_;
+    return absl::InvalidArgumentError(absl::StrCat(source, ":", line, ":", column, ": ", message));
+  }
+
+  const std::string& message() const { return error_->message; }
+
+ private:
+  struct Error {
+    int line = 0;
+    int column = 0;
+    std::string message;
+  };
+  std::string_view text_;
+  std::optional<Error> error_;
+};
+
+struct PathPart {
+  std::string name;
+  std::optional<int> index;
+};
+
+absl::StatusOr<std::vector<PathPart>> ParsePath(std::string_view path) {
+  std::vector<PathPart> parts;
+  for (std::string_view piece : absl::StrSplit(path, '.')) {
+    PathPart part;
+    if (const size_t bracket = piece.find('['); bracket != std::string_view::npos) {
+      std::string_view digits = piece.substr(bracket + 1);
+      int index = 0;
+      if (!absl::ConsumeSuffix(&digits, "]") || !absl::SimpleAtoi(digits, &index) || index < 0) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("'", piece, "' is not a field or field[index]"));
+      }
+      part.index = index;
+      piece = piece.substr(0, bracket);
+    }
+    if (piece.empty()) {
+      return absl::InvalidArgumentError(absl::StrCat("a field name is missing in '", path, "'"));
+    }
+    part.name = std::string(piece);
+    parts.push_back(std::move(part));
+  }
+  return parts;
+}
+
+// Replaces "<module>" by "grids[i]", the grid of that name.
+void ResolveModuleName(const proto::RunConfig& config, PathPart& first) {
+  if (first.index || config.GetDescriptor()->FindFieldByName(first.name) != nullptr) return;
+  for (int i = 0; i < config.grids_size(); ++i) {
+    if (config.grids(i).name() != first.name) continue;
+    first = {.name = "grids", .index = i};
+    return;
+  }
+}
+
+absl::Status CheckIndex(const pb::Message& message, const pb::FieldDescriptor& field, int index) {
+  const int size = message.GetReflection()->FieldSize(message, &field);
+  if (index <= size) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(field.name(), "[", index, "] is beyond its ", size,
+                                                 " elements; nearest: ", field.name(), "[", size,
+                                                 "]"));
+}
+
+absl::Status Assign(pb::Message& message, const pb::FieldDescriptor& field,
+                    std::optional<int> index, std::string_view value) {
+  const bool is_message = field.cpp_type() == pb::FieldDescriptor::CPPTYPE_MESSAGE;
+  std::string text(value);
+  if (field.cpp_type() == pb::FieldDescriptor::CPPTYPE_STRING && !value.starts_with('"') &&
+      !value.starts_with('\'')) {
+    text = absl::StrCat("\"", absl::CEscape(value), "\"");
+  }
+  if (is_message && !value.starts_with('{') && !value.starts_with('[')) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        field.name(), " is a message, its value must be in braces; nearest: ", field.name(), "={",
+        value, "}"));
+  }
+  std::unique_ptr<pb::Message> parsed(message.New());
+  pb::TextFormat::Parser parser;
+  text = absl::StrCat(field.name(), ": ", text);
+  FirstError error(text);
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text, parsed.get())) {
+    return absl::InvalidArgumentError(error.message());
+  }
+  const pb::Reflection& reflection = *message.GetReflection();
+  if (!index) {
+    reflection.ClearField(&message, &field);
+    message.MergeFrom(*parsed);
+    return absl::OkStatus();
+  }
+  if (const int count = reflection.FieldSize(*parsed, &field); count != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(field.name(), "[", *index, "] takes 1 value, not ", count));
+  }
+  const int size = reflection.FieldSize(message, &field);
+  message.MergeFrom(*parsed);
+  if (*index < size) {
+    reflection.SwapElements(&message, &field, *index, size);
+    reflection.RemoveLast(&message, &field);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::string_view value);
+
+// Sets a field of the message packed into `any`.
+absl::Status SetPacked(pb::Any& any, std::span<const PathPart> path, std::string_view value) {
+  std::string type_name;
+  if (!pb::Any::ParseAnyTypeUrl(any.type_url(), &type_name)) {
+    return absl::InvalidArgumentError("the message that it continues into is not set");
+  }
+  const pb::Descriptor* descriptor =
+      pb::DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
+  if (descriptor == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("message type ", type_name, " is not part of this program"));
+  }
+  const std::unique_ptr<pb::Message> packed(
+      pb::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
+  if (!any.UnpackTo(packed.get())) {
+    return absl::InvalidArgumentError(absl::StrCat("the packed ", type_name, " is damaged"));
+  }
+  HETERO_RETURN_IF_ERROR(Set(*packed, path, value));
+  any.PackFrom(*packed);
+  return absl::OkStatus();
+}
+
+absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::string_view value) {
+  if (message.GetDescriptor() == pb::Any::descriptor()) {
+    return SetPacked(static_cast<pb::Any&>(message), path, value);
+  }
+  const PathPart& part = path.front();
+  const pb::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(part.name);
+  if (field == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(message.GetDescriptor()->name(),
+                                                   " has no field '", part.name, "'",
+                                                   Nearest(part.name, *message.GetDescriptor())));
+  }
+  if (part.index && !field->is_repeated()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(part.name, " is a single field; nearest: ", part.name));
+  }
+  if (part.index) {
+    HETERO_RETURN_IF_ERROR(CheckIndex(message, *field, *part.index));
+  }
+  if (path.size() == 1) return Assign(message, *field, part.index, value);
+  if (field->cpp_type() != pb::FieldDescriptor::CPPTYPE_MESSAGE) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(part.name, " is a single value and has no field '", path[1].name, "'"));
+  }
+  const pb::Reflection& reflection = *message.GetReflection();
+  if (!field->is_repeated()) {
+    return Set(*reflection.MutableMessage(&message, field), path.subspan(1), value);
+  }
+  if (!part.index) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(part.name, " is a list; nearest: ", part.name, "[0]"));
+  }
+  pb::Message* element = *part.index < reflection.FieldSize(message, field)
+                             ? reflection.MutableRepeatedMessage(&message, field, *part.index)
+                             : reflection.AddMessage(&message, field);
+  return Set(*element, path.subspan(1), value);
+}
+
+}  // namespace
+
+absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::string_view source) {
+  proto::RunConfig config;
+  pb::TextFormat::Parser parser;
+  FirstError error(text);
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(std::string(text), &config)) return error.ToStatus(source);
+  return config;
+}
+
+absl::Status SetField(std::string_view assignment, proto::RunConfig& config) {
+  const std::string context = absl::StrCat("--set ", assignment);
+  const size_t equals = assignment.find('=');
+  if (equals == std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(context, ": must be path=value"));
+  }
+  HETERO_ASSIGN_OR_RETURN(std::vector<PathPart> path,
+                          ParsePath(absl::StripAsciiWhitespace(assignment.substr(0, equals))));
+  ResolveModuleName(config, path.front());
+  proto::RunConfig changed = config;
+  HETERO_RETURN_IF_ERROR(
+      Set(changed, path, absl::StripAsciiWhitespace(assignment.substr(equals + 1))))
+      .With(context);
+  config = std::move(changed);
+  return absl::OkStatus();
+}
+
+std::string ToText(const proto::RunConfig& config) {
+  pb::TextFormat::Printer printer;
+  printer.SetExpandAny(true);
+  printer.SetUseShortRepeatedPrimitives(true);
+  std::string text;
+  CHECK(printer.PrintToString(config, &text));
+  return text;
+}
+
+}  // namespace hetero
