@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -27,6 +28,11 @@ struct SequenceBatch {
   int64_t num_tokens() const { return num_rows * row_length; }
 };
 
+// What kernels that walk the token dimension need of a batch; cu_seqlens are not looked at.
+// Errors: INVALID_ARGUMENT unless the rows are not empty and make up `num_tokens`, and
+// sequence_index is null or dense i32 [num_tokens].
+absl::Status Validate(const SequenceBatch& sequences, int64_t num_tokens);
+
 struct ImageSize {
   int32_t height = 0;  // pixels
   int32_t width = 0;
@@ -40,6 +46,26 @@ struct ImageBatch {
   ConstTensorView patches;  // [N, 3 P P]
   std::span<const ImageSize> sizes;
 };
+
+namespace internal {
+
+// Where sequences start, as CPU kernels read it. Precondition: validated.
+struct SequenceStarts {
+  explicit SequenceStarts(const SequenceBatch& sequences)
+      : row_length(sequences.row_length),
+        index(sequences.sequence_index.is_null() ? nullptr
+                                                 : sequences.sequence_index.data<int32_t>()) {}
+
+  // Whether token t is the first of its sequence.
+  bool operator()(int64_t t) const {
+    return t % row_length == 0 || (index != nullptr && index[t] != index[t - 1]);
+  }
+
+  int64_t row_length;
+  const int32_t* index;
+};
+
+}  // namespace internal
 
 }  // namespace hetero
 

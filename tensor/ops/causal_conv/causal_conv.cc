@@ -25,7 +25,7 @@ absl::Status Validate(const CausalConvInputs& inputs) {
     return absl::InvalidArgumentError(
         absl::StrCat("weight has ", taps, " taps; expected 1 to ", kMaxTaps));
   }
-  return Validate(inputs.rows, inputs.x_TC.dim(0));
+  return Validate(inputs.sequences, inputs.x_TC.dim(0));
 }
 
 absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,

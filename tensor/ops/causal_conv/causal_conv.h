@@ -14,8 +14,8 @@
 // computes the pre-activation again instead of reading a saved one.
 
 #include "absl/status/status.h"
+#include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/stream.h"
-#include "hetero/tensor/token_rows.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -24,7 +24,7 @@ struct CausalConvInputs {
   ConstTensorView x_TC;
   ConstTensorView weight_CK;
   ConstTensorView bias_C;
-  TokenRows rows;
+  SequenceBatch sequences;
 };
 
 struct CausalConvGradients {

@@ -31,7 +31,7 @@ struct Problem {
     return {Wide(x),
             TensorView(weight.data(), DType::kF32, {channels, 4}),
             TensorView(bias.data(), DType::kF32, {channels}),
-            {.row_length = 48}};
+            {.num_rows = tokens / 48, .row_length = 48}};
   }
 
   int64_t tokens, channels;

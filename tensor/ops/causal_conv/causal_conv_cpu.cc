@@ -33,7 +33,7 @@ struct Problem {
         x_stride(inputs.x_TC.stride(0)),
         weight(weight_KC.data<T>()),
         bias(inputs.bias_C.data<T>()),
-        starts(inputs.rows) {
+        starts(inputs.sequences) {
     const T* weight_CK = inputs.weight_CK.data<T>();
     T* transposed = weight_KC.data<T>();
     for (int64_t c = 0; c < channels; ++c) {

@@ -41,9 +41,9 @@ struct Case {
         .x_TC = TensorView(wide_x.data(), kDTypeOf<T>, {tokens, wide()}).Columns(3, channels),
         .weight_CK = TensorView(weight.data(), kDTypeOf<T>, {channels, taps}),
         .bias_C = TensorView(bias.data(), kDTypeOf<T>, {channels}),
-        .rows = {.row_length = row_length}};
+        .sequences = {.num_rows = tokens / row_length, .row_length = row_length}};
     if (!seq_idx.empty()) {
-      inputs.rows.seq_idx_T = TensorView(seq_idx.data(), DType::kI32, {tokens});
+      inputs.sequences.sequence_index = TensorView(seq_idx.data(), DType::kI32, {tokens});
     }
     return inputs;
   }
@@ -222,9 +222,10 @@ TEST_F(CausalConvTest, RejectsOperandsThatDoNotFit) {
   std::vector<float> out(c.tokens * c.channels);
   TensorView out_TC(out.data(), DType::kF32, {c.tokens, c.channels});
   CausalConvInputs inputs = c.Inputs();
-  inputs.rows.row_length = 4;
+  inputs.sequences.row_length = 4;
   EXPECT_THAT(CausalConvForward(inputs, out_TC, stream_),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("divisor of the 6 tokens")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("2 rows of 4 tokens; expected 6 tokens")));
   inputs = c.Inputs();
   inputs.bias_C = inputs.bias_C.Slice(0, 0, 3);
   EXPECT_THAT(CausalConvForward(inputs, out_TC, stream_),
@@ -238,7 +239,8 @@ TEST_F(CausalConvTest, TheShapeOnlyDeviceCountsAndTouchesNothing) {
   const TensorView x = arena.Allocate(DType::kF32, {6, 8}).value();
   const TensorView weight = arena.Allocate(DType::kF32, {8, 4}).value();
   const TensorView bias = arena.Allocate(DType::kF32, {8}).value();
-  ASSERT_THAT(CausalConvForward({x, weight, bias, {.row_length = 6}}, x, stream), IsOk());
+  ASSERT_THAT(CausalConvForward({x, weight, bias, {.num_rows = 1, .row_length = 6}}, x, stream),
+              IsOk());
   EXPECT_EQ(stream.ledger().total_flops(), 6 * 8 * 12);
 }
 

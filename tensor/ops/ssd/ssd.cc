@@ -51,12 +51,13 @@ absl::Status Validate(const SsdInputs& inputs) {
   HETERO_RETURN_IF_ERROR(ExpectDense("dt_bias", inputs.dt_bias_H, dtype, {shape.num_heads}));
   HETERO_RETURN_IF_ERROR(ExpectDense("a_log", inputs.a_log_H, dtype, {shape.num_heads}));
   HETERO_RETURN_IF_ERROR(ExpectDense("skip", inputs.skip_H, dtype, {shape.num_heads}));
-  return Validate(inputs.rows, tokens);
+  return Validate(inputs.sequences, tokens);
 }
 
 absl::Status ExpectStates(const SsdInputs& inputs, const ConstTensorView& states) {
   const DType dtype = inputs.x_TI.dtype();
-  const auto dims = SsdStatesDims(inputs.shape, inputs.x_TI.dim(0), inputs.rows.row_length, dtype);
+  const auto dims =
+      SsdStatesDims(inputs.shape, inputs.x_TI.dim(0), inputs.sequences.row_length, dtype);
   return ExpectDense("states", states, ComputeDType(dtype), {dims[0], dims[1], dims[2], dims[3]});
 }
 

@@ -8,7 +8,7 @@
 //   y_t     = state_t C_t + skip x_t
 //
 // Inside a chunk of Q tokens the recurrence becomes products of Q x Q and Q x N matrices; one state
-// a chunk crosses the boundary. Chunks are cut by position in a row of TokenRows and never cross
+// a chunk crosses the boundary. Chunks are cut by position in a row of the batch and never cross
 // it; a last short chunk is allowed.
 //
 // Shape letters: T tokens, H heads, P head dim, I = H P, G groups, N state size, S = G N. Head h
@@ -22,8 +22,8 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/stream.h"
-#include "hetero/tensor/token_rows.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -38,7 +38,7 @@ struct SsdShape {
 
 struct SsdInputs {
   SsdShape shape;
-  TokenRows rows;
+  SequenceBatch sequences;
   ConstTensorView x_TI;
   ConstTensorView b_TS;
   ConstTensorView c_TS;

@@ -27,7 +27,7 @@ struct Problem {
 
   SsdInputs Inputs() {
     return {.shape = shape,
-            .rows = {.row_length = row_length},
+            .sequences = {.num_rows = tokens / row_length, .row_length = row_length},
             .x_TI = xbc.view().Columns(0, inner()),
             .b_TS = xbc.view().Columns(inner(), group_width()),
             .c_TS = xbc.view().Columns(inner() + group_width(), group_width()),

@@ -74,7 +74,7 @@ struct SsdProblem : SsdExtents<T> {
   explicit SsdProblem(const SsdInputs& inputs)
       : SsdExtents<T>(inputs.shape),
         tokens(inputs.x_TI.dim(0)),
-        row_length(inputs.rows.row_length),
+        row_length(inputs.sequences.row_length),
         chunks_per_row((row_length + this->chunk - 1) / this->chunk),
         x(Read(inputs.x_TI)),
         b(Read(inputs.b_TS)),
@@ -83,7 +83,7 @@ struct SsdProblem : SsdExtents<T> {
         dt_bias(inputs.dt_bias_H.data<T>()),
         a_log(inputs.a_log_H.data<T>()),
         skip(inputs.skip_H.data<T>()),
-        starts(inputs.rows) {}
+        starts(inputs.sequences) {}
 
   static Matrix<const T> Read(const ConstTensorView& view) {
     return {view.data<T>(), view.stride(0)};

@@ -50,7 +50,7 @@ struct Case {
 
   SsdInputs Inputs() {
     SsdInputs inputs{.shape = shape,
-                     .rows = {.row_length = row_length},
+                     .sequences = {.num_rows = tokens / row_length, .row_length = row_length},
                      .x_TI = X(xbc.view()),
                      .b_TS = B(xbc.view()),
                      .c_TS = C(xbc.view()),
@@ -59,7 +59,7 @@ struct Case {
                      .a_log_H = a_log.view(),
                      .skip_H = skip.view()};
     if (!seq_idx.empty()) {
-      inputs.rows.seq_idx_T = ConstTensorView(seq_idx.data(), DType::kI32, {tokens});
+      inputs.sequences.sequence_index = ConstTensorView(seq_idx.data(), DType::kI32, {tokens});
     }
     return inputs;
   }
@@ -430,7 +430,7 @@ TEST(SsdTest, TheShapeOnlyDeviceCountsAndTouchesNothing) {
     return arena.Allocate(DType::kF32, dims).value();
   };
   const SsdInputs inputs{.shape = {8, 32, 2, 16, 16},
-                         .rows = {.row_length = 48},
+                         .sequences = {.num_rows = 8, .row_length = 48},
                          .x_TI = tensor({384, 256}),
                          .b_TS = tensor({384, 32}),
                          .c_TS = tensor({384, 32}),
