@@ -27,6 +27,7 @@ struct RouterForwardArgs {
   ConstTensorView logits_TE;
   ConstTensorView expert_bias_E;  // compute type
   double scale = 1;
+  bool balanced = false;        // token t takes experts (t K + j) mod E, j < K, not the best ones
   TensorView experts_TK;        // i32, ascending in each row
   TensorView probs_TK;          // compute type
   TensorView counts_E;          // i32, overwritten: tokens per expert

@@ -53,8 +53,9 @@ inline void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* chosen) {
 template <typename T>
 HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, int64_t num_tokens,
                                int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
-                               T scale, T* scores, T* selectable, int32_t* experts_TK, T* probs_TK,
-                               int32_t* counts, int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
+                               T scale, bool balanced, T* scores, T* selectable,
+                               int32_t* experts_TK, T* probs_TK, int32_t* counts,
+                               int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
   const bool biased = std::any_of(bias, bias + num_experts, [](T value) { return value != T(0); });
   for (int64_t t = 0; t < num_tokens; ++t) {
     int32_t* chosen = experts_TK + t * top_k;
@@ -71,7 +72,12 @@ HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, int64_t num_to
       SelectLargest(selectable, num_experts, top_k, chosen);
       for (int64_t j = 0; j < top_k; ++j) ++aux_counts_BE[b * num_experts + chosen[j]];
     }
-    if (aux_counts_BE == nullptr || biased) {
+    if (balanced) {
+      for (int64_t j = 0; j < top_k; ++j) {
+        chosen[j] = static_cast<int32_t>((t * top_k + j) % num_experts);
+      }
+      std::sort(chosen, chosen + top_k);
+    } else if (aux_counts_BE == nullptr || biased) {
 #pragma omp simd
       for (int64_t e = 0; e < num_experts; ++e) selectable[e] = scores[e] + bias[e];
       SelectLargest(selectable, num_experts, top_k, chosen);
@@ -161,7 +167,7 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
     Forward<T>(args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), num_tokens,
                args.logits_TE.dim(1), args.experts_TK.dim(1),
                TokensPerSequence(num_tokens, args.aux_counts_BE), static_cast<T>(args.scale),
-               scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
+               args.balanced, scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
                args.experts_TK.data<int32_t>(), args.probs_TK.data<T>(), counts.data(), aux_counts,
                aux_prob_sums);
     if (!args.total_counts_E.is_null()) {

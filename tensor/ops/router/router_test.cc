@@ -50,6 +50,7 @@ struct Router {
 
   int64_t num_tokens, num_experts, top_k, num_sequences;
   bool with_aux = true;
+  bool balanced = false;
   std::vector<T> logits = std::vector<T>(num_tokens * num_experts);
   std::vector<T> bias = std::vector<T>(num_experts);
   std::vector<int32_t> experts = std::vector<int32_t>(num_tokens * top_k, -7);
@@ -84,6 +85,7 @@ struct Router {
         {.logits_TE = Logits(),
          .expert_bias_E = {bias.data(), kDTypeOf<T>, {num_experts}},
          .scale = kScale,
+         .balanced = balanced,
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
          .probs_TK = {probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
          .counts_E = {counts.data(), DType::kI32, {num_experts}},
@@ -186,6 +188,13 @@ TEST(RouterTest, EqualScoresPickLowerExpertsAndUniformLoadCostsTheCoefficient) {
   ASSERT_THAT(r.Forward(), IsOk());
   EXPECT_THAT(r.experts, ElementsAre(0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5));
   EXPECT_NEAR(r.AuxLoss(1e-4), 1e-4, 1e-10);
+}
+
+TEST(RouterTest, BalancedRoutingGoesAroundTheExperts) {
+  Router<float> r(3, 5, 2, 1, /*seed=*/1, /*biased=*/true);
+  r.balanced = true;
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 1, 2, 3, 0, 4));
 }
 
 struct RouterCase {
