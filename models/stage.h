@@ -29,6 +29,7 @@ struct TokenBatch {
   ConstTensorView tokens;          // i32[T]
   ConstTensorView labels;          // i32[T], what follows each token; any id where mask is 0
   ConstTensorView loss_mask;       // f32[T], 0 or 1
+  int64_t num_loss_tokens = 0;     // tokens with mask 1
   ConstTensorView text_positions;  // i32[number of tokens to embed], ascending
   // Per incoming edge, i32[rows that arrive over it], ascending: row r belongs to token [r].
   std::span<const ConstTensorView> modality_positions;
@@ -38,19 +39,18 @@ struct TokenBatch {
 struct StageInput {
   const TokenBatch* tokens = nullptr;
   const ImageBatch* images = nullptr;
-  ConstTensorView
-      upstream;  // [rows, width] from the incoming edge or the stage before; may be null
+  // [rows, width] per incoming edge, or one entry from the stage before.
+  std::span<const ConstTensorView> upstream;
 };
 
-// Sums over the microbatches of a step, or of an evaluation, on this rank. f64, on the host of CPU
-// ranks.
+// Sums over the microbatches since they were last taken, on this rank.
 struct StageStatistics {
   double loss_sum = 0;  // over tokens with mask 1
   int64_t loss_tokens = 0;
-  int64_t sequences = 0;      // rows with at least one such token
-  int64_t exact_matches = 0;  // rows where the largest logit is the label at all of them
-  double balance_loss = 0;  // sum over microbatches of the mean over MoE layers of loss/coefficient
-  int64_t balance_microbatches = 0;
+  int64_t sequences = 0;      // evaluation: rows with at least one such token
+  int64_t exact_matches = 0;  // evaluation: of these, where all of them have the largest logit
+  double balance_loss = 0;    // training: of the MoE layers, over their coefficient, 1 when even
+  int64_t balance_terms = 0;  // microbatches times MoE layers in that sum
 };
 
 // One pipeline stage of one module on one rank. Slots number the microbatches in flight: what
@@ -60,12 +60,11 @@ class Stage {
   virtual ~Stage() = default;
 
   // Returns what goes downstream, [rows, width] in the context's activation arena, or a null view
-  // from the last stage of a sink, which adds to `statistics` instead.
+  // from the last stage of a sink, which adds to its statistics instead.
   // Errors: INVALID_ARGUMENT when the input does not fit the model (rows against placeholders,
   // sizes against patches), naming both numbers.
   virtual absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
-                                             const StageInput& input,
-                                             StageStatistics& statistics) = 0;
+                                             const StageInput& input) = 0;
 
   // `d_output` is the gradient of what Forward returned, null at a sink; it may be overwritten.
   // `d_upstream` receives the gradients of StageInput::upstream, same shapes; an entry is null when
@@ -77,6 +76,9 @@ class Stage {
   // a gradient but follows from the step's statistics (expert bias). `data_parallel` joins the
   // ranks whose statistics add up; null when this rank has no peers.
   virtual absl::Status FinishStep(Communicator* data_parallel, Stream& stream) = 0;
+
+  // Returns the statistics and starts them anew. Waits for the device.
+  virtual absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream) = 0;
 };
 
 // Communicators of a module's own axes on this rank; null where the group has one rank.
@@ -92,6 +94,15 @@ struct StagePlace {
 
   bool first() const { return stage == 0; }
   bool last() const { return stage == num_stages - 1; }
+};
+
+// What a stage is made with. All of it outlives the stage.
+struct StageResources {
+  ParameterStore& parameters;  // the stage's part of the module's table
+  ModuleCommunicators communicators;
+  Device device;
+  MemoryLedger& ledger;
+  int num_slots = 1;  // microbatches in flight
 };
 
 // An edge of the model's graph: rows of `source`'s last stage feed `destination`'s first stage.
@@ -128,12 +139,8 @@ class Model {
   virtual absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                                    const ShardSpec& shard) const = 0;
 
-  // `parameters` holds the stage's part of the table and outlives the stage.
-  virtual absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view module,
-                                                           StagePlace place,
-                                                           ParameterStore& parameters,
-                                                           const ModuleCommunicators& communicators,
-                                                           int num_slots) const = 0;
+  virtual absl::StatusOr<std::unique_ptr<Stage>> MakeStage(
+      std::string_view module, StagePlace place, const StageResources& resources) const = 0;
 };
 
 }  // namespace hetero
