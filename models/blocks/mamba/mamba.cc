@@ -1,0 +1,242 @@
+#include "hetero/models/blocks/mamba/mamba.h"
+
+#include <cmath>
+#include <initializer_list>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/models/blocks/residual.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+
+namespace hetero {
+namespace {
+
+// Step sizes of a new model are drawn from this range (Gu and Dao, arXiv:2312.00752, appendix E),
+// decay rates from (1, 16).
+constexpr double kSmallestStep = 1e-3;
+constexpr double kLargestStep = 1e-1;
+constexpr double kSlowestDecay = 1;
+constexpr double kFastestDecay = 16;
+
+bool Wanted(const ModuleContext& context, const Parameter& parameter) {
+  return context.needs_weight_gradient && !parameter.gradient.is_null();
+}
+
+TensorView GradientIfWanted(const ModuleContext& context, const Parameter& parameter) {
+  return Wanted(context, parameter) ? parameter.gradient : TensorView();
+}
+
+// For parameters whose gradients one call writes together.
+bool AccumulateGradients(const ModuleContext& context,
+                         std::initializer_list<Parameter*> parameters) {
+  bool accumulate = false;
+  for (Parameter* parameter : parameters) {
+    if (Wanted(context, *parameter)) accumulate = parameter->AccumulateGradient();
+  }
+  return accumulate;
+}
+
+void GradientsReady(ModuleContext& context, std::initializer_list<Parameter*> parameters) {
+  for (Parameter* parameter : parameters) {
+    if (Wanted(context, *parameter)) GradientReady(context, *parameter);
+  }
+}
+
+// [C, 1, taps] as the [C, taps] of the kernel; null stays null.
+template <typename View>
+View WithoutMiddleDim(const View& weight) {
+  return weight.is_null() ? weight : weight.Reshape({weight.dim(0), weight.dim(2)});
+}
+
+}  // namespace
+
+std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
+                                                  std::string_view prefix) {
+  const int64_t inner = config.inner_width();
+  const int64_t group = config.group_width();
+  const int64_t conv = config.conv_width();
+  const double conv_bound = 1 / std::sqrt(static_cast<double>(config.conv_kernel));
+  const DimSharding conv_channels = {ShardAxis::kTp, {inner, group, group}};
+  const DimSharding by_tp = {ShardAxis::kTp, {}};
+  const auto spec = [&](std::string_view name, std::vector<int64_t> shape, Init init,
+                        std::vector<DimSharding> dims) {
+    // Vectors are not decayed.
+    const bool decay = shape.size() > 1;
+    return ParameterSpec{.name = absl::StrCat(prefix, "mixer.", name),
+                         .shape = std::move(shape),
+                         .storage = config.storage,
+                         .init = init,
+                         .dims = std::move(dims),
+                         .decay = decay};
+  };
+  std::vector<ParameterSpec> specs = {
+      spec("in_proj.layer_norm_weight", {config.hidden_size}, Init::Constant(1), {}),
+      spec("in_proj.weight", {config.in_proj_width(), config.hidden_size},
+           Init::Normal(config.init_std),
+           {{ShardAxis::kTp, {inner, inner, group, group, config.num_heads}}, {}}),
+      spec("conv1d.weight", {conv, 1, config.conv_kernel}, Init::Uniform(-conv_bound, conv_bound),
+           {conv_channels, {}, {}}),
+      spec("conv1d.bias", {conv}, Init::Uniform(-conv_bound, conv_bound), {conv_channels}),
+      spec("dt_bias", {config.num_heads}, Init::InverseSoftplus(kSmallestStep, kLargestStep),
+           {by_tp}),
+      spec("A_log", {config.num_heads}, Init::LogOfUniform(kSlowestDecay, kFastestDecay), {by_tp}),
+      spec("D", {config.num_heads}, Init::Constant(1), {by_tp}),
+      spec("norm.weight", {inner}, Init::Constant(1), {by_tp}),
+      spec("out_proj.weight", {config.hidden_size, inner}, Init::Normal(config.output_init_std),
+           {{}, by_tp})};
+  specs[0].partial_over_tp = true;
+  return specs;
+}
+
+absl::StatusOr<MambaBlock> MambaBlock::Create(const MambaConfig& config, std::string_view prefix,
+                                              ParameterStore& parameters,
+                                              Communicator* tensor_parallel) {
+  if (tensor_parallel != nullptr) {
+    return absl::UnimplementedError("a Mamba block runs on one tensor-parallel rank; set tp to 1");
+  }
+  if (config.num_groups < 1 || config.num_heads % config.num_groups != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("num_groups is ", config.num_groups,
+                                                   "; expected a divisor of the ", config.num_heads,
+                                                   " heads"));
+  }
+  MambaBlock block;
+  block.config_ = config;
+  const auto find = [&](std::string_view name, Parameter*& parameter) -> absl::Status {
+    HETERO_ASSIGN_OR_RETURN(parameter, parameters.Find(absl::StrCat(prefix, "mixer.", name)));
+    return absl::OkStatus();
+  };
+  HETERO_RETURN_IF_ERROR(find("in_proj.layer_norm_weight", block.norm_weight_H_));
+  HETERO_RETURN_IF_ERROR(find("in_proj.weight", block.w_in_NH_));
+  HETERO_RETURN_IF_ERROR(find("conv1d.weight", block.conv_weight_));
+  HETERO_RETURN_IF_ERROR(find("conv1d.bias", block.conv_bias_C_));
+  HETERO_RETURN_IF_ERROR(find("dt_bias", block.dt_bias_));
+  HETERO_RETURN_IF_ERROR(find("A_log", block.a_log_));
+  HETERO_RETURN_IF_ERROR(find("D", block.skip_));
+  HETERO_RETURN_IF_ERROR(find("norm.weight", block.gated_norm_weight_I_));
+  HETERO_RETURN_IF_ERROR(find("out_proj.weight", block.w_out_HI_));
+  return block;
+}
+
+CausalConvInputs MambaBlock::ConvInputs(const Saved& saved) const {
+  return {.x_TC = ConvColumns(saved.projected_TN),
+          .weight_CK = WithoutMiddleDim(conv_weight_->value),
+          .bias_C = conv_bias_C_->value,
+          .sequences = saved.batch};
+}
+
+SsdInputs MambaBlock::ScanInputs(const Saved& saved) const {
+  return {.shape = {.num_heads = config_.num_heads,
+                    .head_dim = config_.head_dim,
+                    .num_groups = config_.num_groups,
+                    .state_size = config_.state_size,
+                    .chunk_length = config_.chunk_size},
+          .sequences = saved.batch,
+          .x_TI = ScanInput(saved.conv_TC),
+          .b_TS = ScanGroups(saved.conv_TC, 0),
+          .c_TS = ScanGroups(saved.conv_TC, 1),
+          .dt_raw_TH = StepColumns(saved.projected_TN),
+          .dt_bias_H = dt_bias_->value,
+          .a_log_H = a_log_->value,
+          .skip_H = skip_->value};
+}
+
+GatedNormInputs MambaBlock::NormInputs(const Saved& saved) const {
+  return {.y_TI = saved.scan_TI,
+          .z_TI = Gate(saved.projected_TN),
+          .weight_I = gated_norm_weight_I_->value,
+          .num_groups = config_.num_groups,
+          .epsilon = config_.norm_epsilon};
+}
+
+absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTensorView hidden_TH,
+                                               const SequenceBatch& batch, Saved& saved) const {
+  saved = {.hidden_TH = hidden_TH, .batch = batch};
+  HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
+                          NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
+  saved.normed_TH = normed.normed_TH;
+  saved.rstd_T = normed.rstd_T;
+  const int64_t tokens = hidden_TH.dim(0);
+  const DType dtype = hidden_TH.dtype();
+  Arena& activations = context.activations;
+  HETERO_ASSIGN_OR_RETURN(saved.projected_TN,
+                          activations.Allocate(dtype, {tokens, config_.in_proj_width()}));
+  HETERO_RETURN_IF_ERROR(
+      LinearForward(saved.normed_TH, w_in_NH_->value, {}, saved.projected_TN, context.stream))
+      .With(w_in_NH_->spec->name);
+  HETERO_ASSIGN_OR_RETURN(saved.conv_TC,
+                          activations.Allocate(dtype, {tokens, config_.conv_width()}));
+  HETERO_RETURN_IF_ERROR(CausalConvForward(ConvInputs(saved), saved.conv_TC, context.stream));
+  HETERO_ASSIGN_OR_RETURN(saved.scan_TI,
+                          activations.Allocate(dtype, {tokens, config_.inner_width()}));
+  const SsdInputs scan = ScanInputs(saved);
+  if (context.mode != Mode::kEval) {
+    HETERO_ASSIGN_OR_RETURN(
+        saved.states,
+        activations.Allocate(ComputeDType(dtype),
+                             SsdStatesDims(scan.shape, tokens, batch.row_length, dtype)));
+  }
+  HETERO_RETURN_IF_ERROR(SsdForward(scan, saved.scan_TI, saved.states, context.stream));
+  HETERO_ASSIGN_OR_RETURN(saved.gated_TI,
+                          activations.Allocate(dtype, {tokens, config_.inner_width()}));
+  HETERO_RETURN_IF_ERROR(GatedNormForward(NormInputs(saved), saved.gated_TI, context.stream));
+  return ProjectToHidden(context, saved.gated_TI, *w_out_HI_, hidden_TH);
+}
+
+absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
+                                  TensorView d_hidden_TH) const {
+  Arena& workspace = context.stream.workspace();
+  ArenaScope scope(workspace);
+  const DType dtype = d_hidden_TH.dtype();
+  const int64_t tokens = d_hidden_TH.dim(0);
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView d_scan_TI,
+      ProjectToHiddenBackward(context, d_hidden_TH, saved.gated_TI, *w_out_HI_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_projected_TN,
+                          workspace.Allocate(dtype, {tokens, config_.in_proj_width()}));
+  HETERO_RETURN_IF_ERROR(
+      GatedNormBackward(NormInputs(saved), d_scan_TI,
+                        {.d_y_TI = d_scan_TI,
+                         .d_z_TI = Gate(d_projected_TN),
+                         .d_weight_I = GradientIfWanted(context, *gated_norm_weight_I_),
+                         .accumulate = AccumulateGradients(context, {gated_norm_weight_I_})},
+                        context.stream));
+  GradientsReady(context, {gated_norm_weight_I_});
+
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_conv_TC,
+                          workspace.Allocate(dtype, {tokens, config_.conv_width()}));
+  HETERO_RETURN_IF_ERROR(
+      SsdBackward(ScanInputs(saved), saved.states, d_scan_TI,
+                  {.d_x_TI = ScanInput(d_conv_TC),
+                   .d_b_TS = ScanGroups(d_conv_TC, 0),
+                   .d_c_TS = ScanGroups(d_conv_TC, 1),
+                   .d_dt_raw_TH = StepColumns(d_projected_TN),
+                   .d_dt_bias_H = GradientIfWanted(context, *dt_bias_),
+                   .d_a_log_H = GradientIfWanted(context, *a_log_),
+                   .d_skip_H = GradientIfWanted(context, *skip_),
+                   .accumulate = AccumulateGradients(context, {dt_bias_, a_log_, skip_})},
+                  context.stream));
+  GradientsReady(context, {dt_bias_, a_log_, skip_});
+
+  HETERO_RETURN_IF_ERROR(
+      CausalConvBackward(ConvInputs(saved), d_conv_TC,
+                         {.d_x_TC = ConvColumns(d_projected_TN),
+                          .d_weight_CK = WithoutMiddleDim(GradientIfWanted(context, *conv_weight_)),
+                          .d_bias_C = GradientIfWanted(context, *conv_bias_C_),
+                          .accumulate = AccumulateGradients(context, {conv_weight_, conv_bias_C_})},
+                         context.stream));
+  GradientsReady(context, {conv_weight_, conv_bias_C_});
+
+  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_projected_TN, saved.normed_TH, *w_in_NH_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_TH,
+                          workspace.Allocate(dtype, d_hidden_TH.dims()));
+  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_projected_TN, w_in_NH_->value, d_normed_TH,
+                                             /*accumulate=*/false, context.stream))
+      .With(w_in_NH_->spec->name);
+  return NormHiddenBackward(context, d_normed_TH, saved.hidden_TH, saved.rstd_T, *norm_weight_H_,
+                            d_hidden_TH);
+}
+
+}  // namespace hetero
