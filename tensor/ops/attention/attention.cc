@@ -1,0 +1,152 @@
+#include "hetero/tensor/ops/attention/attention.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+using internal::kAttentionPad;
+using internal::kAttentionQueryRows;
+
+int64_t Padded(int64_t n) { return (n + kAttentionPad - 1) / kAttentionPad * kAttentionPad; }
+
+// An odd number of vectors, so that the rows of a tile do not share one set of the cache.
+int64_t KeyColumns(int64_t longest) {
+  return (Padded(longest) / kAttentionPad | 1) * kAttentionPad;
+}
+
+absl::Status Validate(const AttentionShape& shape, int64_t num_tokens) {
+  if (shape.num_groups < 1 || shape.heads_per_group < 1 || shape.head_size < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("attention of ", shape.num_groups, " groups of ",
+                                                   shape.heads_per_group, " query heads of size ",
+                                                   shape.head_size, "; each must be at least 1"));
+  }
+  if (!(shape.scale > 0)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("attention scale is ", shape.scale, "; it must be positive"));
+  }
+  const std::span<const int32_t> segments = shape.segments;
+  if (segments.empty() || segments.front() != 0 || segments.back() != num_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "segments has ", segments.size(), " offsets",
+        segments.empty() ? "" : absl::StrCat(" from ", segments.front(), " to ", segments.back()),
+        "; expected offsets from 0 to ", num_tokens, ", the rows of qkv"));
+  }
+  if (const auto drop = std::ranges::is_sorted_until(segments); drop != segments.end()) {
+    return absl::InvalidArgumentError(absl::StrCat("segments[", drop - segments.begin(), "] is ",
+                                                   *drop, " after ", *(drop - 1),
+                                                   "; offsets must not fall"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view, DType dtype,
+                        int64_t rows, int64_t columns) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
+  return ExpectDType(operand, view, dtype);
+}
+
+struct Extents {
+  int64_t tokens, heads, qkv_columns, o_columns;
+};
+
+Extents ExtentsOf(const AttentionShape& shape, const ConstTensorView& qkv) {
+  const int64_t heads = shape.num_groups * shape.heads_per_group;
+  return {.tokens = qkv.dim(0),
+          .heads = heads,
+          .qkv_columns = (heads + 2 * shape.num_groups) * shape.head_size,
+          .o_columns = heads * shape.head_size};
+}
+
+// Pairs of a query and a key it sees, over all heads.
+double NumPairs(const AttentionShape& shape) {
+  double pairs = 0;
+  for (size_t s = 0; s + 1 < shape.segments.size(); ++s) {
+    const double length = shape.segments[s + 1] - shape.segments[s];
+    pairs += shape.causal ? length * (length + 1) / 2 : length * length;
+  }
+  return pairs * shape.num_groups * shape.heads_per_group;
+}
+
+int64_t LongestSegment(std::span<const int32_t> segments) {
+  int64_t longest = 0;
+  for (size_t s = 0; s + 1 < segments.size(); ++s) {
+    longest = std::max<int64_t>(longest, segments[s + 1] - segments[s]);
+  }
+  return longest;
+}
+
+}  // namespace
+
+absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("qkv", args.qkv, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(Validate(args.shape, args.qkv.dim(0)));
+  const Extents extents = ExtentsOf(args.shape, args.qkv);
+  const DType dtype = args.qkv.dtype();
+  HETERO_RETURN_IF_ERROR(ExpectRows("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
+  HETERO_RETURN_IF_ERROR(ExpectRows("o", args.o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
+
+  const int64_t size = args.shape.head_size;
+  const int64_t longest = LongestSegment(args.shape.segments);
+  Arena& workspace = stream.workspace();
+  const ArenaScope arena_scope(workspace);
+  internal::AttentionForwardScratch scratch;
+  HETERO_ASSIGN_OR_RETURN(scratch.key_DLp, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.value_LDp, workspace.Allocate(dtype, {longest, Padded(size)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.score_QLp,
+                          workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.out_QDp,
+                          workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+
+  OperationScope scope(stream, {"attention.forward", 4.0 * size * NumPairs(args.shape),
+                                1.0 * args.qkv.num_bytes() + args.o.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AttentionForwardCpu(args, scratch);
+}
+
+absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("qkv", args.qkv, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(Validate(args.shape, args.qkv.dim(0)));
+  const Extents extents = ExtentsOf(args.shape, args.qkv);
+  const DType dtype = args.qkv.dtype();
+  HETERO_RETURN_IF_ERROR(ExpectRows("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
+  HETERO_RETURN_IF_ERROR(ExpectRows("o", args.o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(ExpectRows("d_o", args.d_o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(
+      ExpectRows("d_qkv", args.d_qkv, dtype, extents.tokens, extents.qkv_columns));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
+
+  const int64_t size = args.shape.head_size;
+  const int64_t longest = LongestSegment(args.shape.segments);
+  Arena& workspace = stream.workspace();
+  const ArenaScope arena_scope(workspace);
+  internal::AttentionBackwardScratch scratch;
+  for (TensorView* view : {&scratch.key_DLp, &scratch.value_DLp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
+  }
+  for (TensorView* view : {&scratch.key_LDp, &scratch.d_key_LDp, &scratch.d_value_LDp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {longest, Padded(size)}));
+  }
+  for (TensorView* view : {&scratch.probability_QLp, &scratch.d_score_QLp}) {
+    HETERO_ASSIGN_OR_RETURN(*view,
+                            workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
+  }
+  for (TensorView* view : {&scratch.query_QDp, &scratch.d_out_QDp, &scratch.d_query_QDp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  }
+
+  OperationScope scope(stream, {"attention.backward", 10.0 * size * NumPairs(args.shape),
+                                2.0 * (args.qkv.num_bytes() + args.o.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AttentionBackwardCpu(args, scratch);
+}
+
+}  // namespace hetero
