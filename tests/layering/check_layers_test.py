@@ -54,6 +54,12 @@ class CheckLayersTest(unittest.TestCase):
             )
         )
 
+    def test_a_folder_s_tests_may_pull_in_more_than_its_libraries(self):
+        ranks = ("//comm:run_ranks", "//comm/threads:threads")
+        self.assertEqual(found(ranks, ("//optim:adamw_test", "//comm:run_ranks")), [])
+        (violation,) = found(ranks, ("//optim:adamw", "//comm:run_ranks"))
+        self.assertIn("//optim:adamw -> //comm:run_ranks -> //comm/threads:threads", violation)
+
 
 if __name__ == "__main__":
     unittest.main()
