@@ -1,0 +1,44 @@
+#ifndef HETERO_DATA_BATCH_BUILDER_H_
+#define HETERO_DATA_BATCH_BUILDER_H_
+
+// Samples to microbatches: pure but for reading the source.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/data/batch.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+
+namespace hetero::data {
+
+// How the language model writes a row.
+struct RowFormat {
+  int64_t sequence_length = 0;
+  int32_t image_id = 0;
+  int32_t pad_id = 0;
+};
+
+// Rows of the samples in `range`, in order. Places behind the end of a single pass become rows of
+// padding without loss. `scratch` is working memory.
+// Errors: INVALID_ARGUMENT naming sample, length and limit when a sample does not fit a row; errors
+// of the source.
+absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
+                                const RowFormat& format, LanguageSample& scratch,
+                                LanguageBatch& out);
+
+// Images of the same samples; places behind the end have none.
+absl::Status BuildImageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
+                             ImageBatch& out);
+
+// Encoder rows of each sample in `range`, of any lane: from these both ends of a transfer compute
+// the same plan. 0 behind the end of a single pass.
+absl::StatusOr<std::vector<int64_t>> CountImageTokens(SampleSource& source,
+                                                      const SampleOrder& order, SampleRange range);
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_BATCH_BUILDER_H_

@@ -1,0 +1,292 @@
+// Captioned images from shards to microbatches: sources, builders and loaders together.
+
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/batch.h"
+#include "hetero/data/batch_builder.h"
+#include "hetero/data/caption_source.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/image/patchify.h"
+#include "hetero/data/loader.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+#include "hetero/data/tar/writer.h"
+#include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/prepare.h"
+
+namespace hetero::data {
+namespace {
+
+namespace fs = std::filesystem;
+using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr int kNumSamples = 24;
+constexpr int64_t kSequence = 48;
+constexpr RowFormat kFormat = {.sequence_length = kSequence, .image_id = 511, .pad_id = 0};
+
+CaptionOptions Canvases() {
+  return {
+      .sequence_length = kSequence,
+      .tiling = {.patch_size = 4},
+      .canvases = {
+          {.height = 32, .width = 32}, {.height = 32, .width = 48}, {.height = 48, .width = 32}}};
+}
+
+class CaptionLoaderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(::testing::TempDir()) /
+            ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+    std::mt19937 random(1);
+    TarWriter writer = TarWriter::Create(root_ / "a.tar").value();
+    for (int i = 0; i < kNumSamples; ++i) {
+      Image image;
+      image.Reshape({.height = 28, .width = 28}, 1);
+      for (uint8_t& pixel : image.pixels) pixel = static_cast<uint8_t>(random());
+      images_.push_back(image.pixels);
+      captions_.push_back(std::string(1 + i % 7, static_cast<char>('a' + i)));
+      const std::string key = absl::StrFormat("k%02d", i);
+      ASSERT_THAT(writer.Add(key + ".png", EncodePng(image, 0).value()), IsOk());
+      ASSERT_THAT(writer.Add(key + ".txt", captions_.back()), IsOk());
+    }
+    ASSERT_THAT(writer.Close(), IsOk());
+    ASSERT_THAT(PrepareDataset(root_, {.splits = {{"train", {"a.tar"}}}, .fields = {}}), IsOk());
+  }
+
+  std::unique_ptr<CaptionSource> Source(const CaptionOptions& options = Canvases()) const {
+    return CaptionSource::Create(Dataset::Open(root_, "train").value(), options).value();
+  }
+
+  // Flips bytes inside a member's payload; its header stays whole.
+  void Damage(std::string_view key, std::string_view extension) {
+    std::fstream file(root_ / "a.tar", std::ios::in | std::ios::out | std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(file)), {});
+    const size_t header = bytes.find(absl::StrCat(key, ".", extension));
+    ASSERT_NE(header, std::string::npos);
+    file.clear();
+    file.seekp(static_cast<std::streamoff>(header + 512 + 60));
+    file << "damaged!";
+  }
+
+  fs::path root_;
+  std::vector<std::vector<uint8_t>> images_;
+  std::vector<std::string> captions_;
+};
+
+TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
+  const auto source = Source();
+  LanguageSample scratch;
+  LanguageBatch batch;
+  ASSERT_THAT(BuildLanguageBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
+                                 {.begin = 3, .size = 3}, kFormat, scratch, batch),
+              IsOk());
+  EXPECT_THAT(batch.num_image_tokens, ElementsAre(16, 24, 24));
+  int64_t num_loss_tokens = 0;
+  for (int b = 0; b < 3; ++b) {
+    std::vector<int32_t> tokens(batch.num_image_tokens[b], 511);
+    std::vector<int32_t> labels(batch.num_image_tokens[b] - 1, -100);
+    for (const char c : captions_[3 + b] + static_cast<char>(0)) {
+      tokens.push_back(c == 0 ? 256 : c);
+      labels.push_back(tokens.back());
+      ++num_loss_tokens;
+    }
+    tokens.resize(kSequence, 0);
+    labels.resize(kSequence, -100);
+    EXPECT_TRUE(std::equal(tokens.begin(), tokens.end(), batch.tokens.begin() + b * kSequence));
+    EXPECT_TRUE(std::equal(labels.begin(), labels.end(), batch.labels.begin() + b * kSequence));
+    for (int64_t t = 0; t < kSequence; ++t) {
+      EXPECT_EQ(batch.loss_mask[b * kSequence + t], labels[t] == -100 ? 0.0f : 1.0f);
+    }
+  }
+  EXPECT_EQ(batch.num_loss_tokens, num_loss_tokens);
+}
+
+TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
+  const auto source = Source();
+  ImageBatch batch;
+  ASSERT_THAT(BuildImageBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
+                              {.begin = 6, .size = 3}, batch),
+              IsOk());
+  EXPECT_THAT(batch.cu_seqlens, ElementsAre(0, 64, 160, 256));
+  EXPECT_THAT(batch.image_tokens, ElementsAre(16, 24, 24));
+  EXPECT_THAT(batch.num_images, ElementsAre(1, 1, 1));
+  EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}, ImageSize{32, 48}, ImageSize{48, 32}));
+  for (int b = 0; b < 3; ++b) {
+    const ImageSize size = batch.sizes[b];
+    const int top = (size.height - 28) / 2;
+    const int left = (size.width - 28) / 2;
+    for (int y = 0; y < size.height; ++y) {
+      for (int x = 0; x < size.width; ++x) {
+        const bool inside = y >= top && y < top + 28 && x >= left && x < left + 28;
+        const int pixel = inside ? images_[6 + b][(y - top) * 28 + x - left] : 0;
+        const int64_t patch = batch.cu_seqlens[b] + (y / 4) * (size.width / 4) + x / 4;
+        for (int c = 0; c < 3; ++c) {
+          const float expected = (static_cast<float>(pixel) / 255.0f - kClipNormalization.mean[c]) /
+                                 kClipNormalization.std[c];
+          ASSERT_EQ(batch.patches[patch * 48 + c * 16 + (y % 4) * 4 + x % 4], expected);
+        }
+      }
+    }
+  }
+}
+
+// Both grids and any number of lanes see the same samples, in the same order.
+TEST_F(CaptionLoaderTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
+  const BatchLayout layout = {.global_batch_size = 12, .samples_per_microbatch = 6};
+  const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 3).value();
+  const auto counting = Source();
+  for (const int64_t num_lanes : {1, 2, 3, 6}) {
+    for (int64_t lane = 0; lane < num_lanes; ++lane) {
+      const LoaderOptions options = {
+          .order = order, .layout = layout, .position = {lane, num_lanes}, .first_step = 2};
+      auto language = MakeLanguageLoader(Source(), options, kFormat).value();
+      auto images = MakeImageLoader(Source(), options).value();
+      for (int64_t n = 0; n < 6; ++n) {
+        const auto rows = language->Next().value();
+        const auto pixels = images->Next().value();
+        EXPECT_EQ(rows->step, 2 + n / 2);
+        EXPECT_EQ(rows->microbatch, n % 2);
+        EXPECT_EQ(rows->num_image_tokens, pixels->num_image_tokens);
+        const SampleRange range =
+            LaneSamples(layout, {lane, num_lanes}, rows->step, rows->microbatch);
+        EXPECT_THAT(CountImageTokens(*counting, order, range),
+                    IsOkAndHolds(rows->num_image_tokens));
+        for (int64_t b = 0; b < range.size; ++b) {
+          const int64_t sample = *order.DatasetIndex(range.begin + b);
+          EXPECT_EQ(rows->tokens[b * kSequence + rows->num_image_tokens[b]], captions_[sample][0]);
+        }
+        const BatchLimits limits = LimitsOf(counting->limits(), options);
+        EXPECT_LE(pixels->NumPatches(), limits.max_patches);
+        EXPECT_EQ(limits.max_patches, range.size * 96);
+        EXPECT_EQ(limits.num_samples, rows->num_samples);
+      }
+    }
+  }
+}
+
+TEST_F(CaptionLoaderTest, BehindTheEndOfOnePassRowsAreEmpty) {
+  const LoaderOptions options = {.order = SampleOrder::OnePass(kNumSamples).value(),
+                                 .layout = {.global_batch_size = 20, .samples_per_microbatch = 10},
+                                 .position = {},
+                                 .first_step = 1};
+  auto language = MakeLanguageLoader(Source(), options, kFormat).value();
+  auto images = MakeImageLoader(Source(), options).value();
+  const auto rows = language->Next().value();
+  const auto pixels = images->Next().value();
+  EXPECT_THAT(rows->num_image_tokens, ElementsAre(24, 16, 24, 24, 0, 0, 0, 0, 0, 0));
+  EXPECT_EQ(rows->num_image_tokens, pixels->num_image_tokens);
+  EXPECT_EQ(pixels->sizes.size(), 4);
+  const auto empty_rows = language->Next().value();
+  const auto empty_pixels = images->Next().value();
+  EXPECT_EQ(empty_rows->num_loss_tokens, 0);
+  EXPECT_THAT(empty_rows->tokens, ::testing::Each(0));
+  EXPECT_THAT(empty_pixels->cu_seqlens, ElementsAre(0));
+  EXPECT_EQ(empty_pixels->NumPatches(), 0);
+}
+
+TEST_F(CaptionLoaderTest, BuffersAreReusedOnceTheyAreLargeEnough) {
+  const auto source = Source();
+  const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 1).value();
+  ImageBatch batch;
+  batch.patches.reserve(4 * 96 * 48);
+  const float* const before = batch.patches.data();
+  for (int64_t n = 0; n < 10; ++n) {
+    ASSERT_THAT(BuildImageBatch(*source, order, {.begin = 4 * n, .size = 4}, batch), IsOk());
+    EXPECT_EQ(batch.patches.data(), before);
+  }
+}
+
+TEST_F(CaptionLoaderTest, PixelDamageStopsTheEncoderAndNamesTheMember) {
+  Damage("k05", "png");
+  const LoaderOptions options = {.order = SampleOrder::OnePass(kNumSamples).value(),
+                                 .layout = {.global_batch_size = 4, .samples_per_microbatch = 2},
+                                 .position = {}};
+  auto images = MakeImageLoader(Source(), options).value();
+  EXPECT_THAT(images->Next(), IsOk());
+  EXPECT_THAT(images->Next(), IsOk());
+  EXPECT_THAT(images->Next(),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("step 1, microbatch 0"), HasSubstr("shard a.tar"),
+                             HasSubstr("sample k05"), HasSubstr("member k05.png"))));
+  // Language ranks never look at pixels; they learn of the failure from the communicators.
+  auto language = MakeLanguageLoader(Source(), options, kFormat).value();
+  for (int n = 0; n < 6; ++n) EXPECT_THAT(language->Next(), IsOk());
+}
+
+TEST_F(CaptionLoaderTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
+  CaptionOptions options = Canvases();
+  options.sequence_length = 30;  // 24 image tokens leave 6: k04 needs 5 + 1, k05 6 + 1
+  const auto source = Source(options);
+  LanguageSample sample;
+  EXPECT_THAT(source->ReadLanguage(4, sample), IsOk());
+  const auto refused =
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("k05"), HasSubstr("24 image tokens and 7 text"), HasSubstr("30")));
+  EXPECT_THAT(source->ReadLanguage(5, sample), refused);
+  ImageBatch batch;
+  batch.Clear(48);
+  batch.BeginSample();
+  EXPECT_THAT(source->ReadImages(5, batch), refused);
+
+  LanguageBatch rows;
+  EXPECT_THAT(BuildLanguageBatch(*Source(), SampleOrder::OnePass(kNumSamples).value(),
+                                 {.begin = 5, .size = 1}, {.sequence_length = 30}, sample, rows),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("a.tar/k05"), HasSubstr("31 positions"),
+                             HasSubstr("length is 30"))));
+}
+
+TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {
+  const auto source = Source({.sequence_length = 64, .tiling = {.patch_size = 4}});
+  LanguageSample sample;
+  ASSERT_THAT(source->ReadLanguage(2, sample), IsOk());
+  // 28 / 4 = 7 patches a side, grown to 8: 16 tokens.
+  EXPECT_EQ(sample.num_image_tokens, 16);
+  ImageBatch batch;
+  batch.Clear(source->limits().patch_elements);
+  batch.BeginSample();
+  ASSERT_THAT(source->ReadImages(2, batch), IsOk());
+  EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}));
+  EXPECT_THAT(source->CountImageTokens(2), IsOkAndHolds(16));
+  const auto tight = Source({.sequence_length = 18, .tiling = {.patch_size = 4}});
+  ASSERT_THAT(tight->ReadLanguage(2, sample), IsOk());
+  EXPECT_LE(sample.num_image_tokens + static_cast<int64_t>(sample.text.size()), 18 - 4);
+}
+
+TEST_F(CaptionLoaderTest, OptionsAreCheckedByName) {
+  const auto dataset = Dataset::Open(root_, "train").value();
+  CaptionOptions options = Canvases();
+  options.canvases[1].width = 44;
+  EXPECT_THAT(CaptionSource::Create(dataset, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiples of 8")));
+  options = Canvases();
+  options.canvases[2] = {.height = 24, .width = 32};
+  LanguageSample sample;
+  EXPECT_THAT(CaptionSource::Create(dataset, options).value()->ReadLanguage(2, sample),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("k02.png"), HasSubstr("28 x 28"))));
+}
+
+}  // namespace
+}  // namespace hetero::data

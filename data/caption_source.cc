@@ -1,0 +1,169 @@
+#include "hetero/data/caption_source.h"
+
+#include <algorithm>
+#include <span>
+#include <utility>
+
+#include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/webdataset/field.h"
+
+namespace hetero::data {
+namespace {
+
+// Positions that the reference keeps free beside text and image tokens when it sizes images.
+constexpr int64_t kReservedPositions = 4;
+
+// Copies `image` into the middle of a black canvas of `size`.
+void PlaceOnCanvas(const Image& image, ImageSize size, Image& canvas) {
+  canvas.Reshape(size, image.channels);
+  std::fill(canvas.pixels.begin(), canvas.pixels.end(), uint8_t{0});
+  const int top = (size.height - image.size.height) / 2;
+  const int left = (size.width - image.size.width) / 2;
+  const size_t row_bytes = static_cast<size_t>(image.size.width) * image.channels;
+  for (int y = 0; y < image.size.height; ++y) {
+    const size_t to = (static_cast<size_t>(top + y) * size.width + left) * image.channels;
+    std::copy_n(image.pixels.data() + y * row_bytes, row_bytes, canvas.pixels.data() + to);
+  }
+}
+
+}  // namespace
+
+absl::Status Validate(const CaptionOptions& options) {
+  HETERO_RETURN_IF_ERROR(Validate(options.tiling)).With("tiling");
+  if (options.sequence_length <= kReservedPositions) {
+    return absl::InvalidArgumentError(absl::StrFormat("sequence_length is %d; it is larger than %d",
+                                                      options.sequence_length, kReservedPositions));
+  }
+  const int step = options.tiling.patch_size * (options.tiling.pixel_shuffle ? 2 : 1);
+  for (const ImageSize& canvas : options.canvases) {
+    if (canvas.height <= 0 || canvas.width <= 0 || canvas.height % step != 0 ||
+        canvas.width % step != 0) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "canvas %d x %d: sides are multiples of %d (patch size %d, pixel shuffle %s)",
+          canvas.height, canvas.width, step, options.tiling.patch_size,
+          options.tiling.pixel_shuffle ? "on" : "off"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+CaptionSource::CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options)
+    : dataset_(std::move(dataset)),
+      options_(options),
+      patchifier_(options.tiling.patch_size, options.normalization) {}
+
+absl::StatusOr<std::unique_ptr<CaptionSource>> CaptionSource::Create(
+    std::shared_ptr<const Dataset> dataset, const CaptionOptions& options) {
+  HETERO_RETURN_IF_ERROR(Validate(options));
+  return std::unique_ptr<CaptionSource>(new CaptionSource(std::move(dataset), options));
+}
+
+SourceLimits CaptionSource::limits() const {
+  SourceLimits limits = {.patch_elements = patchifier_.patch_elements(),
+                         .max_images = 1,
+                         .max_patches = 0,
+                         .max_image_tokens = 0};
+  if (options_.canvases.empty()) {
+    // A row that is longer than the sequence is refused, so no accepted image has more tokens.
+    limits.max_image_tokens = options_.sequence_length;
+    limits.max_patches = options_.sequence_length * PatchesPerToken(options_.tiling);
+    return limits;
+  }
+  for (const ImageSize& canvas : options_.canvases) {
+    limits.max_patches = std::max(limits.max_patches, patchifier_.NumPatches(canvas));
+    limits.max_image_tokens = std::max(limits.max_image_tokens, NumTokens(canvas));
+  }
+  return limits;
+}
+
+ImageSize CaptionSource::CanvasOf(int64_t index) const {
+  const auto count = static_cast<int64_t>(options_.canvases.size());
+  return options_.canvases[dataset_->Position(index) % count];
+}
+
+int64_t CaptionSource::NumTokens(ImageSize size) const {
+  return patchifier_.NumPatches(size) / PatchesPerToken(options_.tiling);
+}
+
+absl::Status CaptionSource::AtMember(const absl::Status& cause, const RawSample::Part& part) const {
+  return absl::Status(cause.code(),
+                      absl::StrFormat("shard %s, sample %s, member %s.%s: %s", sample_.shard,
+                                      sample_.key, sample_.key, part.extension, cause.message()));
+}
+
+absl::StatusOr<CaptionSource::Placement> CaptionSource::ReadAndPlace(int64_t index) {
+  HETERO_RETURN_IF_ERROR(dataset_->Read(index, sample_));
+  Placement placement;
+  HETERO_ASSIGN_OR_RETURN(placement.image, SelectPart(sample_, dataset_->fields().image));
+  HETERO_ASSIGN_OR_RETURN(placement.caption, SelectPart(sample_, dataset_->fields().caption));
+  const absl::StatusOr<ImageSize> size = ProbeImage(placement.image->bytes);
+  if (!size.ok()) return AtMember(size.status(), *placement.image);
+  const auto text_size = static_cast<int64_t>(placement.caption->bytes.size()) + 1;
+  if (text_size >= options_.sequence_length) {
+    return AtMember(absl::InvalidArgumentError(absl::StrFormat(
+                        "the caption takes %d positions with its end; a sequence has %d", text_size,
+                        options_.sequence_length)),
+                    *placement.caption);
+  }
+  if (options_.canvases.empty()) {
+    const int64_t budget =
+        std::max<int64_t>(options_.sequence_length - text_size - kReservedPositions, 0);
+    const PatchGrid grid = FitImages(std::span(&*size, 1), budget, options_.tiling).front();
+    placement.size = {.height = static_cast<int>(grid.rows) * options_.tiling.patch_size,
+                      .width = static_cast<int>(grid.columns) * options_.tiling.patch_size};
+  } else {
+    placement.size = CanvasOf(index);
+    if (size->height > placement.size.height || size->width > placement.size.width) {
+      return AtMember(absl::InvalidArgumentError(absl::StrFormat(
+                          "the image has %d x %d pixels and its canvas %d x %d (height x width)",
+                          size->height, size->width, placement.size.height, placement.size.width)),
+                      *placement.image);
+    }
+  }
+  const int64_t num_tokens = NumTokens(placement.size);
+  if (num_tokens + text_size > options_.sequence_length) {
+    return AtMember(absl::InvalidArgumentError(absl::StrFormat(
+                        "%d image tokens and %d text tokens exceed the sequence length %d",
+                        num_tokens, text_size, options_.sequence_length)),
+                    *placement.caption);
+  }
+  return placement;
+}
+
+absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
+  HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
+  out.name = sample_.Name();
+  out.num_image_tokens = NumTokens(placement.size);
+  out.text.clear();
+  ByteTokenizer::Append(placement.caption->bytes, out.text);
+  out.text.push_back(options_.end_id);
+  return absl::OkStatus();
+}
+
+absl::Status CaptionSource::ReadImages(int64_t index, ImageBatch& out) {
+  HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
+  if (absl::Status decoded = DecodeImage(placement.image->bytes, decoded_); !decoded.ok()) {
+    return AtMember(absl::DataLossError(decoded.message()), *placement.image);
+  }
+  const Image* pixels = &rgb_;
+  if (options_.canvases.empty()) {
+    ResizeToRgb(decoded_, placement.size, resize_, rgb_);
+  } else {
+    ResizeToRgb(decoded_, decoded_.size, resize_, rgb_);
+    PlaceOnCanvas(rgb_, placement.size, canvas_);
+    pixels = &canvas_;
+  }
+  patchifier_.Run(*pixels, out.AddImage(placement.size, patchifier_.NumPatches(placement.size),
+                                        NumTokens(placement.size)));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> CaptionSource::CountImageTokens(int64_t index) {
+  if (!options_.canvases.empty()) return NumTokens(CanvasOf(index));
+  HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
+  return NumTokens(placement.size);
+}
+
+}  // namespace hetero::data

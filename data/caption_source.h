@@ -1,0 +1,77 @@
+#ifndef HETERO_DATA_CAPTION_SOURCE_H_
+#define HETERO_DATA_CAPTION_SOURCE_H_
+
+// Images with captions from a prepared WebDataset.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/data/batch.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/image/patchify.h"
+#include "hetero/data/image/resize.h"
+#include "hetero/data/image/tiling.h"
+#include "hetero/data/source.h"
+#include "hetero/data/tar/shard.h"
+#include "hetero/data/text/byte_tokenizer.h"
+#include "hetero/data/webdataset/dataset.h"
+
+namespace hetero::data {
+
+struct CaptionOptions {
+  int64_t sequence_length = 0;  // of the language model; bounds text and image tokens together
+  int32_t end_id = ByteTokenizer::kEnd;  // ends the caption
+  TilingOptions tiling;
+  Normalization normalization = kClipNormalization;
+
+  // In pixels. Empty: images are resized to what `tiling` gives. Otherwise images keep their pixels
+  // and stand in the middle of a black canvas; the image at place p of the split gets canvas p mod
+  // count.
+  std::vector<ImageSize> canvases;
+};
+
+// Errors: INVALID_ARGUMENT naming the field.
+absl::Status Validate(const CaptionOptions& options);
+
+// Text is the caption's bytes (ByteTokenizer) and an end.
+class CaptionSource : public SampleSource {
+ public:
+  static absl::StatusOr<std::unique_ptr<CaptionSource>> Create(
+      std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
+
+  int64_t size() const override { return dataset_->size(); }
+  SourceLimits limits() const override;
+  absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
+  absl::Status ReadImages(int64_t index, ImageBatch& out) override;
+  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override;
+
+ private:
+  // Where an image lands, decided from header and caption.
+  struct Placement {
+    const RawSample::Part* image;
+    const RawSample::Part* caption;
+    ImageSize size;
+  };
+
+  CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
+  ImageSize CanvasOf(int64_t index) const;
+  int64_t NumTokens(ImageSize size) const;
+  absl::StatusOr<Placement> ReadAndPlace(int64_t index);
+  absl::Status AtMember(const absl::Status& cause, const RawSample::Part& part) const;
+
+  std::shared_ptr<const Dataset> dataset_;
+  CaptionOptions options_;
+  Patchifier patchifier_;
+  RawSample sample_;
+  Image decoded_;
+  Image rgb_;
+  Image canvas_;
+  ResizeScratch resize_;
+};
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_CAPTION_SOURCE_H_

@@ -1,0 +1,43 @@
+#ifndef HETERO_DATA_FASHION_MNIST_H_
+#define HETERO_DATA_FASHION_MNIST_H_
+
+// Fashion-MNIST (Xiao, Rasul and Vollgraf 2017; Debian package dataset-fashion-mnist) as a
+// captioning data set: 70,000 grey photographs of 28 x 28 pixels with the name of their label.
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "hetero/data/webdataset/prepare.h"
+
+namespace hetero::data {
+
+// Captions, by label.
+inline constexpr std::array<std::string_view, 10> kFashionLabels = {
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal",      "Shirt",   "Sneaker",  "Bag",   "Ankle boot"};
+
+struct FashionMnistOptions {
+  // Holds {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz.
+  std::filesystem::path source = "/usr/share/datasets/fashion-mnist";
+  std::filesystem::path output;
+  int64_t samples_per_shard = 5000;
+};
+
+struct FashionMnistReport {
+  bool was_ready = false;  // an earlier run had prepared it; nothing was written
+  PrepareReport prepared;  // empty when was_ready
+};
+
+// Writes `output` with splits "train" (60,000 samples) and "test" (10,000), in the order of the
+// source files. The folder appears under its name when it is complete. Runs at the same time wait
+// for each other ("<output>.lock"); a prepared folder is left as it is. Errors: NOT_FOUND for
+// missing source files, DATA_LOSS for damaged ones, FAILED_PRECONDITION when `output` holds
+// something else.
+absl::StatusOr<FashionMnistReport> PrepareFashionMnist(const FashionMnistOptions& options);
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_FASHION_MNIST_H_

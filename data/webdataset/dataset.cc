@@ -1,0 +1,187 @@
+#include "hetero/data/webdataset/dataset.h"
+
+#include <algorithm>
+#include <optional>
+#include <system_error>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+#include "hetero/data/file/file.h"
+#include "hetero/data/webdataset/brace.h"
+#include "hetero/data/webdataset/sample_index.h"
+
+namespace hetero::data {
+namespace {
+
+// Bounds the file descriptors of a data set with thousands of shards.
+constexpr size_t kMaxOpenShards = 64;
+
+absl::StatusOr<DatasetInfo> ReadInfo(const std::filesystem::path& folder) {
+  absl::StatusOr<std::string> json = ReadFile(folder / kInfoFile);
+  if (json.ok()) return ParseDatasetInfo(*json);
+  if (!absl::IsNotFound(json.status())) return json.status();
+  absl::StatusOr<std::string> yaml = ReadFile(folder / kOldInfoFile);
+  if (yaml.ok()) return ParseDatasetInfoYaml(*yaml);
+  if (!absl::IsNotFound(yaml.status())) return yaml.status();
+  return absl::NotFoundError(absl::StrCat("no file ", (folder / kInfoFile).native(),
+                                          "; the folder holds no prepared data set"));
+}
+
+absl::StatusOr<std::vector<std::string>> ShardsOf(const SplitConfig& config,
+                                                  std::string_view split) {
+  const auto part = std::find_if(config.parts.begin(), config.parts.end(),
+                                 [&](const auto& entry) { return entry.first == split; });
+  if (part == config.parts.end()) {
+    const std::string names = absl::StrJoin(
+        config.parts, ", ",
+        [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); });
+    return absl::NotFoundError(
+        absl::StrFormat("%s has no split \"%s\"; it has %s", kSplitFile, split, names));
+  }
+  std::vector<std::string> shards;
+  for (const std::string& pattern : part->second) {
+    HETERO_ASSIGN_OR_RETURN(std::vector<std::string> names, ExpandBraces(pattern));
+    std::move(names.begin(), names.end(), std::back_inserter(shards));
+  }
+  return shards;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesystem::path& root,
+                                                             std::string_view split) {
+  const std::string context = absl::StrFormat("data set %s, split \"%s\"", root.native(), split);
+  const auto open = [&]() -> absl::StatusOr<std::shared_ptr<const Dataset>> {
+    const std::filesystem::path folder = root / kMetadataFolder;
+    HETERO_ASSIGN_OR_RETURN(const DatasetInfo info, ReadInfo(folder));
+    HETERO_ASSIGN_OR_RETURN(const std::string split_yaml, ReadFile(folder / kSplitFile));
+    HETERO_ASSIGN_OR_RETURN(const SplitConfig config, ParseSplitConfig(split_yaml));
+    HETERO_ASSIGN_OR_RETURN(const std::string sample_yaml, ReadFile(folder / kSampleFile));
+    std::shared_ptr<Dataset> dataset(new Dataset());
+    dataset->root_ = root;
+    HETERO_ASSIGN_OR_RETURN(dataset->fields_, ParseCaptioningFields(sample_yaml));
+
+    const std::unordered_map<std::string, int64_t> counts(info.shard_counts.begin(),
+                                                          info.shard_counts.end());
+    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> names, ShardsOf(config, split));
+    int64_t position = 0;
+    for (const std::string& name : names) {
+      const auto count = counts.find(name);
+      if (count == counts.end()) {
+        return absl::InvalidArgumentError(
+            absl::StrFormat("%s lists shard %s, which %s does not have; prepare the data set again",
+                            kSplitFile, name, kInfoFile));
+      }
+      HETERO_RETURN_IF_ERROR(CheckShard(root / name, name, count->second));
+      dataset->shards_.push_back(
+          Shard{.name = name, .first = position, .num_samples = count->second});
+      position += count->second;
+    }
+    HETERO_RETURN_IF_ERROR(dataset->Exclude(config, info));
+    dataset->size_ = position - dataset->num_excluded();
+    if (dataset->size_ == 0) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "the split has %d shards and %d samples, all of them excluded", names.size(), position));
+    }
+    dataset->open_.resize(names.size());
+    return dataset;
+  };
+  absl::StatusOr<std::shared_ptr<const Dataset>> dataset = open();
+  HETERO_RETURN_IF_ERROR(dataset.status()).With(context);
+  return dataset;
+}
+
+absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info) {
+  std::unordered_set<std::string> known;
+  for (const auto& [name, count] : info.shard_counts) known.insert(name);
+  std::unordered_map<std::string, const Shard*> by_name;
+  for (const Shard& shard : shards_) by_name[shard.name] = &shard;
+
+  std::unique_ptr<SampleIndex> index;
+  for (const std::string& pattern : config.exclude) {
+    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> entries, ExpandBraces(pattern));
+    for (const std::string& entry : entries) {
+      // A key may hold slashes; the shard is the shortest prefix that names one.
+      size_t end = entry.find('/');
+      while (end != std::string::npos && !known.contains(entry.substr(0, end))) {
+        end = entry.find('/', end + 1);
+      }
+      const std::string shard_name = entry.substr(0, end);
+      if (!known.contains(shard_name)) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "%s excludes \"%s\", which names no shard of the data set", kSplitFile, entry));
+      }
+      const auto shard = by_name.find(shard_name);
+      if (shard == by_name.end()) continue;
+      if (end == std::string::npos) {
+        for (int64_t i = 0; i < shard->second->num_samples; ++i) {
+          excluded_.push_back(shard->second->first + i);
+        }
+        continue;
+      }
+      if (index == nullptr) {
+        HETERO_ASSIGN_OR_RETURN(index, SampleIndex::Open(root_ / kMetadataFolder / kIndexFile));
+      }
+      HETERO_ASSIGN_OR_RETURN(const std::optional<SampleIndex::Location> location,
+                              index->Find(std::string_view(entry).substr(end + 1)));
+      const bool fits =
+          location.has_value() && location->sample_index < shard->second->num_samples &&
+          location->shard_id < static_cast<int64_t>(info.shard_counts.size()) &&
+          location->shard_id >= 0 && info.shard_counts[location->shard_id].first == shard_name;
+      if (!fits) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "%s excludes \"%s\", but %s knows no such sample", kSplitFile, entry, kIndexFile));
+      }
+      excluded_.push_back(shard->second->first + location->sample_index);
+    }
+  }
+  std::sort(excluded_.begin(), excluded_.end());
+  excluded_.erase(std::unique(excluded_.begin(), excluded_.end()), excluded_.end());
+  return absl::OkStatus();
+}
+
+int64_t Dataset::Position(int64_t i) const {
+  // excluded_[k] - k samples before it are kept: the first k where that exceeds i are skipped.
+  int64_t low = 0;
+  int64_t high = num_excluded();
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (excluded_[middle] - middle <= i) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return i + low;
+}
+
+absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard) const {
+  const absl::MutexLock lock(&mutex_);
+  if (open_[shard] == nullptr) {
+    HETERO_ASSIGN_OR_RETURN(open_[shard],
+                            TarShard::Open(root_ / shards_[shard].name, shards_[shard].name));
+    open_order_.push_back(shard);
+    if (open_order_.size() > kMaxOpenShards) {
+      open_[open_order_.front()] = nullptr;
+      open_order_.erase(open_order_.begin());
+    }
+  }
+  return open_[shard];
+}
+
+absl::Status Dataset::Read(int64_t i, RawSample& out) const {
+  const int64_t position = Position(i);
+  const auto after =
+      std::upper_bound(shards_.begin(), shards_.end(), position,
+                       [](int64_t value, const Shard& shard) { return value < shard.first; });
+  const size_t shard = static_cast<size_t>(after - shards_.begin()) - 1;
+  HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const TarShard> tar, OpenShard(shard));
+  return tar->Read(position - shards_[shard].first, out);
+}
+
+}  // namespace hetero::data

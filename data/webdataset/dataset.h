@@ -1,0 +1,71 @@
+#ifndef HETERO_DATA_WEBDATASET_DATASET_H_
+#define HETERO_DATA_WEBDATASET_DATASET_H_
+
+// One split of a prepared WebDataset (Megatron-Energon layout) with random access to its samples.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "hetero/data/tar/shard.h"
+#include "hetero/data/webdataset/metadata.h"
+
+namespace hetero::data {
+
+// Thread safe; share one object between ranks of a process.
+class Dataset {
+ public:
+  // Opens `split` of the data set at `root` and checks every shard of it against its index; no
+  // sample is read. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared
+  // data set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for
+  // a short shard or a damaged index; FAILED_PRECONDITION when every sample is excluded.
+  static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
+                                                             std::string_view split);
+
+  const std::filesystem::path& root() const { return root_; }
+  const CaptioningFields& fields() const { return fields_; }
+
+  // Samples that are not excluded; they keep the order of the split's shards.
+  int64_t size() const { return size_; }
+  int64_t num_excluded() const { return static_cast<int64_t>(excluded_.size()); }
+
+  // Place of sample `i` among all samples of the split, excluded ones included: it does not change
+  // when the exclude list does.
+  int64_t Position(int64_t i) const;
+
+  // Reads sample `i` in [0, size()). Errors: DATA_LOSS naming shard, offset and member.
+  absl::Status Read(int64_t i, RawSample& out) const;
+
+ private:
+  struct Shard {
+    std::string name;
+    int64_t first = 0;  // position of its first sample
+    int64_t num_samples = 0;
+  };
+
+  Dataset() = default;
+  absl::Status Exclude(const SplitConfig& config, const DatasetInfo& info);
+  absl::StatusOr<std::shared_ptr<const TarShard>> OpenShard(size_t shard) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  std::filesystem::path root_;
+  CaptioningFields fields_;
+  std::vector<Shard> shards_;
+  std::vector<int64_t> excluded_;  // positions, increasing
+  int64_t size_ = 0;
+
+  mutable absl::Mutex mutex_;
+  mutable std::vector<std::shared_ptr<const TarShard>> open_ ABSL_GUARDED_BY(mutex_);
+  mutable std::vector<size_t> open_order_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_WEBDATASET_DATASET_H_

@@ -1,0 +1,301 @@
+#include <cstdint>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/file/file.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/tar/index.h"
+#include "hetero/data/tar/shard.h"
+#include "hetero/data/tar/writer.h"
+#include "hetero/data/webdataset/brace.h"
+#include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/field.h"
+#include "hetero/data/webdataset/metadata.h"
+#include "hetero/data/webdataset/prepare.h"
+#include "hetero/data/webdataset/sample_index.h"
+
+namespace hetero::data {
+namespace {
+
+namespace fs = std::filesystem;
+using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+TEST(BraceTest, ExpandsRangesAndAlternatives) {
+  EXPECT_THAT(ExpandBraces("p/d-{0..2}.tar"),
+              IsOkAndHolds(ElementsAre("p/d-0.tar", "p/d-1.tar", "p/d-2.tar")));
+  EXPECT_THAT(ExpandBraces("{08..10}"), IsOkAndHolds(ElementsAre("08", "09", "10")));
+  EXPECT_THAT(
+      ExpandBraces("{2..0}{a,b{1,2}}"),
+      IsOkAndHolds(ElementsAre("2a", "2b1", "2b2", "1a", "1b1", "1b2", "0a", "0b1", "0b2")));
+  EXPECT_THAT(ExpandBraces("plain"), IsOkAndHolds(ElementsAre("plain")));
+  EXPECT_THAT(ExpandBraces("{x}"), IsOkAndHolds(ElementsAre("{x}")));
+}
+
+TEST(BraceTest, RefusesWhatDoesNotCloseOrEnd) {
+  for (const std::string_view pattern : {"{0..2", "0..2}", "{0..99999999}", "{0..9999}{0..9999}"}) {
+    EXPECT_THAT(ExpandBraces(pattern),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(pattern)));
+  }
+}
+
+TEST(BraceTest, CollapsedRunsExpandToTheSameNames) {
+  const std::vector<std::string> names = {"p/s-08.tar", "p/s-09.tar", "p/s-10.tar", "p/s-12.tar",
+                                          "q/1-01.tar", "q/1-02.tar", "r10.tar",    "r9.tar"};
+  const std::vector<std::string> patterns = CollapseRuns(names);
+  EXPECT_THAT(patterns, ElementsAre("p/s-{08..10}.tar", "p/s-12.tar", "q/1-{01..02}.tar", "r10.tar",
+                                    "r9.tar"));
+  std::vector<std::string> expanded;
+  for (const std::string& pattern : patterns) {
+    const std::vector<std::string> of_pattern = ExpandBraces(pattern).value();
+    expanded.insert(expanded.end(), of_pattern.begin(), of_pattern.end());
+  }
+  EXPECT_EQ(expanded, names);
+}
+
+TEST(MetadataTest, InfoKeepsShardOrderAndReadsBothFormats) {
+  const DatasetInfo info = {.energon_version = "7.4.1",
+                            .shard_counts = {{"z.tar", 3}, {"a/b.tar", 10}, {"\xc3\xa9.tar", 1}}};
+  const std::string json = FormatDatasetInfo(info);
+  EXPECT_THAT(json, HasSubstr("\\u00e9.tar"));
+  EXPECT_FALSE(json.ends_with('\n'));
+  EXPECT_EQ(ParseDatasetInfo(json)->shard_counts, info.shard_counts);
+  EXPECT_THAT(ParseDatasetInfoYaml("shard_counts:\n  z.tar: 3\n  a.tar: 1\n")->shard_counts,
+              ElementsAre(Pair("z.tar", 3), Pair("a.tar", 1)));
+}
+
+TEST(MetadataTest, ErrorsNameTheFileAndTheField) {
+  EXPECT_THAT(ParseDatasetInfo("{"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(".info.json")));
+  EXPECT_THAT(ParseDatasetInfo(R"({"shard_counts": {"a.tar": 0}})"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a.tar is 0")));
+  EXPECT_THAT(ParseSplitConfig("split_parts: [a"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("split.yaml")));
+  EXPECT_THAT(ParseSplitConfig("exclude: []"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("split_parts")));
+  EXPECT_THAT(ParseCaptioningFields("sample_type: {__class__: VQASample}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("VQASample")));
+  EXPECT_THAT(
+      ParseCaptioningFields("sample_type: {__class__: CaptioningSample}\nsample_loader: f.py:g"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("Python")));
+}
+
+TEST(MetadataTest, MutatedFilesNeverBreakTheParsers) {
+  std::mt19937 random(std::random_device{}());
+  const std::vector<std::string> seeds = {
+      FormatDatasetInfo({.energon_version = "7", .shard_counts = {{"a.tar", 3}, {"b.tar", 4}}}),
+      FormatSplitConfig(
+          {.parts = {{"train", {"a-{0..3}.tar"}}, {"test", {"b.tar"}}}, .exclude = {"b.tar/x"}}),
+      FormatCaptioningFields({})};
+  for (int round = 0; round < 3000; ++round) {
+    std::string text = seeds[random() % seeds.size()];
+    for (int edit = 0; edit < 3; ++edit) {
+      const size_t at = random() % text.size();
+      if (random() % 3 == 0) {
+        text.insert(at, text.substr(0, random() % 20));
+      } else {
+        text[at] = static_cast<char>(random());
+      }
+    }
+    ParseDatasetInfo(text).IgnoreError();
+    ParseDatasetInfoYaml(text).IgnoreError();
+    ParseSplitConfig(text).IgnoreError();
+    ParseCaptioningFields(text).IgnoreError();
+    ExpandBraces(text).IgnoreError();
+  }
+}
+
+std::string Png(int value) {
+  Image image;
+  image.Reshape({.height = 6, .width = 5}, 1);
+  image.pixels.assign(image.pixels.size(), static_cast<uint8_t>(value));
+  return EncodePng(image).value();
+}
+
+// Three shards of five samples each; keys are unique, captions are decimal numbers.
+class DatasetTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(::testing::TempDir()) /
+            ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(root_);
+    fs::create_directories(root_ / "parts");
+    for (int shard = 0; shard < 3; ++shard) WriteShard(shard);
+  }
+
+  void WriteShard(int shard, const std::string& damage = "") {
+    TarWriter writer = TarWriter::Create(ShardPath(shard)).value();
+    for (int i = 0; i < 5; ++i) {
+      const int id = shard * 5 + i;
+      const std::string key = absl::StrFormat("s%02d", id);
+      ASSERT_THAT(writer.Add(key + ".png", key == damage ? Png(id).substr(0, 50) : Png(id)),
+                  IsOk());
+      ASSERT_THAT(writer.Add(key + ".txt", absl::StrCat(id)), IsOk());
+    }
+    ASSERT_THAT(writer.Close(), IsOk());
+  }
+
+  fs::path ShardPath(int shard) const {
+    return root_ / absl::StrFormat("parts/data-%d.tar", shard);
+  }
+
+  absl::StatusOr<PrepareReport> Prepare() const {
+    return PrepareDataset(
+        root_, {.splits = {{"train", {"parts/data-{0..1}.tar"}}, {"test", {"parts/data-2.tar"}}},
+                .fields = {.image = "jpg,png", .caption = "txt"}});
+  }
+
+  std::vector<std::string> Captions(std::string_view split) const {
+    const auto dataset = Dataset::Open(root_, split).value();
+    std::vector<std::string> captions;
+    RawSample sample;
+    for (int64_t i = 0; i < dataset->size(); ++i) {
+      EXPECT_THAT(dataset->Read(i, sample), IsOk());
+      captions.emplace_back((*SelectPart(sample, dataset->fields().caption))->bytes);
+      EXPECT_EQ(captions.back(), absl::StrCat(dataset->Position(i) + (split == "test" ? 10 : 0)));
+      EXPECT_EQ(sample.Find("png")->bytes,
+                Png(static_cast<int>(dataset->Position(i)) + (split == "test" ? 10 : 0)));
+    }
+    return captions;
+  }
+
+  fs::path root_;
+};
+
+TEST_F(DatasetTest, PreparedSplitsReadBack) {
+  const PrepareReport report = Prepare().value();
+  EXPECT_EQ(report.num_shards, 3);
+  EXPECT_EQ(report.num_samples, 15);
+  EXPECT_THAT(report.excluded, IsEmpty());
+  EXPECT_THAT(Captions("train"), SizeIs(10));
+  EXPECT_THAT(Captions("test"), ElementsAre("10", "11", "12", "13", "14"));
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator(root_ / kMetadataFolder)) {
+    files.push_back(entry.path().filename());
+  }
+  EXPECT_THAT(files, UnorderedElementsAre(".info.json", "split.yaml", "dataset.yaml",
+                                          "index.sqlite", "index.uuid"));
+  EXPECT_THAT(ReadFile(root_ / kMetadataFolder / kIndexIdFile), IsOkAndHolds(SizeIs(36)));
+  EXPECT_THAT(ReadTarIndex(ShardPath(0)), IsOkAndHolds(SizeIs(6)));
+
+  const auto index = SampleIndex::Open(root_ / kMetadataFolder / kIndexFile).value();
+  const auto location = index->Find("s07").value();
+  ASSERT_TRUE(location.has_value());
+  EXPECT_EQ(location->shard_id, 1);
+  EXPECT_EQ(location->sample_index, 2);
+  EXPECT_EQ(index->Find("nothing").value(), std::nullopt);
+}
+
+TEST_F(DatasetTest, UndecodableImagesAreExcludedByNameAndPositionsStay) {
+  WriteShard(0, "s03");
+  const PrepareReport report = Prepare().value();
+  ASSERT_THAT(report.excluded, SizeIs(1));
+  EXPECT_EQ(report.excluded[0].sample, "parts/data-0.tar/s03");
+  EXPECT_THAT(report.excluded[0].reason, HasSubstr("s03.png: PNG"));
+  EXPECT_THAT(Captions("train"), ElementsAre("0", "1", "2", "4", "5", "6", "7", "8", "9"));
+  EXPECT_THAT(Captions("test"), SizeIs(5));
+  const auto dataset = Dataset::Open(root_, "train").value();
+  EXPECT_EQ(dataset->num_excluded(), 1);
+}
+
+TEST_F(DatasetTest, ExcludeListsTakeShardsAndSamples) {
+  ASSERT_THAT(Prepare(), IsOk());
+  SplitConfig config = {.parts = {{"train", {"parts/data-{0..2}.tar"}}},
+                        .exclude = {"parts/data-1.tar", "parts/data-2.tar/s{10..12}"}};
+  const fs::path path = root_ / kMetadataFolder / kSplitFile;
+  ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
+  EXPECT_THAT(Captions("train"), ElementsAre("0", "1", "2", "3", "4", "13", "14"));
+
+  config.exclude = {"parts/data-0.tar/nobody"};
+  ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nobody")));
+  config.exclude = {"parts/data-{0..2}.tar"};
+  ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "train"), StatusIs(absl::StatusCode::kFailedPrecondition));
+  config.exclude = {"elsewhere.tar"};
+  ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("elsewhere.tar")));
+}
+
+TEST_F(DatasetTest, DamageIsFoundWhenASplitIsOpened) {
+  ASSERT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "valid"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("train, test")));
+  EXPECT_THAT(Dataset::Open(root_ / "parts", "train"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no prepared data set")));
+  fs::resize_file(ShardPath(1), 4096);
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("parts/data-1.tar"), HasSubstr("cut short"))));
+  fs::remove(ShardPath(1));
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kNotFound, AllOf(HasSubstr("parts/data-1.tar is missing"),
+                                                          HasSubstr(ShardPath(1).native()))));
+  EXPECT_THAT(Dataset::Open(root_, "test"), IsOk());
+}
+
+TEST_F(DatasetTest, CorruptSampleIndexIsDataLoss) {
+  WriteShard(0, "s03");
+  ASSERT_THAT(Prepare(), IsOk());
+  ASSERT_THAT(WriteFileAtomically(root_ / kMetadataFolder / kIndexFile, std::string(4096, 'x')),
+              IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("index.sqlite")));
+}
+
+TEST_F(DatasetTest, DuplicateKeysAndDamagedTarsLeaveNoMetadata) {
+  TarWriter writer = TarWriter::Create(root_ / "parts/extra.tar").value();
+  ASSERT_THAT(writer.Add("s07.png", Png(1)), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kAlreadyExists,
+                                  AllOf(HasSubstr("s07"), HasSubstr("sample 2 of parts/data-1.tar"),
+                                        HasSubstr("sample 0 of parts/extra.tar"))));
+  fs::resize_file(root_ / "parts/extra.tar", 700);
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("parts/extra.tar")));
+  EXPECT_FALSE(fs::exists(root_ / kMetadataFolder));
+  fs::remove(root_ / "parts/extra.tar");
+  EXPECT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(Captions("train"), SizeIs(10));
+}
+
+TEST_F(DatasetTest, ShardsAreOrderedByPathComponentsAndHiddenOnesSkipped) {
+  fs::create_directories(root_ / "parts/sub");
+  fs::create_directories(root_ / ".hidden");
+  int id = 0;
+  for (const char* name :
+       {"parts/sub/b.tar", "parts/sub-a.tar", "parts/A.tar", ".hidden/x.tar", ".h.tar"}) {
+    TarWriter writer = TarWriter::Create(root_ / name).value();
+    ASSERT_THAT(writer.Add(absl::StrCat("other", id++, ".png"), Png(1)), IsOk());
+    ASSERT_THAT(writer.Close(), IsOk());
+  }
+  ASSERT_THAT(Prepare(), IsOk());
+  const DatasetInfo info =
+      ParseDatasetInfo(ReadFile(root_ / kMetadataFolder / kInfoFile).value()).value();
+  std::vector<std::string> names;
+  for (const auto& [name, count] : info.shard_counts) names.push_back(name);
+  EXPECT_THAT(names, ElementsAre("parts/A.tar", "parts/data-0.tar", "parts/data-1.tar",
+                                 "parts/data-2.tar", "parts/sub/b.tar", "parts/sub-a.tar"));
+}
+
+}  // namespace
+}  // namespace hetero::data
