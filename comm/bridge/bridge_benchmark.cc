@@ -1,0 +1,82 @@
+// How fast do rows cross between module grids of one process? Arguments: source lanes, destination
+// lanes, tensor-parallel ranks of a destination lane. Bytes are those of one microbatch's rows of
+// all lanes, forward.
+
+#include <algorithm>
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "benchmark/benchmark.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/bridge/bridge.h"
+#include "hetero/comm/run_ranks.h"
+
+namespace hetero {
+namespace {
+
+constexpr int64_t kRepeats = 50;
+constexpr int64_t kWidth = 512;
+constexpr int64_t kRows = 2048;  // of the whole microbatch: 4 MiB
+
+template <typename MakePlan>
+void Run(benchmark::State& state, MakePlan make_plan) {
+  const int64_t sources = state.range(0);
+  const int64_t lanes = state.range(1);
+  const int64_t tp = state.range(2);
+  const Grid source = Grid::Make({.name = "vision", .num_ranks = sources}).value();
+  const Grid destination =
+      Grid::Make({.name = "language", .num_ranks = lanes * tp, .tp = tp, .rank_offset = sources})
+          .value();
+  const std::vector<int64_t> counts(16, kRows / 16);
+  const RowPlan plan = make_plan(source, destination, counts).value();
+  absl::Duration total;
+  while (state.KeepRunningBatch(kRepeats)) {
+    absl::Duration elapsed;
+    CHECK_OK(RunRanks(
+        sources + lanes * tp, [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+          MemoryLedger memory;
+          Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+          Stream stream(Device{}, workspace);
+          HETERO_ASSIGN_OR_RETURN(auto bridge, Bridge::Create({.width = kWidth,
+                                                               .num_slots = 2,
+                                                               .max_forward_rows = kRows,
+                                                               .max_backward_rows = kRows},
+                                                              source, destination, plan, rank,
+                                                              factory, Device{}, memory));
+          std::vector<float> rows(static_cast<size_t>(SourceRows(plan, rank) * kWidth), 1.0f);
+          const TensorView view(std::span<float>(rows), {SourceRows(plan, rank), kWidth});
+          const absl::Time start = absl::Now();
+          for (int64_t i = 0; i < kRepeats; ++i) {
+            if (bridge->forward().is_source()) {
+              HETERO_ASSIGN_OR_RETURN(auto sent, bridge->forward().Send(view, plan, i, stream));
+              HETERO_RETURN_IF_ERROR(sent->Wait());
+            } else {
+              HETERO_ASSIGN_OR_RETURN(auto receive, bridge->forward().PostReceive(plan, i, stream));
+              HETERO_RETURN_IF_ERROR(receive->Wait(stream).status());
+            }
+          }
+          if (rank == GlobalRank(sources)) elapsed = absl::Now() - start;
+          return absl::OkStatus();
+        }));
+    state.SetIterationTime(absl::ToDoubleSeconds(elapsed));
+  }
+  state.SetBytesProcessed(state.iterations() * kRows * kWidth * 4);
+}
+
+void Arguments(benchmark::internal::Benchmark* benchmark) {
+  benchmark->Args({1, 1, 1})->Args({1, 2, 1})->Args({2, 1, 1})->Args({1, 1, 2})->UseManualTime();
+}
+
+void BM_BridgeLeaderFunnel(benchmark::State& state) { Run(state, PlanLeaderFunnel); }
+BENCHMARK(BM_BridgeLeaderFunnel)->Apply(Arguments);
+
+void BM_BridgeSliced(benchmark::State& state) { Run(state, PlanSliced); }
+BENCHMARK(BM_BridgeSliced)->Apply(Arguments);
+
+}  // namespace
+}  // namespace hetero
