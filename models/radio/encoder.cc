@@ -1,0 +1,230 @@
+#include "hetero/models/radio/encoder.h"
+
+#include <optional>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/models/blocks/residual.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+constexpr std::string_view kClassToken = "class_token";
+constexpr std::string_view kPositions = "position_embeddings";
+constexpr std::string_view kEmbedder = "embedder.weight";
+constexpr std::string_view kFinalNormWeight = "decoder.final_layernorm.weight";
+constexpr std::string_view kFinalNormBias = "decoder.final_layernorm.bias";
+
+std::string LayerPrefix(std::string_view prefix, int64_t layer) {
+  return absl::StrCat(prefix, "decoder.layers.", layer, ".");
+}
+
+int StageOf(int64_t layer, const RadioConfig& config, int num_stages) {
+  return static_cast<int>(layer * num_stages / config.num_layers);
+}
+
+}  // namespace
+
+std::vector<ParameterSpec> RadioEncoder::Parameters(const RadioConfig& config,
+                                                    std::string_view prefix, int num_stages) {
+  const int64_t c = config.layer.hidden_size, side = config.grid_side();
+  const DType storage = config.layer.storage;
+  std::vector<ParameterSpec> specs;
+  if (config.num_class_tokens > 0) {
+    specs.push_back({.name = absl::StrCat(prefix, kClassToken),
+                     .shape = {config.num_class_tokens, c},
+                     .storage = storage,
+                     .init = Init::Normal(config.class_token_init_std)});
+  }
+  specs.push_back({.name = absl::StrCat(prefix, kPositions),
+                   .shape = {1, side * side, c},
+                   .storage = storage,
+                   .init = Init::Normal(config.position_init_std)});
+  specs.push_back({.name = absl::StrCat(prefix, kEmbedder),
+                   .shape = {c, config.patch_features()},
+                   .storage = storage,
+                   .init = Init::Normal(config.embedder_init_std),
+                   .dims = {{ShardAxis::kTp, {}}, {}}});
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    for (ParameterSpec& spec : RadioLayer::Parameters(config.layer, LayerPrefix(prefix, layer))) {
+      spec.stage = StageOf(layer, config, num_stages);
+      specs.push_back(std::move(spec));
+    }
+  }
+  if (config.final_norm) {
+    for (const auto& [name, value] : {std::pair{kFinalNormWeight, 1}, {kFinalNormBias, 0}}) {
+      specs.push_back({.name = absl::StrCat(prefix, name),
+                       .shape = {c},
+                       .storage = storage,
+                       .init = Init::Constant(value),
+                       .decay = false,
+                       .stage = num_stages - 1});
+    }
+  }
+  return specs;
+}
+
+absl::StatusOr<RadioEncoder> RadioEncoder::Create(const RadioConfig& config,
+                                                  std::string_view prefix, StagePlace place,
+                                                  ParameterStore& parameters,
+                                                  Communicator* tensor_parallel) {
+  if (config.max_image_side % config.patch_size != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("max_image_side is ", config.max_image_side,
+                                                   "; expected a multiple of patch_size ",
+                                                   config.patch_size));
+  }
+  RadioEncoder encoder;
+  encoder.config_ = config;
+  encoder.place_ = place;
+  const auto find = [&](std::string_view name) {
+    return parameters.Find(absl::StrCat(prefix, name));
+  };
+  if (place.first()) {
+    if (config.num_class_tokens > 0) {
+      HETERO_ASSIGN_OR_RETURN(encoder.class_tokens_KC_, find(kClassToken));
+    }
+    HETERO_ASSIGN_OR_RETURN(encoder.positions_1PC_, find(kPositions));
+    HETERO_ASSIGN_OR_RETURN(encoder.embedder_CF_, find(kEmbedder));
+  }
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    if (StageOf(layer, config, place.num_stages) != place.stage) continue;
+    HETERO_ASSIGN_OR_RETURN(
+        RadioLayer made,
+        RadioLayer::Create(config.layer, LayerPrefix(prefix, layer), parameters, tensor_parallel));
+    encoder.layers_.push_back(made);
+  }
+  if (place.last() && config.final_norm) {
+    HETERO_ASSIGN_OR_RETURN(encoder.final_norm_.weight_C, find(kFinalNormWeight));
+    HETERO_ASSIGN_OR_RETURN(encoder.final_norm_.bias_C, find(kFinalNormBias));
+  }
+  return encoder;
+}
+
+absl::StatusOr<TensorView> RadioEncoder::Embed(ModuleContext& context, const Saved& saved) const {
+  const ImageLayout& layout = saved.layout;
+  const int64_t c = config_.layer.hidden_size, side = config_.grid_side();
+  const DType dtype = embedder_CF_->value.dtype();
+  HETERO_ASSIGN_OR_RETURN(const TensorView tokens_SC,
+                          context.activations.Allocate(dtype, {layout.num_tokens(), c}));
+  ArenaScope scope(context.stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView embedding_NC,
+                          context.stream.workspace().Allocate(dtype, {layout.num_patches(), c}));
+  HETERO_RETURN_IF_ERROR(
+      LinearForward(saved.patches_NF, embedder_CF_->value, {}, embedding_NC, context.stream))
+      .With(embedder_CF_->spec->name);
+  HETERO_RETURN_IF_ERROR(
+      PackImageTokens(layout, embedding_NC, positions_1PC_->value.Reshape({side, side, c}),
+                      class_tokens_KC_ == nullptr ? positions_1PC_->value.At(0).Rows(0, 0)
+                                                  : class_tokens_KC_->value,
+                      tokens_SC, context.stream));
+  return tokens_SC;
+}
+
+absl::StatusOr<TensorView> RadioEncoder::Forward(ModuleContext& context, const ImageBatch& images,
+                                                 ConstTensorView upstream_SC, Saved& saved) const {
+  Arena& arena = context.activations;
+  const int64_t c = config_.layer.hidden_size;
+  const DType dtype = config_.layer.storage;
+  saved.layout = {.sizes = images.sizes,
+                  .patch_size = config_.patch_size,
+                  .num_class_tokens = config_.num_class_tokens};
+  HETERO_RETURN_IF_ERROR(saved.layout.Validate());
+  const int64_t patches = saved.layout.num_patches(), tokens = saved.layout.num_tokens();
+  if (place_.first()) {
+    HETERO_RETURN_IF_ERROR(
+        ExpectDense("patches", images.patches, dtype, {patches, config_.patch_features()}))
+        .With(absl::StrCat(images.sizes.size(), " images of ", patches, " patches"));
+    saved.patches_NF = images.patches;
+  } else {
+    HETERO_RETURN_IF_ERROR(ExpectDense("upstream", upstream_SC, dtype, {tokens, c}));
+  }
+  saved.segments.assign(1, 0);
+  for (int64_t i = 0; i < saved.layout.num_images(); ++i) {
+    saved.segments.push_back(saved.segments.back() +
+                             static_cast<int32_t>(saved.layout.num_class_tokens +
+                                                  saved.layout.rows(i) * saved.layout.columns(i)));
+  }
+
+  HETERO_ASSIGN_OR_RETURN(const TensorView output,
+                          place_.last()
+                              ? arena.Allocate(dtype, {patches / 4, config_.feature_width()})
+                              : arena.Allocate(dtype, {tokens, c}));
+  std::optional<ArenaScope> kept_by_nobody;
+  if (context.mode == Mode::kEval) kept_by_nobody.emplace(arena);
+
+  ConstTensorView hidden_SC = upstream_SC;
+  if (place_.first()) {
+    HETERO_ASSIGN_OR_RETURN(hidden_SC, Embed(context, saved));
+  }
+  saved.layers.resize(layers_.size());
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    HETERO_ASSIGN_OR_RETURN(
+        hidden_SC, layers_[i].Forward(context, hidden_SC, saved.segments, saved.layers[i]));
+  }
+  if (!place_.last()) {
+    HETERO_RETURN_IF_ERROR(Copy(hidden_SC, output, context.stream));
+    return output;
+  }
+  if (config_.final_norm) {
+    HETERO_ASSIGN_OR_RETURN(
+        hidden_SC, ApplyLayerNorm(context, hidden_SC, final_norm_, config_.layer.norm_epsilon,
+                                  saved.final_norm));
+  }
+  HETERO_RETURN_IF_ERROR(ShufflePixels(saved.layout, hidden_SC, output, context.stream));
+  return output;
+}
+
+absl::Status RadioEncoder::FoldBackward(ModuleContext& context, const Saved& saved,
+                                        ConstTensorView d_features, TensorView d_hidden_SC) const {
+  HETERO_RETURN_IF_ERROR(
+      ShufflePixelsBackward(saved.layout, d_features, d_hidden_SC, context.stream));
+  if (!config_.final_norm) return absl::OkStatus();
+  return LayerNormGradient(context, saved.final_norm, d_hidden_SC, {}, d_hidden_SC, final_norm_);
+}
+
+absl::Status RadioEncoder::EmbedBackward(ModuleContext& context, const Saved& saved,
+                                         ConstTensorView d_tokens_SC) const {
+  if (!context.needs_weight_gradient || embedder_CF_->gradient.is_null()) return absl::OkStatus();
+  const int64_t c = config_.layer.hidden_size, side = config_.grid_side();
+  ArenaScope scope(context.stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView d_embedding_NC,
+      context.stream.workspace().Allocate(d_tokens_SC.dtype(), {saved.layout.num_patches(), c}));
+  const bool has_class_tokens = class_tokens_KC_ != nullptr;
+  HETERO_RETURN_IF_ERROR(PackImageTokensBackward(
+      saved.layout,
+      {.d_tokens_SC = d_tokens_SC,
+       .d_embedding_NC = d_embedding_NC,
+       .d_positions_YXC = positions_1PC_->gradient.Reshape({side, side, c}),
+       .d_class_tokens_KC = has_class_tokens ? class_tokens_KC_->gradient
+                                             : positions_1PC_->gradient.At(0).Rows(0, 0),
+       .accumulate_positions = positions_1PC_->AccumulateGradient(),
+       .accumulate_class_tokens = has_class_tokens && class_tokens_KC_->AccumulateGradient()},
+      context.stream));
+  GradientReady(context, *positions_1PC_);
+  if (has_class_tokens) GradientReady(context, *class_tokens_KC_);
+  return AddWeightGradient(context, d_embedding_NC, saved.patches_NF, *embedder_CF_);
+}
+
+absl::Status RadioEncoder::Backward(ModuleContext& context, const Saved& saved, TensorView d_output,
+                                    TensorView d_upstream_SC) const {
+  ArenaScope scope(context.stream.workspace());
+  TensorView d_hidden_SC = d_upstream_SC;
+  if (place_.first()) {
+    HETERO_ASSIGN_OR_RETURN(
+        d_hidden_SC, context.stream.workspace().Allocate(
+                         d_output.dtype(), {saved.layout.num_tokens(), config_.layer.hidden_size}));
+  }
+  HETERO_RETURN_IF_ERROR(place_.last() ? FoldBackward(context, saved, d_output, d_hidden_SC)
+                                       : Copy(d_output, d_hidden_SC, context.stream));
+  for (size_t i = layers_.size(); i-- > 0;) {
+    HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_SC));
+  }
+  return place_.first() ? EmbedBackward(context, saved, d_hidden_SC) : absl::OkStatus();
+}
+
+}  // namespace hetero

@@ -1,0 +1,99 @@
+#ifndef HETERO_MODELS_RADIO_ENCODER_H_
+#define HETERO_MODELS_RADIO_ENCODER_H_
+
+// RADIO vision encoder (Ranzinger et al. 2024, arXiv:2312.06709) over packed images of any size: a
+// linear patch embedder, resized positions, class tokens before each image, transformer layers, an
+// optional last LayerNorm; then class tokens are dropped and 2 x 2 patches folded into one row.
+//
+// A pipeline stage holds a range of layers; the first also embeds, the last also folds.
+//
+// Shape letters: N patches of all images, F = 3 P P patch features, S = N + images x class tokens,
+// C hidden.
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/models/blocks/context.h"
+#include "hetero/models/radio/layer.h"
+#include "hetero/models/stage.h"
+#include "hetero/params/parameter_spec.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/ops/vision/vision.h"
+#include "hetero/tensor/sequence_batch.h"
+
+namespace hetero {
+
+struct RadioConfig {
+  int64_t num_layers = 0;
+  RadioLayerConfig layer;
+  int64_t patch_size = 0;      // P, pixels
+  int64_t max_image_side = 0;  // pixels; the position grid has max_image_side / P cells a side
+  int64_t num_class_tokens = 0;
+  bool final_norm = true;
+  double embedder_init_std = 1;
+  double class_token_init_std = 1;
+  double position_init_std = 1;
+
+  int64_t grid_side() const { return max_image_side / patch_size; }
+  int64_t patch_features() const { return 3 * patch_size * patch_size; }
+  int64_t feature_width() const { return 4 * layer.hidden_size; }
+};
+
+class RadioEncoder {
+ public:
+  struct Saved {
+    ImageLayout layout;
+    std::vector<int32_t> segments;
+    ConstTensorView patches_NF;
+    std::vector<RadioLayer::Saved> layers;
+    SavedLayerNorm final_norm;
+  };
+
+  // The rows of all stages; layer l of L lies on stage l * num_stages / L. `prefix` ends with a dot
+  // or is empty.
+  static std::vector<ParameterSpec> Parameters(const RadioConfig& config, std::string_view prefix,
+                                               int num_stages);
+
+  // `parameters` holds the rows of the stage and outlives the encoder.
+  // Errors: INVALID_ARGUMENT when max_image_side is not a multiple of patch_size; NOT_FOUND for
+  // parameters outside the store; UNIMPLEMENTED with tensor parallelism (non-null communicator).
+  static absl::StatusOr<RadioEncoder> Create(const RadioConfig& config, std::string_view prefix,
+                                             StagePlace place, ParameterStore& parameters,
+                                             Communicator* tensor_parallel);
+
+  // Last stage: features [N / 4, 4 C]; else hidden [S, C]; in the activation arena. `upstream_SC`
+  // is the stage before's output and null on the first stage, which alone reads images.patches.
+  // What `images` points to and upstream stay as they are until Backward; `images` itself is not
+  // changed. Evaluation leaves only the result in the arena. Errors: INVALID_ARGUMENT naming the
+  // image whose size does not fit, or both counts when the patches do not match the sizes.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, const ImageBatch& images,
+                                     ConstTensorView upstream_SC, Saved& saved) const;
+
+  // `d_output` may be overwritten. `d_upstream_SC` receives the gradient of upstream; null on the
+  // first stage. Pixels get no gradient.
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_output,
+                        TensorView d_upstream_SC) const;
+
+ private:
+  absl::StatusOr<TensorView> Embed(ModuleContext& context, const Saved& saved) const;
+  absl::Status EmbedBackward(ModuleContext& context, const Saved& saved,
+                             ConstTensorView d_tokens_SC) const;
+  absl::Status FoldBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_features,
+                            TensorView d_hidden_SC) const;
+
+  RadioConfig config_;
+  StagePlace place_;
+  Parameter* embedder_CF_ = nullptr;
+  Parameter* positions_1PC_ = nullptr;
+  Parameter* class_tokens_KC_ = nullptr;
+  std::vector<RadioLayer> layers_;
+  LayerNormParameters final_norm_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_RADIO_ENCODER_H_
