@@ -26,13 +26,13 @@ namespace hetero {
 // batch is built: together they name every token once.
 struct TokenBatch {
   SequenceBatch sequences;
-  ConstTensorView tokens;          // i32[T]
-  ConstTensorView labels;          // i32[T], what follows each token; any id where mask is 0
-  ConstTensorView loss_mask;       // f32[T], 0 or 1
-  int64_t num_loss_tokens = 0;     // tokens with mask 1
-  ConstTensorView text_positions;  // i32[number of tokens to embed], ascending
+  ConstTensorView text_tokens;     // i32[number of tokens to embed]
+  ConstTensorView text_positions;  // i32, of each of them, ascending
   // Per incoming edge, i32[rows that arrive over it], ascending: row r belongs to token [r].
   std::span<const ConstTensorView> modality_positions;
+  ConstTensorView labels;       // i32[T], what follows each token; any id where mask is 0
+  ConstTensorView loss_mask;    // f32[T], 0 or 1
+  int64_t num_loss_tokens = 0;  // tokens with mask 1
 };
 
 // A microbatch as far as a stage needs it; null where the loader has nothing for this stage.
