@@ -30,9 +30,10 @@ struct TokenBatch {
   ConstTensorView text_positions;  // i32, of each of them, ascending
   // Per incoming edge, i32[rows that arrive over it], ascending: row r belongs to token [r].
   std::span<const ConstTensorView> modality_positions;
-  ConstTensorView labels;       // i32[T], what follows each token; any id where mask is 0
-  ConstTensorView loss_mask;    // f32[T], 0 or 1
-  int64_t num_loss_tokens = 0;  // tokens with mask 1
+  // The N tokens that count in the loss, ascending, and for each what follows it and its weight.
+  ConstTensorView loss_positions;  // i32[N]
+  ConstTensorView loss_targets;    // i32[N]
+  ConstTensorView loss_weights;    // compute type of the model [N]; 1 as a rule
 };
 
 // A microbatch as far as a stage needs it; null where the loader has nothing for this stage.
@@ -45,7 +46,7 @@ struct StageInput {
 
 // Sums over the microbatches since they were last taken, on this rank.
 struct StageStatistics {
-  double loss_sum = 0;  // over tokens with mask 1
+  double loss_sum = 0;  // weighted, over the tokens that count
   int64_t loss_tokens = 0;
   int64_t sequences = 0;      // evaluation: rows with at least one such token
   int64_t exact_matches = 0;  // evaluation: of these, where all of them have the largest logit
