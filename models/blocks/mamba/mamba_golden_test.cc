@@ -1,8 +1,6 @@
 // The block against transformers' NemotronH, whose numbers testdata/generate.py wrote.
 
 #include <algorithm>
-#include <fstream>
-#include <ios>
 #include <memory>
 #include <vector>
 
@@ -11,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
 #include "hetero/models/blocks/mamba/mamba.h"
+#include "hetero/models/testing/golden_file.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/params/table.h"
 
@@ -20,20 +19,6 @@ namespace {
 using ::absl_testing::IsOk;
 
 constexpr char kPath[] = "models/blocks/mamba/testdata/nemotron_h_block.f32";
-
-class GoldenFile {
- public:
-  std::vector<float> Next(int64_t count) {
-    std::vector<float> values(count);
-    file_.read(reinterpret_cast<char*>(values.data()), count * sizeof(float));
-    EXPECT_TRUE(file_.good()) << kPath << " is missing or short";
-    return values;
-  }
-  bool AtEnd() { return file_.peek() == std::ifstream::traits_type::eof(); }
-
- private:
-  std::ifstream file_{kPath, std::ios::binary};
-};
 
 TEST(MambaGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
   const MambaConfig config = {.hidden_size = 16,
@@ -48,7 +33,7 @@ TEST(MambaGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
                              {}, memory)
           .value();
   const MambaBlock block = MambaBlock::Create(config, "l.", *store, nullptr).value();
-  GoldenFile golden;
+  GoldenFile golden(kPath);
   for (const auto& parameter : store->parameters()) {
     const std::vector<float> values = golden.Next(parameter->value.num_elements());
     std::copy(values.begin(), values.end(), parameter->value.values<float>().begin());
