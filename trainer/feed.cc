@@ -1,0 +1,279 @@
+#include "hetero/trainer/feed.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/data/batch_builder.h"
+#include "hetero/data/image/image.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+namespace {
+
+// Batches that wait in a loader: one hides the time of a batch, the second its spread.
+constexpr int kPrefetchDepth = 2;
+
+// Of models without images: no token has it.
+constexpr int32_t kNoToken = -1;
+
+int32_t ImageTokenId(const BatchFeedOptions& options) {
+  return options.image_token_id ? static_cast<int32_t>(*options.image_token_id) : kNoToken;
+}
+
+template <typename T>
+std::span<T> Values(const Buffer& buffer, int64_t count) {
+  const TensorView view = buffer.View(kDTypeOf<T>, {count});
+  return view.values<T>();
+}
+
+}  // namespace
+
+BatchFeed::BatchFeed(const BatchFeedOptions& options)
+    : options_(options),
+      layout_{.global_batch_size = options.batch.global_batch_size,
+              .samples_per_microbatch = options.batch.samples_per_microbatch()},
+      num_samples_(layout_.samples_per_microbatch / options.position.num_lanes),
+      slots_(options.num_slots),
+      counts_(layout_.NumMicrobatches()) {
+  for (int64_t row = 0; row <= num_samples_; ++row) {
+    cu_seqlens_.push_back(static_cast<int32_t>(row * options.sequence_length));
+  }
+}
+
+absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, MemoryLedger& ledger) {
+  HETERO_RETURN_IF_ERROR(
+      data::Validate({.global_batch_size = options.batch.global_batch_size,
+                      .samples_per_microbatch = options.batch.samples_per_microbatch()},
+                     options.position));
+  BatchFeed feed(options);
+  for (Slot& slot : feed.slots_) HETERO_RETURN_IF_ERROR(feed.Allocate(slot, ledger));
+  if (feed.shape_only()) {
+    feed.FillShapes();
+    return feed;
+  }
+  CHECK(options.samples.has_value());
+  HETERO_ASSIGN_OR_RETURN(feed.source_, options.samples->open());
+  return feed;
+}
+
+absl::Status BatchFeed::Allocate(Slot& slot, MemoryLedger& ledger) {
+  const auto allocate = [&](Buffer& buffer, int64_t bytes) -> absl::Status {
+    HETERO_ASSIGN_OR_RETURN(buffer,
+                            Buffer::Allocate(options_.device, MemoryLabel::kData, bytes, ledger));
+    return absl::OkStatus();
+  };
+  if (options_.reads_tokens) {
+    for (Buffer* buffer : {&slot.tokens, &slot.labels, &slot.text_positions}) {
+      HETERO_RETURN_IF_ERROR(allocate(*buffer, num_tokens() * SizeOf(DType::kI32)));
+    }
+    HETERO_RETURN_IF_ERROR(allocate(slot.loss_mask, num_tokens() * SizeOf(DType::kF32)));
+    HETERO_RETURN_IF_ERROR(allocate(slot.modality_positions, max_rows() * SizeOf(DType::kI32)));
+  }
+  if (options_.reads_images) {
+    HETERO_RETURN_IF_ERROR(allocate(
+        slot.patches, max_patches() * options_.limits.patch_elements * SizeOf(DType::kF32)));
+    slot.sizes.reserve(num_samples_ * options_.limits.images.size());
+  }
+  return absl::OkStatus();
+}
+
+void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens) {
+  slot.modality_view = slot.modality_positions.View(DType::kI32, {num_image_tokens});
+  slot.token_batch = {
+      .sequences = {.num_rows = num_samples_,
+                    .row_length = options_.sequence_length,
+                    .cu_seqlens = cu_seqlens_,
+                    .sequence_index = {}},
+      .tokens = slot.tokens.View(DType::kI32, {num_tokens()}),
+      .labels = slot.labels.View(DType::kI32, {num_tokens()}),
+      .loss_mask = slot.loss_mask.View(DType::kF32, {num_tokens()}),
+      .num_loss_tokens = num_loss_tokens,
+      .text_positions = slot.text_positions.View(DType::kI32, {num_tokens() - num_image_tokens}),
+      .modality_positions = {}};
+  if (options_.image_token_id) slot.token_batch.modality_positions = {&slot.modality_view, 1};
+}
+
+void BatchFeed::PublishImages(Slot& slot, int64_t num_patches) {
+  slot.image_batch = {
+      .patches = slot.patches.View(DType::kF32, {num_patches, options_.limits.patch_elements}),
+      .sizes = slot.sizes};
+}
+
+void BatchFeed::FillShapes() {
+  for (Counts& counts : counts_) {
+    counts.rows.assign(layout_.samples_per_microbatch, options_.limits.max_image_tokens);
+  }
+  for (Slot& slot : slots_) {
+    if (options_.reads_tokens) PublishTokens(slot, max_rows(), num_tokens());
+    if (!options_.reads_images) continue;
+    for (int64_t i = 0; i < num_samples_; ++i) {
+      slot.sizes.insert(slot.sizes.end(), options_.limits.images.begin(),
+                        options_.limits.images.end());
+    }
+    PublishImages(slot, max_patches());
+  }
+}
+
+data::LoaderOptions BatchFeed::LoaderFrom(int64_t step) const {
+  return {.order = options_.samples->order,
+          .layout = layout_,
+          .position = options_.position,
+          .first_step = step,
+          .prefetch_depth = kPrefetchDepth};
+}
+
+template <typename Batch, typename Make>
+absl::StatusOr<data::BatchLease<Batch>> BatchFeed::Take(Reader<Batch>& reader, int64_t step,
+                                                        int microbatch, Make make) {
+  const int64_t first = step * layout_.NumMicrobatches();
+  if (reader.loader == nullptr || reader.next != first + microbatch) {
+    reader.loader = nullptr;
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_.samples->open());
+    HETERO_ASSIGN_OR_RETURN(reader.loader, make(std::move(source), LoaderFrom(step)));
+    for (reader.next = first; reader.next < first + microbatch; ++reader.next) {
+      HETERO_RETURN_IF_ERROR(reader.loader->Next());
+    }
+  }
+  HETERO_ASSIGN_OR_RETURN(data::BatchLease<Batch> batch, reader.loader->Next());
+  ++reader.next;
+  return batch;
+}
+
+absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch) {
+  Slot& loaded = slots_.at(slot);
+  if (!shape_only()) {
+    const auto lane = [this] {
+      return absl::StrCat("lane ", options_.position.lane, " of ", options_.position.num_lanes);
+    };
+    if (options_.reads_tokens) {
+      HETERO_RETURN_IF_ERROR(LoadTokens(loaded, step, microbatch)).With(lane());
+    }
+    if (options_.reads_images) {
+      HETERO_RETURN_IF_ERROR(LoadImages(loaded, step, microbatch)).With(lane());
+    }
+  }
+  return FeedInput{.tokens = options_.reads_tokens ? &loaded.token_batch : nullptr,
+                   .images = options_.reads_images ? &loaded.image_batch : nullptr};
+}
+
+absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
+  const int32_t image_id = ImageTokenId(options_);
+  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
+  HETERO_ASSIGN_OR_RETURN(
+      const data::BatchLease<data::LanguageBatch> batch,
+      Take(language_, step, microbatch, [&](auto source, const data::LoaderOptions& loader) {
+        return data::MakeLanguageLoader(std::move(source), loader,
+                                        {.sequence_length = options_.sequence_length,
+                                         .image_id = image_id,
+                                         .pad_id = static_cast<int32_t>(options_.pad_token_id)});
+      }));
+
+  const int64_t length = options_.sequence_length;
+  const std::span<int32_t> text = Values<int32_t>(slot.text_positions, num_tokens());
+  const std::span<int32_t> image = Values<int32_t>(slot.modality_positions, max_rows());
+  int64_t num_text = 0;
+  int64_t num_image = 0;
+  for (int64_t row = 0; row < num_samples_; ++row) {
+    const int32_t* tokens = batch->tokens.data() + row * length;
+    const int64_t placeholders = std::count(tokens, tokens + length, image_id);
+    if (placeholders != rows[row]) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("step ", step, ", microbatch ", microbatch, ": sample ",
+                       SampleName(step, microbatch, row), " has ", placeholders,
+                       " image tokens in its text, its images give ", rows[row], " rows"));
+    }
+    for (int64_t position = 0; position < length; ++position) {
+      const auto t = static_cast<int32_t>(row * length + position);
+      (tokens[position] == image_id ? image[num_image++] : text[num_text++]) = t;
+    }
+  }
+  std::copy(batch->tokens.begin(), batch->tokens.end(),
+            Values<int32_t>(slot.tokens, num_tokens()).begin());
+  std::copy(batch->loss_mask.begin(), batch->loss_mask.end(),
+            Values<float>(slot.loss_mask, num_tokens()).begin());
+  const auto pad = static_cast<int32_t>(options_.pad_token_id);
+  std::replace_copy(batch->labels.begin(), batch->labels.end(),
+                    Values<int32_t>(slot.labels, num_tokens()).begin(), data::kIgnoredLabel, pad);
+  PublishTokens(slot, num_image, batch->num_loss_tokens);
+  return absl::OkStatus();
+}
+
+absl::Status BatchFeed::LoadImages(Slot& slot, int64_t step, int microbatch) {
+  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
+  HETERO_ASSIGN_OR_RETURN(
+      const data::BatchLease<data::ImageBatch> batch,
+      Take(images_, step, microbatch, [](auto source, const data::LoaderOptions& loader) {
+        return data::MakeImageLoader(std::move(source), loader);
+      }));
+  const auto context = [&] {
+    return absl::StrCat("step ", step, ", microbatch ", microbatch, ": ");
+  };
+  for (int64_t i = 0; i < num_samples_; ++i) {
+    if (batch->num_image_tokens[i] == rows[i]) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(context(), "sample ", SampleName(step, microbatch, i), " has images of ",
+                     batch->num_image_tokens[i], " tokens, its metadata say ", rows[i]));
+  }
+  if (batch->NumPatches() > max_patches()) {
+    return absl::InvalidArgumentError(absl::StrCat(context(), "images of ", batch->NumPatches(),
+                                                   " patches, the run is sized for ",
+                                                   max_patches()));
+  }
+  const auto num_values = static_cast<int64_t>(batch->patches.size());
+  std::copy(batch->patches.begin(), batch->patches.end(),
+            Values<float>(slot.patches, num_values).begin());
+  slot.sizes.clear();
+  for (const data::ImageSize& size : batch->sizes) {
+    slot.sizes.push_back({.height = size.height, .width = size.width});
+  }
+  PublishImages(slot, batch->NumPatches());
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<const int64_t>> BatchFeed::RowsPerSample(int64_t step, int microbatch) {
+  Counts& counts = counts_.at(microbatch);
+  if (!shape_only() && counts.step != step) {
+    HETERO_RETURN_IF_ERROR(CountRows(step, microbatch, counts))
+        .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
+    counts.step = step;
+  }
+  return counts.rows;
+}
+
+absl::Status BatchFeed::CountRows(int64_t step, int microbatch, Counts& counts) {
+  const data::SampleRange range = data::MicrobatchSamples(layout_, step, microbatch);
+  counts.step = -1;
+  counts.rows.assign(range.size, 0);
+  for (int64_t i = 0; i < range.size; ++i) {
+    const std::optional<int64_t> index = options_.samples->order.DatasetIndex(range.begin + i);
+    if (!index) continue;
+    HETERO_ASSIGN_OR_RETURN(counts.rows[i], source_->CountImageTokens(*index));
+    if (counts.rows[i] <= options_.limits.max_image_tokens) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "sample ", *index, " of the data set has images of ", counts.rows[i],
+        " tokens, the run is sized for ", options_.limits.max_image_tokens, " a sample"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<const int64_t>> BatchFeed::LaneRows(int64_t step, int microbatch) {
+  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, RowsPerSample(step, microbatch));
+  return rows.subspan(options_.position.lane * num_samples_, num_samples_);
+}
+
+std::string BatchFeed::SampleName(int64_t step, int microbatch, int64_t lane_sample) {
+  const int64_t place =
+      data::LaneSamples(layout_, options_.position, step, microbatch).begin + lane_sample;
+  const std::optional<int64_t> index = options_.samples->order.DatasetIndex(place);
+  data::LanguageSample sample;
+  if (!index || !source_->ReadLanguage(*index, sample).ok()) return absl::StrCat(place);
+  return sample.name;
+}
+
+}  // namespace hetero

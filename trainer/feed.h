@@ -1,0 +1,142 @@
+#ifndef HETERO_TRAINER_FEED_H_
+#define HETERO_TRAINER_FEED_H_
+
+// Brings a lane's samples to the device: each microbatch in the buffers of a slot, made ahead of
+// its use in the background, and the rows that every sample sends from encoder to language model.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/data/batch.h"
+#include "hetero/data/loader.h"
+#include "hetero/data/prefetcher.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/sequence_batch.h"
+#include "hetero/trainer/plan.h"
+#include "hetero/trainer/samples.h"
+
+namespace hetero {
+
+struct BatchFeedOptions {
+  // What the stage reads; with neither there are counts of rows only.
+  bool reads_tokens = false;
+  bool reads_images = false;
+
+  data::LanePosition position;  // of the rank in the stage's grid
+  BatchShape batch;
+  int64_t sequence_length = 0;  // S
+  int64_t pad_token_id = 0;
+  std::optional<int64_t> image_token_id;  // unset: the model takes no images
+  int num_slots = 1;                      // microbatches in flight
+  Device device;
+  SampleLimits limits;
+  std::optional<SampleSet> samples;  // unset on the shape-only device
+};
+
+// What a stage reads of a microbatch; null where it reads nothing.
+struct FeedInput {
+  const TokenBatch* tokens = nullptr;
+  const ImageBatch* images = nullptr;
+};
+
+// One thread uses a feed.
+//
+// A row of S tokens is one sample: its image tokens, its text, padding. Tokens lie row after row,
+// t = row * S + position. Places behind the end of a one-pass order are rows of padding without
+// loss and without images.
+//
+// On the shape-only device every microbatch is the largest possible one: it has as many patches and
+// image tokens as the limits allow.
+class BatchFeed {
+ public:
+  // Allocates the buffers of all slots, label kData, of the same size on every device. `ledger`
+  // outlives the feed.
+  // Errors: INVALID_ARGUMENT when lanes do not divide the microbatch; those of Buffer and source.
+  static absl::StatusOr<BatchFeed> Create(const BatchFeedOptions& options, MemoryLedger& ledger);
+
+  // Fills `slot` with a microbatch of this lane; it stays until the slot is loaded again. What is
+  // asked for in the order of (step, microbatch) was prepared before; any other request starts
+  // reading anew from there. Labels without loss hold the pad id.
+  // Errors: those of the source, with lane, step and microbatch; INVALID_ARGUMENT naming the sample
+  // when its placeholders are not as many as its images' rows, or a microbatch is above the limits.
+  absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch);
+
+  // Encoder output rows of each sample of the whole microbatch, all lanes, in order: the same on
+  // both ends of an edge. 0 behind the end of a one-pass order. Valid until this microbatch of
+  // another step is asked for.
+  // Errors: as Load.
+  absl::StatusOr<std::span<const int64_t>> RowsPerSample(int64_t step, int microbatch);
+
+  // Of this lane's microbatch.
+  int64_t num_samples() const { return num_samples_; }
+  int64_t max_rows() const { return num_samples_ * options_.limits.max_image_tokens; }
+  int64_t max_patches() const { return num_samples_ * options_.limits.max_patches; }
+
+ private:
+  struct Slot {
+    Buffer tokens;              // i32[T]
+    Buffer labels;              // i32[T]
+    Buffer loss_mask;           // f32[T]
+    Buffer text_positions;      // i32[T], the first ones in use
+    Buffer modality_positions;  // i32[max_rows], the first ones in use
+    Buffer patches;             // f32[max_patches, patch_elements], the first rows in use
+    ConstTensorView modality_view;
+    std::vector<ImageSize> sizes;
+    TokenBatch token_batch;
+    ImageBatch image_batch;
+  };
+
+  // A loader and the number of the microbatch, counted from step 0, that it gives next.
+  template <typename Batch>
+  struct Reader {
+    std::unique_ptr<data::Prefetcher<Batch>> loader;
+    int64_t next = 0;
+  };
+
+  struct Counts {
+    int64_t step = -1;
+    std::vector<int64_t> rows;
+  };
+
+  explicit BatchFeed(const BatchFeedOptions& options);
+
+  bool shape_only() const { return options_.device.kind == DeviceKind::kShapeOnly; }
+  int64_t num_tokens() const { return num_samples_ * options_.sequence_length; }
+  absl::Status Allocate(Slot& slot, MemoryLedger& ledger);
+  void PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens);
+  void PublishImages(Slot& slot, int64_t num_patches);
+  void FillShapes();
+  absl::Status LoadTokens(Slot& slot, int64_t step, int microbatch);
+  absl::Status LoadImages(Slot& slot, int64_t step, int microbatch);
+  absl::Status CountRows(int64_t step, int microbatch, Counts& counts);
+  absl::StatusOr<std::span<const int64_t>> LaneRows(int64_t step, int microbatch);
+  std::string SampleName(int64_t step, int microbatch, int64_t lane_sample);
+  data::LoaderOptions LoaderFrom(int64_t step) const;
+
+  template <typename Batch, typename Make>
+  absl::StatusOr<data::BatchLease<Batch>> Take(Reader<Batch>& reader, int64_t step, int microbatch,
+                                               Make make);
+
+  BatchFeedOptions options_;
+  data::BatchLayout layout_;
+  int64_t num_samples_;
+  std::vector<int32_t> cu_seqlens_;  // of rows
+  std::vector<Slot> slots_;
+  std::vector<Counts> counts_;                  // by microbatch
+  std::unique_ptr<data::SampleSource> source_;  // of counts
+  Reader<data::LanguageBatch> language_;
+  Reader<data::ImageBatch> images_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_FEED_H_

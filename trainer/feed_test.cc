@@ -1,0 +1,373 @@
+#include "hetero/trainer/feed.h"
+
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/batch.h"
+#include "hetero/data/mock_source.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/sequence_batch.h"
+#include "hetero/tensor/view.h"
+#include "hetero/trainer/samples.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr int64_t kSequence = 24;
+constexpr int32_t kImageId = 511;
+constexpr int32_t kPad = 0;
+constexpr int64_t kMicrobatch = 8;  // samples of all lanes
+constexpr int64_t kGlobalBatch = 16;
+
+// Samples of different sizes: sample i has 1 + i % 3 images of two tokens, all its pixels are i,
+// and i % 4 + 1 text tokens 100 + i.
+class SizedSource : public data::SampleSource {
+ public:
+  explicit SizedSource(int64_t size) : size_(size) {}
+
+  int64_t size() const override { return size_; }
+  data::SourceLimits limits() const override {
+    return {.patch_elements = 12, .max_images = 3, .max_patches = 24, .max_image_tokens = 6};
+  }
+  absl::Status ReadLanguage(int64_t index, data::LanguageSample& out) override {
+    out.name = absl::StrCat("sized/", index);
+    out.num_image_tokens = 2 * (1 + index % 3);
+    out.text.assign(static_cast<size_t>(index % 4 + 1), static_cast<int32_t>(100 + index));
+    return absl::OkStatus();
+  }
+  absl::Status ReadImages(int64_t index, data::ImageBatch& out) override {
+    for (int64_t i = 0; i <= index % 3; ++i) {
+      std::ranges::fill(out.AddImage({.height = 4, .width = 8}, 8, 2), static_cast<float>(index));
+    }
+    return absl::OkStatus();
+  }
+  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override { return 2 * (1 + index % 3); }
+
+ private:
+  int64_t size_;
+};
+
+template <typename Source>
+SampleSet SetOf(data::SampleOrder order, int64_t size) {
+  return {.order = order, .open = [size]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+            return std::make_unique<Source>(size);
+          }};
+}
+
+SampleLimits SizedLimits() {
+  return {.patch_elements = 12,
+          .images = std::vector<ImageSize>(3, {.height = 4, .width = 8}),
+          .max_patches = 24,
+          .max_image_tokens = 6};
+}
+
+BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
+  return {.reads_tokens = true,
+          .reads_images = true,
+          .position = {.lane = lane, .num_lanes = num_lanes},
+          .batch = {.micro_batch_size = kMicrobatch / 2,
+                    .global_batch_size = kGlobalBatch,
+                    .language_lanes = 2},
+          .sequence_length = kSequence,
+          .pad_token_id = kPad,
+          .image_token_id = kImageId,
+          .num_slots = 2,
+          .limits = SizedLimits(),
+          .samples = std::move(samples)};
+}
+
+data::SampleOrder Shuffled(int64_t size) { return data::SampleOrder::Shuffled(size, 3).value(); }
+
+// Everything that reaches the ranks in a microbatch, lanes one after another.
+struct Content {
+  std::vector<int32_t> tokens;
+  std::vector<int32_t> labels;
+  std::vector<float> loss_mask;
+  int64_t num_loss_tokens = 0;
+  std::vector<float> patches;
+  std::vector<ImageSize> sizes;
+
+  bool operator==(const Content&) const = default;
+};
+
+template <typename T>
+void Append(const ConstTensorView& from, std::vector<T>& to) {
+  const auto values = from.values<T>();
+  to.insert(to.end(), values.begin(), values.end());
+}
+
+void Append(const FeedInput& input, Content& content) {
+  Append(input.tokens->tokens, content.tokens);
+  Append(input.tokens->labels, content.labels);
+  Append(input.tokens->loss_mask, content.loss_mask);
+  content.num_loss_tokens += input.tokens->num_loss_tokens;
+  Append(input.images->patches, content.patches);
+  content.sizes.insert(content.sizes.end(), input.images->sizes.begin(), input.images->sizes.end());
+}
+
+std::vector<Content> ReadSteps(const SampleSet& samples, int64_t num_lanes, int64_t num_steps) {
+  std::vector<Content> contents(num_steps * kGlobalBatch / kMicrobatch);
+  for (int64_t lane = 0; lane < num_lanes; ++lane) {
+    MemoryLedger ledger;
+    auto feed = BatchFeed::Create(Options(samples, lane, num_lanes), ledger);
+    EXPECT_THAT(feed, IsOk());
+    for (size_t i = 0; i < contents.size(); ++i) {
+      const auto input = feed->Load(static_cast<int>(i % 2), static_cast<int64_t>(i / 2), i % 2);
+      EXPECT_THAT(input, IsOk());
+      Append(*input, contents[i]);
+    }
+  }
+  return contents;
+}
+
+TEST(BatchFeedTest, EveryNumberOfLanesReadsTheSameSamples) {
+  const SampleSet samples = SetOf<SizedSource>(Shuffled(29), 29);
+  const std::vector<Content> alone = ReadSteps(samples, 1, 3);
+  for (const Content& content : alone) {
+    EXPECT_THAT(content.tokens, SizeIs(kMicrobatch * kSequence));
+    EXPECT_FALSE(content.patches.empty());
+  }
+  EXPECT_NE(alone[0], alone[1]);
+  for (int64_t num_lanes : {2, 4}) EXPECT_EQ(ReadSteps(samples, num_lanes, 3), alone) << num_lanes;
+}
+
+TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
+  MemoryLedger ledger;
+  BatchFeed feed =
+      BatchFeed::Create(Options(SetOf<SizedSource>(Shuffled(29), 29), 1, 2), ledger).value();
+  for (int microbatch : {0, 1}) {
+    const FeedInput input = feed.Load(0, 5, microbatch).value();
+    const TokenBatch& batch = *input.tokens;
+    EXPECT_THAT(batch.sequences.cu_seqlens, ElementsAre(0, 24, 48, 72, 96));
+    EXPECT_TRUE(batch.sequences.sequence_index.is_null());
+    EXPECT_EQ(batch.sequences.num_tokens(), 4 * kSequence);
+
+    const auto tokens = batch.tokens.values<int32_t>();
+    ASSERT_THAT(batch.modality_positions, SizeIs(1));
+    const auto image = batch.modality_positions[0].values<int32_t>();
+    const auto text = batch.text_positions.values<int32_t>();
+    EXPECT_TRUE(std::ranges::is_sorted(image));
+    EXPECT_TRUE(std::ranges::is_sorted(text));
+    for (int32_t t : image) EXPECT_EQ(tokens[t], kImageId);
+    for (int32_t t : text) EXPECT_NE(tokens[t], kImageId);
+    std::vector<int32_t> all(image.begin(), image.end());
+    all.insert(all.end(), text.begin(), text.end());
+    std::ranges::sort(all);
+    std::vector<int32_t> expected(4 * kSequence);
+    std::iota(expected.begin(), expected.end(), 0);
+    EXPECT_EQ(all, expected);
+
+    const auto mask = batch.loss_mask.values<float>();
+    const auto labels = batch.labels.values<int32_t>();
+    EXPECT_EQ(batch.num_loss_tokens, std::ranges::count(mask, 1.0f));
+    for (size_t t = 0; t < mask.size(); ++t) {
+      EXPECT_EQ(labels[t], mask[t] == 1.0f ? tokens[t + 1] : kPad);
+    }
+
+    // The rows that cross the edge belong to this lane's half of all samples.
+    const auto rows = feed.RowsPerSample(5, microbatch).value();
+    ASSERT_THAT(rows, SizeIs(kMicrobatch));
+    EXPECT_EQ(std::accumulate(rows.begin() + 4, rows.end(), int64_t{0}),
+              static_cast<int64_t>(image.size()));
+    EXPECT_EQ(input.images->patches.dim(0), 4 * static_cast<int64_t>(image.size()));
+  }
+}
+
+TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
+  constexpr int64_t kSize = 21;  // ends in the middle of a lane's microbatch
+  const SampleSet samples = SetOf<SizedSource>(data::SampleOrder::OnePass(kSize).value(), kSize);
+  std::vector<int32_t> seen;
+  for (int64_t lane : {0, 1}) {
+    MemoryLedger ledger;
+    BatchFeed feed = BatchFeed::Create(Options(samples, lane, 2), ledger).value();
+    // Evaluations follow one another, each from the first sample on.
+    for (int pass = 0; pass < 2; ++pass) {
+      for (int i = 0; i < 4; ++i) {
+        const FeedInput input = feed.Load(0, i / 2, i % 2).value();
+        const auto tokens = input.tokens->tokens.values<int32_t>();
+        const auto rows = feed.RowsPerSample(i / 2, i % 2).value();
+        int64_t num_patches = 0;
+        for (int64_t row = 0; row < 4; ++row) {
+          const auto mask =
+              input.tokens->loss_mask.values<float>().subspan(row * kSequence, kSequence);
+          const int64_t global = i * kMicrobatch + lane * 4 + row;
+          const int64_t num_rows = rows[lane * 4 + row];
+          num_patches += 4 * num_rows;
+          if (global < kSize) {
+            seen.push_back(tokens[row * kSequence + num_rows] - 100);
+            continue;
+          }
+          EXPECT_EQ(num_rows, 0);
+          EXPECT_THAT(mask, Each(0.0f));
+          EXPECT_THAT(tokens.subspan(row * kSequence, kSequence), Each(kPad));
+        }
+        EXPECT_EQ(input.images->patches.dim(0), num_patches);
+      }
+    }
+  }
+  std::ranges::sort(seen);
+  std::vector<int32_t> expected;
+  for (int32_t i = 0; i < kSize; ++i) expected.insert(expected.end(), 2, i);
+  EXPECT_EQ(seen, expected);
+}
+
+TEST(BatchFeedTest, SlotsKeepTheirMicrobatchAndAnyRequestIsAnswered) {
+  const SampleSet samples = SetOf<SizedSource>(Shuffled(29), 29);
+  const std::vector<Content> expected = ReadSteps(samples, 1, 3);
+  MemoryLedger ledger;
+  BatchFeed feed = BatchFeed::Create(Options(samples, 0, 1), ledger).value();
+  const FeedInput kept = feed.Load(0, 2, 1).value();
+  Content content;
+  Append(feed.Load(1, 1, 0).value(), content);
+  EXPECT_EQ(content, expected[2]);
+  content = {};
+  Append(kept, content);
+  EXPECT_EQ(content, expected[5]);
+}
+
+TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch) {
+  for (const auto& [tokens, images] : {std::pair(true, true), {true, false}, {false, true}}) {
+    BatchFeedOptions options = Options(SetOf<SizedSource>(Shuffled(29), 29), 0, 2);
+    options.reads_tokens = tokens;
+    options.reads_images = images;
+    MemoryLedger real;
+    BatchFeed real_feed = BatchFeed::Create(options, real).value();
+    options.device = {.kind = DeviceKind::kShapeOnly};
+    options.samples.reset();
+    MemoryLedger predicted;
+    BatchFeed feed = BatchFeed::Create(options, predicted).value();
+    EXPECT_EQ(predicted, real);
+    EXPECT_GT(real.bytes(MemoryLabel::kData), 0);
+    EXPECT_EQ(real.bytes(MemoryLabel::kData), real.total_bytes());
+
+    const FeedInput input = feed.Load(1, 7, 1).value();
+    EXPECT_EQ(input.tokens != nullptr, tokens);
+    EXPECT_EQ(input.images != nullptr, images);
+    EXPECT_THAT(feed.RowsPerSample(7, 1).value(), ElementsAreArray(std::vector<int64_t>(8, 6)));
+    if (tokens) {
+      EXPECT_EQ(input.tokens->tokens.dim(0), 4 * kSequence);
+      EXPECT_EQ(input.tokens->modality_positions[0].dim(0), feed.max_rows());
+      EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * (kSequence - 6));
+    }
+    if (images) {
+      EXPECT_THAT(input.images->sizes, SizeIs(12));
+      EXPECT_EQ(input.images->patches.dim(0), 4 * 24);
+    }
+  }
+}
+
+TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
+  const data::MockOptions mock = {.num_samples = 100,
+                                  .sequence_length = kSequence,
+                                  .image_tokens = 0,
+                                  .vocabulary_size = 512,
+                                  .image_id = -1,
+                                  .pad_id = kPad};
+  const SampleSet samples = {
+      .order = Shuffled(100),
+      .open = [mock]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+        return data::MockSource::Create(mock);
+      }};
+  BatchFeedOptions options = Options(samples, 0, 2);
+  options.reads_images = false;
+  options.image_token_id = std::nullopt;
+  options.limits = {};
+  MemoryLedger ledger;
+  BatchFeed feed = BatchFeed::Create(options, ledger).value();
+  const FeedInput input = feed.Load(0, 0, 0).value();
+  EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * kSequence);
+  EXPECT_THAT(input.tokens->modality_positions, IsEmpty());
+  EXPECT_EQ(input.tokens->num_loss_tokens, 4 * (kSequence - 1));
+  EXPECT_THAT(feed.RowsPerSample(0, 0).value(), Each(0));
+}
+
+// Sample 13 writes one image token more than its images give.
+class TypoSource : public SizedSource {
+ public:
+  using SizedSource::SizedSource;
+
+  absl::Status ReadLanguage(int64_t index, data::LanguageSample& out) override {
+    absl::Status status = SizedSource::ReadLanguage(index, out);
+    if (index == 13) out.text.front() = kImageId;
+    return status;
+  }
+};
+
+// Sample 13 is damaged.
+class DamagedSource : public SizedSource {
+ public:
+  using SizedSource::SizedSource;
+
+  absl::Status ReadImages(int64_t index, data::ImageBatch& out) override {
+    if (index == 13) return absl::DataLossError("shard a.tar, sample 13: bad pixels");
+    return SizedSource::ReadImages(index, out);
+  }
+};
+
+// Sample 13 has more than the limits say.
+class LargeSource : public SizedSource {
+ public:
+  using SizedSource::SizedSource;
+
+  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override {
+    if (index == 13) return 7;
+    return SizedSource::CountImageTokens(index);
+  }
+};
+
+template <typename Source>
+absl::Status LoadSample13() {
+  const SampleSet samples = SetOf<Source>(data::SampleOrder::OnePass(29).value(), 29);
+  MemoryLedger ledger;
+  BatchFeed feed = BatchFeed::Create(Options(samples, 1, 2), ledger).value();
+  EXPECT_THAT(feed.Load(0, 0, 0), IsOk());
+  return feed.Load(0, 0, 1).status();
+}
+
+TEST(BatchFeedTest, ErrorsNameThePlaceTheSampleAndBothNumbers) {
+  EXPECT_THAT(LoadSample13<TypoSource>(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "lane 1 of 2: step 0, microbatch 1: sample sized/13 has 5 image tokens in "
+                       "its text, its images give 4 rows"));
+  EXPECT_THAT(LoadSample13<DamagedSource>(),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("lane 1 of 2"), HasSubstr("step 0, microbatch 1"),
+                             HasSubstr("shard a.tar, sample 13: bad pixels"))));
+  EXPECT_THAT(LoadSample13<LargeSource>(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("sample 13 of the data set has images of 7 tokens, the run is "
+                                 "sized for 6 a sample")));
+}
+
+TEST(BatchFeedTest, RefusesLanesThatDoNotDivideTheMicrobatch) {
+  MemoryLedger ledger;
+  EXPECT_THAT(BatchFeed::Create(Options(SetOf<SizedSource>(Shuffled(29), 29), 0, 3), ledger),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("3 lanes")));
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,418 @@
+#include "hetero/trainer/samples.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/data/caption_source.h"
+#include "hetero/data/fashion_mnist.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/image/tiling.h"
+#include "hetero/data/mock_source.h"
+#include "hetero/data/webdataset/dataset.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+using proto::Data;
+using proto::RunConfig;
+
+// Ids of captions' bytes.
+constexpr int64_t kNumBytes = 256;
+constexpr int64_t kPhotographSide = 28;  // pixels of Fashion-MNIST
+
+// Splits of mock data; samples of different ones share nothing.
+constexpr uint64_t kTrainSplit = 0;
+constexpr uint64_t kEvaluationSplit = 1;
+
+bool TakesImages(const InputContract& contract) { return contract.patch_size > 0; }
+
+bool PixelShuffle(const InputContract& contract) { return contract.patches_per_token == 4; }
+
+// What an image's sides are multiples of.
+int64_t SideStep(const InputContract& contract) {
+  return contract.patch_size * (PixelShuffle(contract) ? 2 : 1);
+}
+
+int64_t NumPatches(ImageSize size, const InputContract& contract) {
+  return int64_t{size.height} * size.width / (contract.patch_size * contract.patch_size);
+}
+
+ImageSize PixelsOf(const proto::ImageSize& size) {
+  return {.height = static_cast<int32_t>(size.rows()),
+          .width = static_cast<int32_t>(size.columns())};
+}
+
+int64_t LongestLabel() {
+  size_t longest = 0;
+  for (std::string_view label : data::kFashionLabels) longest = std::max(longest, label.size());
+  return static_cast<int64_t>(longest);
+}
+
+// The most patches that one image of a WebDataset may have: even sides under pixel shuffle, within
+// the model's largest side and, with one text token, within the sequence.
+ImageSize LargestTile(const RunConfig& config, const InputContract& contract) {
+  const int64_t unit = SideStep(contract) / contract.patch_size;
+  const int64_t budget = std::min(config.data().web_dataset().max_patches(),
+                                  (config.sequence_length() - 1) * contract.patches_per_token);
+  const int64_t max_side = contract.max_image_side / contract.patch_size / unit * unit;
+  int64_t best_rows = 0;
+  int64_t best_columns = 0;
+  for (int64_t rows = unit; rows <= max_side && rows * rows <= budget; rows += unit) {
+    const int64_t columns = std::min(budget / rows / unit * unit, max_side);
+    if (rows * columns < best_rows * best_columns) continue;
+    best_rows = rows;
+    best_columns = columns;
+  }
+  return {.height = static_cast<int32_t>(best_rows * contract.patch_size),
+          .width = static_cast<int32_t>(best_columns * contract.patch_size)};
+}
+
+absl::StatusOr<data::ImageSize> MockTile(const RunConfig& config, const InputContract& contract) {
+  return data::NearestSquareTile(config.data().mock().num_image_tokens(), contract.patch_size,
+                                 PixelShuffle(contract));
+}
+
+// Collects the rules that a configuration breaks with a model.
+class Checker {
+ public:
+  Checker(const RunConfig& config, const InputContract& contract)
+      : config_(config), contract_(contract) {}
+
+  std::vector<Violation> Run() && {
+    CheckPad();
+    switch (config_.data().source_case()) {
+      case Data::kFashionMnist:
+        CheckFashionMnist();
+        break;
+      case Data::kWebDataset:
+        CheckWebDataset();
+        break;
+      case Data::kMock:
+        CheckMock();
+        break;
+      case Data::SOURCE_NOT_SET:
+        break;
+    }
+    return std::move(violations_);
+  }
+
+ private:
+  template <typename... Text>
+  void Refuse(std::string_view field, const Text&... text) {
+    violations_.push_back({std::string(field), absl::StrCat(field, text...)});
+  }
+
+  void CheckBelowVocabulary(std::string_view field, int64_t id) {
+    if (id < contract_.vocabulary_size) return;
+    Refuse(field, " is ", id, ", must be below the model's vocabulary of ",
+           contract_.vocabulary_size, "; nearest: ", contract_.vocabulary_size - 1);
+  }
+
+  void CheckPad() {
+    const int64_t pad = config_.data().pad_token_id();
+    CheckBelowVocabulary("data.pad_token_id", pad);
+    if (TakesImages(contract_) && pad == contract_.image_token_id) {
+      Refuse("data.pad_token_id", " is ", pad,
+             ", which is the model's image token; nearest: ", pad > 0 ? pad - 1 : pad + 1);
+    }
+  }
+
+  // Returns whether the model can take captioned images at all.
+  bool CheckCaptions(std::string_view field, int64_t end_token_id) {
+    if (!TakesImages(contract_)) {
+      Refuse(field, " has images, the model takes none; give a model with an encoder or data.mock");
+      return false;
+    }
+    if (contract_.image_token_id < kNumBytes) {
+      Refuse(field, " writes bytes as ids below ", kNumBytes, ", the model's image token is ",
+             contract_.image_token_id, "; nearest: ", kNumBytes);
+    }
+    const std::string end = absl::StrCat(field, ".end_token_id");
+    if (end_token_id < kNumBytes) {
+      Refuse(end, " is ", end_token_id, ", must not be the id of a byte; nearest: ", kNumBytes);
+    }
+    CheckBelowVocabulary(end, end_token_id);
+    if (end_token_id == contract_.image_token_id) {
+      Refuse(end, " is ", end_token_id, ", which is the model's image token; nearest: ",
+             end_token_id > kNumBytes ? end_token_id - 1 : end_token_id + 1);
+    }
+    return true;
+  }
+
+  void CheckSide(const std::string& field, int64_t side) {
+    const int64_t step = SideStep(contract_);
+    const int64_t least = (kPhotographSide + step - 1) / step * step;
+    const int64_t most = contract_.max_image_side / step * step;
+    if (side % step == 0 && side >= least && side <= most) return;
+    Refuse(field, " is ", side, " pixels, must be a multiple of ", step, " from ", least, " to ",
+           most, " (the model's patches, the photograph, the model's largest side)",
+           least <= most ? absl::StrCat("; nearest: ",
+                                        std::clamp((side + step / 2) / step * step, least, most))
+                         : "");
+  }
+
+  void CheckFashionMnist() {
+    const proto::FashionMnist& fashion = config_.data().fashion_mnist();
+    if (!CheckCaptions("data.fashion_mnist", fashion.end_token_id())) return;
+    int64_t most_tokens = 0;
+    for (int i = 0; i < fashion.sizes_size(); ++i) {
+      const std::string field = absl::StrCat("data.fashion_mnist.sizes[", i, "]");
+      CheckSide(absl::StrCat(field, ".rows"), fashion.sizes(i).rows());
+      CheckSide(absl::StrCat(field, ".columns"), fashion.sizes(i).columns());
+      most_tokens = std::max(most_tokens, NumPatches(PixelsOf(fashion.sizes(i)), contract_) /
+                                              contract_.patches_per_token);
+    }
+    const int64_t need = most_tokens + LongestLabel() + 1;
+    if (config_.sequence_length() < need) {
+      Refuse("sequence_length", " is ", config_.sequence_length(), ", must be at least ", need,
+             " (", most_tokens, " image tokens, the longest caption, an end); nearest: ", need);
+    }
+  }
+
+  void CheckWebDataset() {
+    const proto::WebDataset& web = config_.data().web_dataset();
+    if (!CheckCaptions("data.web_dataset", web.end_token_id())) return;
+    if (web.min_patches() < contract_.patches_per_token) {
+      Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
+             ", must be at least the patches of a token; nearest: ", contract_.patches_per_token);
+    }
+    if (web.max_patches() < web.min_patches()) {
+      Refuse("data.web_dataset.max_patches", " is ", web.max_patches(),
+             ", must be at least data.web_dataset.min_patches; nearest: ", web.min_patches());
+    } else if (NumPatches(LargestTile(config_, contract_), contract_) < web.min_patches()) {
+      Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
+             ", no image of so many patches fits the sequence length ", config_.sequence_length(),
+             " and the model's largest side of ", contract_.max_image_side, " pixels");
+    }
+    if (config_.has_evaluation() && !web.has_evaluation()) {
+      Refuse("data.web_dataset.evaluation",
+             " is not set, the run evaluates; name the folder or remove evaluation");
+    }
+  }
+
+  void CheckMock() {
+    const proto::MockSamples& mock = config_.data().mock();
+    if (mock.has_text_vocabulary() && mock.text_vocabulary() > contract_.vocabulary_size) {
+      Refuse("data.mock.text_vocabulary", " is ", mock.text_vocabulary(),
+             ", must be at most the model's vocabulary; nearest: ", contract_.vocabulary_size);
+    }
+    const int64_t num_tokens = mock.num_image_tokens();
+    constexpr std::string_view kField = "data.mock.num_image_tokens";
+    if (num_tokens >= config_.sequence_length()) {
+      Refuse(kField, " is ", num_tokens,
+             ", must be below sequence_length; nearest: ", config_.sequence_length() - 1);
+    }
+    if (num_tokens == 0) return;
+    if (!TakesImages(contract_)) {
+      Refuse(kField, " is ", num_tokens, ", the model takes no images; nearest: 0");
+      return;
+    }
+    const absl::StatusOr<data::ImageSize> tile = MockTile(config_, contract_);
+    if (!tile.ok() || std::max(tile->height, tile->width) > contract_.max_image_side) {
+      Refuse(kField, " is ", num_tokens, ", an image of so many does not fit the model's ",
+             contract_.max_image_side, " x ", contract_.max_image_side, " pixels");
+    }
+  }
+
+  const RunConfig& config_;
+  const InputContract& contract_;
+  std::vector<Violation> violations_;
+};
+
+// ${XDG_CACHE_HOME} or ${HOME}/.cache, as the XDG Base Directory Specification has it.
+absl::StatusOr<fs::path> UserCacheFolder() {
+  const auto variable = [](const char* name) -> fs::path {
+    const char* value = std::getenv(name);
+    return value == nullptr ? fs::path() : fs::path(value);
+  };
+  if (const fs::path cache = variable("XDG_CACHE_HOME"); cache.is_absolute()) return cache;
+  if (const fs::path home = variable("HOME"); home.is_absolute()) return home / ".cache";
+  return absl::FailedPreconditionError(
+      "neither XDG_CACHE_HOME nor HOME names a folder; set data.fashion_mnist.cache");
+}
+
+SampleSet CaptionSamples(std::shared_ptr<const data::Dataset> dataset, data::SampleOrder order,
+                         const data::CaptionOptions& options) {
+  return {.order = order,
+          .open = [dataset = std::move(dataset),
+                   options]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+            return data::CaptionSource::Create(dataset, options);
+          }};
+}
+
+// Training samples of `train_folder`'s split "train" and, if the run evaluates, those of a split of
+// another folder.
+absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const fs::path& train_folder,
+                                        const fs::path& evaluation_folder,
+                                        std::string_view evaluation_split,
+                                        const data::CaptionOptions& options) {
+  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
+                          data::Dataset::Open(train_folder, "train"));
+  HETERO_ASSIGN_OR_RETURN(
+      const data::SampleOrder shuffled,
+      data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
+  RunSamples samples = {.train = CaptionSamples(std::move(train), shuffled, options),
+                        .evaluation = std::nullopt};
+  if (!config.has_evaluation()) return samples;
+  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
+                          data::Dataset::Open(evaluation_folder, evaluation_split));
+  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
+                          data::SampleOrder::OnePass(evaluation->size()));
+  samples.evaluation = CaptionSamples(std::move(evaluation), once, options);
+  return samples;
+}
+
+data::TilingOptions TilingOf(const InputContract& contract) {
+  return {.patch_size = static_cast<int>(contract.patch_size),
+          .min_patches = static_cast<int>(contract.patches_per_token),
+          .pixel_shuffle = PixelShuffle(contract)};
+}
+
+absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputContract& contract,
+                                          const fs::path& working_folder,
+                                          absl::FunctionRef<void(std::string_view)> message) {
+  const proto::FashionMnist& fashion = config.data().fashion_mnist();
+  data::FashionMnistOptions prepare;
+  if (fashion.has_archive()) prepare.source = working_folder / fashion.archive();
+  if (fashion.has_cache()) {
+    prepare.output = working_folder / fashion.cache();
+  } else {
+    HETERO_ASSIGN_OR_RETURN(const fs::path cache, UserCacheFolder());
+    prepare.output = cache / "hetero" / "fashion_mnist";
+  }
+  std::error_code error;
+  if (!fs::exists(prepare.output, error)) {
+    message(absl::StrCat("preparing Fashion-MNIST, once: ", prepare.source.native(), " -> ",
+                         prepare.output.native()));
+  }
+  const absl::StatusOr<data::FashionMnistReport> report = data::PrepareFashionMnist(prepare);
+  if (absl::IsNotFound(report.status())) {
+    return absl::NotFoundError(absl::StrCat(report.status().message(),
+                                            ": sudo apt-get install dataset-fashion-mnist, or "
+                                            "set data.fashion_mnist.archive"));
+  }
+  HETERO_RETURN_IF_ERROR(report.status());
+  if (!report->was_ready) {
+    for (const std::string& warning : report->prepared.warnings) message(warning);
+    message(absl::StrCat("prepared ", report->prepared.num_samples, " photographs, ",
+                         report->prepared.excluded.size(), " of them unreadable"));
+  }
+  data::CaptionOptions options = {.sequence_length = config.sequence_length(),
+                                  .tiling = TilingOf(contract)};
+  options.end_id = static_cast<int32_t>(fashion.end_token_id());
+  for (const proto::ImageSize& size : fashion.sizes()) {
+    const ImageSize pixels = PixelsOf(size);
+    options.canvases.push_back({.height = pixels.height, .width = pixels.width});
+  }
+  return OpenCaptions(config, prepare.output, prepare.output, "test", options);
+}
+
+absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputContract& contract,
+                                          const fs::path& working_folder) {
+  const proto::WebDataset& web = config.data().web_dataset();
+  data::CaptionOptions options = {.sequence_length = config.sequence_length(),
+                                  .tiling = TilingOf(contract)};
+  options.end_id = static_cast<int32_t>(web.end_token_id());
+  options.tiling.min_patches = static_cast<int>(web.min_patches());
+  options.tiling.max_patches = web.max_patches();
+  return OpenCaptions(config, working_folder / web.train(), working_folder / web.evaluation(),
+                      "val", options);
+}
+
+absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract& contract) {
+  const proto::MockSamples& mock = config.data().mock();
+  data::MockOptions options = {
+      .num_samples =
+          mock.has_num_samples() ? mock.num_samples() : std::numeric_limits<int64_t>::max(),
+      .seed = static_cast<uint64_t>(config.seed()),
+      .split = kTrainSplit,
+      .sequence_length = config.sequence_length(),
+      .image_tokens = mock.num_image_tokens(),
+      .vocabulary_size =
+          mock.has_text_vocabulary() ? mock.text_vocabulary() : contract.vocabulary_size,
+      .image_id = TakesImages(contract) ? contract.image_token_id : -1,
+      .pad_id = config.data().pad_token_id(),
+      .patch_size = contract.patch_size,
+      .pixel_shuffle = PixelShuffle(contract)};
+  // Sources of a process are made from options that one of them has accepted.
+  HETERO_RETURN_IF_ERROR(data::MockSource::Create(options));
+  const auto set = [](const data::MockOptions& of, const data::SampleOrder& order) {
+    return SampleSet{.order = order,
+                     .open = [of]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+                       return data::MockSource::Create(of);
+                     }};
+  };
+  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
+                          data::SampleOrder::OnePass(options.num_samples));
+  data::SampleOrder order = once;
+  if (mock.has_num_samples()) {
+    HETERO_ASSIGN_OR_RETURN(order, data::SampleOrder::Shuffled(options.num_samples, options.seed));
+  }
+  RunSamples samples = {.train = set(options, order), .evaluation = std::nullopt};
+  options.split = kEvaluationSplit;
+  if (config.has_evaluation()) samples.evaluation = set(options, once);
+  return samples;
+}
+
+}  // namespace
+
+std::vector<Violation> ValidateData(const RunConfig& config, const InputContract& contract) {
+  return Checker(config, contract).Run();
+}
+
+SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
+  SampleLimits limits;
+  if (!TakesImages(contract)) return limits;
+  limits.patch_elements = 3 * contract.patch_size * contract.patch_size;
+  switch (config.data().source_case()) {
+    case Data::kFashionMnist: {
+      const auto& sizes = config.data().fashion_mnist().sizes();
+      limits.images = {PixelsOf(*std::max_element(
+          sizes.begin(), sizes.end(), [](const proto::ImageSize& a, const proto::ImageSize& b) {
+            return a.rows() * a.columns() < b.rows() * b.columns();
+          }))};
+      break;
+    }
+    case Data::kWebDataset:
+      limits.images = {LargestTile(config, contract)};
+      break;
+    case Data::kMock:
+      if (config.data().mock().num_image_tokens() > 0) {
+        const data::ImageSize tile = MockTile(config, contract).value();
+        limits.images = {{.height = tile.height, .width = tile.width}};
+      }
+      break;
+    case Data::SOURCE_NOT_SET:
+      LOG(FATAL) << "the configuration was not validated";
+  }
+  for (const ImageSize& size : limits.images) limits.max_patches += NumPatches(size, contract);
+  limits.max_image_tokens = limits.max_patches / contract.patches_per_token;
+  return limits;
+}
+
+absl::StatusOr<RunSamples> PrepareSamples(const RunConfig& config, const InputContract& contract,
+                                          const fs::path& working_folder,
+                                          absl::FunctionRef<void(std::string_view)> message) {
+  switch (config.data().source_case()) {
+    case Data::kFashionMnist:
+      return PrepareFashion(config, contract, working_folder, message);
+    case Data::kWebDataset:
+      return OpenWebDataset(config, contract, working_folder);
+    case Data::kMock:
+      return MakeMock(config, contract);
+    case Data::SOURCE_NOT_SET:
+      break;
+  }
+  LOG(FATAL) << "the configuration was not validated";
+}
+
+}  // namespace hetero

@@ -1,0 +1,68 @@
+#ifndef HETERO_TRAINER_SAMPLES_H_
+#define HETERO_TRAINER_SAMPLES_H_
+
+// The samples of a run: its data message checked against what the model takes, prepared once, then
+// opened by every rank.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+#include "hetero/grid/module_grid.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/sequence_batch.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+
+// The largest sample that a run can meet: buffers are sized by it before the first step.
+struct SampleLimits {
+  int64_t patch_elements = 0;     // floats of a patch
+  std::vector<ImageSize> images;  // of the largest sample
+  int64_t max_patches = 0;        // per sample, those of `images`
+  int64_t max_image_tokens = 0;   // per sample, rows that `images` give
+};
+
+// Every rule between the data of `config` and the model. Pure: touches no file.
+// Precondition: Validate(config) is empty.
+std::vector<Violation> ValidateData(const proto::RunConfig& config, const InputContract& contract);
+
+// Of training and evaluation samples. Pure: touches no file.
+// Precondition: ValidateData(config, contract) is empty.
+SampleLimits LimitsOf(const proto::RunConfig& config, const InputContract& contract);
+
+// The samples of one split and the order in which a run takes them.
+struct SampleSet {
+  data::SampleOrder order;
+  // Opens a source for the calling thread. Thread safe; what is prepared is shared.
+  std::function<absl::StatusOr<std::unique_ptr<data::SampleSource>>()> open;
+};
+
+struct RunSamples {
+  SampleSet train;
+  std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
+};
+
+// Prepares and opens what `config` names, once per process. Training samples are shuffled by the
+// run's seed, except those of mock data without end, which are random as they are. `message`
+// receives lines of text for the user when work takes seconds. Relative folders begin at
+// `working_folder`.
+// Precondition: ValidateData(config, contract) is empty.
+// Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
+// of the data set, naming its file.
+absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
+                                          const InputContract& contract,
+                                          const std::filesystem::path& working_folder,
+                                          absl::FunctionRef<void(std::string_view)> message);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_SAMPLES_H_

@@ -1,0 +1,264 @@
+#include "hetero/trainer/samples.h"
+
+#include <zlib.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/source.h"
+#include "hetero/models/nemotron/hybrid.pb.h"
+#include "hetero/models/stage.h"
+#include "hetero/models/vlm/vlm.pb.h"
+#include "hetero/tensor/sequence_batch.h"
+#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/recipes/recipes.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// What the models of the recipes take.
+constexpr InputContract kVision = {.vocabulary_size = 512,
+                                   .image_token_id = 511,
+                                   .patch_size = 4,
+                                   .max_image_side = 64,
+                                   .patches_per_token = 4};
+constexpr InputContract kText = {.vocabulary_size = 512};
+
+proto::RunConfig Changed(std::string_view recipe, const std::vector<std::string>& assignments) {
+  // Links the models that recipes name.
+  proto::VisionLanguageModel::descriptor();
+  proto::HybridLanguageModel::descriptor();
+  proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
+  for (const std::string& assignment : assignments) {
+    EXPECT_THAT(SetField(assignment, config), IsOk());
+  }
+  return config;
+}
+
+std::vector<std::string> Messages(const proto::RunConfig& config, const InputContract& contract) {
+  std::vector<std::string> messages;
+  for (const Violation& violation : ValidateData(config, contract)) {
+    messages.push_back(violation.message);
+  }
+  return messages;
+}
+
+std::vector<std::string> FashionMessages(const std::vector<std::string>& assignments) {
+  return Messages(Changed("fashion_tiny", assignments), kVision);
+}
+
+TEST(ValidateDataTest, RecipesFitTheirModels) {
+  EXPECT_THAT(FashionMessages({}), IsEmpty());
+  EXPECT_THAT(Messages(Changed("mock_tiny", {}), kText), IsEmpty());
+}
+
+TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
+  EXPECT_THAT(FashionMessages({"data.pad_token_id=511"}),
+              ElementsAre("data.pad_token_id is 511, which is the model's image token; nearest: "
+                          "510"));
+  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=600"}),
+              ElementsAre("data.fashion_mnist.end_token_id is 600, must be below the model's "
+                          "vocabulary of 512; nearest: 511"));
+  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=65"}),
+              ElementsAre("data.fashion_mnist.end_token_id is 65, must not be the id of a byte; "
+                          "nearest: 256"));
+  EXPECT_THAT(
+      FashionMessages({"data.fashion_mnist.sizes[0].rows=36",
+                       "data.fashion_mnist.sizes[1].columns=16",
+                       "data.fashion_mnist.sizes[2].rows=80", "sequence_length=64"}),
+      ElementsAre("data.fashion_mnist.sizes[0].rows is 36 pixels, must be a multiple of 8 "
+                  "from 32 to 64 (the model's patches, the photograph, the model's largest "
+                  "side); nearest: 40",
+                  HasSubstr("sizes[1].columns is 16 pixels"),
+                  AllOf(HasSubstr("sizes[2].rows is 80 pixels"), HasSubstr("nearest: 64"))));
+  EXPECT_THAT(
+      FashionMessages({"sequence_length=35"}),
+      ElementsAre("sequence_length is 35, must be at least 36 (24 image tokens, the longest "
+                  "caption, an end); nearest: 36"));
+  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), kText),
+              ElementsAre(HasSubstr("data.fashion_mnist has images, the model takes none")));
+}
+
+TEST(ValidateDataTest, ChecksMockSamples) {
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
+              ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
+                          "nearest: 0"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=64"}), kVision),
+              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length; "
+                          "nearest: 63"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=31"}), kVision),
+              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels")));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.text_vocabulary=1000"}), kVision),
+              ElementsAre(HasSubstr("must be at most the model's vocabulary; nearest: 512")));
+}
+
+TEST(ValidateDataTest, ChecksWebDatasets) {
+  const std::string web =
+      "data.web_dataset={train: \"shards\" min_patches: 8 max_patches: 100 "
+      "end_token_id: 256}";
+  EXPECT_THAT(FashionMessages({web}),
+              ElementsAre(HasSubstr("data.web_dataset.evaluation is not set, the run evaluates")));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.min_patches=200"}),
+              ElementsAre(HasSubstr("max_patches is 100, must be at least")));
+  EXPECT_THAT(
+      FashionMessages({web, "data.web_dataset.evaluation=shards",
+                       "data.web_dataset.max_patches=300", "data.web_dataset.min_patches=200"}),
+      ElementsAre(HasSubstr("no image of so many patches fits the sequence length 48")));
+}
+
+TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
+  const SampleLimits fashion = LimitsOf(Changed("fashion_tiny", {}), kVision);
+  EXPECT_EQ(fashion.patch_elements, 48);
+  EXPECT_EQ(fashion.max_patches, 96);
+  EXPECT_EQ(fashion.max_image_tokens, 24);
+  EXPECT_THAT(fashion.images, ElementsAre(ImageSize{.height = 32, .width = 48}));
+
+  // 47 of 48 positions are left for an image, whose sides are at most 8 tokens.
+  const SampleLimits web =
+      LimitsOf(Changed("fashion_tiny", {"data.web_dataset={train: \"shards\" min_patches: 8 "
+                                        "max_patches: 1000 end_token_id: 256}"}),
+               kVision);
+  EXPECT_EQ(web.max_patches, 4 * web.max_image_tokens);
+  EXPECT_THAT(web.images, ElementsAre(ImageSize{.height = 48, .width = 56}));
+  EXPECT_EQ(web.max_image_tokens, 42);
+
+  const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
+  EXPECT_EQ(text.max_patches, 0);
+  EXPECT_THAT(text.images, IsEmpty());
+}
+
+std::string BigEndian(uint32_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(value >> shift));
+  return bytes;
+}
+
+void WriteGzip(const fs::path& path, const std::string& bytes) {
+  const gzFile file = gzopen(path.c_str(), "wb");
+  ASSERT_EQ(gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size())),
+            static_cast<int>(bytes.size()));
+  ASSERT_EQ(gzclose(file), Z_OK);
+}
+
+// An archive of `count` photographs, each of one grey and with label i mod 10.
+void WriteArchive(const fs::path& folder, const std::string& prefix, uint32_t count) {
+  fs::create_directories(folder);
+  std::string images = BigEndian(0x803) + BigEndian(count) + BigEndian(28) + BigEndian(28);
+  std::string labels = BigEndian(0x801) + BigEndian(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    images.append(28 * 28, static_cast<char>(i));
+    labels.push_back(static_cast<char>(i % 10));
+  }
+  WriteGzip(folder / (prefix + "-images-idx3-ubyte.gz"), images);
+  WriteGzip(folder / (prefix + "-labels-idx1-ubyte.gz"), labels);
+}
+
+class PrepareSamplesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+
+  absl::StatusOr<RunSamples> Prepare(const std::vector<std::string>& assignments) {
+    messages_.clear();
+    return PrepareSamples(Changed("fashion_tiny", assignments), kVision, folder_,
+                          [this](std::string_view text) { messages_.emplace_back(text); });
+  }
+
+  fs::path folder_;
+  std::vector<std::string> messages_;
+};
+
+TEST_F(PrepareSamplesTest, FashionMnistIsPreparedOnceAndOpenedByEveryRank) {
+  WriteArchive(folder_ / "archive", "train", 23);
+  WriteArchive(folder_ / "archive", "t10k", 7);
+  const std::vector<std::string> assignments = {"data.fashion_mnist.archive=archive",
+                                                "data.fashion_mnist.cache=cache/fashion"};
+  RunSamples samples = Prepare(assignments).value();
+  EXPECT_THAT(messages_, ElementsAre(HasSubstr("preparing Fashion-MNIST, once"),
+                                     "prepared 30 photographs, 0 of them unreadable"));
+  samples = Prepare(assignments).value();
+  EXPECT_THAT(messages_, IsEmpty());
+
+  EXPECT_EQ(samples.train.order.num_samples(), 23);
+  std::set<int64_t> epoch;
+  for (int64_t i = 0; i < 23; ++i) epoch.insert(*samples.train.order.DatasetIndex(i));
+  EXPECT_EQ(epoch.size(), 23);
+  EXPECT_EQ(samples.evaluation->order.DatasetIndex(6), 6);
+  EXPECT_EQ(samples.evaluation->order.DatasetIndex(7), std::nullopt);
+
+  const SampleLimits limits = LimitsOf(Changed("fashion_tiny", assignments), kVision);
+  const auto source = samples.train.open().value();
+  EXPECT_EQ(source->size(), 23);
+  EXPECT_EQ(source->limits().max_patches, limits.max_patches);
+  EXPECT_EQ(source->limits().max_image_tokens, limits.max_image_tokens);
+  data::LanguageSample sample;
+  EXPECT_THAT(samples.train.open().value()->ReadLanguage(1, sample), IsOk());
+  EXPECT_EQ(sample.num_image_tokens, 24);
+  EXPECT_THAT(sample.text, ElementsAre('T', 'r', 'o', 'u', 's', 'e', 'r', 256));
+}
+
+TEST_F(PrepareSamplesTest, MissingArchiveNamesThePackage) {
+  EXPECT_THAT(Prepare({"data.fashion_mnist.archive=nowhere", "data.fashion_mnist.cache=cache"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr((folder_ / "nowhere").native()),
+                             HasSubstr("sudo apt-get install dataset-fashion-mnist"),
+                             HasSubstr("data.fashion_mnist.archive"))));
+}
+
+TEST_F(PrepareSamplesTest, CacheFollowsTheUsersFolder) {
+  WriteArchive(folder_ / "archive", "train", 12);
+  WriteArchive(folder_ / "archive", "t10k", 3);
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", (folder_ / "mine").c_str(), 1), 0);
+  EXPECT_THAT(Prepare({"data.fashion_mnist.archive=archive"}), IsOk());
+  EXPECT_TRUE(fs::is_directory(folder_ / "mine/hetero/fashion_mnist"));
+}
+
+TEST_F(PrepareSamplesTest, MissingDatasetNamesItsFolder) {
+  EXPECT_THAT(Prepare({"data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 "
+                       "max_patches: 100 end_token_id: 256}"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr((folder_ / "shards").native())));
+}
+
+TEST_F(PrepareSamplesTest, MockSamplesNeverEndUnlessTold) {
+  const auto mock = [this](std::string_view fields) {
+    return Prepare({absl::StrCat("data.mock={num_image_tokens: 16 ", fields, "}")}).value();
+  };
+  const RunSamples endless = mock("");
+  EXPECT_EQ(endless.train.order.DatasetIndex(123'456'789'012), 123'456'789'012);
+  const RunSamples repeated = mock("num_samples: 40");
+  EXPECT_LT(*repeated.train.order.DatasetIndex(123'456'789'012), 40);
+  EXPECT_EQ(repeated.evaluation->order.DatasetIndex(40), std::nullopt);
+
+  data::LanguageSample train;
+  data::LanguageSample evaluation;
+  EXPECT_THAT(endless.train.open().value()->ReadLanguage(5, train), IsOk());
+  EXPECT_THAT(endless.evaluation->open().value()->ReadLanguage(5, evaluation), IsOk());
+  EXPECT_NE(train.text, evaluation.text);
+}
+
+}  // namespace
+}  // namespace hetero
