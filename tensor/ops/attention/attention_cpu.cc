@@ -6,6 +6,7 @@
 
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/attention/register_product.h"
+#include "hetero/tensor/ops/cpu_fold.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 
 namespace hetero::internal {

@@ -4,45 +4,13 @@
 // A matrix product for operands that fit the first cache level, where a BLAS call's packing costs
 // more than it gains: tiles of c stay in registers over all of k.
 
-#include <cstddef>
 #include <cstdint>
-#include <utility>
+
+#include "hetero/tensor/ops/cpu_fold.h"
 
 namespace hetero::cpu {
 
 namespace internal {
-
-template <typename T>
-struct Lanes {
-  typedef T Vector __attribute__((vector_size(64), may_alias));
-  static constexpr int64_t kCount = 64 / sizeof(T);
-};
-
-// Folds all vectors of x[0, n) and then their lanes, half by half, with `combine(a, b)`, which
-// puts the result in a: a vector returned by value would depend on the instruction set.
-template <int kHalf, typename T, typename Combine, size_t... kLane>
-[[gnu::always_inline]] inline T FoldLanes(typename Lanes<T>::Vector& vector, Combine combine,
-                                          std::index_sequence<kLane...> lanes) {
-  const typename Lanes<T>::Vector swapped =
-      __builtin_shufflevector(vector, vector, (kLane ^ kHalf)...);
-  combine(vector, swapped);
-  if constexpr (kHalf > 1) {
-    return FoldLanes<kHalf / 2, T>(vector, combine, lanes);
-  } else {
-    return vector[0];
-  }
-}
-
-template <typename T, typename Combine>
-[[gnu::always_inline]] inline T Fold(const T* x, int64_t n, Combine combine) {
-  using Vector = typename Lanes<T>::Vector;
-  constexpr int64_t kLanes = Lanes<T>::kCount;
-  Vector total = *reinterpret_cast<const Vector*>(x);
-  for (int64_t i = kLanes; i < n; i += kLanes) {
-    combine(total, *reinterpret_cast<const Vector*>(x + i));
-  }
-  return FoldLanes<kLanes / 2, T>(total, combine, std::make_index_sequence<kLanes>());
-}
 
 template <typename T, int kRows, int kVectors, bool kAdd>
 [[gnu::always_inline]] inline void Tile(int64_t k, const T* a, int64_t a_row, int64_t a_column,
@@ -110,21 +78,6 @@ template <bool kAdd, typename T>
   if (j < n) {
     internal::TileColumn<T, 8, 1, kAdd>(m, k, a, a_row, a_column, b + j, b_row, c + j, c_row);
   }
-}
-
-// The largest and the sum of n elements, n a positive multiple of 64 bytes, x on a 64-byte
-// boundary; no NaN for the maximum. Written out because without leave to reorder sums or to ignore
-// NaN the compiler does most of either one element at a time.
-template <typename T>
-[[gnu::always_inline]] inline T Maximum(const T* x, int64_t n) {
-  return internal::Fold(
-      x, n, [](auto& a, const auto& b) __attribute__((always_inline)) { a = b > a ? b : a; });
-}
-
-template <typename T>
-[[gnu::always_inline]] inline T Sum(const T* x, int64_t n) {
-  return internal::Fold(
-      x, n, [](auto& a, const auto& b) __attribute__((always_inline)) { a += b; });
 }
 
 }  // namespace hetero::cpu
