@@ -1,0 +1,83 @@
+#include "hetero/tensor/ops/embedding/embedding.h"
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
+                          int64_t rows, int64_t columns) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
+  return ExpectDType(operand, view, dtype);
+}
+
+// The ids, and where their rows are among `num_rows`.
+absl::Status ValidatePlaces(const ConstTensorView& ids_N, const ConstTensorView& positions_N,
+                            int64_t num_rows) {
+  if (positions_N.is_null()) return ExpectDense("ids", ids_N, DType::kI32, {num_rows});
+  HETERO_RETURN_IF_ERROR(ExpectDense("ids", ids_N, DType::kI32, {kAnyDim}));
+  return ExpectDense("positions", positions_N, DType::kI32, {ids_N.dim(0)});
+}
+
+}  // namespace
+
+absl::Status ValidateIndices(std::string_view what, std::span<const int32_t> indices,
+                             int64_t limit) {
+  for (size_t i = 0; i < indices.size(); ++i) {
+    if (indices[i] < 0 || indices[i] >= limit) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(what, " ", indices[i], " at ", i, "; expected 0 to ", limit - 1));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddingForward(const EmbeddingForwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("weight", args.weight_VH, {kAnyDim, kAnyDim}));
+  const DType dtype = args.weight_VH.dtype();
+  const int64_t columns = args.weight_VH.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("out", args.out_TH, dtype, kAnyDim, columns));
+  HETERO_RETURN_IF_ERROR(ValidatePlaces(args.ids_N, args.positions_N, args.out_TH.dim(0)));
+  const double row_bytes = columns * SizeOf(dtype);
+  OperationScope scope(stream, {"embedding.forward", 0, 2 * row_bytes * args.ids_N.dim(0)});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::EmbeddingForwardCpu(args);
+}
+
+absl::Status EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("d_out", args.d_out_TH, {kAnyDim, kAnyDim}));
+  const DType dtype = args.d_out_TH.dtype();
+  const int64_t columns = args.d_out_TH.dim(1);
+  HETERO_RETURN_IF_ERROR(
+      ExpectMatrix("dweight", args.dweight_VH, ComputeDType(dtype), kAnyDim, columns));
+  HETERO_RETURN_IF_ERROR(ValidatePlaces(args.ids_N, args.positions_N, args.d_out_TH.dim(0)));
+  const double elements = 1.0 * columns * args.ids_N.dim(0);
+  OperationScope scope(stream, {"embedding.backward", elements, 3 * elements * SizeOf(dtype)});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::EmbeddingBackwardCpu(args);
+}
+
+absl::Status GatherRows(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                        const TensorView& out_NH, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("in", in_TH, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("positions", positions_N, DType::kI32, {kAnyDim}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectMatrix("out", out_NH, in_TH.dtype(), positions_N.dim(0), in_TH.dim(1)));
+  OperationScope scope(stream, {"gather_rows", 0, 2.0 * out_NH.num_bytes()});
+  if (scope.launches()) internal::GatherRowsCpu(in_TH, positions_N, out_NH);
+  return absl::OkStatus();
+}
+
+absl::Status ScatterRows(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                         const TensorView& out_TH, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("in", in_NH, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("positions", positions_N, DType::kI32, {in_NH.dim(0)}));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("out", out_TH, in_NH.dtype(), kAnyDim, in_NH.dim(1)));
+  OperationScope scope(stream, {"scatter_rows", 0, 2.0 * in_NH.num_bytes()});
+  if (scope.launches()) internal::ScatterRowsCpu(in_NH, positions_N, out_TH);
+  return absl::OkStatus();
+}
+
+}  // namespace hetero

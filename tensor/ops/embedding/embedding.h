@@ -1,0 +1,72 @@
+#ifndef HETERO_TENSOR_OPS_EMBEDDING_EMBEDDING_H_
+#define HETERO_TENSOR_OPS_EMBEDDING_EMBEDDING_H_
+
+// Rows addressed by index: table lookup, and the moves that align rows of several sources in one
+// sequence. Each output row is written once.
+//
+// Shape letters: V rows of the table held here, N indices, T rows of the sequence, H columns.
+// Matrices may have gaps between rows; indices are dense i32. Indices are trusted by the
+// operations: ValidateIndices is the check, made once where the batch is built.
+// Errors: INVALID_ARGUMENT naming the operand.
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// Errors: INVALID_ARGUMENT "token id 600 at 17; expected 0 to 511" for the first index outside
+// [0, limit), `what` being "token id".
+absl::Status ValidateIndices(std::string_view what, std::span<const int32_t> indices,
+                             int64_t limit);
+
+struct EmbeddingForwardArgs {
+  ConstTensorView weight_VH;  // rows [first_row, first_row + V) of the whole table
+  int64_t first_row = 0;
+  ConstTensorView ids_N;
+  ConstTensorView positions_N;  // row of `out` for each id, distinct; null: the n-th id, row n
+  TensorView out_TH;            // rows without an id are left alone; T = N without positions
+};
+
+// out[position] = weight[id]; zero where another shard of the table holds the id, so that the sum
+// over shards is the lookup.
+absl::Status EmbeddingForward(const EmbeddingForwardArgs& args, Stream& stream);
+
+struct EmbeddingBackwardArgs {
+  ConstTensorView d_out_TH;
+  int64_t first_row = 0;
+  ConstTensorView ids_N;
+  ConstTensorView positions_N;  // as forward
+  TensorView dweight_VH;        // in the compute dtype
+  bool accumulate = true;       // add to dweight instead of overwriting it
+};
+
+// dweight[id] += d_out[position], in the order of the ids.
+absl::Status EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream& stream);
+
+// out[n] = in[positions[n]].
+absl::Status GatherRows(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                        const TensorView& out_NH, Stream& stream);
+
+// out[positions[n]] = in[n]; the other rows are left alone. Positions are distinct.
+absl::Status ScatterRows(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                         const TensorView& out_TH, Stream& stream);
+
+namespace internal {
+
+// Preconditions: validated arguments.
+absl::Status EmbeddingForwardCpu(const EmbeddingForwardArgs& args);
+absl::Status EmbeddingBackwardCpu(const EmbeddingBackwardArgs& args);
+void GatherRowsCpu(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                   const TensorView& out_NH);
+void ScatterRowsCpu(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                    const TensorView& out_TH);
+
+}  // namespace internal
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_EMBEDDING_EMBEDDING_H_
