@@ -1,0 +1,125 @@
+#include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
+
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+// Operations per logit, an exponential counted as one.
+constexpr double kMaximumFlops = 1;
+constexpr double kSumFlops = 3;
+constexpr double kGradientFlops = 2;
+
+absl::Status ExpectLogits(const ConstTensorView& logits_TV) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("logits", logits_TV, {kAnyDim, kAnyDim}));
+  if (logits_TV.dim(1) > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("logits is ", logits_TV.ToString(), "; expected at least one column"));
+}
+
+// A vector of one value a row of the logits.
+absl::Status ExpectPerRow(std::string_view operand, const ConstTensorView& view,
+                          const ConstTensorView& logits_TV) {
+  return ExpectDense(operand, view, ComputeDType(logits_TV.dtype()), {logits_TV.dim(0)});
+}
+
+absl::Status ExpectTargets(const ConstTensorView& targets_T, const ConstTensorView& logits_TV) {
+  return ExpectDense("targets", targets_T, DType::kI32, {logits_TV.dim(0)});
+}
+
+absl::Status ExpectArgmaxOrNull(const ConstTensorView& argmax_T, const ConstTensorView& logits_TV) {
+  return argmax_T.is_null() ? absl::OkStatus()
+                            : ExpectDense("argmax", argmax_T, DType::kI32, {logits_TV.dim(0)});
+}
+
+absl::Status ExpectSums(const ConstTensorView& sums_2T, const ConstTensorView& logits_TV) {
+  return ExpectDense("sums", sums_2T, ComputeDType(logits_TV.dtype()), {2, logits_TV.dim(0)});
+}
+
+}  // namespace
+
+absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectLogits(args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectTargets(args.targets_T, args.logits_TV));
+  const bool gradient = !args.weight_T.is_null();
+  if (gradient) {
+    HETERO_RETURN_IF_ERROR(ExpectPerRow("weight", args.weight_T, args.logits_TV));
+  }
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("loss", args.loss_T, args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectArgmaxOrNull(args.argmax_T, args.logits_TV));
+  const double flops = kMaximumFlops + kSumFlops + (gradient ? kGradientFlops : 0);
+  OperationScope scope(stream, {"cross_entropy", flops * args.logits_TV.num_elements(),
+                                (gradient ? 2.0 : 1.0) * args.logits_TV.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CrossEntropyCpu(args);
+}
+
+absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first_column,
+                                 const TensorView& max_T, const TensorView& argmax_T,
+                                 Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectLogits(logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("max", max_T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectArgmaxOrNull(argmax_T, logits_TV));
+  OperationScope scope(stream, {"cross_entropy.maximum", kMaximumFlops * logits_TV.num_elements(),
+                                1.0 * logits_TV.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CrossEntropyMaximumCpu(logits_TV, first_column, max_T, argmax_T);
+}
+
+absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_column,
+                              const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                              const TensorView& sums_2T, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectLogits(logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectTargets(targets_T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("max", max_T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectSums(sums_2T, logits_TV));
+  OperationScope scope(stream, {"cross_entropy.sums", kSumFlops * logits_TV.num_elements(),
+                                1.0 * logits_TV.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CrossEntropySumsCpu(logits_TV, first_column, targets_T, max_T, sums_2T);
+}
+
+absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& loss_T,
+                              Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("sums", sums_2T, {2, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("sums", sums_2T, loss_T.dtype(), {2, sums_2T.dim(1)}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("loss", loss_T, sums_2T.dtype(), {sums_2T.dim(1)}));
+  OperationScope scope(
+      stream, {"cross_entropy.loss", 2.0 * loss_T.num_elements(), 3.0 * loss_T.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CrossEntropyLossCpu(sums_2T, loss_T);
+}
+
+absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_column,
+                                  const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                  const ConstTensorView& sums_2T, const ConstTensorView& weight_T,
+                                  Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectLogits(logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectTargets(targets_T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("max", max_T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectSums(sums_2T, logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("weight", weight_T, logits_TV));
+  OperationScope scope(stream,
+                       {"cross_entropy.gradient", (1 + kGradientFlops) * logits_TV.num_elements(),
+                        2.0 * logits_TV.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::CrossEntropyGradientCpu(logits_TV, first_column, targets_T, max_T, sums_2T,
+                                           weight_T);
+}
+
+absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
+                             const TensorView& total, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("loss", loss_T, {kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("weight", weight_T, loss_T.dtype(), {loss_T.dim(0)}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("total", total, DType::kF64, {1}));
+  OperationScope scope(
+      stream, {"cross_entropy.total", 2.0 * loss_T.num_elements(), 2.0 * loss_T.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return internal::AddWeightedLossCpu(loss_T, weight_T, total);
+}
+
+}  // namespace hetero

@@ -1,0 +1,82 @@
+#ifndef HETERO_TENSOR_OPS_CROSS_ENTROPY_CROSS_ENTROPY_H_
+#define HETERO_TENSOR_OPS_CROSS_ENTROPY_CROSS_ENTROPY_H_
+
+// Cross entropy over a vocabulary whose columns may be spread over ranks (Shoeybi et al. 2019,
+// Megatron-LM, section 3). With M the maximum of a row over all shards and y its target,
+//
+//   loss = log Σ_v exp(x_v - M) - (x_y - M),   dx_v = w (exp(x_v - M) / Σ - [v = y])
+//
+// A target that no shard holds, such as the customary -100, gives the finite loss log Σ, which a
+// weight w of 0 removes.
+//
+// Shape letters: T rows, V columns held here, at least one.
+// Logits may have gaps between rows; vectors are dense; targets are i32 columns of the whole
+// vocabulary; everything else is in the compute dtype of the logits. Statistics are in the compute
+// dtype. Errors: INVALID_ARGUMENT naming the operand.
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// The whole of it where one rank holds all columns, one pass over each row.
+struct CrossEntropyArgs {
+  TensorView logits_TV;  // becomes the gradient where weight is given, else unchanged
+  ConstTensorView targets_T;
+  ConstTensorView weight_T;  // w; null: no gradient
+  TensorView loss_T;
+  TensorView argmax_T;  // i32, null: not wanted; the lowest of equal columns
+};
+absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream);
+
+// The same in pieces, for columns [first_column, first_column + V). Between them the caller
+// reduces `max` by maximum and `sums` by addition over the shards.
+
+// max = max_v x_v. `argmax_T` as above, counted in columns of the whole vocabulary.
+absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first_column,
+                                 const TensorView& max_T, const TensorView& argmax_T,
+                                 Stream& stream);
+
+// sums[0] = x_y - M where y is held here, else 0; sums[1] = Σ_v exp(x_v - M).
+absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_column,
+                              const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                              const TensorView& sums_2T, Stream& stream);
+
+// loss = log sums[1] - sums[0].
+absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& loss_T,
+                              Stream& stream);
+
+// logits = w (exp(x - M) / sums[1] - [v = y]), in place.
+absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_column,
+                                  const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                  const ConstTensorView& sums_2T, const ConstTensorView& weight_T,
+                                  Stream& stream);
+
+// total += Σ_t w loss, `total` f64[1], summed in f64 in row order.
+absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
+                             const TensorView& total, Stream& stream);
+
+namespace internal {
+
+// Preconditions: validated arguments.
+absl::Status CrossEntropyCpu(const CrossEntropyArgs& args);
+absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, int64_t first_column,
+                                    const TensorView& max_T, const TensorView& argmax_T);
+absl::Status CrossEntropySumsCpu(const ConstTensorView& logits_TV, int64_t first_column,
+                                 const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                 const TensorView& sums_2T);
+absl::Status CrossEntropyLossCpu(const ConstTensorView& sums_2T, const TensorView& loss_T);
+absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_column,
+                                     const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                     const ConstTensorView& sums_2T,
+                                     const ConstTensorView& weight_T);
+absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
+                                const TensorView& total);
+
+}  // namespace internal
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_CROSS_ENTROPY_CROSS_ENTROPY_H_

@@ -1,0 +1,127 @@
+#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/embedding/embedding.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/validate.h"
+
+namespace hetero {
+namespace {
+
+TensorView RowsOrNull(const TensorView& view, int64_t begin, int64_t count) {
+  return view.is_null() ? view : view.Rows(begin, count);
+}
+
+absl::Status Validate(const LinearCrossEntropyArgs& args) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("hidden", args.hidden_TH, {kAnyDim, kAnyDim}));
+  const DType dtype = args.hidden_TH.dtype();
+  const int64_t columns = args.hidden_TH.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectShape("weight", args.weight_VH, {kAnyDim, columns}));
+  HETERO_RETURN_IF_ERROR(ExpectShape("targets", args.targets_N, {kAnyDim}));
+  const int64_t num_rows = args.targets_N.dim(0);
+  if (args.rows_N.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectShape("targets", args.targets_N, {args.hidden_TH.dim(0)}));
+  } else {
+    HETERO_RETURN_IF_ERROR(ExpectDense("rows", args.rows_N, DType::kI32, {num_rows}));
+  }
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("loss_weight", args.loss_weight_N, ComputeDType(dtype), {num_rows}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("loss", args.loss_N, ComputeDType(dtype), {num_rows}));
+  if (!args.d_hidden_TH.is_null()) {
+    HETERO_RETURN_IF_ERROR(
+        ExpectShape("d_hidden", args.d_hidden_TH, {args.hidden_TH.dim(0), columns}));
+    HETERO_RETURN_IF_ERROR(ExpectDType("d_hidden", args.d_hidden_TH, dtype));
+  }
+  if (!args.dweight_VH.is_null()) {
+    HETERO_RETURN_IF_ERROR(
+        ExpectShape("dweight", args.dweight_VH, {args.weight_VH.dim(0), columns}));
+    HETERO_RETURN_IF_ERROR(ExpectDType("dweight", args.dweight_VH, ComputeDType(dtype)));
+  }
+  if (args.chunk_rows > 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("chunk_rows is ", args.chunk_rows, "; expected at least 1"));
+}
+
+}  // namespace
+
+absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(Validate(args)).With("linear_cross_entropy");
+  const DType dtype = args.hidden_TH.dtype();
+  const int64_t num_rows = args.targets_N.dim(0);
+  const int64_t chunk_rows = std::min(args.chunk_rows, num_rows);
+  const int64_t columns = args.hidden_TH.dim(1);
+  const bool selected = !args.rows_N.is_null();
+  const bool d_hidden_wanted = !args.d_hidden_TH.is_null();
+  const bool dweight_wanted = !args.dweight_VH.is_null();
+
+  Arena& workspace = stream.workspace();
+  const ArenaScope arena_scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const TensorView logits,
+                          workspace.Allocate(dtype, {chunk_rows, args.weight_VH.dim(0)}));
+  TensorView hidden_rows, d_hidden_rows;
+  if (selected) {
+    HETERO_ASSIGN_OR_RETURN(hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));
+    if (d_hidden_wanted) {
+      HETERO_ASSIGN_OR_RETURN(d_hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));
+      HETERO_RETURN_IF_ERROR(Fill(0, args.d_hidden_TH, stream));
+    }
+  }
+  if (dweight_wanted && !args.accumulate && num_rows == 0) {
+    HETERO_RETURN_IF_ERROR(Fill(0, args.dweight_VH, stream));
+  }
+
+  for (int64_t begin = 0; begin < num_rows; begin += chunk_rows) {
+    const int64_t count = std::min(chunk_rows, num_rows - begin);
+    const TensorView chunk_logits = logits.Rows(0, count);
+    ConstTensorView rows, hidden;
+    TensorView d_hidden;
+    if (selected) {
+      rows = args.rows_N.Rows(begin, count);
+      HETERO_RETURN_IF_ERROR(GatherRows(args.hidden_TH, rows, hidden_rows.Rows(0, count), stream));
+      hidden = hidden_rows.Rows(0, count);
+      d_hidden = RowsOrNull(d_hidden_rows, 0, count);
+    } else {
+      hidden = args.hidden_TH.Rows(begin, count);
+      d_hidden = RowsOrNull(args.d_hidden_TH, begin, count);
+    }
+    HETERO_RETURN_IF_ERROR(Gemm({.a = hidden,
+                                 .b = args.weight_VH,
+                                 .c = chunk_logits,
+                                 .transpose_b = true,
+                                 .name = "head.logits"},
+                                stream));
+    const bool gradient = d_hidden_wanted || dweight_wanted;
+    HETERO_RETURN_IF_ERROR(CrossEntropy(
+        {.logits_TV = chunk_logits,
+         .targets_T = args.targets_N.Rows(begin, count),
+         .weight_T = gradient ? args.loss_weight_N.Rows(begin, count) : ConstTensorView(),
+         .loss_T = args.loss_N.Rows(begin, count),
+         .argmax_T = RowsOrNull(args.argmax_N, begin, count)},
+        stream));
+    if (d_hidden_wanted) {
+      HETERO_RETURN_IF_ERROR(Gemm(
+          {.a = chunk_logits, .b = args.weight_VH, .c = d_hidden, .name = "head.backward_input"},
+          stream));
+      if (selected) {
+        HETERO_RETURN_IF_ERROR(ScatterRows(d_hidden, rows, args.d_hidden_TH, stream));
+      }
+    }
+    if (dweight_wanted) {
+      HETERO_RETURN_IF_ERROR(Gemm({.a = chunk_logits,
+                                   .b = hidden,
+                                   .c = args.dweight_VH,
+                                   .transpose_a = true,
+                                   .beta = args.accumulate || begin > 0 ? 1.0 : 0.0,
+                                   .name = "head.backward_weight"},
+                                  stream));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace hetero

@@ -1,0 +1,42 @@
+#ifndef HETERO_TENSOR_OPS_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_H_
+#define HETERO_TENSOR_OPS_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_H_
+
+// The output layer and its loss as one operation, for a vocabulary that one rank holds: a chunk of
+// logits is computed, turned into loss and gradient, multiplied into the gradients of hidden rows
+// and weight, and forgotten. The logits of a batch never exist at once and nothing is computed
+// twice, because the weight of every token in the loss is known before.
+//
+// Shape letters: T rows of the batch, N rows that count in the loss, V vocabulary, H hidden.
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+struct LinearCrossEntropyArgs {
+  ConstTensorView hidden_TH;
+  ConstTensorView weight_VH;
+  ConstTensorView rows_N;         // i32, distinct: which rows count; null: all, N = T
+  ConstTensorView targets_N;      // i32, columns of the vocabulary
+  ConstTensorView loss_weight_N;  // compute dtype; w of cross_entropy.h
+  TensorView loss_N;              // compute dtype, before its weight
+  TensorView argmax_N;            // i32; null: not wanted
+  TensorView d_hidden_TH;         // null: not wanted; zero in rows that do not count
+  TensorView dweight_VH;          // compute dtype; null: not wanted
+  bool accumulate = true;         // add to dweight instead of overwriting it
+  // Rows of logits alive at once. More rows read and write dweight less often; fewer keep the
+  // logits in cache: 256 rows of the tiny vocabulary are half a megabyte.
+  int64_t chunk_rows = 256;
+};
+
+// Without either gradient the loss is only evaluated. The ledger shows the products as "head.*".
+// Errors: INVALID_ARGUMENT naming the operand; RESOURCE_EXHAUSTED for the workspace, which holds
+// chunk_rows (V + H) elements, twice H with rows and d_hidden both given.
+absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream);
+
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_CROSS_ENTROPY_LINEAR_CROSS_ENTROPY_H_
