@@ -69,10 +69,11 @@ absl::Status BatchFeed::Allocate(Slot& slot, MemoryLedger& ledger) {
     return absl::OkStatus();
   };
   if (options_.reads_tokens) {
-    for (Buffer* buffer : {&slot.tokens, &slot.labels, &slot.text_positions}) {
+    for (Buffer* buffer :
+         {&slot.text_tokens, &slot.text_positions, &slot.loss_positions, &slot.loss_targets}) {
       HETERO_RETURN_IF_ERROR(allocate(*buffer, num_tokens() * SizeOf(DType::kI32)));
     }
-    HETERO_RETURN_IF_ERROR(allocate(slot.loss_mask, num_tokens() * SizeOf(DType::kF32)));
+    HETERO_RETURN_IF_ERROR(allocate(slot.loss_weights, num_tokens() * SizeOf(DType::kF32)));
     HETERO_RETURN_IF_ERROR(allocate(slot.modality_positions, max_rows() * SizeOf(DType::kI32)));
   }
   if (options_.reads_images) {
@@ -85,17 +86,17 @@ absl::Status BatchFeed::Allocate(Slot& slot, MemoryLedger& ledger) {
 
 void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens) {
   slot.modality_view = slot.modality_positions.View(DType::kI32, {num_image_tokens});
-  slot.token_batch = {
-      .sequences = {.num_rows = num_samples_,
-                    .row_length = options_.sequence_length,
-                    .cu_seqlens = cu_seqlens_,
-                    .sequence_index = {}},
-      .tokens = slot.tokens.View(DType::kI32, {num_tokens()}),
-      .labels = slot.labels.View(DType::kI32, {num_tokens()}),
-      .loss_mask = slot.loss_mask.View(DType::kF32, {num_tokens()}),
-      .num_loss_tokens = num_loss_tokens,
-      .text_positions = slot.text_positions.View(DType::kI32, {num_tokens() - num_image_tokens}),
-      .modality_positions = {}};
+  const int64_t num_text_tokens = num_tokens() - num_image_tokens;
+  slot.token_batch = {.sequences = {.num_rows = num_samples_,
+                                    .row_length = options_.sequence_length,
+                                    .cu_seqlens = cu_seqlens_,
+                                    .sequence_index = {}},
+                      .text_tokens = slot.text_tokens.View(DType::kI32, {num_text_tokens}),
+                      .text_positions = slot.text_positions.View(DType::kI32, {num_text_tokens}),
+                      .modality_positions = {},
+                      .loss_positions = slot.loss_positions.View(DType::kI32, {num_loss_tokens}),
+                      .loss_targets = slot.loss_targets.View(DType::kI32, {num_loss_tokens}),
+                      .loss_weights = slot.loss_weights.View(DType::kF32, {num_loss_tokens})};
   if (options_.image_token_id) slot.token_batch.modality_positions = {&slot.modality_view, 1};
 }
 
@@ -175,8 +176,9 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
       }));
 
   const int64_t length = options_.sequence_length;
-  const std::span<int32_t> text = Values<int32_t>(slot.text_positions, num_tokens());
-  const std::span<int32_t> image = Values<int32_t>(slot.modality_positions, max_rows());
+  const auto text_tokens = Values<int32_t>(slot.text_tokens, num_tokens());
+  const auto text_positions = Values<int32_t>(slot.text_positions, num_tokens());
+  const auto modality_positions = Values<int32_t>(slot.modality_positions, max_rows());
   int64_t num_text = 0;
   int64_t num_image = 0;
   for (int64_t row = 0; row < num_samples_; ++row) {
@@ -190,17 +192,25 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
     }
     for (int64_t position = 0; position < length; ++position) {
       const auto t = static_cast<int32_t>(row * length + position);
-      (tokens[position] == image_id ? image[num_image++] : text[num_text++]) = t;
+      if (tokens[position] == image_id) {
+        modality_positions[num_image++] = t;
+      } else {
+        text_tokens[num_text] = tokens[position];
+        text_positions[num_text++] = t;
+      }
     }
   }
-  std::copy(batch->tokens.begin(), batch->tokens.end(),
-            Values<int32_t>(slot.tokens, num_tokens()).begin());
-  std::copy(batch->loss_mask.begin(), batch->loss_mask.end(),
-            Values<float>(slot.loss_mask, num_tokens()).begin());
-  const auto pad = static_cast<int32_t>(options_.pad_token_id);
-  std::replace_copy(batch->labels.begin(), batch->labels.end(),
-                    Values<int32_t>(slot.labels, num_tokens()).begin(), data::kIgnoredLabel, pad);
-  PublishTokens(slot, num_image, batch->num_loss_tokens);
+  const auto loss_positions = Values<int32_t>(slot.loss_positions, num_tokens());
+  const auto loss_targets = Values<int32_t>(slot.loss_targets, num_tokens());
+  const auto loss_weights = Values<float>(slot.loss_weights, num_tokens());
+  int64_t num_loss = 0;
+  for (int64_t t = 0; t < num_tokens(); ++t) {
+    if (batch->loss_mask[t] == 0.0f) continue;
+    loss_positions[num_loss] = static_cast<int32_t>(t);
+    loss_targets[num_loss] = batch->labels[t];
+    loss_weights[num_loss++] = batch->loss_mask[t];
+  }
+  PublishTokens(slot, num_image, num_loss);
   return absl::OkStatus();
 }
 

@@ -65,7 +65,7 @@ class BatchFeed {
 
   // Fills `slot` with a microbatch of this lane; it stays until the slot is loaded again. What is
   // asked for in the order of (step, microbatch) was prepared before; any other request starts
-  // reading anew from there. Labels without loss hold the pad id.
+  // reading anew from there.
   // Errors: those of the source, with lane, step and microbatch; INVALID_ARGUMENT naming the sample
   // when its placeholders are not as many as its images' rows, or a microbatch is above the limits.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch);
@@ -83,10 +83,12 @@ class BatchFeed {
 
  private:
   struct Slot {
-    Buffer tokens;              // i32[T]
-    Buffer labels;              // i32[T]
-    Buffer loss_mask;           // f32[T]
-    Buffer text_positions;      // i32[T], the first ones in use
+    // i32 and, weights, f32, each of all tokens; the first ones are in use.
+    Buffer text_tokens;
+    Buffer text_positions;
+    Buffer loss_positions;
+    Buffer loss_targets;
+    Buffer loss_weights;
     Buffer modality_positions;  // i32[max_rows], the first ones in use
     Buffer patches;             // f32[max_patches, patch_elements], the first rows in use
     ConstTensorView modality_view;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -104,10 +105,9 @@ data::SampleOrder Shuffled(int64_t size) { return data::SampleOrder::Shuffled(si
 
 // Everything that reaches the ranks in a microbatch, lanes one after another.
 struct Content {
-  std::vector<int32_t> tokens;
-  std::vector<int32_t> labels;
-  std::vector<float> loss_mask;
-  int64_t num_loss_tokens = 0;
+  std::vector<int32_t> tokens;   // in place
+  std::vector<int32_t> targets;  // in place, -1 without loss
+  std::vector<float> weights;
   std::vector<float> patches;
   std::vector<ImageSize> sizes;
 
@@ -120,11 +120,33 @@ void Append(const ConstTensorView& from, std::vector<T>& to) {
   to.insert(to.end(), values.begin(), values.end());
 }
 
+// The tokens in place, as a stage would see them after its embedding.
+std::vector<int32_t> Tokens(const TokenBatch& batch) {
+  std::vector<int32_t> tokens(batch.sequences.num_tokens(), -1);
+  const auto ids = batch.text_tokens.values<int32_t>();
+  const auto text = batch.text_positions.values<int32_t>();
+  for (size_t i = 0; i < text.size(); ++i) tokens[text[i]] = ids[i];
+  for (const ConstTensorView& positions : batch.modality_positions) {
+    for (int32_t t : positions.values<int32_t>()) tokens[t] = kImageId;
+  }
+  return tokens;
+}
+
+std::vector<int32_t> Targets(const TokenBatch& batch) {
+  std::vector<int32_t> targets(batch.sequences.num_tokens(), -1);
+  const auto positions = batch.loss_positions.values<int32_t>();
+  for (size_t i = 0; i < positions.size(); ++i) {
+    targets[positions[i]] = batch.loss_targets.values<int32_t>()[i];
+  }
+  return targets;
+}
+
 void Append(const FeedInput& input, Content& content) {
-  Append(input.tokens->tokens, content.tokens);
-  Append(input.tokens->labels, content.labels);
-  Append(input.tokens->loss_mask, content.loss_mask);
-  content.num_loss_tokens += input.tokens->num_loss_tokens;
+  const std::vector<int32_t> tokens = Tokens(*input.tokens);
+  const std::vector<int32_t> targets = Targets(*input.tokens);
+  content.tokens.insert(content.tokens.end(), tokens.begin(), tokens.end());
+  content.targets.insert(content.targets.end(), targets.begin(), targets.end());
+  Append(input.tokens->loss_weights, content.weights);
   Append(input.images->patches, content.patches);
   content.sizes.insert(content.sizes.end(), input.images->sizes.begin(), input.images->sizes.end());
 }
@@ -166,14 +188,12 @@ TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
     EXPECT_TRUE(batch.sequences.sequence_index.is_null());
     EXPECT_EQ(batch.sequences.num_tokens(), 4 * kSequence);
 
-    const auto tokens = batch.tokens.values<int32_t>();
+    const std::vector<int32_t> tokens = Tokens(batch);
     ASSERT_THAT(batch.modality_positions, SizeIs(1));
     const auto image = batch.modality_positions[0].values<int32_t>();
     const auto text = batch.text_positions.values<int32_t>();
     EXPECT_TRUE(std::ranges::is_sorted(image));
     EXPECT_TRUE(std::ranges::is_sorted(text));
-    for (int32_t t : image) EXPECT_EQ(tokens[t], kImageId);
-    for (int32_t t : text) EXPECT_NE(tokens[t], kImageId);
     std::vector<int32_t> all(image.begin(), image.end());
     all.insert(all.end(), text.begin(), text.end());
     std::ranges::sort(all);
@@ -181,12 +201,16 @@ TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
     std::iota(expected.begin(), expected.end(), 0);
     EXPECT_EQ(all, expected);
 
-    const auto mask = batch.loss_mask.values<float>();
-    const auto labels = batch.labels.values<int32_t>();
-    EXPECT_EQ(batch.num_loss_tokens, std::ranges::count(mask, 1.0f));
-    for (size_t t = 0; t < mask.size(); ++t) {
-      EXPECT_EQ(labels[t], mask[t] == 1.0f ? tokens[t + 1] : kPad);
+    const std::vector<int32_t> targets = Targets(batch);
+    for (size_t t = 0; t < targets.size(); ++t) {
+      if (targets[t] != -1) {
+        EXPECT_EQ(targets[t], tokens[t + 1]);
+      }
     }
+    EXPECT_THAT(batch.loss_weights.values<float>(), Each(1.0f));
+    EXPECT_EQ(batch.loss_weights.dim(0), std::ranges::count_if(tokens, [](int32_t id) {
+                return id != kImageId && id != kPad;
+              }));
 
     // The rows that cross the edge belong to this lane's half of all samples.
     const auto rows = feed.RowsPerSample(5, microbatch).value();
@@ -208,12 +232,11 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
     for (int pass = 0; pass < 2; ++pass) {
       for (int i = 0; i < 4; ++i) {
         const FeedInput input = feed.Load(0, i / 2, i % 2).value();
-        const auto tokens = input.tokens->tokens.values<int32_t>();
+        const std::vector<int32_t> tokens = Tokens(*input.tokens);
+        const std::vector<int32_t> targets = Targets(*input.tokens);
         const auto rows = feed.RowsPerSample(i / 2, i % 2).value();
         int64_t num_patches = 0;
         for (int64_t row = 0; row < 4; ++row) {
-          const auto mask =
-              input.tokens->loss_mask.values<float>().subspan(row * kSequence, kSequence);
           const int64_t global = i * kMicrobatch + lane * 4 + row;
           const int64_t num_rows = rows[lane * 4 + row];
           num_patches += 4 * num_rows;
@@ -222,8 +245,8 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
             continue;
           }
           EXPECT_EQ(num_rows, 0);
-          EXPECT_THAT(mask, Each(0.0f));
-          EXPECT_THAT(tokens.subspan(row * kSequence, kSequence), Each(kPad));
+          EXPECT_THAT(std::span(targets).subspan(row * kSequence, kSequence), Each(-1));
+          EXPECT_THAT(std::span(tokens).subspan(row * kSequence, kSequence), Each(kPad));
         }
         EXPECT_EQ(input.images->patches.dim(0), num_patches);
       }
@@ -269,7 +292,7 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
     EXPECT_EQ(input.images != nullptr, images);
     EXPECT_THAT(feed.RowsPerSample(7, 1).value(), ElementsAreArray(std::vector<int64_t>(8, 6)));
     if (tokens) {
-      EXPECT_EQ(input.tokens->tokens.dim(0), 4 * kSequence);
+      EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * kSequence);
       EXPECT_EQ(input.tokens->modality_positions[0].dim(0), feed.max_rows());
       EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * (kSequence - 6));
     }
@@ -301,7 +324,7 @@ TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
   const FeedInput input = feed.Load(0, 0, 0).value();
   EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * kSequence);
   EXPECT_THAT(input.tokens->modality_positions, IsEmpty());
-  EXPECT_EQ(input.tokens->num_loss_tokens, 4 * (kSequence - 1));
+  EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * (kSequence - 1));
   EXPECT_THAT(feed.RowsPerSample(0, 0).value(), Each(0));
 }
 
