@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -171,6 +172,20 @@ TEST(RadioEncoderTest, NoImagesGiveNoRowsAndZeroGradients) {
   for (const auto& parameter : m.store->parameters()) {
     EXPECT_THAT(parameter->gradient.values<double>(), testing::Each(0.0)) << parameter->spec->name;
   }
+}
+
+TEST(RadioEncoderTest, EveryParameterIsReportedOnceAndNoneWhenFrozen) {
+  Harness m(SmallConfig(), kTwoImages);
+  m.Forward();
+  std::vector<std::string> ready, all;
+  m.context->gradient_ready = [&](Parameter& parameter) { ready.push_back(parameter.spec->name); };
+  m.Backward();
+  for (const auto& parameter : m.store->parameters()) all.push_back(parameter->spec->name);
+  EXPECT_THAT(ready, testing::UnorderedElementsAreArray(all));
+  ready.clear();
+  m.context->needs_weight_gradient = false;
+  m.Backward();
+  EXPECT_THAT(ready, testing::IsEmpty());
 }
 
 TEST(RadioEncoderTest, EvaluationKeepsOnlyTheResult) {

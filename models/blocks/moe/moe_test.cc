@@ -230,6 +230,17 @@ TEST(MoeTest, OnlyTrainingForwardsCount) {
   EXPECT_THAT(m.counts, Each(0));
 }
 
+TEST(MoeTest, FrozenWeightsPassTheInputGradientOn) {
+  Harness<float> m(SmallConfig(DType::kF32), 2, 5);
+  m.Forward();
+  const std::vector<float> d_hidden = m.Backward();
+  m.context->needs_weight_gradient = false;
+  m.context->gradient_ready = [](Parameter& parameter) {
+    ADD_FAILURE() << parameter.spec->name << " has a gradient";
+  };
+  EXPECT_EQ(m.Backward(), d_hidden);
+}
+
 TEST(MoeTest, NoTokensAndOneToken) {
   for (const int64_t tokens : {0, 1}) {
     Harness<double> m(SmallConfig(DType::kF64), tokens, 1);
