@@ -50,6 +50,7 @@ _DECODERS = ["@libjpeg_turbo//", "@libpng//", "@sqlite3//", "@yaml_cpp//", "@nlo
 NEVER = {
     "//grid:grid": _PROTOBUF + _BLAS + _DEVICE + _TRANSPORT + _DECODERS,
     "//comm:communicator": _PROTOBUF + _BLAS + _TRANSPORT + _DECODERS,
+    "//data:data": _PROTOBUF,
     "//data/...": _BLAS + _DEVICE + _TRANSPORT,
     "//optim/...": _TRANSPORT + _DECODERS,
     "//models/...": _TRANSPORT + _DECODERS,
