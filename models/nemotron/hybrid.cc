@@ -1,0 +1,374 @@
+#include "hetero/models/nemotron/hybrid.h"
+
+#include <algorithm>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/models/blocks/residual.h"
+#include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
+#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/embedding/embedding.h"
+#include "hetero/tensor/ops/exact_match/exact_match.h"
+#include "hetero/tensor/ops/norm/norm.h"
+
+namespace hetero {
+namespace {
+
+constexpr std::string_view kEmbedding = "embedding.word_embeddings.weight";
+constexpr std::string_view kFinalNorm = "decoder.final_norm.weight";
+constexpr std::string_view kHead = "output_layer.weight";
+
+std::string LayerPrefix(int64_t layer) { return absl::StrCat("decoder.layers.", layer, "."); }
+
+std::vector<ParameterSpec> LayerParameters(const HybridConfig& config, int64_t layer) {
+  const std::string prefix = LayerPrefix(layer);
+  switch (config.pattern.layers()[layer]) {
+    case LayerKind::kMamba:
+      return MambaBlock::Parameters(config.mamba, prefix);
+    case LayerKind::kAttention:
+      return AttentionBlock::Parameters(config.attention, prefix);
+    case LayerKind::kExperts:
+      return MoeBlock::Parameters(config.experts, prefix);
+    case LayerKind::kMlp:
+      return MlpBlock::Parameters(config.mlp, prefix);
+  }
+  return {};
+}
+
+ParameterSpec VocabularyMatrix(const HybridConfig& config, std::string_view name, int64_t rows) {
+  return {.name = std::string(name),
+          .shape = {rows, config.hidden_size},
+          .unpadded_rows = config.vocabulary_size,
+          .storage = config.storage,
+          .init = Init::Normal(config.init_std),
+          .dims = {{ShardAxis::kTp, {}}, {}},
+          .learning_rate_class = LearningRateClass::kEmbeddingOrOutput};
+}
+
+}  // namespace
+
+int64_t PaddedVocabulary(int64_t vocabulary_size, int64_t tensor_parallel_size) {
+  const int64_t multiple = 128 * tensor_parallel_size;
+  return (vocabulary_size + multiple - 1) / multiple * multiple;
+}
+
+absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
+  const int64_t rows = PaddedVocabulary(config.vocabulary_size, shard.tp.size);
+  const int num_stages = static_cast<int>(shard.pp.size);
+  std::vector<ParameterSpec> specs;
+  const auto add = [&](int stage, ParameterSpec spec) {
+    spec.stage = stage;
+    spec.trainable = config.trainable;
+    specs.push_back(std::move(spec));
+  };
+  add(0, VocabularyMatrix(config, kEmbedding, rows));
+  for (int stage = 0; stage < num_stages; ++stage) {
+    HETERO_ASSIGN_OR_RETURN(const LayerRange range, config.pattern.Stage(stage, num_stages));
+    for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
+      for (ParameterSpec& spec : LayerParameters(config, layer)) add(stage, std::move(spec));
+    }
+  }
+  add(num_stages - 1, {.name = std::string(kFinalNorm),
+                       .shape = {config.hidden_size},
+                       .storage = config.storage,
+                       .init = Init::Constant(1),
+                       .partial_over_tp = true,
+                       .decay = false});
+  add(num_stages - 1, VocabularyMatrix(config, kHead, rows));
+  return ParameterTable::Make(std::move(specs));
+}
+
+absl::StatusOr<std::unique_ptr<HybridStage>> HybridStage::Create(const HybridConfig& config,
+                                                                 StagePlace place,
+                                                                 const StageResources& resources) {
+  auto stage = std::unique_ptr<HybridStage>(new HybridStage(config, place));
+  if (place.first()) {
+    HETERO_ASSIGN_OR_RETURN(stage->embedding_VH_, resources.parameters.Find(kEmbedding));
+  }
+  HETERO_RETURN_IF_ERROR(stage->MakeBlocks(resources));
+  if (place.last()) {
+    HETERO_ASSIGN_OR_RETURN(stage->final_norm_H_, resources.parameters.Find(kFinalNorm));
+    HETERO_ASSIGN_OR_RETURN(stage->head_VH_, resources.parameters.Find(kHead));
+  }
+  stage->slots_.resize(resources.num_slots);
+  return stage;
+}
+
+absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
+  HETERO_ASSIGN_OR_RETURN(const LayerRange range,
+                          config_.pattern.Stage(place_.stage, place_.num_stages));
+  const std::span<const LayerKind> kinds =
+      std::span(config_.pattern.layers()).subspan(range.first, range.count);
+  const int64_t num_moe = std::count(kinds.begin(), kinds.end(), LayerKind::kExperts);
+  const int64_t num_experts = std::max<int64_t>(config_.experts.num_experts, 1);
+
+  // One allocation: i64 counts of every MoE layer, then the sums, which are all at most 8 bytes.
+  HETERO_ASSIGN_OR_RETURN(
+      statistics_, Buffer::Allocate(resources.device, MemoryLabel::kActivations,
+                                    8 * (num_moe * num_experts + num_moe + 3), resources.ledger));
+  const TensorView all = statistics_.View(DType::kI64, {num_moe * num_experts + num_moe + 3});
+  const auto part = [&](DType dtype, int64_t begin, std::initializer_list<int64_t> dims) {
+    return TensorView(all.Rows(begin, all.dim(0) - begin).address(), dtype, dims);
+  };
+  tokens_per_expert_LE_ = part(DType::kI64, 0, {num_moe, num_experts});
+  balance_loss_L_ = part(ComputeDType(config_.storage), num_moe * num_experts, {num_moe});
+  loss_ = part(DType::kF64, num_moe * num_experts + num_moe, {1});
+  matches_2_ = part(DType::kI64, num_moe * num_experts + num_moe + 1, {2});
+
+  Communicator* tensor_parallel = resources.communicators.tensor_parallel;
+  ParameterStore& parameters = resources.parameters;
+  int64_t moe = 0;
+  for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
+    const std::string prefix = LayerPrefix(layer);
+    switch (config_.pattern.layers()[layer]) {
+      case LayerKind::kMamba: {
+        HETERO_ASSIGN_OR_RETURN(MambaBlock block, MambaBlock::Create(config_.mamba, prefix,
+                                                                     parameters, tensor_parallel));
+        blocks_.push_back(std::move(block));
+        break;
+      }
+      case LayerKind::kAttention: {
+        HETERO_ASSIGN_OR_RETURN(
+            AttentionBlock block,
+            AttentionBlock::Create(config_.attention, prefix, parameters, tensor_parallel));
+        blocks_.push_back(std::move(block));
+        break;
+      }
+      case LayerKind::kExperts: {
+        HETERO_ASSIGN_OR_RETURN(
+            MoeBlock block,
+            MoeBlock::Create(config_.experts, prefix, parameters,
+                             {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
+                              .balance_loss_1 = balance_loss_L_.Rows(moe, 1)},
+                             tensor_parallel, resources.communicators.expert_parallel));
+        blocks_.push_back(std::move(block));
+        ++moe;
+        break;
+      }
+      case LayerKind::kMlp: {
+        HETERO_ASSIGN_OR_RETURN(MlpBlock block,
+                                MlpBlock::Create(config_.mlp, prefix, parameters, tensor_parallel));
+        blocks_.push_back(std::move(block));
+        break;
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot_index,
+                                                const StageInput& input) {
+  Slot& slot = slots_[slot_index];
+  slot.batch = *input.tokens;
+  slot.blocks.clear();
+  slot.blocks.reserve(blocks_.size());
+  TensorView hidden_TH;
+  if (place_.first()) {
+    HETERO_ASSIGN_OR_RETURN(hidden_TH, Embed(context, input));
+  } else {
+    // Blocks only read what they are given.
+    const ConstTensorView& upstream = input.upstream[0];
+    hidden_TH =
+        TensorView(const_cast<void*>(upstream.address()), upstream.dtype(), upstream.dims());
+  }
+  for (const Block& block : blocks_) {
+    HETERO_ASSIGN_OR_RETURN(hidden_TH,
+                            std::visit(
+                                [&](const auto& typed) {
+                                  using Saved = typename std::decay_t<decltype(typed)>::Saved;
+                                  slot.blocks.emplace_back(std::in_place_type<Saved>);
+                                  return typed.Forward(context, hidden_TH, slot.batch.sequences,
+                                                       std::get<Saved>(slot.blocks.back()));
+                                },
+                                block));
+  }
+  if (!place_.last()) return hidden_TH;
+  HETERO_RETURN_IF_ERROR(Head(context, hidden_TH, slot));
+  return TensorView();
+}
+
+absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, TensorView d_output,
+                                   std::span<const TensorView> d_upstream) {
+  Slot& slot = slots_[slot_index];
+  Arena& workspace = context.stream.workspace();
+  ArenaScope scope(workspace);
+  TensorView d_hidden_TH = d_output;
+  if (place_.last()) {
+    HETERO_ASSIGN_OR_RETURN(
+        d_hidden_TH, workspace.Allocate(slot.final_hidden_TH.dtype(), slot.final_hidden_TH.dims()));
+    const bool wanted = context.needs_weight_gradient && !final_norm_H_->gradient.is_null();
+    HETERO_RETURN_IF_ERROR(
+        RmsNormBackward({.dy_TC = slot.d_normed_TH,
+                         .x_TC = slot.final_hidden_TH,
+                         .weight_C = final_norm_H_->value,
+                         .rstd_T = slot.final_rstd_T,
+                         .dx_TC = d_hidden_TH,
+                         .dweight_C = wanted ? final_norm_H_->gradient : TensorView(),
+                         .accumulate = wanted && final_norm_H_->AccumulateGradient()},
+                        context.stream));
+    if (wanted) GradientReady(context, *final_norm_H_);
+  }
+  for (size_t i = blocks_.size(); i-- > 0;) {
+    HETERO_RETURN_IF_ERROR(std::visit(
+        [&](const auto& typed) {
+          using Saved = typename std::decay_t<decltype(typed)>::Saved;
+          return typed.Backward(context, std::get<Saved>(slot.blocks[i]), d_hidden_TH);
+        },
+        blocks_[i]));
+  }
+  if (place_.first()) return EmbedBackward(context, slot, d_hidden_TH, d_upstream);
+  return Copy(d_hidden_TH, d_upstream[0], context.stream);
+}
+
+absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const StageInput& input) {
+  const TokenBatch& batch = *input.tokens;
+  const int64_t tokens = batch.sequences.num_tokens();
+  int64_t named = batch.text_positions.num_elements();
+  if (batch.modality_positions.size() != input.upstream.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(input.upstream.size(), " modalities arrive for ",
+                                                   batch.modality_positions.size(),
+                                                   " kinds of placeholders"));
+  }
+  for (size_t i = 0; i < input.upstream.size(); ++i) {
+    const int64_t placeholders = batch.modality_positions[i].num_elements();
+    if (input.upstream[i].dim(0) != placeholders) {
+      return absl::InvalidArgumentError(absl::StrCat("the encoder emitted ",
+                                                     input.upstream[i].dim(0), " image tokens for ",
+                                                     placeholders, " placeholders"));
+    }
+    named += placeholders;
+  }
+  if (named != tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("text and placeholders name ", named, " of ",
+                                                   tokens, " tokens; every token needs a row"));
+  }
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView hidden_TH,
+      context.activations.Allocate(config_.storage, {tokens, config_.hidden_size}));
+  HETERO_RETURN_IF_ERROR(EmbeddingForward({.weight_VH = embedding_VH_->value,
+                                           .ids_N = batch.text_tokens,
+                                           .positions_N = batch.text_positions,
+                                           .out_TH = hidden_TH},
+                                          context.stream));
+  for (size_t i = 0; i < input.upstream.size(); ++i) {
+    HETERO_RETURN_IF_ERROR(
+        ScatterRows(input.upstream[i], batch.modality_positions[i], hidden_TH, context.stream));
+  }
+  return hidden_TH;
+}
+
+absl::Status HybridStage::EmbedBackward(ModuleContext& context, const Slot& slot,
+                                        TensorView d_hidden_TH,
+                                        std::span<const TensorView> d_upstream) {
+  for (size_t i = 0; i < d_upstream.size(); ++i) {
+    if (d_upstream[i].is_null()) continue;
+    HETERO_RETURN_IF_ERROR(
+        GatherRows(d_hidden_TH, slot.batch.modality_positions[i], d_upstream[i], context.stream));
+  }
+  if (!context.needs_weight_gradient || embedding_VH_->gradient.is_null()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(EmbeddingBackward({.d_out_TH = d_hidden_TH,
+                                            .ids_N = slot.batch.text_tokens,
+                                            .positions_N = slot.batch.text_positions,
+                                            .dweight_VH = embedding_VH_->gradient,
+                                            .accumulate = embedding_VH_->AccumulateGradient()},
+                                           context.stream));
+  GradientReady(context, *embedding_VH_);
+  return absl::OkStatus();
+}
+
+absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slot& slot) {
+  const bool training = context.mode != Mode::kEval;
+  Arena& workspace = context.stream.workspace();
+  ArenaScope scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const TensorView normed_TH,
+                          workspace.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+  slot.final_hidden_TH = hidden_TH;
+  const DType compute = ComputeDType(config_.storage);
+  HETERO_ASSIGN_OR_RETURN(slot.final_rstd_T,
+                          context.activations.Allocate(compute, {hidden_TH.dim(0)}));
+  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_TH,
+                                         .weight_C = final_norm_H_->value,
+                                         .y_TC = normed_TH,
+                                         .rstd_T = slot.final_rstd_T,
+                                         .epsilon = config_.norm_epsilon},
+                                        context.stream));
+
+  const TokenBatch& batch = slot.batch;
+  const int64_t counted = batch.loss_positions.num_elements();
+  HETERO_ASSIGN_OR_RETURN(const TensorView loss_N, workspace.Allocate(compute, {counted}));
+  TensorView argmax_N;
+  slot.d_normed_TH = TensorView();
+  if (training) {
+    HETERO_ASSIGN_OR_RETURN(slot.d_normed_TH,
+                            context.activations.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(argmax_N, workspace.Allocate(DType::kI32, {counted}));
+  }
+  const bool wanted = training && context.needs_weight_gradient && !head_VH_->gradient.is_null();
+  HETERO_RETURN_IF_ERROR(
+      LinearCrossEntropy({.hidden_TH = normed_TH,
+                          .weight_VH = head_VH_->value,
+                          .rows_N = batch.loss_positions,
+                          .targets_N = batch.loss_targets,
+                          .loss_weight_N = batch.loss_weights,
+                          .loss_N = loss_N,
+                          .argmax_N = argmax_N,
+                          .d_hidden_TH = slot.d_normed_TH,
+                          .dweight_VH = wanted ? head_VH_->gradient : TensorView(),
+                          .accumulate = wanted && head_VH_->AccumulateGradient()},
+                         context.stream));
+  if (wanted) GradientReady(context, *head_VH_);
+  HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_, context.stream));
+  host_.loss_tokens += counted;
+  if (training) {
+    host_.balance_terms += tokens_per_expert_LE_.dim(0);
+    return absl::OkStatus();
+  }
+  return CountExactMatches({.predicted_N = argmax_N,
+                            .targets_N = batch.loss_targets,
+                            .positions_N = batch.loss_positions,
+                            .row_length = batch.sequences.row_length,
+                            .counts_2 = matches_2_},
+                           context.stream);
+}
+
+absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream) {
+  if (tokens_per_expert_LE_.dim(0) == 0) return absl::OkStatus();
+  if (data_parallel != nullptr) {
+    HETERO_RETURN_IF_ERROR(data_parallel->AllReduce(tokens_per_expert_LE_, tokens_per_expert_LE_,
+                                                    ReduceOp::kSum, stream,
+                                                    "language.tokens_per_expert"));
+  }
+  for (const Block& block : blocks_) {
+    if (const MoeBlock* moe = std::get_if<MoeBlock>(&block)) {
+      HETERO_RETURN_IF_ERROR(moe->UpdateExpertBias(stream));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StageStatistics> HybridStage::TakeStatistics(Stream& stream) {
+  StageStatistics statistics = std::exchange(host_, {});
+  if (stream.shape_only()) return statistics;
+  statistics.loss_sum = std::exchange(*loss_.data<double>(), 0.0);
+  const std::span<int64_t> matches = matches_2_.values<int64_t>();
+  statistics.sequences = std::exchange(matches[0], 0);
+  statistics.exact_matches = std::exchange(matches[1], 0);
+  const auto take_balance = [&]<typename T>() {
+    for (T& sum : balance_loss_L_.values<T>()) {
+      statistics.balance_loss += static_cast<double>(std::exchange(sum, T(0)));
+    }
+  };
+  if (balance_loss_L_.dtype() == DType::kF64) {
+    take_balance.template operator()<double>();
+  } else {
+    take_balance.template operator()<float>();
+  }
+  return statistics;
+}
+
+}  // namespace hetero

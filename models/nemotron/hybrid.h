@@ -1,0 +1,105 @@
+#ifndef HETERO_MODELS_NEMOTRON_HYBRID_H_
+#define HETERO_MODELS_NEMOTRON_HYBRID_H_
+
+// A hybrid language model: one residual block per symbol of a pattern, no position embedding, no
+// biases, untied embeddings; rows that arrive over edges take the place of placeholder tokens.
+//
+// Shape letters: T tokens, H hidden, V vocabulary (padded).
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/models/blocks/attention/attention.h"
+#include "hetero/models/blocks/mamba/mamba.h"
+#include "hetero/models/blocks/mlp/mlp.h"
+#include "hetero/models/blocks/moe/moe.h"
+#include "hetero/models/nemotron/pattern.h"
+#include "hetero/models/stage.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/params/table.h"
+
+namespace hetero {
+
+struct HybridConfig {
+  LayerPattern pattern;
+  int64_t hidden_size = 0;
+  int64_t vocabulary_size = 0;
+  double norm_epsilon = 1e-5;
+  double init_std = 0.02;
+  DType storage = DType::kF32;
+  bool trainable = true;
+  // Of the kinds that the pattern contains, complete.
+  AttentionConfig attention;
+  MambaConfig mamba;
+  MoeConfig experts;
+  MlpConfig mlp;
+};
+
+// Rows of the embedding and the head: the vocabulary rounded up to 128 times the tensor-parallel
+// size, so that every rank has whole tiles.
+int64_t PaddedVocabulary(int64_t vocabulary_size, int64_t tensor_parallel_size);
+
+// Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
+// Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages.
+absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard);
+
+class HybridStage : public Stage {
+ public:
+  static absl::StatusOr<std::unique_ptr<HybridStage>> Create(const HybridConfig& config,
+                                                             StagePlace place,
+                                                             const StageResources& resources);
+
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
+                                     const StageInput& input) override;
+  absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
+                        std::span<const TensorView> d_upstream) override;
+  absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override;
+  absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream) override;
+
+ private:
+  using Block = std::variant<MambaBlock, MoeBlock, AttentionBlock, MlpBlock>;
+  using BlockSaved =
+      std::variant<MambaBlock::Saved, MoeBlock::Saved, AttentionBlock::Saved, MlpBlock::Saved>;
+
+  // One microbatch in flight. Views of the batch stay valid until its backward.
+  struct Slot {
+    TokenBatch batch;
+    std::vector<BlockSaved> blocks;
+    TensorView final_hidden_TH;  // last stage: what the final norm reads,
+    TensorView final_rstd_T;
+    TensorView d_normed_TH;  // and the gradient of what it writes
+  };
+
+  HybridStage(const HybridConfig& config, StagePlace place) : config_(config), place_(place) {}
+
+  absl::Status MakeBlocks(const StageResources& resources);
+  absl::StatusOr<TensorView> Embed(ModuleContext& context, const StageInput& input);
+  absl::Status EmbedBackward(ModuleContext& context, const Slot& slot, TensorView d_hidden_TH,
+                             std::span<const TensorView> d_upstream);
+  absl::Status Head(ModuleContext& context, TensorView hidden_TH, Slot& slot);
+
+  HybridConfig config_;
+  StagePlace place_;
+  std::vector<Block> blocks_;
+  std::vector<Slot> slots_;
+  Parameter* embedding_VH_ = nullptr;  // first stage
+  Parameter* final_norm_H_ = nullptr;  // last stage
+  Parameter* head_VH_ = nullptr;       // last stage
+
+  // Device memory of the statistics, by MoE layer of this stage, and of the loss.
+  Buffer statistics_;
+  TensorView tokens_per_expert_LE_;  // i64
+  TensorView balance_loss_L_;        // compute type
+  TensorView loss_;                  // f64[1]: sum over tokens
+  TensorView matches_2_;             // i64: rows judged, rows matched
+  StageStatistics host_;             // what the host counts
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_NEMOTRON_HYBRID_H_

@@ -1,0 +1,127 @@
+#include "hetero/models/vlm/vlm.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/grid/module_grid.h"
+#include "hetero/models/nemotron/hybrid_model.h"
+#include "hetero/models/vlm/encoder_stage.h"
+
+namespace hetero {
+namespace {
+
+class VisionLanguageModel : public Model {
+ public:
+  VisionLanguageModel(VisionConfig vision, HybridConfig language, int64_t image_token_id)
+      : vision_(std::move(vision)),
+        language_(std::move(language)),
+        image_token_id_(image_token_id) {}
+
+  std::vector<std::string> modules() const override {
+    return {std::string(kRadioEncoderModule), std::string(kLanguageModule)};
+  }
+  std::vector<ModelEdge> edges() const override {
+    return {{.source = std::string(kRadioEncoderModule),
+             .destination = std::string(kLanguageModule),
+             .width = language_.hidden_size}};
+  }
+  int64_t hidden_width(std::string_view module) const override {
+    return module == kRadioEncoderModule ? vision_.encoder.layer.hidden_size
+                                         : language_.hidden_size;
+  }
+  InputContract input_contract() const override {
+    return {.vocabulary_size = language_.vocabulary_size,
+            .image_token_id = image_token_id_,
+            .patch_size = vision_.encoder.patch_size,
+            .max_image_side = vision_.encoder.max_image_side,
+            .patches_per_token = 4};
+  }
+  absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
+                                           const ShardSpec& shard) const override {
+    if (module == kRadioEncoderModule) {
+      return MakeVisionTable(vision_, static_cast<int>(shard.pp.size));
+    }
+    return MakeHybridTable(language_, shard);
+  }
+  absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view module, StagePlace place,
+                                                   const StageResources& resources) const override {
+    if (module == kRadioEncoderModule) return EncoderStage::Create(vision_, place, resources);
+    return HybridStage::Create(language_, place, resources);
+  }
+
+ private:
+  VisionConfig vision_;
+  HybridConfig language_;
+  int64_t image_token_id_;
+};
+
+VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config) {
+  const proto::RadioEncoder& encoder = config.encoder();
+  const proto::Projector& projector = config.projector();
+  VisionConfig vision;
+  vision.encoder = {.num_layers = encoder.num_layers(),
+                    .layer = {.hidden_size = encoder.hidden_size(),
+                              .num_heads = encoder.num_heads(),
+                              .head_dim = encoder.head_dim(),
+                              .ffn_size = encoder.ffn_size(),
+                              .norm_epsilon = encoder.norm_epsilon(),
+                              .init_std = encoder.init_std(),
+                              .output_init_std = encoder.output_init_std()},
+                    .patch_size = encoder.patch_size(),
+                    .max_image_side = encoder.max_image_side(),
+                    .num_class_tokens = encoder.num_class_tokens(),
+                    .final_norm = encoder.final_norm(),
+                    .embedder_init_std = encoder.embedder_init_std(),
+                    .class_token_init_std = encoder.class_token_init_std(),
+                    .position_init_std = encoder.position_init_std()};
+  vision.projector = {.kind = projector.kind() == proto::Projector::MLP
+                                  ? ProjectorConfig::Kind::kMlp
+                                  : ProjectorConfig::Kind::kAffine,
+                      .rms_norm = projector.norm() == proto::Projector::RMS,
+                      .input_size = vision.encoder.feature_width(),
+                      .ffn_size = projector.ffn_size(),
+                      .output_size = config.language().hidden_size(),
+                      .norm_epsilon = projector.norm_epsilon(),
+                      .init_std = projector.init_std(),
+                      .output_init_std = projector.output_init_std()};
+  vision.train_encoder = !config.freeze_encoder();
+  vision.train_projector = !config.freeze_projector();
+  return vision;
+}
+
+absl::Status CheckProjector(const proto::Projector& projector) {
+  if (projector.kind() != proto::Projector::MLP) return absl::OkStatus();
+  for (const auto& [present, field] :
+       {std::pair(projector.has_ffn_size(), "ffn_size"),
+        std::pair(projector.has_output_init_std(), "output_init_std"),
+        std::pair(projector.norm() != proto::Projector::RMS || projector.has_norm_epsilon(),
+                  "norm_epsilon")}) {
+    if (!present) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("model.projector.", field, " is unset; an MLP projector needs it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
+    const proto::VisionLanguageModel& config) {
+  HETERO_RETURN_IF_ERROR(CheckProjector(config.projector()));
+  const int64_t vocabulary = config.language().vocabulary_size();
+  if (config.image_token_id() >= vocabulary) {
+    return absl::InvalidArgumentError(absl::StrCat("model.image_token_id ", config.image_token_id(),
+                                                   " is outside the vocabulary of ", vocabulary,
+                                                   "; at most ", vocabulary - 1));
+  }
+  HETERO_ASSIGN_OR_RETURN(HybridConfig language, HybridConfigFromProto(config.language()));
+  language.trainable = !config.freeze_language();
+  return std::make_unique<VisionLanguageModel>(VisionConfigFromProto(config), std::move(language),
+                                               config.image_token_id());
+}
+
+}  // namespace hetero
