@@ -1,0 +1,62 @@
+// Two data-parallel ranks fit y = w x, each on its own sample.
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gtest/gtest.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/run_ranks.h"
+#include "hetero/optim/optim.h"
+
+namespace hetero {
+namespace {
+
+absl::Status RunOneRank(GlobalRank rank, CommunicatorFactory& factory) {
+  MemoryLedger memory;
+  HETERO_ASSIGN_OR_RETURN(Arena workspace,
+                          Arena::Create(Device{}, MemoryLabel::kWorkspace, 1 << 16, memory));
+  Stream stream(Device{}, workspace);
+  HETERO_ASSIGN_OR_RETURN(const Grid grid, Grid::Make({.name = "line", .num_ranks = 2}));
+  HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
+                          ParameterTable::Make({{.name = "w", .shape = {1, 1}}}));
+  HETERO_ASSIGN_OR_RETURN(auto store, ParameterStore::Create(table, {}, Device{}, memory));
+  HETERO_ASSIGN_OR_RETURN(Parameter * w, store->Find("w"));
+
+  const Group world = {GlobalRank(0), GlobalRank(1)};
+  HETERO_ASSIGN_OR_RETURN(auto data_parallel, factory.Create({"gradient", world}));
+  HETERO_ASSIGN_OR_RETURN(auto control, factory.Create({"control", world}));
+  GradientSync sync("line", *store, {.dense = data_parallel.get()});
+  HETERO_ASSIGN_OR_RETURN(
+      auto module, ModuleOptimizer::Create({.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8}, *store,
+                                           grid, rank, Device{}, memory));
+  HETERO_ASSIGN_OR_RETURN(
+      const LearningRateSchedule schedule,
+      LearningRateSchedule::Make(
+          {.style = LearningRateStyle::kCosine, .peak = 0.1, .decay_samples = 400}));
+  HETERO_ASSIGN_OR_RETURN(auto optimizer, Optimizer::Create(schedule, /*clip_gradient_norm=*/1.0,
+                                                            {"line"}, {module.get()}, control.get(),
+                                                            /*num_addends=*/1, Device{}, memory));
+
+  const float x = rank == GlobalRank(0) ? 1 : 2;
+  double loss = 0;
+  for (int step = 0; step < 200; ++step) {
+    const float error = w->value.values<float>()[0] * x - 3 * x;
+    w->gradient.values<float>()[0] = error * x;
+    w->gradient_written = true;
+    HETERO_RETURN_IF_ERROR(store->FinishGradients(stream));
+    HETERO_RETURN_IF_ERROR(sync.Run(stream));
+    const double own_loss[] = {0.5 * error * error};
+    HETERO_ASSIGN_OR_RETURN(
+        const StepReport report,
+        optimizer->Step({.samples = 2, .tokens = 1, .addends = own_loss}, stream));
+    loss = report.sums[0] / static_cast<double>(report.tokens);
+  }
+  return loss < 1e-4 ? absl::OkStatus() : absl::InternalError("the line was not found");
+}
+
+TEST(Example, TwoRanksFitALine) { EXPECT_THAT(RunRanks(2, RunOneRank), absl_testing::IsOk()); }
+
+}  // namespace
+}  // namespace hetero

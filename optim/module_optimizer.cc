@@ -1,0 +1,127 @@
+#include "hetero/optim/module_optimizer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/grid/axis.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero {
+namespace {
+
+bool IsShardedOver(const ParameterSpec& spec, ShardAxis axis) {
+  return std::ranges::any_of(spec.dims, [&](const DimSharding& dim) { return dim.axis == axis; });
+}
+
+// Neighbours of equal decay become one segment, the zeros between them included: those stay zero.
+std::vector<AdamWSegment> Segments(const FlatGroup& group, double weight_decay) {
+  std::vector<AdamWSegment> segments;
+  for (const FlatSegment& segment : group.segments) {
+    const double decay = segment.spec->decay ? weight_decay : 0;
+    if (segments.empty() || segments.back().weight_decay != decay) {
+      segments.push_back({segment.begin, segment.count, decay});
+    } else {
+      segments.back().count = segment.begin + segment.count - segments.back().begin;
+    }
+  }
+  return segments;
+}
+
+}  // namespace
+
+std::vector<StatisticsPiece> StatisticsPieces(std::span<const FlatGroup> groups, const Grid& grid,
+                                              GlobalRank rank) {
+  std::vector<StatisticsPiece> pieces;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const FlatGroup& group = groups[i];
+    const bool dense = group.gradient_group == GradientGroup::kDense;
+    const Group sharing = *grid.GroupOf(dense ? Family::kDpCp : Family::kExptDp, rank);
+    const auto shares = static_cast<int64_t>(sharing.size());
+    const int64_t share = RankIn(sharing, rank)->value();
+    const int64_t length = group.gradients.dim(0);
+    const int64_t first = length * share / shares;
+    const int64_t last = length * (share + 1) / shares;
+    const bool is_first_of_tp = grid.Coord(rank, dense ? Axis::kTp : Axis::kExptTp) == 0;
+    for (const FlatSegment& segment : group.segments) {
+      const bool sharded =
+          IsShardedOver(*segment.spec, dense ? ShardAxis::kTp : ShardAxis::kExptTp);
+      const int64_t begin = std::max(first, segment.begin);
+      const int64_t end = std::min(last, segment.begin + segment.count);
+      if (begin < end && (sharded || is_first_of_tp)) pieces.push_back({i, begin, end - begin});
+    }
+  }
+  return pieces;
+}
+
+absl::StatusOr<std::unique_ptr<ModuleOptimizer>> ModuleOptimizer::Create(
+    const AdamWOptions& options, ParameterStore& store, const Grid& grid, GlobalRank rank,
+    Device device, MemoryLedger& ledger) {
+  auto optimizer =
+      std::unique_ptr<ModuleOptimizer>(new ModuleOptimizer(options, store, grid.name()));
+  for (const FlatGroup& group : store.groups()) {
+    const DType dtype = group.gradients.dtype();
+    if (group.storage != dtype) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("module ", grid.name(), " stores parameters as ", Name(group.storage),
+                       "; the optimizer updates masters, which are ", Name(dtype)));
+    }
+    const int64_t count = group.gradients.dim(0);
+    TensorView views[2];
+    for (TensorView& view : views) {
+      HETERO_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(device, MemoryLabel::kOptimizer,
+                                                              count * SizeOf(dtype), ledger));
+      view = buffer.View(dtype, {count});
+      optimizer->buffers_.push_back(std::move(buffer));
+    }
+    optimizer->moments_.push_back({.first = views[0], .second = views[1]});
+    optimizer->segments_.push_back(Segments(group, options.weight_decay));
+  }
+  HETERO_ASSIGN_OR_RETURN(Buffer scalars,
+                          Buffer::Allocate(device, MemoryLabel::kOptimizer,
+                                           kNumAdamWScalars * SizeOf(DType::kF64), ledger));
+  optimizer->scalars_ = scalars.View(DType::kF64, {kNumAdamWScalars});
+  optimizer->buffers_.push_back(std::move(scalars));
+  optimizer->pieces_ = StatisticsPieces(store.groups(), grid, rank);
+  return optimizer;
+}
+
+absl::Status ModuleOptimizer::AddStatistics(TensorView totals, Stream& stream) {
+  for (const StatisticsPiece& piece : pieces_) {
+    HETERO_RETURN_IF_ERROR(
+        SumOfSquares(store_.groups()[piece.group].gradients.Rows(piece.begin, piece.count), totals,
+                     /*accumulate=*/true, stream));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModuleOptimizer::Apply(const AdamWUpdate& update, Stream& stream) {
+  if (!stream.shape_only()) {
+    const auto step = static_cast<double>(update.step);
+    const std::span<double> scalars = scalars_.values<double>();
+    scalars[kAdamWLearningRate] = update.learning_rate;
+    scalars[kAdamWFirstCorrection] = 1 / (1 - std::pow(options_.beta1, step));
+    scalars[kAdamWSecondCorrection] = 1 / (1 - std::pow(options_.beta2, step));
+    scalars[kAdamWGradientScale] = update.gradient_scale;
+    scalars[kAdamWApply] = update.apply ? 1 : 0;
+  }
+  for (size_t i = 0; i < moments_.size(); ++i) {
+    const FlatGroup& group = store_.groups()[i];
+    HETERO_RETURN_IF_ERROR(AdamW({.parameter_N = group.values,
+                                  .gradient_N = group.gradients,
+                                  .first_moment_N = moments_[i].first,
+                                  .second_moment_N = moments_[i].second,
+                                  .segments = segments_[i],
+                                  .beta1 = options_.beta1,
+                                  .beta2 = options_.beta2,
+                                  .epsilon = options_.epsilon,
+                                  .scalars = scalars_},
+                                 stream))
+        .With(name_);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace hetero

@@ -1,0 +1,101 @@
+#ifndef HETERO_OPTIM_MODULE_OPTIMIZER_H_
+#define HETERO_OPTIM_MODULE_OPTIMIZER_H_
+
+// The part of the optimizer that belongs to one module on one rank: its moments, its share of the
+// gradient statistics and the update. A module without trainable parameters has none of them and
+// contributes zeros.
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/grid/module_grid.h"
+#include "hetero/grid/rank.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/ops/adamw/adamw.h"
+#include "hetero/tensor/stream.h"
+
+namespace hetero {
+
+struct AdamWOptions {
+  double beta1 = 0;
+  double beta2 = 0;
+  double epsilon = 0;
+  double weight_decay = 0;  // of parameters whose spec decays
+};
+
+// One update, as all ranks decide it.
+struct AdamWUpdate {
+  bool apply = true;  // false: parameters and moments stay as they are
+  int64_t step = 1;   // of applied updates, from 1
+  double learning_rate = 0;
+  double gradient_scale = 1;
+};
+
+// Adam's state for one FlatGroup of the store, laid out like its values.
+struct Moments {
+  TensorView first;  // compute type
+  TensorView second;
+};
+
+// Ranges of the flat gradients whose squares a rank adds to the module's norm. Over all ranks of
+// the module every parameter is counted once: data-parallel ranks take equal slices, and what
+// tensor-parallel ranks hold alike is counted by the first of them.
+struct StatisticsPiece {
+  size_t group = 0;
+  int64_t begin = 0;
+  int64_t count = 0;
+};
+std::vector<StatisticsPiece> StatisticsPieces(std::span<const FlatGroup> groups, const Grid& grid,
+                                              GlobalRank rank);
+
+class ModuleOptimizer {
+ public:
+  // Allocates zero moments (label optimizer). `store` and `ledger` outlive the optimizer.
+  // Precondition: `rank` is in `grid`.
+  // Errors: INVALID_ARGUMENT for a store type that is no master (bf16); those of Buffer::Allocate.
+  static absl::StatusOr<std::unique_ptr<ModuleOptimizer>> Create(const AdamWOptions& options,
+                                                                 ParameterStore& store,
+                                                                 const Grid& grid, GlobalRank rank,
+                                                                 Device device,
+                                                                 MemoryLedger& ledger);
+
+  const std::string& name() const { return name_; }
+
+  // Nothing to train on this rank.
+  bool frozen() const { return moments_.empty(); }
+
+  // Adds this rank's share to totals = {sum of squares, non-finite elements}, f64[2].
+  absl::Status AddStatistics(TensorView totals, Stream& stream);
+
+  // Updates all parameters and their moments.
+  absl::Status Apply(const AdamWUpdate& update, Stream& stream);
+
+  // Parallel to store().groups().
+  std::span<const Moments> moments() const { return moments_; }
+  ParameterStore& store() { return store_; }
+
+ private:
+  ModuleOptimizer(const AdamWOptions& options, ParameterStore& store, std::string name)
+      : options_(options), store_(store), name_(std::move(name)) {}
+
+  AdamWOptions options_;
+  ParameterStore& store_;
+  std::string name_;
+  std::vector<Buffer> buffers_;
+  TensorView scalars_;  // f64 [kNumAdamWScalars]
+  std::vector<Moments> moments_;
+  std::vector<std::vector<AdamWSegment>> segments_;  // parallel to moments_
+  std::vector<StatisticsPiece> pieces_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_OPTIM_MODULE_OPTIMIZER_H_

@@ -1,0 +1,12 @@
+#ifndef HETERO_OPTIM_OPTIM_H_
+#define HETERO_OPTIM_OPTIM_H_
+
+// The whole library in one include.
+
+#include "hetero/optim/expert_bias.h"       // IWYU pragma: export
+#include "hetero/optim/gradient_sync.h"     // IWYU pragma: export
+#include "hetero/optim/learning_rate.h"     // IWYU pragma: export
+#include "hetero/optim/module_optimizer.h"  // IWYU pragma: export
+#include "hetero/optim/optimizer.h"         // IWYU pragma: export
+
+#endif  // HETERO_OPTIM_OPTIM_H_

@@ -1,0 +1,108 @@
+#ifndef HETERO_OPTIM_OPTIMIZER_H_
+#define HETERO_OPTIM_OPTIMIZER_H_
+
+// The optimizer step of a run: all modules, all ranks, one decision. One reduction of a small
+// vector over the world carries the squares of every module's gradients, the number of non-finite
+// gradients, the loss tokens and whatever sums the caller adds; norm, clipping, the mean over
+// tokens and whether to skip follow from it alike on every rank.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/optim/learning_rate.h"
+#include "hetero/optim/module_optimizer.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/stream.h"
+
+namespace hetero {
+
+// What the optimizer knows of the past; equal on all ranks, saved with the moments.
+struct OptimizerProgress {
+  int64_t applied_steps = 0;     // the t of Adam's bias correction
+  int64_t consumed_samples = 0;  // of applied steps: the argument of the learning rate
+  int64_t skipped_non_finite = 0;
+  int64_t skipped_no_tokens = 0;
+
+  bool operator==(const OptimizerProgress&) const = default;
+};
+
+enum class StepOutcome : uint8_t {
+  kApplied,
+  kNonFinite,  // a gradient was infinite or NaN: no rank updates
+  kNoTokens,   // no token of the step had a loss: no rank updates
+};
+
+struct StepReport {
+  StepOutcome outcome = StepOutcome::kApplied;
+  double learning_rate = 0;
+  double gradient_norm = 0;          // of the token mean, over all modules, before clipping
+  std::vector<double> module_norms;  // in the order of the modules
+  double clip_factor = 1;
+  int64_t tokens = 0;
+  int64_t non_finite_gradients = 0;
+  std::vector<double> sums;  // of the caller's addends
+};
+
+struct StepInputs {
+  int64_t samples = 0;  // of the whole run in this step
+  int64_t tokens = 0;   // with a loss, that this rank counts; each is counted by one rank
+  std::span<const double> addends = {};  // summed over the world; as many on every rank
+};
+
+class Optimizer {
+ public:
+  // modules: names of all modules of the run, in one order everywhere. local: those on this rank.
+  // control: joins all ranks of the run, null when there is one. clip_gradient_norm: 0 does not
+  // clip. Everything passed by pointer outlives the optimizer.
+  // Errors: INVALID_ARGUMENT for a local module that is not in `modules`, a negative clip norm.
+  static absl::StatusOr<std::unique_ptr<Optimizer>> Create(
+      const LearningRateSchedule& schedule, double clip_gradient_norm,
+      std::vector<std::string> modules, std::vector<ModuleOptimizer*> local, Communicator* control,
+      int64_t num_addends, Device device, MemoryLedger& ledger);
+
+  // Updates the parameters from summed, not yet normalised gradients: each is multiplied by
+  // clip_factor / tokens inside the update. Learning rate, Adam's t and the consumed samples
+  // advance only when the step is applied. Called by every rank after its gradients are complete.
+  // Errors: INVALID_ARGUMENT for another number of addends; those of Communicator::AllReduce.
+  absl::StatusOr<StepReport> Step(const StepInputs& inputs, Stream& stream);
+
+  const OptimizerProgress& progress() const { return progress_; }
+  void set_progress(const OptimizerProgress& progress) { progress_ = progress; }
+  std::span<ModuleOptimizer* const> local() const { return local_; }
+
+ private:
+  Optimizer(const LearningRateSchedule& schedule, double clip_gradient_norm,
+            std::vector<std::string> modules, std::vector<ModuleOptimizer*> local,
+            Communicator* control, int64_t num_addends)
+      : schedule_(schedule),
+        clip_gradient_norm_(clip_gradient_norm),
+        modules_(std::move(modules)),
+        local_(std::move(local)),
+        control_(control),
+        num_addends_(num_addends) {}
+
+  StepReport Decide(std::span<const double> totals) const;
+  void Advance(StepOutcome outcome, int64_t samples);
+
+  LearningRateSchedule schedule_;
+  double clip_gradient_norm_;
+  std::vector<std::string> modules_;
+  std::vector<ModuleOptimizer*> local_;
+  std::vector<int64_t> local_index_;  // of local_ in modules_
+  Communicator* control_;
+  int64_t num_addends_;
+  OptimizerProgress progress_;
+  Buffer buffer_;
+  TensorView totals_;  // f64: {squares, non-finite} per module, tokens, addends
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_OPTIM_OPTIMIZER_H_

@@ -1,0 +1,64 @@
+#ifndef HETERO_TENSOR_OPS_ADAMW_ADAMW_H_
+#define HETERO_TENSOR_OPS_ADAMW_ADAMW_H_
+
+// Adam with decoupled weight decay (Kingma and Ba, arXiv:1412.6980, algorithm 1; Loshchilov and
+// Hutter, arXiv:1711.05101, algorithm 2) over a flat range of parameters, in one pass:
+//
+//   g' = scale g,  m = b1 m + (1 - b1) g',  v = b2 v + (1 - b2) g'^2
+//   p = p - lr (c1 m / (sqrt(c2 v) + eps) + wd p),  c_i = 1 / (1 - b_i^t)
+//
+// Normalisation by tokens and clipping are in `scale`, so no pass of their own touches the
+// gradients. It reads four and writes three values an element.
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// A range of elements with one weight decay; elements outside of all segments are left alone.
+struct AdamWSegment {
+  int64_t begin = 0;
+  int64_t count = 0;
+  double weight_decay = 0;
+
+  bool operator==(const AdamWSegment&) const = default;
+};
+
+// What changes from step to step, in device memory: f64 [kNumAdamWScalars].
+enum AdamWScalar : int {
+  kAdamWLearningRate,
+  kAdamWFirstCorrection,   // c1
+  kAdamWSecondCorrection,  // c2
+  kAdamWGradientScale,
+  kAdamWApply,  // 0: the step is skipped and nothing is written
+  kNumAdamWScalars
+};
+
+// N elements, all of one type, f32 or f64 on the CPU, contiguous, not overlapping.
+struct AdamWArgs {
+  TensorView parameter_N;
+  ConstTensorView gradient_N;
+  TensorView first_moment_N;
+  TensorView second_moment_N;
+  std::span<const AdamWSegment> segments;  // ascending, disjoint, inside [0, N)
+  double beta1 = 0;
+  double beta2 = 0;
+  double epsilon = 0;
+  ConstTensorView scalars;
+};
+
+// Errors: INVALID_ARGUMENT naming the operand or the segment.
+absl::Status AdamW(const AdamWArgs& args, Stream& stream);
+
+namespace internal {
+
+absl::Status AdamWCpu(const AdamWArgs& args);
+
+}  // namespace internal
+}  // namespace hetero
+
+#endif  // HETERO_TENSOR_OPS_ADAMW_ADAMW_H_

@@ -1,0 +1,40 @@
+#include <random>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "benchmark/benchmark.h"
+#include "hetero/tensor/ops/adamw/adamw.h"
+#include "hetero/tensor/ops/ceiling.h"
+#include "hetero/tensor/ops/testing.h"
+
+namespace hetero {
+namespace {
+
+void BM_AdamW(benchmark::State& state) {
+  const int64_t n = state.range(0);
+  std::mt19937 generator(1);
+  auto p = HostTensor<float>::Normal({n}, generator);
+  auto g = HostTensor<float>::Normal({n}, generator);
+  HostTensor<float> m({n}, std::vector<float>(static_cast<size_t>(n)));
+  HostTensor<float> v({n}, std::vector<float>(static_cast<size_t>(n)));
+  HostTensor<double> scalars({kNumAdamWScalars}, {1e-3, 1.1, 1.1, 0.5, 1});
+  const AdamWSegment segments[] = {{0, n / 2, 0.1}, {n / 2, n - n / 2, 0}};
+  StreamWithWorkspace stream;
+  for (auto _ : state) {
+    CHECK_OK(AdamW({.parameter_N = p.view(),
+                    .gradient_N = g.view(),
+                    .first_moment_N = m.view(),
+                    .second_moment_N = v.view(),
+                    .segments = segments,
+                    .beta1 = 0.9,
+                    .beta2 = 0.95,
+                    .epsilon = 1e-8,
+                    .scalars = scalars.view()},
+                   *stream));
+  }
+  ReportBytes(state, 7.0 * p.view().num_bytes());
+}
+BENCHMARK(BM_AdamW)->Arg(860592)->Arg(1 << 24);
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,58 @@
+#include <cmath>
+#include <cstdint>
+
+#include "hetero/tensor/ops/adamw/adamw.h"
+#include "hetero/tensor/ops/cpu_kernel.h"
+
+namespace hetero::internal {
+namespace {
+
+template <typename T>
+struct Factors {
+  T scale, beta1, rest1, beta2, rest2;  // rest = 1 - beta, rounded once
+  T first_correction, second_correction, epsilon, learning_rate, decay;
+};
+
+template <typename T>
+HETERO_CPU_CLONES void Update(T* __restrict p, const T* __restrict g, T* __restrict m,
+                              T* __restrict v, int64_t n, const Factors<T> f) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const T gradient = f.scale * g[i];
+    const T first = f.beta1 * m[i] + f.rest1 * gradient;
+    const T second = f.beta2 * v[i] + f.rest2 * gradient * gradient;
+    const T direction =
+        f.first_correction * first / (std::sqrt(f.second_correction * second) + f.epsilon);
+    m[i] = first;
+    v[i] = second;
+    p[i] -= f.learning_rate * (direction + f.decay * p[i]);
+  }
+}
+
+}  // namespace
+
+absl::Status AdamWCpu(const AdamWArgs& args) {
+  const double* const scalars = args.scalars.data<double>();
+  return VisitFloat(args.parameter_N.dtype(), [&]<typename T>() {
+    if (scalars[kAdamWApply] == 0) return;
+    Factors<T> factors = {.scale = static_cast<T>(scalars[kAdamWGradientScale]),
+                          .beta1 = static_cast<T>(args.beta1),
+                          .rest1 = static_cast<T>(1 - args.beta1),
+                          .beta2 = static_cast<T>(args.beta2),
+                          .rest2 = static_cast<T>(1 - args.beta2),
+                          .first_correction = static_cast<T>(scalars[kAdamWFirstCorrection]),
+                          .second_correction = static_cast<T>(scalars[kAdamWSecondCorrection]),
+                          .epsilon = static_cast<T>(args.epsilon),
+                          .learning_rate = static_cast<T>(scalars[kAdamWLearningRate]),
+                          .decay = T(0)};
+    for (const AdamWSegment& segment : args.segments) {
+      factors.decay = static_cast<T>(segment.weight_decay);
+      Update<T>(args.parameter_N.data<T>() + segment.begin,
+                args.gradient_N.data<T>() + segment.begin,
+                args.first_moment_N.data<T>() + segment.begin,
+                args.second_moment_N.data<T>() + segment.begin, segment.count, factors);
+    }
+  });
+}
+
+}  // namespace hetero::internal
