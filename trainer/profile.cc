@@ -1,0 +1,91 @@
+#include "hetero/trainer/profile.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace hetero {
+namespace {
+
+// Operations in descending order of `weight`.
+template <typename Weight>
+std::vector<std::pair<std::string_view, OperationTotals>> Sorted(
+    const std::map<std::string_view, OperationTotals>& operations, Weight weight) {
+  std::vector<std::pair<std::string_view, OperationTotals>> sorted(operations.begin(),
+                                                                   operations.end());
+  std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
+    return weight(a.second) > weight(b.second);
+  });
+  return sorted;
+}
+
+}  // namespace
+
+std::string DescribeProfile(std::span<const RankProfile> ranks, int64_t num_steps) {
+  std::map<std::string_view, OperationTotals> operations;
+  absl::Duration wall;
+  absl::Duration thread;
+  absl::Duration inside;
+  for (const RankProfile& rank : ranks) {
+    wall += rank.wall_time;
+    thread += rank.thread_time;
+    for (const auto& [name, totals] : rank.calls.operations()) {
+      OperationTotals& sum = operations[name];
+      sum.calls += totals.calls;
+      sum.flops += totals.flops;
+      sum.bytes += totals.bytes;
+      sum.time += totals.time;
+      inside += totals.time;
+    }
+  }
+  const double steps = static_cast<double>(std::max<int64_t>(num_steps, 1));
+  const auto row = [&](std::string_view name, absl::Duration time) {
+    return absl::StrFormat("%-32s %9.3f %5.1f%%", name, absl::ToDoubleMilliseconds(time) / steps,
+                           100 * absl::FDivDuration(time, wall));
+  };
+  std::string text = absl::StrFormat("%-32s %9s %6s %9s %9s %9s\n", "operation, all ranks",
+                                     "ms/step", "share", "calls", "GFLOP/s", "GB/s");
+  for (const auto& [name, totals] :
+       Sorted(operations, [](const OperationTotals& totals) { return totals.time; })) {
+    const double seconds = std::max(absl::ToDoubleSeconds(totals.time), 1e-12);
+    absl::StrAppend(
+        &text, row(name, totals.time),
+        absl::StrFormat(" %9.1f %9.1f %9.1f\n", static_cast<double>(totals.calls) / steps,
+                        totals.flops / seconds * 1e-9, totals.bytes / seconds * 1e-9));
+  }
+  absl::StrAppend(&text, row("outside operations", thread - inside), "\n");
+  absl::StrAppend(&text, row("waiting", wall - thread), "\n");
+  absl::StrAppend(&text, row("all ranks", wall));
+  return text;
+}
+
+std::string DescribePrediction(int64_t rank, const MemoryLedger& memory, const CallLedger& calls) {
+  std::string text = absl::StrCat("rank ", rank, "\n  memory: ", memory.ToString());
+  for (int i = 0; i < kNumMemoryLabels; ++i) {
+    const auto label = static_cast<MemoryLabel>(i);
+    absl::StrAppend(&text, "\n    ",
+                    absl::StrFormat("%-16s %14d", Name(label), memory.bytes(label)));
+  }
+  absl::StrAppend(&text, absl::StrFormat("\n  operations: %.3f GFLOP a step at most",
+                                         calls.total_flops() * 1e-9));
+  const std::map<std::string_view, OperationTotals> operations(calls.operations().begin(),
+                                                               calls.operations().end());
+  for (const auto& [name, totals] :
+       Sorted(operations, [](const OperationTotals& totals) { return totals.flops; })) {
+    absl::StrAppend(&text, absl::StrFormat("\n    %-32s %6d calls %10.3f MFLOP %10.3f MB", name,
+                                           totals.calls, totals.flops * 1e-6, totals.bytes * 1e-6));
+  }
+  absl::StrAppend(&text, "\n  collectives: ", calls.collectives().size(), " a step");
+  for (const CollectiveCall& call : calls.collectives()) {
+    absl::StrAppend(
+        &text, absl::StrFormat("\n    %-48s %-16s %10d bytes", call.name, call.kind, call.bytes));
+  }
+  return text;
+}
+
+}  // namespace hetero

@@ -1,0 +1,77 @@
+#ifndef HETERO_TRAINER_RANK_TRAINER_H_
+#define HETERO_TRAINER_RANK_TRAINER_H_
+
+// Training steps of one rank: the engine's forward and backward, the gradient sums of its modules,
+// the optimizer's step with the rest of the world. Created twice: on the shape-only device to find
+// what a step needs, then on the real one with just that.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/optim/gradient_sync.h"
+#include "hetero/optim/learning_rate.h"
+#include "hetero/optim/module_optimizer.h"
+#include "hetero/optim/optimizer.h"
+#include "hetero/trainer/engine.h"
+
+namespace hetero {
+
+struct OptimizerSettings {
+  AdamWOptions adamw;
+  double clip_gradient_norm = 0;  // 0: none
+  LearningRateSchedule schedule;
+};
+
+// What all ranks know after a step.
+struct StepResult {
+  StepReport report;
+  double lm_loss_sum = 0;
+  double balance_loss = 0;  // mean over MoE layers, microbatches and lanes; 1 for an even load
+  bool has_balance_loss = false;
+  bool stop_requested = false;  // by any rank
+};
+
+struct EvaluationResult {
+  double lm_loss_sum = 0;
+  int64_t tokens = 0;
+  int64_t sequences = 0;
+  int64_t exact_matches = 0;
+};
+
+class RankTrainer {
+ public:
+  static absl::StatusOr<std::unique_ptr<RankTrainer>> Create(EngineOptions options,
+                                                             const OptimizerSettings& settings);
+
+  // One step of the run; every rank calls it. `stop`: this rank was asked to stop.
+  absl::StatusOr<StepResult> Step(int64_t step, bool stop);
+
+  // Evaluation steps [0, num_steps), summed over the world.
+  absl::StatusOr<EvaluationResult> Evaluate(int64_t num_steps);
+
+  Engine& engine() { return *engine_; }
+  const Optimizer& optimizer() const { return *optimizer_; }
+  const LearningRateSchedule& schedule() const { return schedule_; }
+
+ private:
+  explicit RankTrainer(const LearningRateSchedule& schedule) : schedule_(schedule) {}
+
+  absl::StatusOr<StageStatistics> TakeStatistics();
+
+  LearningRateSchedule schedule_;
+  int64_t samples_per_step_ = 0;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Communicator> control_;     // null for a world of one
+  std::vector<GradientSync> gradient_syncs_;  // by own stage
+  std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
+  std::unique_ptr<Optimizer> optimizer_;
+  Buffer evaluation_totals_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_RANK_TRAINER_H_

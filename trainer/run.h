@@ -1,0 +1,42 @@
+#ifndef HETERO_TRAINER_RUN_H_
+#define HETERO_TRAINER_RUN_H_
+
+// A whole run in this process: checks, data, ranks, training, evaluation, the result.
+
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "hetero/models/registry.h"
+#include "hetero/trainer/console.h"
+#include "hetero/trainer/metrics.h"
+#include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/signals.h"
+
+namespace hetero {
+
+struct RunOptions {
+  proto::RunConfig config = {};
+  std::filesystem::path working_folder = {};  // what relative folders of the configuration begin at
+  bool dry_run = false;
+  bool print_config = false;
+  bool profile = false;  // print where the time of a step went
+  // Told of every step, on the thread of the rank that logs; may be empty.
+  std::function<void(const StepMetrics&)> on_step = {};
+};
+
+// Prints as it goes and ends with the RESULT line; a dry run or printing the configuration ends
+// without.
+// Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of data and
+// ranks, the first failure of the run with its rank; CANCELLED after a stop signal, when the step
+// was finished.
+absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
+                 const StopSignals& signals);
+
+// For people: the message, what other ranks said, one line each.
+std::string DescribeFailure(const absl::Status& status);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_RUN_H_
