@@ -88,10 +88,10 @@ TEST(ValidateTest, NamesMissingNumbersByModuleAndPath) {
   proto::VisionLanguageModel model;
   ASSERT_TRUE(config.model().UnpackTo(&model));
   model.mutable_language()->mutable_mamba()->clear_state_size();
-  model.mutable_encoder()->clear_gelu();
+  model.mutable_encoder()->clear_final_norm();
   config.mutable_model()->PackFrom(model);
   EXPECT_THAT(Messages(config),
-              ElementsAre("model.encoder.gelu is not set; it has no default",
+              ElementsAre("model.encoder.final_norm is not set; it has no default",
                           "model.language.mamba.state_size is not set; it has no default",
                           "language.num_ranks is not set; it has no default",
                           "micro_batch_size is not set; it has no default",
