@@ -7,7 +7,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/models/blocks/residual.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -166,6 +165,9 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
   slot.batch = *input.tokens;
   slot.blocks.clear();
   slot.blocks.reserve(blocks_.size());
+  if (context.counts_statistics() && config_.experts.aux_loss_coefficient > 0) {
+    host_.balance_terms += tokens_per_expert_LE_.dim(0);
+  }
   TensorView hidden_TH;
   if (place_.first()) {
     HETERO_ASSIGN_OR_RETURN(hidden_TH, Embed(context, input));
@@ -221,6 +223,7 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
         blocks_[i]));
   }
   if (place_.first()) return EmbedBackward(context, slot, d_hidden_TH, d_upstream);
+  if (d_upstream[0].is_null()) return absl::OkStatus();
   return Copy(d_hidden_TH, d_upstream[0], context.stream);
 }
 
@@ -324,10 +327,7 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
   if (wanted) GradientReady(context, *head_VH_);
   HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_, context.stream));
   host_.loss_tokens += counted;
-  if (training) {
-    host_.balance_terms += tokens_per_expert_LE_.dim(0);
-    return absl::OkStatus();
-  }
+  if (training) return absl::OkStatus();
   return CountExactMatches({.predicted_N = argmax_N,
                             .targets_N = batch.loss_targets,
                             .positions_N = batch.loss_positions,
@@ -338,6 +338,7 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
 
 absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream) {
   if (tokens_per_expert_LE_.dim(0) == 0) return absl::OkStatus();
+  if (!config_.trainable) return Fill(0, tokens_per_expert_LE_, stream);
   if (data_parallel != nullptr) {
     HETERO_RETURN_IF_ERROR(data_parallel->AllReduce(tokens_per_expert_LE_, tokens_per_expert_LE_,
                                                     ReduceOp::kSum, stream,

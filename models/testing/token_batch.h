@@ -1,0 +1,86 @@
+#ifndef HETERO_MODELS_TESTING_TOKEN_BATCH_H_
+#define HETERO_MODELS_TESTING_TOKEN_BATCH_H_
+
+// A microbatch of a language model that owns what its views point to.
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "hetero/models/stage.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// Tokens t = row * row_length + position.
+struct TestTokens {
+  static constexpr int32_t kPlaceholder = -1;  // an id: a row that arrives over the only edge
+  static constexpr int32_t kMasked = -1;       // a target: the token does not count in the loss
+
+  int64_t num_rows = 0;
+  int64_t row_length = 0;
+  std::vector<int32_t> ids;
+  std::vector<int32_t> targets;
+  bool has_edge = true;
+
+  int64_t num_tokens() const { return num_rows * row_length; }
+  int64_t num_placeholders() const { return std::ranges::count(ids, kPlaceholder); }
+};
+
+// T is the compute type of the model. The batch's views die with this object.
+template <typename T>
+class TestTokenBatch {
+ public:
+  // Loss weights are 1.
+  explicit TestTokenBatch(const TestTokens& tokens) {
+    for (int64_t row = 0; row <= tokens.num_rows; ++row) {
+      cu_seqlens_.push_back(static_cast<int32_t>(row * tokens.row_length));
+    }
+    for (int32_t t = 0; t < tokens.num_tokens(); ++t) {
+      if (tokens.ids[t] == TestTokens::kPlaceholder) {
+        placeholders_.push_back(t);
+      } else {
+        text_tokens_.push_back(tokens.ids[t]);
+        text_positions_.push_back(t);
+      }
+      if (tokens.targets[t] == TestTokens::kMasked) continue;
+      loss_positions_.push_back(t);
+      loss_targets_.push_back(tokens.targets[t]);
+    }
+    loss_weights_.assign(loss_positions_.size(), T(1));
+    edges_.assign(tokens.has_edge ? 1 : 0, View(placeholders_));
+    batch_ = {.sequences = {.num_rows = tokens.num_rows,
+                            .row_length = tokens.row_length,
+                            .cu_seqlens = cu_seqlens_},
+              .text_tokens = View(text_tokens_),
+              .text_positions = View(text_positions_),
+              .modality_positions = edges_,
+              .loss_positions = View(loss_positions_),
+              .loss_targets = View(loss_targets_),
+              .loss_weights = View(loss_weights_)};
+  }
+  TestTokenBatch(const TestTokenBatch&) = delete;
+  TestTokenBatch& operator=(const TestTokenBatch&) = delete;
+
+  const TokenBatch& operator*() const { return batch_; }
+
+ private:
+  // Reserves, so that a list without elements has an address too.
+  template <typename Element>
+  static ConstTensorView View(std::vector<Element>& values) {
+    values.reserve(1);
+    return ConstTensorView(values.data(), kDTypeOf<Element>, {std::ssize(values)});
+  }
+
+  std::vector<int32_t> cu_seqlens_, text_tokens_, text_positions_, placeholders_, loss_positions_,
+      loss_targets_;
+  std::vector<T> loss_weights_;
+  std::vector<ConstTensorView> edges_;
+  TokenBatch batch_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_TESTING_TOKEN_BATCH_H_
