@@ -61,20 +61,47 @@ absl::Status CheckEqualRowShape(const ConstTensorView& input, const ConstTensorV
                                                  input.ToString()));
 }
 
-class DoneHandle final : public TransferHandle {
+// Keeps the wait for an exchange in the flight ring, as a call of its own: others may lie between.
+class RecordedTransfer final : public TransferHandle {
  public:
-  absl::Status Wait() override { return absl::OkStatus(); }
+  RecordedTransfer(std::unique_ptr<TransferHandle> transfer, FlightRing* flight,
+                   std::string_view name, std::string_view where)
+      : transfer_(std::move(transfer)), flight_(flight), name_(name), where_(where) {}
+
+  absl::Status Wait() override {
+    FlightCall record(flight_, name_, "wait", where_);
+    HETERO_RETURN_IF_ERROR(transfer_->Wait());
+    record.End();
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::unique_ptr<TransferHandle> transfer_;
+  FlightRing* const flight_;
+  const std::string name_;
+  const std::string where_;
 };
 
 }  // namespace
 
 CheckedCommunicator::CheckedCommunicator(std::string_view backend, CommunicatorKey key,
-                                         GroupRank rank)
-    : key_(std::move(key)), text_(hetero::ToString(backend, key_)), rank_(rank) {}
+                                         GroupRank rank, FlightRing* flight)
+    : key_(std::move(key)), text_(hetero::ToString(backend, key_)), rank_(rank), flight_(flight) {}
 
 absl::Status CheckedCommunicator::Fail(std::string_view kind, std::string_view name,
                                        const absl::Status& status) const {
   return Annotate(status, absl::StrCat(kind, " '", name, "' on ", text_));
+}
+
+template <typename Call>
+absl::Status CheckedCommunicator::Run(std::string_view kind, std::string_view name, int64_t bytes,
+                                      Stream& stream, Call call) {
+  stream.ledger().AddCollective(name, kind, bytes);
+  if (stream.shape_only()) return absl::OkStatus();
+  FlightCall record(flight_, name, kind, text_);
+  HETERO_RETURN_IF_ERROR(call());
+  record.End();
+  return absl::OkStatus();
 }
 
 absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView output, ReduceOp op,
@@ -84,8 +111,8 @@ absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView ou
     valid = CheckElements("output", output, input.num_elements(), "as many as the input");
   }
   if (!valid.ok()) return Fail("all_reduce", name, valid);
-  stream.ledger().AddCollective(name, "all_reduce", 2 * input.num_bytes() * (size() - 1) / size());
-  return stream.shape_only() ? absl::OkStatus() : DoAllReduce(input, output, op, stream, name);
+  return Run("all_reduce", name, 2 * input.num_bytes() * (size() - 1) / size(), stream,
+             [&] { return DoAllReduce(input, output, op, stream, name); });
 }
 
 absl::Status CheckedCommunicator::ReduceScatter(ConstTensorView input, TensorView output,
@@ -96,8 +123,8 @@ absl::Status CheckedCommunicator::ReduceScatter(ConstTensorView input, TensorVie
                           "the output's for each member");
   }
   if (!valid.ok()) return Fail("reduce_scatter", name, valid);
-  stream.ledger().AddCollective(name, "reduce_scatter", output.num_bytes() * (size() - 1));
-  return stream.shape_only() ? absl::OkStatus() : DoReduceScatter(input, output, stream, name);
+  return Run("reduce_scatter", name, output.num_bytes() * (size() - 1), stream,
+             [&] { return DoReduceScatter(input, output, stream, name); });
 }
 
 absl::Status CheckedCommunicator::AllGather(ConstTensorView input, TensorView output,
@@ -108,8 +135,8 @@ absl::Status CheckedCommunicator::AllGather(ConstTensorView input, TensorView ou
                           "the input's from each member");
   }
   if (!valid.ok()) return Fail("all_gather", name, valid);
-  stream.ledger().AddCollective(name, "all_gather", input.num_bytes() * (size() - 1));
-  return stream.shape_only() ? absl::OkStatus() : DoAllGather(input, output, stream, name);
+  return Run("all_gather", name, input.num_bytes() * (size() - 1), stream,
+             [&] { return DoAllGather(input, output, stream, name); });
 }
 
 absl::Status CheckedCommunicator::AllToAllV(ConstTensorView input,
@@ -128,11 +155,10 @@ absl::Status CheckedCommunicator::AllToAllV(ConstTensorView input,
   }
   if (!valid.ok()) return Fail("all_to_all", name, valid);
   const int64_t num_rows = input.dim(0);
-  stream.ledger().AddCollective(
-      name, "all_to_all",
-      num_rows == 0 ? 0 : input.num_bytes() / num_rows * (num_rows - send_rows[me]));
-  return stream.shape_only() ? absl::OkStatus()
-                             : DoAllToAllV(input, send_rows, output, receive_rows, stream, name);
+  const int64_t bytes =
+      num_rows == 0 ? 0 : input.num_bytes() / num_rows * (num_rows - send_rows[me]);
+  return Run("all_to_all", name, bytes, stream,
+             [&] { return DoAllToAllV(input, send_rows, output, receive_rows, stream, name); });
 }
 
 absl::Status CheckedCommunicator::Broadcast(TensorView tensor, GroupRank root, Stream& stream,
@@ -143,8 +169,8 @@ absl::Status CheckedCommunicator::Broadcast(TensorView tensor, GroupRank root, S
         absl::StrCat("root is ", root, "; expected a member below ", size()));
   }
   if (!valid.ok()) return Fail("broadcast", name, valid);
-  stream.ledger().AddCollective(name, "broadcast", root == rank_ ? tensor.num_bytes() : 0);
-  return stream.shape_only() ? absl::OkStatus() : DoBroadcast(tensor, root, stream, name);
+  return Run("broadcast", name, root == rank_ ? tensor.num_bytes() : 0, stream,
+             [&] { return DoBroadcast(tensor, root, stream, name); });
 }
 
 absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
@@ -173,11 +199,15 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
     }
     if (receive.tensor.num_elements() > 0) receives_.push_back(receive);
   }
-  stream.ledger().AddCollective(name, "exchange", sent_bytes);
-  if (stream.shape_only() || (sends_.empty() && receives_.empty())) {
-    return std::make_unique<DoneHandle>();
-  }
-  return DoExchange(sends_, receives_, stream, name);
+  std::unique_ptr<TransferHandle> transfer = std::make_unique<TransferHandle>();
+  const bool has_messages = !sends_.empty() || !receives_.empty();
+  HETERO_RETURN_IF_ERROR(Run("exchange", name, sent_bytes, stream, [&]() -> absl::Status {
+    if (!has_messages) return absl::OkStatus();
+    HETERO_ASSIGN_OR_RETURN(transfer, DoExchange(sends_, receives_, stream, name));
+    transfer = std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_);
+    return absl::OkStatus();
+  }));
+  return transfer;
 }
 
 std::string ToString(std::string_view backend, const CommunicatorKey& key) {

@@ -2,8 +2,9 @@
 #define HETERO_COMM_CHECKED_COMMUNICATOR_H_
 
 // What all backends do the same way: check the arguments of a call, record it in the stream's
-// ledger, and stop there on a shape-only stream. A backend derives from CheckedCommunicator and
-// implements the Do* calls, which see valid arguments on real memory only.
+// ledger, stop there on a shape-only stream, and else keep it in the rank's flight ring. A backend
+// derives from CheckedCommunicator and implements the Do* calls, which see valid arguments on real
+// memory only.
 //
 // The bytes recorded are what this rank must send at least: of n members, 2(n-1)/n of the tensor in
 // an all-reduce, (n-1)/n in a reduce-scatter, n-1 times the input in an all-gather, the rows for
@@ -19,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/telemetry/flight_ring.h"
 
 namespace hetero {
 
@@ -46,10 +48,10 @@ class CheckedCommunicator : public Communicator {
   std::string ToString() const final { return text_; }
 
  protected:
-  // `backend` is the first word of ToString().
-  CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank);
-
-  const std::string& text() const { return text_; }
+  // `backend` is the first word of ToString(). `flight` is the rank's and outlives the communicator
+  // and its handles; null keeps no record.
+  CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank,
+                      FlightRing* flight);
 
   virtual absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op,
                                    Stream& stream, std::string_view name) = 0;
@@ -73,9 +75,15 @@ class CheckedCommunicator : public Communicator {
   // Puts call and communicator before an error's text.
   absl::Status Fail(std::string_view kind, std::string_view name, const absl::Status& status) const;
 
+  // Accounts a valid call that sends `bytes` and runs `call` unless the stream is shape-only.
+  template <typename Call>
+  absl::Status Run(std::string_view kind, std::string_view name, int64_t bytes, Stream& stream,
+                   Call call);
+
   CommunicatorKey key_;
   std::string text_;
   GroupRank rank_;
+  FlightRing* flight_;
   std::vector<SendRequest> sends_;  // scratch of Exchange
   std::vector<ReceiveRequest> receives_;
 };

@@ -41,12 +41,13 @@ struct ReceiveRequest {
   TensorView tensor;
 };
 
-// Completion of an Exchange. Wait is called once, by the owner of the communicator; destroying an
-// unfinished handle is a bug of the caller.
+// Completion of an Exchange; a handle of this very class stands for one that needed no message.
+// Wait is called once, by the owner of the communicator; destroying an unfinished handle is a bug
+// of the caller.
 class TransferHandle {
  public:
   virtual ~TransferHandle() = default;
-  virtual absl::Status Wait() = 0;
+  virtual absl::Status Wait() { return absl::OkStatus(); }
 };
 
 class Communicator {

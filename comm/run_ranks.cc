@@ -58,6 +58,9 @@ absl::Status RunRanks(int64_t num_ranks,
       others.push_back(result.ToString());
     }
   }
+  if (!first.ok()) {
+    first.SetPayload(kLastCallsPayload, absl::Cord(world.DescribeLastCalls()));
+  }
   if (!others.empty()) {
     first.SetPayload(kOtherRanksPayload, absl::Cord(absl::StrJoin(others, "\n")));
   }

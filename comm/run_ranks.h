@@ -20,11 +20,14 @@ namespace hetero {
 // Payload of the status of RunRanks: one line for every further rank that failed.
 inline constexpr std::string_view kOtherRanksPayload = "hetero/other_ranks";
 
+// Payload of the same: the last calls of every rank, with those that were in flight or failed.
+inline constexpr std::string_view kLastCallsPayload = "hetero/last_calls";
+
 // Calls `function` once per rank, each on a thread of its own, and joins them. A rank that fails
 // aborts all communicators, so the others' calls fail within moments; `function` returns then.
 // Returns OK when every rank did, else the first failure of the run, "rank 2: ...", with those of
-// the other ranks as payload kOtherRanksPayload. An exception that leaves `function` is an INTERNAL
-// failure with its text.
+// the other ranks and the calls of all as payloads. An exception that leaves `function` is an
+// INTERNAL failure with its text.
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
                       ThreadsOptions options = {});

@@ -1,5 +1,6 @@
 #include "hetero/comm/run_ranks.h"
 
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -50,6 +51,35 @@ TEST(RunRanksTest, TheFirstFailureWinsAndKeepsWhatItsRankSaidAboutIt) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
                                testing::MatchesRegex("rank [01]: step 5: .*from member 0.*from "
                                                      "member 1.*")));
+}
+
+TEST(RunRanksTest, AFailureTellsTheLastCallsOfEveryRank) {
+  const absl::Status status =
+      RunRanks(2, [](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+        Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+        Stream stream(Device{}, workspace);
+        HETERO_ASSIGN_OR_RETURN(auto pair,
+                                factory.Create({"bridge", {GlobalRank(0), GlobalRank(1)}}));
+        std::vector<float> value(2);
+        const TensorView view(std::span<float>(value), {2});
+        for (int i = 0; i < 20; ++i) {
+          HETERO_RETURN_IF_ERROR(pair->AllReduce(view, view, ReduceOp::kSum, stream, "sum"));
+        }
+        if (rank == GlobalRank(0)) return absl::DataLossError("sample 7 is corrupt");
+        const ReceiveRequest receive = {GroupRank(0), view};
+        HETERO_ASSIGN_OR_RETURN(auto transfer, pair->Exchange({}, {&receive, 1}, stream, "rows"));
+        return transfer->Wait();
+      });
+  const std::optional<absl::Cord> payload = status.GetPayload(kLastCallsPayload);
+  ASSERT_TRUE(payload.has_value());
+  const std::string text(*payload);
+  const std::string first_rank = text.substr(0, text.find("rank 1:"));
+  EXPECT_THAT(first_rank, testing::StartsWith("rank 0: 20 calls, 0 in flight; the last 16:\n"));
+  EXPECT_THAT(first_rank, testing::HasSubstr(" all_reduce sum on threads[0,1] bridge\n"));
+  // Rank 0 may have failed before or after rank 1 posted its receive.
+  EXPECT_THAT(text, testing::ContainsRegex(
+                        "rank 1: 2[12] calls, 1 in flight; the last 16:\n(.*\n){15}.*IN FLIGHT  "
+                        "(wait|exchange) rows on threads\\[0,1\\] bridge\n$"));
 }
 
 TEST(RunRanksTest, RunsEveryRankOnce) {

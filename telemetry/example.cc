@@ -24,8 +24,9 @@ absl::Status RecordThreeSteps(const std::string& folder) {
   for (int step = 1; step <= 3; ++step) {
     {
       hetero::Span span(&spans, "step", "step");
-      hetero::FlightCall call(&ring, "llm.dp.grad.bucket0", "all_reduce");
+      hetero::FlightCall call(&ring, "llm.dp.grad.bucket0", "all_reduce", "threads[0,1] llm.dp");
       absl::SleepFor(absl::Milliseconds(1));
+      call.End();
     }
     events->AddScalars(step, absl::Now(), std::vector<hetero::Scalar>{{"lm loss", 6.0 / step}});
   }

@@ -17,7 +17,8 @@ int64_t FlightRing::FirstKept() const {
   return std::max<int64_t>(0, num_begun_ - static_cast<int64_t>(slots_.size()));
 }
 
-int64_t FlightRing::Begin(std::string_view name, std::string_view kind, absl::Time now) {
+int64_t FlightRing::Begin(std::string_view name, std::string_view kind, std::string_view where,
+                          absl::Time now) {
   absl::MutexLock lock(&mutex_);
   const int64_t sequence = num_begun_++;
   ++num_in_flight_;
@@ -25,6 +26,7 @@ int64_t FlightRing::Begin(std::string_view name, std::string_view kind, absl::Ti
   slot.sequence = sequence;
   slot.name.assign(name);
   slot.kind.assign(kind);
+  slot.where.assign(where);
   slot.start = now;
   slot.end.reset();
   return sequence;
@@ -45,14 +47,6 @@ std::vector<FlightEntry> FlightRing::Snapshot() const {
   return entries;
 }
 
-std::optional<FlightEntry> FlightRing::OldestInFlight() const {
-  absl::MutexLock lock(&mutex_);
-  for (int64_t i = FirstKept(); i < num_begun_; ++i) {
-    if (!Slot(i).end.has_value()) return Slot(i);
-  }
-  return std::nullopt;
-}
-
 std::string FlightRing::ToText(std::string_view title, absl::Time now) const {
   absl::MutexLock lock(&mutex_);
   std::string calls;
@@ -68,7 +62,7 @@ std::string FlightRing::ToText(std::string_view title, absl::Time now) const {
       ++in_flight_kept;
       absl::StrAppend(&calls, "    IN FLIGHT  ");
     }
-    absl::StrAppend(&calls, entry.kind, " ", entry.name, "\n");
+    absl::StrAppend(&calls, entry.kind, " ", entry.name, " on ", entry.where, "\n");
   }
   std::string text =
       absl::StrFormat("%s: %d calls, %d in flight", title, num_begun_, num_in_flight_);

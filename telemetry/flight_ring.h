@@ -21,8 +21,9 @@ struct FlightEntry {
   int64_t sequence = 0;  // 0 for the rank's first call
   std::string name;      // the plan's: "llm.dp.grad.bucket3"
   std::string kind;      // "all_reduce"
+  std::string where;     // "threads[0,2] llm.dp"
   absl::Time start;
-  std::optional<absl::Time> end;  // none while in flight
+  std::optional<absl::Time> end;  // none while in flight, and for a call that failed
 
   bool operator==(const FlightEntry&) const = default;
 };
@@ -35,16 +36,14 @@ class FlightRing {
 
   // Records the start of a call and returns its sequence number. The oldest entry makes room, in
   // flight or not. Several calls may be in flight and may end in any order.
-  int64_t Begin(std::string_view name, std::string_view kind, absl::Time now = absl::Now());
+  int64_t Begin(std::string_view name, std::string_view kind, std::string_view where,
+                absl::Time now = absl::Now());
 
   // Precondition: `sequence` came from Begin and has not ended.
   void End(int64_t sequence, absl::Time now = absl::Now());
 
   // The entries kept, oldest first.
   std::vector<FlightEntry> Snapshot() const;
-
-  // The oldest call in flight among the entries kept.
-  std::optional<FlightEntry> OldestInFlight() const;
 
   // One line a kept call, oldest first, after a line of totals; `title` names the rank. Start times
   // are relative to `now`, so that the dumps of several ranks compare.
@@ -62,17 +61,20 @@ class FlightRing {
   int64_t num_in_flight_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Begin at construction, End at destruction; nothing for a null ring.
+// A call in a ring, or nothing for a null ring. A call that fails is not ended: the record then
+// shows where its rank was stopped.
 class FlightCall {
  public:
-  FlightCall(FlightRing* ring, std::string_view name, std::string_view kind)
-      : ring_(ring), sequence_(ring == nullptr ? 0 : ring->Begin(name, kind)) {}
-  ~FlightCall() {
-    if (ring_ != nullptr) ring_->End(sequence_);
-  }
+  FlightCall(FlightRing* ring, std::string_view name, std::string_view kind, std::string_view where)
+      : ring_(ring), sequence_(ring == nullptr ? 0 : ring->Begin(name, kind, where)) {}
 
   FlightCall(const FlightCall&) = delete;
   FlightCall& operator=(const FlightCall&) = delete;
+
+  // Once.
+  void End() {
+    if (ring_ != nullptr) ring_->End(sequence_);
+  }
 
  private:
   FlightRing* const ring_;

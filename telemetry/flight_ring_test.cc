@@ -18,7 +18,8 @@ TEST(FlightRingTest, KeepsTheLastCallsAndWhichAreInFlight) {
   FlightRing ring(3);
   std::vector<int64_t> sequences;
   for (int i = 0; i < 5; ++i) {
-    sequences.push_back(ring.Begin(absl::StrCat("call", i), "send", kStart + absl::Seconds(i)));
+    sequences.push_back(
+        ring.Begin(absl::StrCat("call", i), "send", "edge 0", kStart + absl::Seconds(i)));
   }
   ring.End(sequences[3], kStart + absl::Seconds(10));
   ring.End(sequences[0], kStart + absl::Seconds(10));  // no longer kept
@@ -26,23 +27,23 @@ TEST(FlightRingTest, KeepsTheLastCallsAndWhichAreInFlight) {
   EXPECT_THAT(
       ring.Snapshot(),
       ::testing::ElementsAre(
-          FlightEntry{2, "call2", "send", kStart + absl::Seconds(2), std::nullopt},
-          FlightEntry{3, "call3", "send", kStart + absl::Seconds(3), kStart + absl::Seconds(10)},
-          FlightEntry{4, "call4", "send", kStart + absl::Seconds(4), std::nullopt}));
-  EXPECT_EQ(ring.OldestInFlight()->name, "call2");
+          FlightEntry{2, "call2", "send", "edge 0", kStart + absl::Seconds(2), std::nullopt},
+          FlightEntry{3, "call3", "send", "edge 0", kStart + absl::Seconds(3),
+                      kStart + absl::Seconds(10)},
+          FlightEntry{4, "call4", "send", "edge 0", kStart + absl::Seconds(4), std::nullopt}));
 }
 
 TEST(FlightRingTest, TextShowsWhatIsStuck) {
   FlightRing ring(2);
   EXPECT_EQ(ring.ToText("rank 3", kStart), "rank 3: 0 calls, 0 in flight\n");
-  ring.Begin("llm.tp.gather", "all_gather", kStart);
-  ring.End(ring.Begin("llm.dp.grad.bucket3", "all_reduce", kStart + absl::Milliseconds(2)),
+  ring.Begin("llm.tp.gather", "all_gather", "tp", kStart);
+  ring.End(ring.Begin("llm.dp.grad.bucket3", "all_reduce", "dp", kStart + absl::Milliseconds(2)),
            kStart + absl::Milliseconds(3));
-  ring.Begin("bridge.0", "exchange", kStart + absl::Milliseconds(4));
+  ring.Begin("bridge.0", "exchange", "edge 0", kStart + absl::Milliseconds(4));
   EXPECT_EQ(ring.ToText("rank 3", kStart + absl::Seconds(30)),
             "rank 3: 3 calls, 2 in flight (1 older than the calls kept); the last 2:\n"
-            "  #1           29998.000 ms ago       1.000 ms  all_reduce llm.dp.grad.bucket3\n"
-            "  #2           29996.000 ms ago      IN FLIGHT  exchange bridge.0\n");
+            "  #1           29998.000 ms ago       1.000 ms  all_reduce llm.dp.grad.bucket3 on dp\n"
+            "  #2           29996.000 ms ago      IN FLIGHT  exchange bridge.0 on edge 0\n");
 }
 
 TEST(FlightRingTest, ReadersSeeWholeEntriesWhileARankRecords) {
@@ -51,7 +52,7 @@ TEST(FlightRingTest, ReadersSeeWholeEntriesWhileARankRecords) {
   std::thread rank([&] {
     for (int i = 0; i < 20000; ++i) {
       const std::string name(1 + i % 40, static_cast<char>('a' + i % 26));
-      FlightCall call(&ring, name, name);
+      FlightCall(&ring, name, name, name).End();
     }
     done = true;
   });
@@ -66,7 +67,7 @@ TEST(FlightRingTest, ReadersSeeWholeEntriesWhileARankRecords) {
     }
   }
   rank.join();
-  EXPECT_FALSE(ring.OldestInFlight().has_value());
+  for (const FlightEntry& entry : ring.Snapshot()) EXPECT_TRUE(entry.end.has_value());
 }
 
 }  // namespace

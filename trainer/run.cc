@@ -348,6 +348,9 @@ std::string DescribeFailure(const absl::Status& status) {
   if (const std::optional<absl::Cord> others = status.GetPayload(kOtherRanksPayload)) {
     absl::StrAppend(&text, "\n", std::string(*others));
   }
+  if (const std::optional<absl::Cord> calls = status.GetPayload(kLastCallsPayload)) {
+    absl::StrAppend(&text, "\nlast calls of every rank:\n", std::string(*calls));
+  }
   return text;
 }
 

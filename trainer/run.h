@@ -34,7 +34,7 @@ struct RunOptions {
 absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
                  const StopSignals& signals);
 
-// For people: the message, what other ranks said, one line each.
+// For people: the message, what other ranks said, one line each, and the last calls of every rank.
 std::string DescribeFailure(const absl::Status& status);
 
 }  // namespace hetero

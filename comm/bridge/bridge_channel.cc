@@ -12,11 +12,6 @@
 namespace hetero {
 namespace {
 
-class DoneHandle final : public TransferHandle {
- public:
-  absl::Status Wait() override { return absl::OkStatus(); }
-};
-
 Group RanksOf(const RowPlan& plan) {
   Group ranks;
   for (const auto* sets : {&plan.sources, &plan.destinations}) {
@@ -116,7 +111,7 @@ absl::StatusOr<std::unique_ptr<BridgeReceive>> BridgeChannel::PostReceive(const 
       requests.push_back({PeerIn(*transfers_, transfer.source), rows});
     }
   }
-  receive->transfers_ = std::make_unique<DoneHandle>();
+  receive->transfers_ = std::make_unique<TransferHandle>();
   if (transfers_ != nullptr) {
     HETERO_ASSIGN_OR_RETURN(receive->transfers_,
                             transfers_->Exchange({}, requests, stream, receive_name_));
@@ -173,7 +168,7 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> BridgeChannel::Send(ConstTensorV
     HETERO_RETURN_IF_ERROR(Copy(part, local_rows_.front(), stream));
     local_rows_.pop_front();
   }
-  if (transfers_ == nullptr) return std::make_unique<DoneHandle>();
+  if (transfers_ == nullptr) return std::make_unique<TransferHandle>();
   return transfers_->Exchange(requests, {}, stream, send_name_);
 }
 

@@ -56,15 +56,11 @@ ConstTensorView Flat(const ConstTensorView& tensor) {
   return tensor.Reshape({tensor.num_elements()});
 }
 
-class DoneHandle final : public TransferHandle {
- public:
-  absl::Status Wait() override { return absl::OkStatus(); }
-};
-
 class LoopbackCommunicator final : public CheckedCommunicator {
  public:
   LoopbackCommunicator(CommunicatorKey key, GroupRank rank, std::shared_ptr<Health> health)
-      : CheckedCommunicator("loopback", std::move(key), rank), health_(std::move(health)) {}
+      : CheckedCommunicator("loopback", std::move(key), rank, nullptr),
+        health_(std::move(health)) {}
 
   void Abort(const absl::Status& cause) override { health_->Abort(cause); }
   absl::Status HealthCheck() const override { return health_->cause(); }
@@ -124,7 +120,7 @@ class LoopbackCommunicator final : public CheckedCommunicator {
       std::string_view name) override {
     HETERO_RETURN_IF_ERROR(health_->Check(name));
     for (const ReceiveRequest& receive : receives) Zero(receive.tensor);
-    return std::make_unique<DoneHandle>();
+    return std::make_unique<TransferHandle>();
   }
 
   std::shared_ptr<Health> health_;

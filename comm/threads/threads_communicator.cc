@@ -28,21 +28,14 @@ void Copy(void* destination, const void* source, int64_t bytes) {
 
 class ExchangeHandle final : public TransferHandle {
  public:
-  ExchangeHandle(Hub& hub, GroupRank me, GlobalRank global_rank, std::string_view name,
-                 std::string_view communicator, size_t num_messages)
-      : hub_(hub),
-        me_(me),
-        global_rank_(global_rank),
-        name_(name),
-        communicator_(communicator),
-        messages_(num_messages) {}
+  ExchangeHandle(Hub& hub, GroupRank me, std::string_view name, size_t num_messages)
+      : hub_(hub), me_(me), name_(name), messages_(num_messages) {}
   ~ExchangeHandle() override { hub_.Withdraw(me_, messages_); }
 
   std::string_view name() const { return name_; }
   std::span<Message> messages() { return messages_; }
 
   absl::Status Wait() override {
-    const ActivityScope activity(hub_.state(), global_rank_, name_, communicator_);
     for (Message& message : messages_) HETERO_RETURN_IF_ERROR(hub_.Await(me_, message));
     return absl::OkStatus();
   }
@@ -50,24 +43,21 @@ class ExchangeHandle final : public TransferHandle {
  private:
   Hub& hub_;
   GroupRank me_;
-  GlobalRank global_rank_;
   std::string name_;
-  std::string_view communicator_;
   std::vector<Message> messages_;
 };
 
 }  // namespace
 
-ThreadsCommunicator::ThreadsCommunicator(CommunicatorKey key, GroupRank rank, Hub& hub)
-    : CheckedCommunicator("threads", std::move(key), rank),
-      hub_(hub),
-      global_rank_(members()[static_cast<size_t>(rank.value())]) {}
+ThreadsCommunicator::ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub)
+    : CheckedCommunicator("threads", key, rank,
+                          &hub.state().flight(key.members[static_cast<size_t>(rank.value())])),
+      hub_(hub) {}
 
 template <typename Work>
 absl::Status ThreadsCommunicator::Collective(std::string_view kind, std::string_view name,
                                              const Operands& operands, bool inline_input,
                                              Work work) {
-  const ActivityScope activity(hub_.state(), global_rank_, name, text());
   Call& call = hub_.Prepare(rank());
   call.kind = kind;
   call.name.assign(name);
@@ -184,9 +174,8 @@ absl::Status ThreadsCommunicator::DoBroadcast(TensorView tensor, GroupRank root,
 absl::StatusOr<std::unique_ptr<TransferHandle>> ThreadsCommunicator::DoExchange(
     std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream&,
     std::string_view name) {
-  const ActivityScope activity(hub_.state(), global_rank_, name, text());
-  auto handle = std::make_unique<ExchangeHandle>(hub_, rank(), global_rank_, name, text(),
-                                                 sends.size() + receives.size());
+  auto handle =
+      std::make_unique<ExchangeHandle>(hub_, rank(), name, sends.size() + receives.size());
   Message* message = handle->messages().data();
   const auto fill = [&](const ConstTensorView& tensor) {
     message->dtype = tensor.dtype();

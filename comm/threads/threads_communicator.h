@@ -4,7 +4,6 @@
 #include <memory>
 #include <span>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,7 +17,7 @@ namespace hetero::internal {
 class ThreadsCommunicator final : public CheckedCommunicator {
  public:
   // `hub` outlives the communicator.
-  ThreadsCommunicator(CommunicatorKey key, GroupRank rank, Hub& hub);
+  ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub);
 
   void Abort(const absl::Status& cause) override { hub_.state().Abort(cause); }
   absl::Status HealthCheck() const override { return hub_.state().cause(); }
@@ -59,7 +58,6 @@ class ThreadsCommunicator final : public CheckedCommunicator {
                                           int64_t count);
 
   Hub& hub_;
-  GlobalRank global_rank_;
   std::vector<ConstTensorView> inputs_;
   std::vector<TensorView> outputs_;
 };

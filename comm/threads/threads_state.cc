@@ -4,9 +4,17 @@
 #include "hetero/comm/threads/hub.h"
 
 namespace hetero::internal {
+namespace {
+
+// A microbatch makes up to six on an edge.
+constexpr int64_t kFlightCalls = 16;
+
+}  // namespace
 
 ThreadsState::ThreadsState(int64_t num_ranks, absl::Duration timeout) : timeout_(timeout) {
-  for (int64_t i = 0; i < num_ranks; ++i) activities_.push_back(std::make_unique<Activity>());
+  for (int64_t i = 0; i < num_ranks; ++i) {
+    flights_.push_back(std::make_unique<FlightRing>(kFlightCalls));
+  }
 }
 
 ThreadsState::~ThreadsState() = default;
@@ -47,26 +55,12 @@ absl::Status ThreadsState::AbortedError(std::string_view call) const {
       ": ", first.message()));
 }
 
-void ThreadsState::Enter(GlobalRank rank, std::string_view call, std::string_view communicator) {
-  Activity& activity = *activities_[static_cast<size_t>(rank.value())];
-  absl::MutexLock lock(&activity.mutex);
-  activity.call.assign(call);
-  activity.communicator.assign(communicator);
-  activity.inside = true;
-}
-
-void ThreadsState::Leave(GlobalRank rank) {
-  Activity& activity = *activities_[static_cast<size_t>(rank.value())];
-  absl::MutexLock lock(&activity.mutex);
-  activity.inside = false;
-}
-
-std::string ThreadsState::Describe(GlobalRank rank) const {
-  const Activity& activity = *activities_[static_cast<size_t>(rank.value())];
-  absl::MutexLock lock(&activity.mutex);
-  if (activity.call.empty()) return absl::StrCat("rank ", rank, " (no call yet)");
-  return absl::StrCat("rank ", rank, activity.inside ? " (is in '" : " (left '", activity.call,
-                      "' on ", activity.communicator, ")");
+std::string ThreadsState::Describe(GlobalRank rank) {
+  const std::vector<FlightEntry> calls = flight(rank).Snapshot();
+  if (calls.empty()) return absl::StrCat("rank ", rank, " (no call yet)");
+  const FlightEntry& last = calls.back();
+  return absl::StrCat("rank ", rank, last.end.has_value() ? " (left '" : " (is in '", last.name,
+                      "' on ", last.where, ")");
 }
 
 }  // namespace hetero::internal

@@ -4,6 +4,8 @@
 
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/threads/threads_communicator.h"
@@ -45,5 +47,14 @@ std::unique_ptr<CommunicatorFactory> ThreadsWorld::Factory(GlobalRank rank) {
 void ThreadsWorld::Abort(const absl::Status& cause) { state_->Abort(cause); }
 
 absl::Status ThreadsWorld::HealthCheck() const { return state_->cause(); }
+
+std::string ThreadsWorld::DescribeLastCalls() const {
+  const absl::Time now = absl::Now();
+  std::string text;
+  for (int64_t i = 0; i < num_ranks(); ++i) {
+    text += state_->flight(GlobalRank(i)).ToText(absl::StrCat("rank ", i), now);
+  }
+  return text;
+}
 
 }  // namespace hetero

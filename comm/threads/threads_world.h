@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -49,6 +50,9 @@ class ThreadsWorld {
 
   // OK, or the cause of the abort.
   absl::Status HealthCheck() const;
+
+  // The last calls of every rank, one a line, at most 16 a rank, below a line that names it.
+  std::string DescribeLastCalls() const;
 
  private:
   std::unique_ptr<internal::ThreadsState> state_;
