@@ -46,20 +46,25 @@ absl::StatusOr<std::unique_ptr<EncoderStage>> EncoderStage::Create(
 absl::StatusOr<TensorView> EncoderStage::Forward(ModuleContext& context, int slot_index,
                                                  const StageInput& input) {
   Slot& slot = slots_[slot_index];
-  // A frozen encoder keeps nothing for a backward that never comes.
+  // A frozen part keeps nothing, unless a gradient passes through it to a part that trains.
   const Mode mode = context.mode;
-  if (!config_.train_encoder) context.mode = Mode::kEval;
+  const auto mode_if = [&](bool kept) { return kept ? mode : Mode::kEval; };
+  context.mode = mode_if(config_.train_encoder);
   absl::StatusOr<TensorView> output = encoder_.Forward(
       context, *input.images, input.upstream.empty() ? ConstTensorView() : input.upstream[0],
       slot.encoder);
+  if (output.ok() && projector_.has_value()) {
+    slot.features_ND = *output;
+    context.mode = mode_if(config_.train_encoder || config_.train_projector);
+    output = projector_->Forward(context, slot.features_ND, slot.projector);
+  }
   context.mode = mode;
-  if (!output.ok() || !projector_.has_value()) return output;
-  slot.features_ND = *output;
-  return projector_->Forward(context, slot.features_ND, slot.projector);
+  return output;
 }
 
 absl::Status EncoderStage::Backward(ModuleContext& context, int slot_index, TensorView d_output,
                                     std::span<const TensorView> d_upstream) {
+  if (!config_.train_encoder && !config_.train_projector) return absl::OkStatus();
   Slot& slot = slots_[slot_index];
   ArenaScope scope(context.stream.workspace());
   TensorView d_features_ND = d_output;

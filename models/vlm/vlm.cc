@@ -93,7 +93,11 @@ VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config) {
 }
 
 absl::Status CheckProjector(const proto::Projector& projector) {
-  if (projector.kind() != proto::Projector::MLP) return absl::OkStatus();
+  if (projector.kind() != proto::Projector::MLP) {
+    if (projector.norm() != proto::Projector::RMS) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        "model.projector.norm is RMS; an affine projector has no norm: take norm NONE or kind MLP");
+  }
   for (const auto& [present, field] :
        {std::pair(projector.has_ffn_size(), "ffn_size"),
         std::pair(projector.has_output_init_std(), "output_init_std"),
