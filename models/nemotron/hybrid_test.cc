@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -150,6 +152,26 @@ TEST(HybridTest, OneBatchEqualsItsRowsOneByOne) {
   EXPECT_THAT(apart.Gradients(), IsCloseTo(together.Gradients(), rounding));
   EXPECT_THAT(d_upstream, IsCloseTo(both.d_upstream, rounding));
   EXPECT_NEAR(apart.Take().loss_sum, together.Take().loss_sum, 1e-12);
+}
+
+TEST(HybridTest, SequencesPackedInOneRowDoNotSeeEachOther) {
+  HybridConfig config = SmallHybridConfig("ME*-");
+  config.experts.aux_loss_coefficient = 0;  // it is a mean over rows
+  HybridHarness<double> rows(config), packed(config);
+  TestTokens tokens = kTextOnly;
+  tokens.num_rows = 2;
+  tokens.row_length = 3;
+  Microbatch a(tokens), b(tokens);
+  Train(rows, a);
+  const std::vector<int32_t> sequence_index = {0, 0, 0, 1, 1, 1};
+  TokenBatch one_row = *b.batch;
+  one_row.sequences.num_rows = 1;
+  one_row.sequences.row_length = 6;
+  one_row.sequences.sequence_index = ConstTensorView(std::span(sequence_index), {6});
+  ASSERT_THAT(packed.Forward(one_row, b.upstream), IsOk());
+  ASSERT_THAT(packed.Backward(b.d_upstream), IsOk());
+  EXPECT_THAT(packed.Gradients(), IsCloseTo(rows.Gradients(), {.relative_to_max = 1e-13}));
+  EXPECT_NEAR(packed.Take().loss_sum, rows.Take().loss_sum, 1e-12);
 }
 
 class HybridStagesTest : public ::testing::TestWithParam<std::pair<std::string, int>> {};
