@@ -10,6 +10,7 @@ load("@com_google_protobuf//bazel:proto_library.bzl", "proto_library")
 load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
 load("@rules_cc//cc:cc_library.bzl", "cc_library")
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
+load("//third_party/cuda:cuda_library.bzl", "cuda_library")
 
 _INCLUDE_PREFIX = "hetero"
 
@@ -43,6 +44,68 @@ def hetero_cc_kernel_library(name, copts = [], **kwargs):
     """A library of production CPU kernels: compiled for speed in every compilation mode."""
     hetero_cc_library(name = name, copts = _KERNEL_COPTS + copts, **kwargs)
 
+def _if_cuda(enabled, default = []):
+    return select({
+        str(Label("//third_party/cuda:enabled")): enabled,
+        "//conditions:default": default,
+    })
+
+_NEEDS_CUDA = _if_cuda([], default = ["@platforms//:incompatible"])
+
+def hetero_cuda_library(name, srcs = [], hdrs = [], deps = [], copts = [], testonly = False, visibility = None):
+    """Device code: .cu files compiled by nvcc, headers included like those of hetero_cc_library.
+
+    Skipped by //... unless --config=cuda. Links the CUDA runtime, statically.
+    """
+    if hdrs:
+        hetero_cc_library(
+            name = name + "_headers",
+            testonly = testonly,
+            hdrs = hdrs,
+            target_compatible_with = _NEEDS_CUDA,
+            deps = deps,
+        )
+        deps = deps + [":%s_headers" % name]
+    cuda_library(
+        name = name,
+        testonly = testonly,
+        srcs = srcs,
+        copts = copts,
+        target_compatible_with = _NEEDS_CUDA,
+        visibility = visibility,
+        deps = deps,
+    )
+
+def hetero_op_library(name, srcs, hdrs, cuda_srcs, deps, cuda_deps = [], copts = [], visibility = None):
+    """An operation with a side for each kind of device; //tensor/ops:README.md shows its files.
+
+    `cuda_srcs` and `cuda_deps` count with --config=cuda only. They see `hdrs` and `deps`.
+    """
+    hetero_cc_library(
+        name = name + "_headers",
+        hdrs = hdrs,
+        deps = deps,
+    )
+    hetero_cuda_library(
+        name = name + "_cuda",
+        srcs = cuda_srcs,
+        deps = deps + cuda_deps + [
+            ":%s_headers" % name,
+            str(Label("//tensor/ops:cuda_kernel")),
+        ],
+    )
+    hetero_cc_kernel_library(
+        name = name,
+        srcs = srcs,
+        copts = copts,
+        local_defines = _if_cuda(["HETERO_CUDA"]),
+        visibility = visibility,
+        deps = deps + [
+            ":%s_headers" % name,
+            str(Label("//tensor/ops:dispatch")),
+        ] + _if_cuda([":%s_cuda" % name]),
+    )
+
 def hetero_cc_binary(name, copts = [], **kwargs):
     cc_binary(
         name = name,
@@ -58,6 +121,31 @@ def hetero_cc_test(name, size, copts = [], deps = [], **kwargs):
         copts = _WARNINGS + copts,
         deps = deps + ["@com_google_googletest//:gtest_main"],
         **kwargs
+    )
+
+def hetero_cuda_test(name, size, srcs, deps, num_gpus = 1):
+    """A GoogleTest program that needs GPUs: --config=gpu runs it.
+
+    Its cases are also a library, `name`_cases, for programs that hold the tests of many packages.
+    """
+    hetero_cc_library(
+        name = name + "_cases",
+        testonly = True,
+        srcs = srcs,
+        alwayslink = True,
+        target_compatible_with = _NEEDS_CUDA,
+        visibility = [str(Label("//tests/gpu:__pkg__"))],
+        deps = deps + ["@com_google_googletest//:gtest"],
+    )
+    hetero_cc_test(
+        name = name,
+        size = size,
+        tags = [
+            "exclusive",
+            "requires-gpu",
+        ] + (["requires-gpu-%d" % num_gpus] if num_gpus > 1 else []),
+        target_compatible_with = _NEEDS_CUDA,
+        deps = [":%s_cases" % name],
     )
 
 def hetero_cc_fuzz_test(name, corpus_folder, copts = [], deps = [], linkopts = [], **kwargs):
