@@ -17,6 +17,13 @@ inline constexpr uintptr_t kShapeOnlyAddress = uintptr_t{1} << 62;
 struct Device {
   DeviceKind kind = DeviceKind::kCpu;
   int ordinal = 0;  // which GPU; 0 elsewhere
+  // Of kShapeOnly: the kind whose run it predicts. Scratch memory differs between kinds.
+  DeviceKind predicts = DeviceKind::kCpu;
+
+  // Whether operations take, or would take, their CUDA side.
+  bool IsCuda() const {
+    return (kind == DeviceKind::kShapeOnly ? predicts : kind) == DeviceKind::kCuda;
+  }
 
   bool operator==(const Device&) const = default;
   std::string ToString() const;

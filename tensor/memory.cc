@@ -12,12 +12,21 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/cuda/runtime.h"
 
 namespace hetero {
 namespace {
 
 int64_t RoundUp(int64_t bytes) {
   return (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
+}
+
+// Zero-filled; null if there is none left.
+void* AllocateHost(int64_t bytes) {
+  void* address = std::aligned_alloc(Buffer::kAlignment, bytes);
+  if (address != nullptr) std::memset(address, 0, bytes);
+  return address;
 }
 
 }  // namespace
@@ -65,6 +74,7 @@ Buffer::~Buffer() { Free(); }
 void Buffer::Free() {
   if (address_ == nullptr) return;
   if (device_.kind == DeviceKind::kCpu) std::free(address_);
+  if (device_.kind == DeviceKind::kCuda) cuda::Free(device_.ordinal, address_);
   ledger_->Add(label_, -size_bytes_);
   address_ = nullptr;
 }
@@ -85,12 +95,12 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_
       buffer.address_ = reinterpret_cast<void*>(kShapeOnlyAddress);
       break;
     case DeviceKind::kCpu:
-      buffer.address_ = std::aligned_alloc(kAlignment, allocated);
-      if (buffer.address_ != nullptr) std::memset(buffer.address_, 0, allocated);
+      buffer.address_ = AllocateHost(allocated);
       break;
-    case DeviceKind::kCuda:
-      return absl::UnimplementedError(
-          absl::StrCat(device.ToString(), ": this program was built without CUDA"));
+    case DeviceKind::kCuda: {
+      HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::Allocate(device.ordinal, allocated));
+      break;
+    }
   }
   if (buffer.address_ == nullptr) {
     return absl::ResourceExhaustedError(absl::StrCat(
@@ -102,6 +112,57 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_
 }
 
 TensorView Buffer::View(DType dtype, std::span<const int64_t> dims) const {
+  TensorView view(address_, dtype, dims);
+  CHECK_LE(view.num_bytes(), size_bytes_);
+  return view;
+}
+
+PinnedBuffer::PinnedBuffer(PinnedBuffer&& other) noexcept { *this = std::move(other); }
+
+PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
+  if (this != &other) {
+    Free();
+    device_ = other.device_;
+    address_ = std::exchange(other.address_, nullptr);
+    size_bytes_ = std::exchange(other.size_bytes_, 0);
+  }
+  return *this;
+}
+
+PinnedBuffer::~PinnedBuffer() { Free(); }
+
+void PinnedBuffer::Free() {
+  if (address_ == nullptr) return;
+  if (device_.kind == DeviceKind::kCuda) {
+    cuda::FreePinned(address_);
+  } else {
+    std::free(address_);
+  }
+  address_ = nullptr;
+}
+
+absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("staging memory of ", bytes, " bytes; at least 0"));
+  }
+  PinnedBuffer buffer;
+  buffer.device_ = device;
+  buffer.size_bytes_ = RoundUp(bytes);
+  const int64_t allocated = std::max(buffer.size_bytes_, Buffer::kAlignment);
+  if (device.kind == DeviceKind::kCuda) {
+    HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(allocated));
+    return buffer;
+  }
+  buffer.address_ = AllocateHost(allocated);
+  if (buffer.address_ == nullptr) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no ", allocated, " bytes of host memory left for staging"));
+  }
+  return buffer;
+}
+
+TensorView PinnedBuffer::View(DType dtype, std::span<const int64_t> dims) const {
   TensorView view(address_, dtype, dims);
   CHECK_LE(view.num_bytes(), size_bytes_);
   return view;

@@ -57,7 +57,8 @@ class Buffer {
   ~Buffer();
 
   // `ledger` outlives the buffer. `bytes` is rounded up to kAlignment.
-  // Errors: INVALID_ARGUMENT negative size; RESOURCE_EXHAUSTED naming label and bytes.
+  // Errors: INVALID_ARGUMENT negative size; RESOURCE_EXHAUSTED naming label and bytes; on a GPU
+  // FAILED_PRECONDITION there is none such, UNIMPLEMENTED built without CUDA.
   static absl::StatusOr<Buffer> Allocate(Device device, MemoryLabel label, int64_t bytes,
                                          MemoryLedger& ledger);
 
@@ -79,6 +80,35 @@ class Buffer {
   void* address_ = nullptr;
   int64_t size_bytes_ = 0;
   MemoryLedger* ledger_ = nullptr;
+};
+
+// Host memory, zero-filled, that a device copies from and to without a detour: staging for
+// tensor/copy.h. Ordinary memory unless the device is a GPU. Move-only; counted in no ledger.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  PinnedBuffer(PinnedBuffer&& other) noexcept;
+  PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
+  ~PinnedBuffer();
+
+  // Errors: as Buffer::Allocate.
+  static absl::StatusOr<PinnedBuffer> Allocate(Device device, int64_t bytes);
+
+  void* address() const { return address_; }
+  int64_t size_bytes() const { return size_bytes_; }
+
+  // A view of the first elements. Precondition: they fit.
+  TensorView View(DType dtype, std::span<const int64_t> dims) const;
+  TensorView View(DType dtype, std::initializer_list<int64_t> dims) const {
+    return View(dtype, std::span<const int64_t>(dims.begin(), dims.size()));
+  }
+
+ private:
+  void Free();
+
+  Device device_;
+  void* address_ = nullptr;
+  int64_t size_bytes_ = 0;
 };
 
 }  // namespace hetero

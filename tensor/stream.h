@@ -1,11 +1,17 @@
 #ifndef HETERO_TENSOR_STREAM_H_
 #define HETERO_TENSOR_STREAM_H_
 
-// The queue a rank's operations go to. A CPU stream runs them at once on the calling thread; a
-// shape-only stream records their cost and runs nothing.
+// The queue a rank's operations go to. A CPU stream runs them at once on the calling thread, a
+// CUDA stream queues them for its GPU; a shape-only stream records their cost and runs nothing.
 
+#include <memory>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "hetero/telemetry/call_ledger.h"
 #include "hetero/tensor/arena.h"
@@ -13,23 +19,59 @@
 
 namespace hetero {
 
-// One thread owns a stream: kernels run on it in program order. Scratch memory of kernels comes
-// from `workspace`, which the stream does not own and which outlives it.
+// One thread owns a stream: kernels run on it in program order, so what one kernel releases of
+// `workspace`, the scratch memory of kernels, the next may have at once. The stream does not own
+// the workspace, which outlives it and belongs to no second stream.
 class Stream {
  public:
-  Stream(Device device, Arena& workspace) : device_(device), workspace_(workspace) {}
+  // Precondition: not a GPU, whose streams come from Create.
+  Stream(Device device, Arena& workspace) : Stream(device, workspace, nullptr) {
+    CHECK(device.kind != DeviceKind::kCuda);
+  }
+  ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
+
+  // On any device.
+  // Errors: FAILED_PRECONDITION no such GPU; UNIMPLEMENTED a GPU, and built without CUDA.
+  static absl::StatusOr<std::unique_ptr<Stream>> Create(Device device, Arena& workspace);
 
   const Device& device() const { return device_; }
   bool shape_only() const { return device_.kind == DeviceKind::kShapeOnly; }
   Arena& workspace() { return workspace_; }
   CallLedger& ledger() { return ledger_; }
 
+  // Waits until all that was queued has run.
+  // Errors: INTERNAL with what a kernel or a copy ran into.
+  absl::Status Synchronize();
+
+  // The cudaStream_t; null on other devices.
+  void* handle() const { return handle_; }
+
+  // What a library keeps with a stream: handles, algorithms chosen for shapes. Made at the first
+  // call by `static absl::StatusOr<std::unique_ptr<T>> T::Create(Stream&)`, freed with the stream.
+  template <typename T>
+  absl::StatusOr<T*> State() {
+    static constexpr char kKey = 0;  // its address stands for T
+    for (const auto& [key, state] : states_) {
+      if (key == &kKey) return static_cast<T*>(state.get());
+    }
+    absl::StatusOr<std::unique_ptr<T>> state = T::Create(*this);
+    if (!state.ok()) return state.status();
+    T* const result = state->get();
+    states_.emplace_back(&kKey, *std::move(state));
+    return result;
+  }
+
  private:
+  Stream(Device device, Arena& workspace, void* handle)
+      : device_(device), workspace_(workspace), handle_(handle) {}
+
   Device device_;
   Arena& workspace_;
+  void* handle_;
   CallLedger ledger_;
+  std::vector<std::pair<const void*, std::shared_ptr<void>>> states_;
 };
 
 // Processor time the calling thread has used: ranks share cores, so wall time of an operation would
@@ -44,17 +86,18 @@ struct OperationCost {
 };
 
 // Accounts one operation on `stream`: construct after validation; on a shape-only stream
-// launches() is false and the kernel must not run.
+// launches() is false and the kernel must not run. Time is taken on the CPU only: what a GPU needs
+// is known when it is done, and nothing waits for that here.
 //
 //   OperationScope scope(stream, {"silu.forward", 8.0 * n, 2.0 * x.num_bytes()});
 //   if (!scope.launches()) return absl::OkStatus();
 class OperationScope {
  public:
   OperationScope(Stream& stream, const OperationCost& cost)
-      : stream_(stream), cost_(cost), start_(launches() ? ThreadTime() : absl::ZeroDuration()) {}
+      : stream_(stream), cost_(cost), start_(timed() ? ThreadTime() : absl::ZeroDuration()) {}
   ~OperationScope() {
     stream_.ledger().AddOperation(cost_.name, cost_.flops, cost_.bytes,
-                                  launches() ? ThreadTime() - start_ : absl::ZeroDuration());
+                                  timed() ? ThreadTime() - start_ : absl::ZeroDuration());
   }
   OperationScope(const OperationScope&) = delete;
   OperationScope& operator=(const OperationScope&) = delete;
@@ -62,6 +105,8 @@ class OperationScope {
   bool launches() const { return !stream_.shape_only(); }
 
  private:
+  bool timed() const { return stream_.device().kind == DeviceKind::kCpu; }
+
   Stream& stream_;
   OperationCost cost_;
   absl::Duration start_;

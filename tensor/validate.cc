@@ -40,4 +40,22 @@ absl::Status ExpectDense(std::string_view operand, const ConstTensorView& view, 
       absl::StrCat(operand, " is ", view.ToString(), "; expected no gaps between rows"));
 }
 
+absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view) {
+  if (view.rank() == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(operand, " has no dims; expected at least one"));
+  }
+  if (view.is_null() && view.num_elements() > 0) {
+    return absl::InvalidArgumentError(absl::StrCat(operand, " is null; expected memory"));
+  }
+  int64_t stride = 1;
+  for (int i = view.rank() - 1; i > 0; --i) {
+    if (view.dim(i) != 1 && view.stride(i) != stride) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(operand, " is ", view.ToString(), "; gaps are allowed in dim 0 only"));
+    }
+    stride *= view.dim(i);
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace hetero

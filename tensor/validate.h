@@ -27,6 +27,10 @@ absl::Status ExpectDType(std::string_view operand, const ConstTensorView& view, 
 absl::Status ExpectDense(std::string_view operand, const ConstTensorView& view, DType dtype,
                          std::initializer_list<int64_t> dims);
 
+// A tensor of one or more dims whose only gaps, if any, are between entries of dim 0.
+// Errors: INVALID_ARGUMENT, also for a null view.
+absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view);
+
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_VALIDATE_H_

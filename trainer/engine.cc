@@ -47,7 +47,7 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
                                        engine->ledger_));
     engine->workspace_ = std::make_unique<Arena>(std::move(workspace));
   }
-  engine->stream_ = std::make_unique<Stream>(o.device, *engine->workspace_);
+  HETERO_ASSIGN_OR_RETURN(engine->stream_, Stream::Create(o.device, *engine->workspace_));
   for (size_t s = 0; s < o.train.stages.size(); ++s) {
     const Grid* grid = o.layout.Find(o.train.stages[s].module);
     if (grid->Contains(o.rank) && grid->Coord(o.rank, Axis::kPp) == o.train.stages[s].place.stage) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <memory>
 #include <random>
 #include <span>
 #include <utility>
@@ -80,23 +81,26 @@ class HostTensor {
 // A stream and the workspace it allocates scratch from.
 class StreamWithWorkspace {
  public:
-  static constexpr int64_t kWorkspaceBytes = int64_t{8} << 20;
-
   explicit StreamWithWorkspace(DeviceKind kind = DeviceKind::kCpu)
-      : workspace_(
-            kind == DeviceKind::kShapeOnly
-                ? Arena::Counting(MemoryLabel::kWorkspace)
-                : Arena::Create(Device{kind}, MemoryLabel::kWorkspace, kWorkspaceBytes, memory_)
-                      .value()),
-        stream_(Device{kind}, workspace_) {}
+      : StreamWithWorkspace(Device{kind}) {}
 
-  Stream& operator*() { return stream_; }
-  Stream* operator->() { return &stream_; }
+  explicit StreamWithWorkspace(Device device)
+      : workspace_(
+            device.kind == DeviceKind::kShapeOnly
+                ? Arena::Counting(MemoryLabel::kWorkspace)
+                : Arena::Create(device, MemoryLabel::kWorkspace, WorkspaceBytes(device), memory_)
+                      .value()),
+        stream_(Stream::Create(device, workspace_).value()) {}
+
+  Stream& operator*() { return *stream_; }
+  Stream* operator->() { return stream_.get(); }
 
  private:
+  static int64_t WorkspaceBytes(Device device) { return int64_t{device.IsCuda() ? 256 : 8} << 20; }
+
   MemoryLedger memory_;
   Arena workspace_;
-  Stream stream_;
+  std::unique_ptr<Stream> stream_;
 };
 
 }  // namespace hetero

@@ -33,7 +33,7 @@ ANYONE = ["tools/build", "third_party"]
 
 # Repositories and packages that only these folders may name directly.
 ONLY = {
-    "//third_party/cuda": ["comm", "tensor", "third_party"],
+    "//third_party/cuda": ["comm", "tensor", "tests", "third_party"],
     "@cuda//": ["third_party"],
     "@com_google_absl//absl/flags": ["tools", "trainer"],
     "@openblas//": ["tensor"],
@@ -55,6 +55,10 @@ NEVER = {
     "//optim/...": _TRANSPORT + _DECODERS,
     "//models/...": _TRANSPORT + _DECODERS,
 }
+
+# Where a build chooses between a device and its absence. Queries see both; what follows is not in
+# the default build.
+_SWITCH = "//tensor/cuda:runtime"
 
 _EDGE = re.compile(r'^\s*"([^"]+)" -> "([^"]+)"$')
 
@@ -125,6 +129,8 @@ def chain_violations(edges):
                     chain.append(at)
                     at = parent[at]
                 yield f"{pattern} must not pull in {label}: {' -> '.join(reversed(chain))}"
+                continue
+            if label == _SWITCH:
                 continue
             for target in edges.get(label, []):
                 if target not in parent:
