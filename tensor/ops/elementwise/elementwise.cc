@@ -5,28 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
 namespace {
-
-absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view) {
-  if (view.rank() == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(operand, " has no dims; expected at least one"));
-  }
-  if (view.is_null() && view.num_elements() > 0) {
-    return absl::InvalidArgumentError(absl::StrCat(operand, " is null; expected memory"));
-  }
-  int64_t stride = 1;
-  for (int i = view.rank() - 1; i > 0; --i) {
-    if (view.dim(i) != 1 && view.stride(i) != stride) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(operand, " is ", view.ToString(), "; gaps are allowed in dim 0 only"));
-    }
-    stride *= view.dim(i);
-  }
-  return absl::OkStatus();
-}
 
 absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
                         const ConstTensorView& like) {
@@ -34,6 +17,12 @@ absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
   if (std::ranges::equal(view.dims(), like.dims())) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(operand, " is ", view.ToString(), "; expected the dims of ", like.ToString()));
+}
+
+// Parts that a GPU sums separately: enough to fill one, few enough to fold in one block.
+int64_t NumPartials(int64_t num_elements) {
+  constexpr int64_t kElements = 4096;
+  return std::min<int64_t>(1024, (num_elements + kElements - 1) / kElements);
 }
 
 }  // namespace
@@ -47,7 +36,7 @@ absl::Status Add(const ConstTensorView& a, const ConstTensorView& b, const Tenso
   HETERO_RETURN_IF_ERROR(ExpectDType("out", out, a.dtype()));
   OperationScope scope(stream, {"add", 1.0 * a.num_elements(), 3.0 * a.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AddCpu(a, b, out);
+  return HETERO_DISPATCH(stream, internal::AddCpu(a, b, out), internal::AddCuda(a, b, out, stream));
 }
 
 absl::Status AddScaled(double alpha, const ConstTensorView& x, const TensorView& y,
@@ -57,21 +46,23 @@ absl::Status AddScaled(double alpha, const ConstTensorView& x, const TensorView&
   HETERO_RETURN_IF_ERROR(ExpectDType("y", y, x.dtype()));
   OperationScope scope(stream, {"add_scaled", 2.0 * x.num_elements(), 3.0 * x.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AddScaledCpu(alpha, x, y);
+  return HETERO_DISPATCH(stream, internal::AddScaledCpu(alpha, x, y),
+                         internal::AddScaledCuda(alpha, x, y, stream));
 }
 
 absl::Status Scale(double alpha, const TensorView& x, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
   OperationScope scope(stream, {"scale", 1.0 * x.num_elements(), 2.0 * x.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::ScaleCpu(alpha, x);
+  return HETERO_DISPATCH(stream, internal::ScaleCpu(alpha, x),
+                         internal::ScaleCuda(alpha, x, stream));
 }
 
 absl::Status Fill(double value, const TensorView& x, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
   OperationScope scope(stream, {"fill", 0, 1.0 * x.num_bytes()});
-  if (scope.launches()) internal::FillCpu(value, x);
-  return absl::OkStatus();
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::FillCpu(value, x), internal::FillCuda(value, x, stream));
 }
 
 absl::Status Copy(const ConstTensorView& source, const TensorView& destination, Stream& stream) {
@@ -85,16 +76,24 @@ absl::Status Copy(const ConstTensorView& source, const TensorView& destination, 
   }
   OperationScope scope(stream, {"copy", 0, 1.0 * source.num_bytes() + destination.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CopyCpu(source, destination);
+  return HETERO_DISPATCH(stream, internal::CopyCpu(source, destination),
+                         internal::CopyCuda(source, destination, stream));
 }
 
 absl::Status SumOfSquares(const ConstTensorView& x, const TensorView& totals, bool accumulate,
                           Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
   HETERO_RETURN_IF_ERROR(ExpectDense("totals", totals, DType::kF64, {2}));
+  ArenaScope scratch(stream.workspace());
+  TensorView partials;
+  if (stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials, stream.workspace().Allocate(DType::kF64, {NumPartials(x.num_elements()), 2}));
+  }
   OperationScope scope(stream, {"sum_of_squares", 2.0 * x.num_elements(), 1.0 * x.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SumOfSquaresCpu(x, totals, accumulate);
+  return HETERO_DISPATCH(stream, internal::SumOfSquaresCpu(x, totals, accumulate),
+                         internal::SumOfSquaresCuda(x, totals, accumulate, partials, stream));
 }
 
 }  // namespace hetero

@@ -4,9 +4,9 @@
 // Element by element operations and sums over a whole tensor.
 //
 // A tensor here has one or more dims; all but the first are without gaps, so a matrix may be a
-// slice of columns. Operands of a call have equal dims and, unless said otherwise, one dtype,
-// f32 or f64 on the CPU. An output may be an input itself, not overlap one in another way.
-// Errors: INVALID_ARGUMENT naming the operand.
+// slice of columns. Operands of a call have equal dims and, unless said otherwise, one dtype: f32
+// or f64 on the CPU, bf16 too on a GPU, which computes it in f32 and rounds once. An output may be
+// an input itself, not overlap one in another way. Errors: INVALID_ARGUMENT naming the operand.
 
 #include <cstdint>
 
@@ -44,9 +44,20 @@ namespace internal {
 absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out);
 absl::Status AddScaledCpu(double alpha, const ConstTensorView& x, const TensorView& y);
 absl::Status ScaleCpu(double alpha, const TensorView& x);
-void FillCpu(double value, const TensorView& x);
+absl::Status FillCpu(double value, const TensorView& x);
 absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destination);
 absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals, bool accumulate);
+
+absl::Status AddCuda(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
+                     Stream& stream);
+absl::Status AddScaledCuda(double alpha, const ConstTensorView& x, const TensorView& y,
+                           Stream& stream);
+absl::Status ScaleCuda(double alpha, const TensorView& x, Stream& stream);
+absl::Status FillCuda(double value, const TensorView& x, Stream& stream);
+absl::Status CopyCuda(const ConstTensorView& source, const TensorView& destination, Stream& stream);
+// `partials` f64 [parts, 2]: scratch. Its extent fixes the order of the sum.
+absl::Status SumOfSquaresCuda(const ConstTensorView& x, const TensorView& totals, bool accumulate,
+                              const TensorView& partials, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

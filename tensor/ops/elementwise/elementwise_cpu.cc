@@ -2,31 +2,15 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <initializer_list>
 #include <limits>
 #include <type_traits>
 
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/row_shape.h"
 
 namespace hetero::internal {
 namespace {
-
-// A tensor as rows of contiguous elements; one row where there are no gaps.
-struct RowShape {
-  explicit RowShape(std::initializer_list<ConstTensorView> views) {
-    const ConstTensorView& view = *views.begin();
-    if (std::ranges::all_of(views, [](const auto& v) { return v.is_contiguous(); })) {
-      columns = view.num_elements();
-      rows = columns > 0 ? 1 : 0;
-    } else {
-      rows = view.dim(0);
-      columns = rows > 0 ? view.num_elements() / rows : 0;
-    }
-  }
-
-  int64_t rows, columns;
-};
 
 template <typename T>
 HETERO_CPU_CLONES void AddRow(const T* a, const T* b, T* out, int64_t n) {
@@ -128,7 +112,7 @@ absl::Status ScaleCpu(double alpha, const TensorView& x) {
   });
 }
 
-void FillCpu(double value, const TensorView& x) {
+absl::Status FillCpu(double value, const TensorView& x) {
   const RowShape shape{x};
   VisitAny(x.dtype(), [&]<typename T>() {
     const T element = [&] {
@@ -142,6 +126,7 @@ void FillCpu(double value, const TensorView& x) {
       std::fill_n(x.data<T>() + r * x.stride(0), shape.columns, element);
     }
   });
+  return absl::OkStatus();
 }
 
 absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destination) {
