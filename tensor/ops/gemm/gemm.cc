@@ -10,8 +10,10 @@
 #include "cblas.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/ops/gemm/bias_cpu.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
+#include "hetero/tensor/ops/gemm/matmul_cuda.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -28,9 +30,13 @@ int64_t RowStride(const ConstTensorView& view) {
   return std::max<int64_t>(view.stride(0), std::max<int64_t>(view.dim(1), 1));
 }
 
-}  // namespace
+absl::Status ExpectOutput(std::string_view operand, const ConstTensorView& view, DType inputs) {
+  return view.dtype() == ComputeDType(inputs) ? absl::OkStatus()
+                                              : ExpectDType(operand, view, inputs);
+}
 
-absl::Status Gemm(const GemmArgs& args, Stream& stream) {
+// c = alpha op(a) op(b) + beta c + bias, a null bias being none.
+absl::Status Product(const GemmArgs& args, const ConstTensorView& bias, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("c", args.c, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectShape("a", args.a, {kAnyDim, kAnyDim}));
   const DType dtype = args.a.dtype();
@@ -41,33 +47,57 @@ absl::Status Gemm(const GemmArgs& args, Stream& stream) {
                                           : ExpectMatrix("a", args.a, dtype, m, k));
   HETERO_RETURN_IF_ERROR(args.transpose_b ? ExpectMatrix("b", args.b, dtype, n, k)
                                           : ExpectMatrix("b", args.b, dtype, k, n));
-  HETERO_RETURN_IF_ERROR(ExpectDType("c", args.c, dtype));
-
-  const double bytes =
-      args.a.num_bytes() + args.b.num_bytes() + (args.beta == 0 ? 1.0 : 2.0) * args.c.num_bytes();
+  HETERO_RETURN_IF_ERROR(ExpectOutput("c", args.c, dtype));
+  if (!bias.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("bias", bias, args.c.dtype(), {n}));
+  }
+  ArenaScope scratch(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView workspace, cuda::AllocateMatmulScratch(stream));
+  const double bytes = args.a.num_bytes() + args.b.num_bytes() + bias.num_bytes() +
+                       (args.beta == 0 ? 1.0 : 2.0) * args.c.num_bytes();
   OperationScope scope(stream, {args.name, 2.0 * m * n * k, bytes});
   if (!scope.launches()) return absl::OkStatus();
-  return VisitFloat(dtype, [&]<typename T>() {
+  return HETERO_DISPATCH(stream, internal::GemmCpu(args, bias),
+                         internal::GemmCuda(args, bias, workspace, stream));
+}
+
+// How a GPU cuts rows whose columns are summed: enough parts to fill it, few enough to fold fast.
+int64_t RowsPerPart(int64_t rows) { return std::max<int64_t>(64, (rows + 127) / 128); }
+
+}  // namespace
+
+namespace internal {
+
+absl::Status GemmCpu(const GemmArgs& args, const ConstTensorView& bias) {
+  return VisitFloat(args.a.dtype(), [&]<typename T>() {
+    const int64_t m = args.c.dim(0);
+    const int64_t n = args.c.dim(1);
+    const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
+    double beta = args.beta;
+    if (!bias.is_null()) {
+      FillRowsCpu(bias.data<T>(), args.c.data<T>(), m, n, args.c.stride(0));
+      beta = 1;
+    }
     cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
                  args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
-                 static_cast<T>(args.beta), args.c.data<T>(), RowStride(args.c));
+                 static_cast<T>(beta), args.c.data<T>(), RowStride(args.c));
   });
 }
 
+absl::Status BiasBackwardCpu(const ConstTensorView& dy, bool accumulate, const TensorView& dbias) {
+  return VisitFloat(dy.dtype(), [&]<typename T>() {
+    SumRowsCpu(dy.data<T>(), dy.stride(0), dy.dim(0), dy.dim(1), accumulate, dbias.data<T>());
+  });
+}
+
+}  // namespace internal
+
+absl::Status Gemm(const GemmArgs& args, Stream& stream) { return Product(args, {}, stream); }
+
 absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w_NK,
                            const ConstTensorView& bias_N, const TensorView& y_TN, Stream& stream) {
-  GemmArgs product{.a = x_TK, .b = w_NK, .c = y_TN, .transpose_b = true, .name = "linear.forward"};
-  if (bias_N.is_null()) return Gemm(product, stream);
-  HETERO_RETURN_IF_ERROR(ExpectShape("y", y_TN, {kAnyDim, kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectDense("bias", bias_N, y_TN.dtype(), {y_TN.dim(1)}));
-  if (!stream.shape_only()) {
-    HETERO_RETURN_IF_ERROR(VisitFloat(y_TN.dtype(), [&]<typename T>() {
-      internal::FillRowsCpu(bias_N.data<T>(), y_TN.data<T>(), y_TN.dim(0), y_TN.dim(1),
-                            y_TN.stride(0));
-    }));
-  }
-  product.beta = 1;
-  return Gemm(product, stream);
+  return Product({.a = x_TK, .b = w_NK, .c = y_TN, .transpose_b = true, .name = "linear.forward"},
+                 bias_N, stream);
 }
 
 absl::Status LinearBackwardInput(const ConstTensorView& dy_TN, const ConstTensorView& w_NK,
@@ -96,13 +126,20 @@ absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_
   HETERO_RETURN_IF_ERROR(ExpectShape("dy", dy_TN, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(
       ExpectDense("dbias", dbias_N, ComputeDType(dy_TN.dtype()), {dy_TN.dim(1)}));
+  const int64_t rows_per_part = RowsPerPart(dy_TN.dim(0));
+  const int64_t num_parts = (dy_TN.dim(0) + rows_per_part - 1) / rows_per_part;
+  ArenaScope scratch(stream.workspace());
+  TensorView parts;
+  if (stream.device().IsCuda() && num_parts > 1) {
+    HETERO_ASSIGN_OR_RETURN(parts,
+                            stream.workspace().Allocate(DType::kF32, {num_parts, dy_TN.dim(1)}));
+  }
   OperationScope scope(stream,
                        {"bias.backward", 1.0 * dy_TN.num_elements(), 1.0 * dy_TN.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return VisitFloat(dy_TN.dtype(), [&]<typename T>() {
-    internal::SumRowsCpu(dy_TN.data<T>(), dy_TN.stride(0), dy_TN.dim(0), dy_TN.dim(1), accumulate,
-                         dbias_N.data<T>());
-  });
+  return HETERO_DISPATCH(
+      stream, internal::BiasBackwardCpu(dy_TN, accumulate, dbias_N),
+      internal::BiasBackwardCuda(dy_TN, accumulate, parts, rows_per_part, dbias_N, stream));
 }
 
 std::string BlasDescription() {

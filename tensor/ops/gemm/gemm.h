@@ -4,10 +4,12 @@
 // Matrix products over row-major strided views, and the products of a linear layer.
 //
 // Shape letters: T rows (tokens), K input features, N output features.
-// Every operand of a call has one dtype, f32 or f64 on the CPU. Views may be slices of wider
-// matrices (rows with gaps). Outputs must not overlap inputs. Any extent may be zero.
+// Inputs of a call have one dtype: f32 or f64 on the CPU, f32 or bf16 on a GPU. An output has that
+// too, or f32, the type that sums have inside. Views may be slices of wider matrices (rows with
+// gaps). Outputs must not overlap inputs. Any extent may be zero. A GPU takes 32 MiB of scratch.
 // Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -31,7 +33,7 @@ struct GemmArgs {
 // c = alpha op(a) op(b) + beta c.
 absl::Status Gemm(const GemmArgs& args, Stream& stream);
 
-// y = x wᵀ + bias. `bias_N` null: none.
+// y = x wᵀ + bias. `bias_N` has y's dtype; null: none.
 absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w_NK,
                            const ConstTensorView& bias_N, const TensorView& y_TN, Stream& stream);
 
@@ -39,11 +41,11 @@ absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w
 absl::Status LinearBackwardInput(const ConstTensorView& dy_TN, const ConstTensorView& w_NK,
                                  const TensorView& dx_TK, bool accumulate, Stream& stream);
 
-// dw = dyᵀ x, added to dw if `accumulate`.
+// dw = dyᵀ x, added to dw if `accumulate`: bf16 inputs may go straight to an f32 main gradient.
 absl::Status LinearBackwardWeight(const ConstTensorView& dy_TN, const ConstTensorView& x_TK,
                                   const TensorView& dw_NK, bool accumulate, Stream& stream);
 
-// dbias = Σ_t dy, in row order, added to dbias if `accumulate`.
+// dbias = Σ_t dy in ComputeDType, in an order that the extents fix, added to dbias if `accumulate`.
 absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_N, bool accumulate,
                           Stream& stream);
 
@@ -52,6 +54,18 @@ absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_
 // warning where OPENBLAS_CORETYPE is set: an AVX2 core type halves f32 on an AVX-512 machine.
 std::string BlasDescription();
 
+namespace internal {
+
+absl::Status GemmCpu(const GemmArgs& args, const ConstTensorView& bias);
+absl::Status BiasBackwardCpu(const ConstTensorView& dy, bool accumulate, const TensorView& dbias);
+
+absl::Status GemmCuda(const GemmArgs& args, const ConstTensorView& bias, const TensorView& scratch,
+                      Stream& stream);
+// `parts` f32 [parts, N]: scratch for the sums of `rows_per_part` rows each; null where one is all.
+absl::Status BiasBackwardCuda(const ConstTensorView& dy, bool accumulate, const TensorView& parts,
+                              int64_t rows_per_part, const TensorView& dbias, Stream& stream);
+
+}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_OPS_GEMM_GEMM_H_

@@ -166,6 +166,16 @@ TEST(LinearTest, ShapeOnlyStreamRecordsCostAndTouchesNothing) {
   EXPECT_EQ(stream->ledger().total_flops(), 2.0 * 384 * 512 * 128 + 384 * 512);
 }
 
+// The dry run of a GPU takes the scratch that the GPU takes, that of the CPU takes none.
+TEST(GemmScratchTest, TheDryRunPredictsIt) {
+  const TensorView x(reinterpret_cast<void*>(kShapeOnlyAddress), DType::kBF16, {8, 8});
+  for (const DeviceKind kind : {DeviceKind::kCpu, DeviceKind::kCuda}) {
+    StreamWithWorkspace dry(Device{.kind = DeviceKind::kShapeOnly, .predicts = kind});
+    ASSERT_THAT(Gemm({.a = x, .b = x, .c = x}, *dry), IsOk());
+    EXPECT_EQ(dry->workspace().peak_bytes(), kind == DeviceKind::kCuda ? int64_t{32} << 20 : 0);
+  }
+}
+
 TEST(BlasDescriptionTest, NamesLibraryAndAnOverriddenCoreType) {
   ::unsetenv("OPENBLAS_CORETYPE");
   EXPECT_THAT(BlasDescription(),

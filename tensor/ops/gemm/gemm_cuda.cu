@@ -1,0 +1,137 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/gemm/matmul_cuda.h"
+
+namespace hetero::internal {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / cuda::kWarpSize;
+
+// y[t, :] = bias + beta y[t, :]; a null bias is zero, y is not read where beta is 0.
+template <typename T>
+__global__ __launch_bounds__(kThreads) void AddBiasKernel(const T* bias, float beta, T* y,
+                                                          int64_t stride, int64_t columns,
+                                                          int64_t num_elements) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= num_elements) return;
+  const int64_t column = i % columns;
+  T& element = y[i / columns * stride + column];
+  const float added = bias == nullptr ? 0.0f : cuda::ToFloat(bias[column]);
+  element = cuda::FromFloat<T>(beta == 0.0f ? added : added + beta * cuda::ToFloat(element));
+}
+
+// sums[part, column] = Σ x over the rows of the part. A warp takes every kWarps-th row of kWidth
+// columns a lane; the warps' sums are added in their order.
+template <int kWidth, typename T>
+__global__ __launch_bounds__(kThreads) void SumRowsKernel(const T* x, int64_t stride, int64_t rows,
+                                                          int64_t columns, int64_t rows_per_part,
+                                                          bool accumulate, float* sums) {
+  constexpr int kTile = cuda::kWarpSize * kWidth;
+  __shared__ float of_warp[kWarps][kTile];
+  const int warp = threadIdx.x / cuda::kWarpSize;
+  const int lane = threadIdx.x % cuda::kWarpSize;
+  const int64_t column = int64_t{blockIdx.x} * kTile + lane * kWidth;
+  const int64_t begin = blockIdx.y * rows_per_part;
+  const int64_t end = min(begin + rows_per_part, rows);
+  float sum[kWidth] = {};
+  if (column < columns) {
+#pragma unroll 4
+    for (int64_t row = begin + warp; row < end; row += kWarps) {
+      float values[kWidth];
+      cuda::Load(x + row * stride + column, values);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) sum[j] += values[j];
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) of_warp[warp][lane * kWidth + j] = sum[j];
+  __syncthreads();
+  for (int c = threadIdx.x; c < kTile; c += kThreads) {
+    const int64_t at = int64_t{blockIdx.x} * kTile + c;
+    if (at >= columns) continue;
+    float total = 0;
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) total += of_warp[w][c];
+    float& out = sums[blockIdx.y * columns + at];
+    out = accumulate ? out + total : total;
+  }
+}
+
+template <typename T>
+absl::Status SumRows(const ConstTensorView& x, int64_t rows_per_part, bool accumulate,
+                     const TensorView& sums, Stream& stream) {
+  const int64_t rows = x.dim(0);
+  const int64_t columns = x.dim(1);
+  const auto launch = [&]<int kWidth>() {
+    const auto parts = static_cast<unsigned>(std::max<int64_t>(1, sums.num_elements() / columns));
+    const cuda::LaunchShape shape = {
+        .grid = {cuda::NumBlocks(columns, cuda::kWarpSize * kWidth), parts}, .block = kThreads};
+    return HETERO_CUDA_LAUNCH((SumRowsKernel<kWidth, T>), shape, stream, x.data<T>(), x.stride(0),
+                              rows, columns, rows_per_part, accumulate, sums.data<float>());
+  };
+  constexpr int kWide = cuda::kFullWidth<T>;
+  return cuda::AllowVectors({x}, kWide) ? launch.template operator()<kWide>()
+                                        : launch.template operator()<1>();
+}
+
+// A matrix without rows may have a row stride of 0, which the library refuses.
+int64_t RowStride(const ConstTensorView& view) { return std::max(view.stride(0), view.dim(1)); }
+
+absl::Status AddBias(const ConstTensorView& bias, double beta, const TensorView& y,
+                     Stream& stream) {
+  return cuda::VisitFloat(y.dtype(), [&]<typename T>() {
+    const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(y.num_elements(), kThreads),
+                                     .block = kThreads};
+    return HETERO_CUDA_LAUNCH(AddBiasKernel<T>, shape, stream,
+                              bias.is_null() ? nullptr : bias.data<T>(), static_cast<float>(beta),
+                              y.data<T>(), y.stride(0), y.dim(1), y.num_elements());
+  });
+}
+
+}  // namespace
+
+absl::Status GemmCuda(const GemmArgs& args, const ConstTensorView& bias, const TensorView& scratch,
+                      Stream& stream) {
+  const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
+  if (args.c.num_elements() == 0) return absl::OkStatus();
+  if (k == 0) return AddBias(bias, args.beta, args.c, stream);
+  cuda::MatmulArgs product = {.transpose_a = args.transpose_a,
+                              .transpose_b = args.transpose_b,
+                              .m = args.c.dim(0),
+                              .n = args.c.dim(1),
+                              .k = k,
+                              .dtype = args.a.dtype(),
+                              .c_dtype = args.c.dtype(),
+                              .alpha = args.alpha,
+                              .beta = args.beta,
+                              .a = args.a.address(),
+                              .stride_a = RowStride(args.a),
+                              .b = args.b.address(),
+                              .stride_b = RowStride(args.b),
+                              .c = args.c.address(),
+                              .stride_c = RowStride(args.c)};
+  // The library adds a bias in its last step only from aligned memory.
+  if (!bias.is_null() && reinterpret_cast<uintptr_t>(bias.address()) % 16 != 0) {
+    HETERO_RETURN_IF_ERROR(AddBias(bias, args.beta, args.c, stream));
+    product.beta = 1;
+  } else {
+    product.bias = bias.address();
+  }
+  return cuda::Matmul(product, scratch, stream);
+}
+
+absl::Status BiasBackwardCuda(const ConstTensorView& dy, bool accumulate, const TensorView& parts,
+                              int64_t rows_per_part, const TensorView& dbias, Stream& stream) {
+  if (dy.dim(1) == 0) return absl::OkStatus();
+  return cuda::VisitFloat(dy.dtype(), [&]<typename T>() -> absl::Status {
+    if (parts.is_null()) return SumRows<T>(dy, rows_per_part, accumulate, dbias, stream);
+    HETERO_RETURN_IF_ERROR(SumRows<T>(dy, rows_per_part, false, parts, stream));
+    return SumRows<float>(parts, parts.dim(0), accumulate, dbias, stream);
+  });
+}
+
+}  // namespace hetero::internal

@@ -1,0 +1,142 @@
+#include <cmath>
+#include <cstdint>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/cuda_testing.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/testing.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+struct DTypes {
+  DType inputs, output;
+};
+constexpr DTypes kDTypes[] = {
+    {DType::kF32, DType::kF32}, {DType::kBF16, DType::kBF16}, {DType::kBF16, DType::kF32}};
+
+// Sums of k products in f32, in whatever order, and one rounding to the output. Tensor cores cut
+// what they align for a sum, where f32 units round it.
+ErrorSpec Tolerance(const DTypes& dtypes, int64_t k) {
+  const double units = dtypes.inputs == DType::kF32 ? 4 : 16;
+  return {.absolute = units * Epsilon<float>() * (1 + std::sqrt(k)),
+          .relative = Epsilon(dtypes.output) + 8 * Epsilon<float>()};
+}
+
+struct Sides {
+  int64_t m, n, k, gap;
+};
+
+// The last two are large enough for the kernels that a model meets.
+constexpr Sides kSides[] = {
+    {1, 1, 1, 0}, {5, 7, 3, 2}, {48, 48, 32, 0}, {33, 1, 65, 3},      {97, 130, 71, 1},
+    {0, 4, 3, 0}, {4, 0, 3, 0}, {4, 3, 0, 0},    {512, 768, 1024, 0}, {384, 520, 4104, 8}};
+
+class GemmCudaTest
+    : public ::testing::TestWithParam<std::tuple<DTypes, Sides, bool, bool, double>> {};
+
+TEST_P(GemmCudaTest, EqualsTheCpuAndItselfAndKeepsTheGaps) {
+  const auto [dtypes, sides, transpose_a, transpose_b, beta] = GetParam();
+  const auto [m, n, k, gap] = sides;
+  std::mt19937_64 generator(m * 10007 + n * 101 + k);
+  const auto a =
+      NormalFor(dtypes.inputs, {transpose_a ? k : m, (transpose_a ? m : k) + gap}, generator);
+  const auto b =
+      NormalFor(dtypes.inputs, {transpose_b ? n : k, (transpose_b ? k : n) + gap}, generator);
+  auto c = NormalFor(dtypes.output, {m, n + gap}, generator);
+  StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
+  const DeviceTensor gpu_a(dtypes.inputs, a, *gpu), gpu_b(dtypes.inputs, b, *gpu);
+  DeviceTensor gpu_c(dtypes.output, c, *gpu), again(dtypes.output, c, *gpu);
+  if (beta == 0) {
+    for (DeviceTensor* output : {&gpu_c, &again}) {
+      ASSERT_THAT(Fill(std::nan(""), output->view().Columns(0, n), *gpu), IsOk());
+    }
+  }
+  const auto product = [&](const ConstTensorView& a_view, const ConstTensorView& b_view,
+                           const TensorView& c_view, Stream& stream) {
+    return Gemm({.a = a_view.Columns(0, a_view.dim(1) - gap),
+                 .b = b_view.Columns(0, b_view.dim(1) - gap),
+                 .c = c_view.Columns(0, n),
+                 .transpose_a = transpose_a,
+                 .transpose_b = transpose_b,
+                 .alpha = 0.5,
+                 .beta = beta},
+                stream);
+  };
+  ASSERT_THAT(product(a.view(), b.view(), c.view(), *cpu), IsOk());
+  ASSERT_THAT(product(gpu_a.view(), gpu_b.view(), gpu_c.view(), *gpu), IsOk());
+  ASSERT_THAT(product(gpu_a.view(), gpu_b.view(), again.view(), *gpu), IsOk());
+  EXPECT_THAT(gpu_c.Values(), IsCloseTo(c.values(), Tolerance(dtypes, k)));
+  EXPECT_EQ(gpu_c.Bits(), again.Bits());
+}
+
+INSTANTIATE_TEST_SUITE_P(Sides, GemmCudaTest,
+                         ::testing::Combine(::testing::ValuesIn(kDTypes),
+                                            ::testing::ValuesIn(kSides), ::testing::Bool(),
+                                            ::testing::Bool(), ::testing::Values(0.0, 1.0, -0.5)));
+
+class LinearCudaTest : public ::testing::TestWithParam<std::tuple<DType, Sides>> {};
+
+TEST_P(LinearCudaTest, ForwardAddsTheBiasAndBackwardSumsItsGradient) {
+  const auto [dtype, sides] = GetParam();
+  const auto [t, n, k, gap] = sides;
+  std::mt19937_64 generator(t + n + k);
+  const auto x = NormalFor(dtype, {t, k}, generator);
+  const auto w = NormalFor(dtype, {n, k}, generator);
+  const auto biases = NormalFor(dtype, {n + 1}, generator);
+  const auto dy = NormalFor(dtype, {t, n + gap}, generator);
+  StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
+  const DeviceTensor gpu_x(dtype, x, *gpu), gpu_w(dtype, w, *gpu), gpu_biases(dtype, biases, *gpu),
+      gpu_dy(dtype, dy, *gpu);
+  for (const int64_t offset : {0, 1}) {  // 1: a bias at an odd address
+    HostTensor<double> y({t, n});
+    const DeviceTensor gpu_y(dtype, {t, n}, *gpu);
+    ASSERT_THAT(LinearForward(x.view(), w.view(), biases.view().Rows(offset, n), y.view(), *cpu),
+                IsOk());
+    ASSERT_THAT(LinearForward(gpu_x.view(), gpu_w.view(), gpu_biases.view().Rows(offset, n),
+                              gpu_y.view(), *gpu),
+                IsOk());
+    EXPECT_THAT(gpu_y.Values(), IsCloseTo(y.values(), Tolerance({dtype, dtype}, k)));
+  }
+
+  HostTensor<double> dbias({n});
+  const DeviceTensor gpu_dbias(DType::kF32, {n}, *gpu), again(DType::kF32, {n}, *gpu);
+  const auto slice = [&](const ConstTensorView& view) { return view.Columns(gap, n); };
+  for (const bool accumulate : {false, true}) {
+    ASSERT_THAT(BiasBackward(slice(dy.view()), dbias.view(), accumulate, *cpu), IsOk());
+    for (const DeviceTensor* out : {&gpu_dbias, &again}) {
+      ASSERT_THAT(BiasBackward(slice(gpu_dy.view()), out->view(), accumulate, *gpu), IsOk());
+    }
+  }
+  EXPECT_THAT(gpu_dbias.Values(),
+              IsCloseTo(dbias.values(), Tolerance({DType::kF32, DType::kF32}, t)));
+  EXPECT_EQ(gpu_dbias.Bits(), again.Bits());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sides, LinearCudaTest,
+    ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
+                       ::testing::Values(Sides{1, 1, 1, 0}, Sides{5, 7, 3, 1},
+                                         Sides{384, 128, 64, 0}, Sides{1000, 264, 40, 8},
+                                         Sides{0, 4, 3, 0}, Sides{9, 5, 0, 0})));
+
+TEST(GemmCudaTest, RefusesDoubles) {
+  StreamWithWorkspace gpu(DeviceKind::kCuda);
+  const DeviceTensor a(DType::kF64, {2, 2}, *gpu);
+  EXPECT_THAT(Gemm({.a = a.view(), .b = a.view(), .c = a.view()}, *gpu),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f32 and bf16")));
+}
+
+}  // namespace
+}  // namespace hetero
