@@ -27,6 +27,9 @@ void Append(std::vector<Violation>& violations, std::vector<Violation> more) {
                     std::make_move_iterator(more.end()));
 }
 
+// Longer than any step or evaluation batch keeps a healthy rank away from its peers.
+constexpr double kDefaultCollectiveTimeoutSeconds = 300;
+
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Lanes of the language grid; nullopt when that grid is absent or broken.
@@ -51,6 +54,12 @@ void CheckGrids(const RunConfig& config, std::vector<Violation>& violations) {
     refuse(spec, "expt_gtp_remat", spec.expt_gtp_remat);
   }
   for (const GridSpec& spec : specs) refuse(spec, "cp", spec.cp);
+  for (const GridSpec& spec : specs) {
+    refuse(spec, "tp", spec.tp);
+    refuse(spec, "expt_tp", spec.expt_tp);
+    refuse(spec, "ep", spec.ep);
+    refuse(spec, "pp", spec.pp);
+  }
 
   absl::StatusOr<int64_t> world_size = ParseLaunch(config.launch());
   if (config.has_launch() && !world_size.ok()) {
@@ -245,6 +254,9 @@ RunConfig Resolve(RunConfig config) {
                : schedule.set_decay_steps(config.train_steps());
   }
   if (!schedule.has_initial()) schedule.set_initial(0);
+  if (!config.has_collective_timeout_seconds()) {
+    config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
+  }
   if (config.has_evaluation()) {
     proto::Evaluation& evaluation = *config.mutable_evaluation();
     const int64_t micro = EvaluationMicro(config);

@@ -44,7 +44,8 @@ struct RunSizes {
 RunSizes SizesOf(const proto::RunConfig& config);
 
 // `config` with every default written out, as it is printed and saved: batch sizes of evaluation,
-// lengths and initial value of the schedule. Precondition: Validate(config) is empty.
+// lengths and initial value of the schedule,
+// the collectives' timeout. Precondition: Validate(config) is empty.
 proto::RunConfig Resolve(proto::RunConfig config);
 
 }  // namespace hetero

@@ -71,11 +71,14 @@ TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
                   "(num_ranks 2) or micro_batch_size 9"));
 }
 
-TEST(ValidateTest, ARunRefusesContextAndWeightShards) {
+TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
   EXPECT_THAT(Messages({"language.cp=2", "language.num_ranks=4", "launch=threads:6"}),
               ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1"));
   EXPECT_THAT(Messages({"language.gtp_remat=2"}),
               ElementsAre("language.gtp_remat is 2; a run supports 1 only; nearest: 1"));
+  EXPECT_THAT(Messages({"radio_encoder.pp=2", "language.ep=2"}),
+              ElementsAre("radio_encoder.pp is 2; a run supports 1 only; nearest: 1",
+                          "language.ep is 2; a run supports 1 only; nearest: 1"));
 }
 
 TEST(ValidateTest, NamesMissingNumbersByModuleAndPath) {

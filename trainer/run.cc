@@ -142,6 +142,12 @@ struct Outcome {
   bool stopped = false;
 };
 
+// Of one step; nothing when no token of it counts.
+std::optional<double> LossOf(const StepResult& result) {
+  if (result.report.tokens == 0) return std::nullopt;
+  return result.lm_loss_sum / static_cast<double>(result.report.tokens);
+}
+
 // The rank that owns the console and the event files.
 class Reporter {
  public:
@@ -158,8 +164,8 @@ class Reporter {
                         .skipped = result.report.outcome != StepOutcome::kApplied,
                         .learning_rate = schedule.At(consumed_by_updates),
                         .grad_norm = result.report.gradient_norm};
-    const double tokens = static_cast<double>(result.report.tokens);
-    metrics.losses.push_back({"lm loss", result.lm_loss_sum, tokens});
+    metrics.losses.push_back(
+        {"lm loss", result.lm_loss_sum, static_cast<double>(result.report.tokens)});
     if (result.has_balance_loss) {
       metrics.losses.push_back({"seq_load_balancing_loss", result.balance_loss, 1});
     }
@@ -179,11 +185,13 @@ class Reporter {
         interval_.Reset();
       }
     }
+    const std::optional<double> loss = LossOf(result);
+    const std::string detail = loss.has_value() ? absl::StrFormat("lm loss %.4f", *loss) : "";
     console_.Progress({.what = "train",
                        .done = iteration,
                        .total = job_.sizes.train_steps,
                        .start = start_,
-                       .detail = absl::StrFormat("lm loss %.4f", result.lm_loss_sum / tokens)});
+                       .detail = detail});
   }
 
   void Evaluation(int64_t iteration, const EvaluationResult& result) {
@@ -253,7 +261,7 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
     ++step;
     if (outcome != nullptr) {
       outcome->steps = step;
-      outcome->lm_loss = result.lm_loss_sum / static_cast<double>(result.report.tokens);
+      outcome->lm_loss = LossOf(result);
     }
     step_start = now;
     if (evaluation_interval > 0 && step % evaluation_interval == 0 && !stopped) {
@@ -327,11 +335,13 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   const Grid& language = job.layout->language();
   const GlobalRank logging(language.first_rank().value() + language.num_ranks() - 1);
   HETERO_RETURN_IF_ERROR(
-      RunRanks(job.layout->world_size(), [&](GlobalRank rank, CommunicatorFactory& factory) {
-        const bool logs = rank == logging;
-        return TrainRank(job, rank, factory, signals, logs ? &reporter : nullptr,
-                         logs ? &outcome : nullptr, profiles[rank.value()]);
-      }));
+      RunRanks(job.layout->world_size(),
+               [&](GlobalRank rank, CommunicatorFactory& factory) {
+                 const bool logs = rank == logging;
+                 return TrainRank(job, rank, factory, signals, logs ? &reporter : nullptr,
+                                  logs ? &outcome : nullptr, profiles[rank.value()]);
+               },
+               {.timeout = absl::Seconds(job.config.collective_timeout_seconds())}));
   HETERO_RETURN_IF_ERROR(reporter.Close());
   console.EndProgress();
   if (options.profile) console.Print(DescribeProfile(profiles, outcome.steps));
