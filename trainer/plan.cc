@@ -77,7 +77,7 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
   if (global_batch_size < samples || global_batch_size % samples != 0) {
     const int64_t nearest = std::max<int64_t>(1, (global_batch_size + samples / 2) / samples);
     return absl::InvalidArgumentError(
-        absl::StrCat("batch.global_batch_size ", global_batch_size,
+        absl::StrCat("global_batch_size ", global_batch_size,
                      " is not a multiple of micro_batch_size ", micro_batch_size, " x ",
                      plan.batch.language_lanes, " language lanes; nearest is ", nearest * samples));
   }

@@ -1,0 +1,206 @@
+#include "hetero/trainer/plan.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+// A graph of modules; plans ask a model for nothing else.
+class GraphModel : public Model {
+ public:
+  GraphModel(std::vector<std::string> modules, std::vector<ModelEdge> edges)
+      : modules_(std::move(modules)), edges_(std::move(edges)) {}
+
+  std::vector<std::string> modules() const override { return modules_; }
+  std::vector<ModelEdge> edges() const override { return edges_; }
+  int64_t hidden_width(std::string_view module) const override { return module.size(); }
+  InputContract input_contract() const override { return {}; }
+  absl::StatusOr<ParameterTable> MakeTable(std::string_view, const ShardSpec&) const override {
+    return absl::UnimplementedError("a graph has no parameters");
+  }
+  absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view, StagePlace,
+                                                   const StageResources&) const override {
+    return absl::UnimplementedError("a graph has no stages");
+  }
+
+ private:
+  std::vector<std::string> modules_;
+  std::vector<ModelEdge> edges_;
+};
+
+GraphModel Vision() {
+  return {{"vision", "language"}, {{.source = "vision", .destination = "language", .width = 128}}};
+}
+
+Layout MakeLayout(const std::vector<GridSpec>& specs, int64_t world_size) {
+  return Layout::Make(specs, world_size).value();
+}
+
+Layout Disjoint(int64_t vision, int64_t language, int64_t vision_pp = 1, int64_t language_pp = 1) {
+  return MakeLayout(
+      {{.name = "vision", .num_ranks = vision, .pp = vision_pp},
+       {.name = "language", .num_ranks = language, .pp = language_pp, .rank_offset = vision}},
+      vision + language);
+}
+
+std::vector<int> Warmups(const StepPlan& plan) {
+  std::vector<int> warmups;
+  for (const PlanStage& stage : plan.stages) warmups.push_back(stage.warmup);
+  return warmups;
+}
+
+TEST(PlanTest, MicrobatchesFollowFromTheLanguageLanes) {
+  for (const auto& [vision, language, microbatches] :
+       {std::tuple(1, 1, 8), {2, 2, 4}, {1, 2, 4}, {2, 1, 8}, {4, 2, 4}}) {
+    SCOPED_TRACE(absl::StrCat(vision, "+", language));
+    const StepPlan plan = MakePlan(Disjoint(vision, language), Vision(), 8, 64, 0).value();
+    EXPECT_EQ(plan.batch.num_microbatches(), microbatches);
+    EXPECT_EQ(plan.batch.language_lanes, language);
+    EXPECT_THAT(Warmups(plan), ElementsAre(1, 0));
+    ASSERT_EQ(plan.edges.size(), 1);
+    EXPECT_EQ(plan.edges[0].name, "vision.0-language.0");
+    EXPECT_EQ(plan.edges[0].width, 128);
+    EXPECT_EQ(plan.NumSlots(0), 2);
+    EXPECT_EQ(plan.NumSlots(1), 1);
+  }
+}
+
+TEST(PlanTest, PipelinesWarmUpByTheirDistanceToTheLoss) {
+  const StepPlan plan = MakePlan(Disjoint(2, 2, 2, 2), Vision(), 8, 32, 0).value();
+  EXPECT_THAT(Warmups(plan), ElementsAre(3, 2, 1, 0));
+  ASSERT_EQ(plan.edges.size(), 3);
+  EXPECT_EQ(plan.edges[0].name, "vision.0-vision.1");
+  EXPECT_EQ(plan.edges[1].name, "language.0-language.1");
+  EXPECT_EQ(plan.edges[2].name, "vision.1-language.0");
+  EXPECT_EQ(ToString(plan.train_programs[0]),
+            "F0 sf0 F1 sf1 F2 sf2 F3 [sf3+rb0] B0 rb1 B1 rb2 B2 rb3 B3");
+  EXPECT_EQ(ToString(plan.train_programs[3]),
+            "rf0 F0 B0 [sb0+rf1] F1 B1 [sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3");
+  for (size_t s = 0; s < plan.stages.size(); ++s) {
+    EXPECT_EQ(plan.NumSlots(static_cast<int>(s)), PeakInFlight(plan.train_programs[s]));
+  }
+}
+
+TEST(PlanTest, RunAheadLengthensTheWarmUpOfSourcesOnly) {
+  const StepPlan plan = MakePlan(Disjoint(2, 4, 2, 2), Vision(), 8, 128, 2).value();
+  EXPECT_THAT(Warmups(plan), ElementsAre(5, 2, 1, 0));
+  EXPECT_EQ(plan.receives_ahead, 2);
+  EXPECT_EQ(plan.NumSlots(0), 6);
+  // Never more slots than microbatches.
+  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 2)->NumSlots(0), 2);
+}
+
+// What goes over an edge arrives: each stage's program has the other end of every transfer.
+TEST(PlanTest, SendsAndReceivesOfAnEdgeMatch) {
+  for (int run_ahead : {0, 1, 2, 3}) {
+    for (int64_t global : {8, 16, 32, 64}) {
+      SCOPED_TRACE(absl::StrCat("run-ahead ", run_ahead, ", ", global, " samples"));
+      const absl::StatusOr<StepPlan> plan =
+          MakePlan(Disjoint(2, 3, 2, 3), Vision(), 8, global, run_ahead);
+      ASSERT_THAT(plan, IsOk());
+      const auto order = [&](int stage, StepKind kind) {
+        std::vector<int> microbatches;
+        for (const ScheduleStep& step : plan->train_programs[stage]) {
+          if (step.kind == kind) microbatches.push_back(step.microbatch);
+        }
+        return microbatches;
+      };
+      for (const PlanEdge& edge : plan->edges) {
+        EXPECT_EQ(order(edge.source, StepKind::kSendForward),
+                  order(edge.destination, StepKind::kReceiveForward));
+        EXPECT_EQ(order(edge.source, StepKind::kReceiveBackward),
+                  order(edge.destination, StepKind::kSendBackward));
+        EXPECT_EQ(order(edge.source, StepKind::kSendForward).size(),
+                  plan->batch.num_microbatches());
+      }
+    }
+  }
+}
+
+TEST(PlanTest, RanksOfDisjointModulesWalkTheirStage) {
+  const Layout layout = Disjoint(2, 4, 2, 2);
+  const StepPlan plan = MakePlan(layout, Vision(), 8, 64, 0).value();
+  const std::vector<int> stages = {0, 1, 2, 2, 3, 3};  // by rank; pp is the slowest axis
+  for (int64_t rank = 0; rank < 6; ++rank) {
+    for (bool evaluate : {false, true}) {
+      const std::vector<RankStep> program = plan.RankProgram(layout, GlobalRank(rank), evaluate);
+      const auto& expected =
+          (evaluate ? plan.evaluate_programs : plan.train_programs)[stages[rank]];
+      ASSERT_EQ(program.size(), expected.size());
+      for (size_t i = 0; i < program.size(); ++i) {
+        EXPECT_EQ(program[i].stage, stages[rank]);
+        EXPECT_EQ(program[i].step, expected[i]);
+      }
+    }
+  }
+}
+
+TEST(PlanTest, RanksOfColocatedModulesTakeOneMicrobatchAfterAnother) {
+  const Layout layout =
+      MakeLayout({{.name = "vision", .num_ranks = 2}, {.name = "language", .num_ranks = 2}}, 2);
+  const StepPlan plan = MakePlan(layout, Vision(), 8, 32, 2).value();
+  EXPECT_EQ(plan.encoder_run_ahead, 0);
+  EXPECT_EQ(plan.NumSlots(0), 1);
+  const auto text = [&](bool evaluate) {
+    std::string all;
+    for (const RankStep& step : plan.RankProgram(layout, GlobalRank(1), evaluate)) {
+      absl::StrAppend(&all, step.stage, ToString(std::span(&step.step, 1)), " ");
+    }
+    return all;
+  };
+  EXPECT_EQ(text(false),
+            "0F0 0sf0 1rf0 1F0 1B0 1sb0 0rb0 0B0 0F1 0sf1 1rf1 1F1 1B1 1sb1 0rb1 0B1 ");
+  EXPECT_EQ(text(true), "0F0 0sf0 1rf0 1F0 0F1 0sf1 1rf1 1F1 ");
+}
+
+// Two encoders that reach the language model by paths of different length (image of two stages,
+// audio of one) run in step: the warm-up is the distance to the loss, not from the source.
+TEST(PlanTest, EncodersOfUnequalDepthAreFreeOfDeadlock) {
+  const Layout layout =
+      MakeLayout({{.name = "image", .num_ranks = 2, .pp = 2},
+                  {.name = "audio", .num_ranks = 1, .rank_offset = 2},
+                  {.name = "language", .num_ranks = 4, .pp = 4, .rank_offset = 3}},
+                 7);
+  const GraphModel model({"image", "audio", "language"},
+                         {{.source = "image", .destination = "language", .width = 8},
+                          {.source = "audio", .destination = "language", .width = 8}});
+  const StepPlan plan = MakePlan(layout, model, 8, 64, 0).value();
+  EXPECT_THAT(Warmups(plan), ElementsAre(5, 4, 4, 3, 2, 1, 0));
+}
+
+TEST(PlanTest, AGlobalBatchThatDoesNotDivideNamesTheNearest) {
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), Vision(), 8, 72, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("global_batch_size 72")));
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), Vision(), 8, 70, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nearest is 64")));
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), Vision(), 8, 4, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nearest is 16")));
+}
+
+TEST(PlanTest, AModuleWithoutAGridIsNamed) {
+  const GraphModel model({"audio", "language"},
+                         {{.source = "audio", .destination = "language", .width = 8}});
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), model, 8, 64, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("module audio of the model has no grid")));
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,111 @@
+// Whole runs on random samples, and what is known of them before they start.
+
+#include "hetero/trainer/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// Logits of a row of unit mean square through a head of `width` inputs and standard deviation
+// `init_std` have variance h = width * init_std^2, so the loss of targets that know nothing of them
+// is ln V + h / 2 on average.
+TEST(RunTest, TheFirstLossIsThatOfAnUntrainedHead) {
+  constexpr double kVocabulary = 512;
+  constexpr double kVariance = 128 * 0.05 * 0.05;
+  for (std::string_view recipe : {"mock_tiny", "mock_vlm_tiny"}) {
+    SCOPED_TRACE(recipe);
+    const RecipeRun run = RunConfigured(RecipeConfig(recipe, {"train_steps=1"}));
+    ASSERT_THAT(run.status, IsOk());
+    ASSERT_EQ(run.steps.size(), 1);
+    const LossSum& loss = run.steps[0].losses.at(0);
+    const double expected = std::log(kVocabulary) + kVariance / 2;
+    const double tolerance = std::max(0.02, 4 * std::sqrt(kVariance / loss.count));
+    EXPECT_NEAR(loss.sum / loss.count, expected, tolerance);
+    RecordProperty(std::string(recipe), absl::StrCat(loss.sum / loss.count - expected, " of ",
+                                                     tolerance, ", ", loss.count, " tokens"));
+  }
+}
+
+// Of S tokens of which I are an image's, the last of them and every text token but the last
+// predict; text alone predicts all but its first token.
+TEST(RunTest, EveryTextTokenThatFollowsSomethingCounts) {
+  const auto tokens = [](std::string_view recipe) {
+    return RunConfigured(RecipeConfig(recipe, {"train_steps=1"})).steps.at(0).losses.at(0).count;
+  };
+  EXPECT_EQ(tokens("mock_tiny"), 16 * (64 - 1));
+  EXPECT_EQ(tokens("mock_vlm_tiny"), 16 * (48 - 16));
+}
+
+std::vector<std::string> Layout(int encoder, int language, bool colocated) {
+  return {absl::StrCat("launch=threads:", colocated ? language : encoder + language),
+          absl::StrCat("radio_encoder.num_ranks=", encoder),
+          absl::StrCat("language.num_ranks=", language),
+          absl::StrCat("language.rank_offset=", colocated ? 0 : encoder)};
+}
+
+// A run that allocates anything but what the dry run said, or calls other collectives, fails. Here
+// evaluation has other batches than training, the last one partly padding.
+TEST(RunTest, TakesTheMemoryAndTheCollectivesThatTheDryRunSaid) {
+  struct Case {
+    int encoder, language;
+    bool colocated;
+  };
+  for (const Case& c : {Case{1, 1, true}, Case{2, 2, true}, Case{1, 2, false}, Case{2, 1, false},
+                        Case{3, 2, false}, Case{4, 2, false}}) {
+    SCOPED_TRACE(absl::StrCat(c.encoder, "+", c.language));
+    std::vector<std::string> assignments = Layout(c.encoder, c.language, c.colocated);
+    assignments.insert(
+        assignments.end(),
+        {"train_steps=2", "micro_batch_size=6", "global_batch_size=24", "evaluation.num_batches=2",
+         "evaluation.global_batch_size=12", "data.mock.num_samples=20"});
+    const RecipeRun run = RunConfigured(RecipeConfig("mock_vlm_tiny", assignments));
+    EXPECT_THAT(run.status, IsOk());
+    EXPECT_EQ(run.steps.size(), 2);
+    EXPECT_TRUE(std::isfinite(ResultValue(run.output, "validation_lm_loss")));
+  }
+}
+
+TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
+  const RecipeRun run = RunConfigured(
+      RecipeConfig("fashion_tiny", {"data.fashion_mnist.archive=nowhere"}), {.dry_run = true});
+  ASSERT_THAT(run.status, IsOk());
+  EXPECT_TRUE(run.steps.empty());
+  EXPECT_THAT(run.output,
+              AllOf(HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
+                    HasSubstr("  radio_encoder.0 (warm-up 3, 4 in flight): F0 sf0 F1 sf1 F2 sf2 F3 "
+                              "[sf3+rb0] B0 rb1 B1 rb2 B2 rb3 B3\n"),
+                    HasSubstr("  language.0 (warm-up 0, 1 in flight): rf0 F0 B0 [sb0+rf1] F1 B1 "
+                              "[sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3\n"),
+                    HasSubstr("rank 0\n"), HasSubstr("rank 3\n")));
+  EXPECT_THAT(run.output, AllOf(HasSubstr("  collectives: 10 a step\n"),
+                                HasSubstr("  collectives: 12 a step\n")));
+  for (std::string_view label :
+       {"weights", "main gradients", "optimizer", "activations", "workspace", "bridge", "data"}) {
+    EXPECT_THAT(run.output, ContainsRegex(absl::StrCat("    ", label, " +[1-9][0-9]+\n")));
+  }
+  for (std::string_view call : {"bridge.forward.0.send", "bridge.backward.0.receive",
+                                "language.grad.dense0.bucket0", "optimizer.totals"}) {
+    EXPECT_THAT(run.output, HasSubstr(call));
+  }
+  EXPECT_THAT(run.output, Not(HasSubstr("RESULT")));
+}
+
+}  // namespace
+}  // namespace hetero
