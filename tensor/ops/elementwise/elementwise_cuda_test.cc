@@ -1,5 +1,8 @@
 #include <cstdint>
+#include <limits>
+#include <ostream>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -17,6 +20,10 @@ using ::absl_testing::IsOk;
 
 struct Extents {
   int64_t rows, columns, gap;
+
+  friend void PrintTo(const Extents& e, std::ostream* out) {
+    *out << e.rows << "x" << e.columns << "+" << e.gap;
+  }
 };
 
 // Whole vectors, odd ones, more than one block, and slices of columns that start unaligned.
@@ -76,6 +83,7 @@ TEST_P(ElementwiseCudaTest, CopiesAndConverts) {
   for (const DType to : {DType::kBF16, DType::kF32, DType::kF64}) {
     auto expected = source;
     for (double& value : expected.values()) {
+      if (to != DType::kF64) value = static_cast<float>(value);
       if (to == DType::kBF16) value = static_cast<float>(BFloat16(static_cast<float>(value)));
     }
     DeviceTensor copy(to, {dims_[0], dims_[1]}, *gpu_);

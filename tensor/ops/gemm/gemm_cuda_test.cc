@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstdint>
+#include <ostream>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -22,6 +23,10 @@ using ::testing::HasSubstr;
 
 struct DTypes {
   DType inputs, output;
+
+  friend void PrintTo(const DTypes& d, std::ostream* out) {
+    *out << Name(d.inputs) << " to " << Name(d.output);
+  }
 };
 constexpr DTypes kDTypes[] = {
     {DType::kF32, DType::kF32}, {DType::kBF16, DType::kBF16}, {DType::kBF16, DType::kF32}};
@@ -36,6 +41,10 @@ ErrorSpec Tolerance(const DTypes& dtypes, int64_t k) {
 
 struct Sides {
   int64_t m, n, k, gap;
+
+  friend void PrintTo(const Sides& s, std::ostream* out) {
+    *out << s.m << "x" << s.n << "x" << s.k << "+" << s.gap;
+  }
 };
 
 // The last two are large enough for the kernels that a model meets.
