@@ -10,7 +10,7 @@ namespace {
 using ::absl_testing::IsOk;
 
 TEST(FashionTinyTest, NamesSevenOfTenGarmentsAfterAHundredSteps) {
-  // At the recipe's batch of 64 a hundred steps end between 66 and 69 % by seed.
+  // Seeds 1234, 1 and 2 give 76, 72 and 72 %; with the recipe's batch of 64, 69, 67 and 68 %.
   const RecipeRun run =
       RunConfigured(RecipeConfig("fashion_tiny", {"train_steps=100", "global_batch_size=128"}));
   ASSERT_THAT(run.status, IsOk());
