@@ -3,7 +3,6 @@
 
 // The whole library in one include.
 
-#include "hetero/optim/expert_bias.h"       // IWYU pragma: export
 #include "hetero/optim/gradient_sync.h"     // IWYU pragma: export
 #include "hetero/optim/learning_rate.h"     // IWYU pragma: export
 #include "hetero/optim/module_optimizer.h"  // IWYU pragma: export

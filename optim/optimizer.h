@@ -74,7 +74,6 @@ class Optimizer {
   absl::StatusOr<StepReport> Step(const StepInputs& inputs, Stream& stream);
 
   const OptimizerProgress& progress() const { return progress_; }
-  void set_progress(const OptimizerProgress& progress) { progress_ = progress; }
   std::span<ModuleOptimizer* const> local() const { return local_; }
 
  private:

@@ -5,7 +5,6 @@
 // initialisation, sharding, optimizer groups, checkpoints and import all read.
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -24,8 +23,6 @@ struct DimSharding {
 };
 
 enum class GradientGroup : uint8_t { kDense, kExpert };
-
-enum class LearningRateClass : uint8_t { kDefault, kEmbeddingOrOutput };
 
 struct Init {
   enum class Kind : uint8_t {
@@ -54,7 +51,6 @@ struct ParameterSpec {
   int64_t unpadded_rows = -1;  // rows of dim 0 that mean something; -1: all
   bool is_buffer = false;      // saved but not trained (router expert bias)
   DType storage = DType::kF32;
-  DType master = DType::kF32;
   Init init;
   std::vector<DimSharding> dims;  // one per dim; empty: replicated
   GradientGroup gradient_group = GradientGroup::kDense;
@@ -62,10 +58,8 @@ struct ParameterSpec {
   // router): the parts are summed once a step.
   bool partial_over_tp = false;
   bool decay = true;
-  LearningRateClass learning_rate_class = LearningRateClass::kDefault;
   bool trainable = true;
-  int stage = 0;                                      // pipeline stage that owns it
-  std::map<std::string, std::string> external_names;  // format ("hf", "megatron") -> name there
+  int stage = 0;  // pipeline stage that owns it
 
   int64_t num_elements() const;
 };

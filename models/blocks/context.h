@@ -11,9 +11,7 @@
 // where Backward turns the gradient of the block's output into that of its input in place.
 
 #include <cstdint>
-#include <functional>
 
-#include "hetero/params/parameter_store.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/stream.h"
 
@@ -36,16 +34,8 @@ struct ModuleContext {
   bool needs_input_gradient = true;  // of the module's input; false for pixels and frozen parts
   bool needs_weight_gradient = true;
 
-  // Told when the last gradient of a parameter in this microbatch is complete; may be empty.
-  std::function<void(Parameter&)> gradient_ready = {};
-
   bool counts_statistics() const { return mode == Mode::kTrain; }
 };
-
-// A parameter's gradient is complete for this microbatch.
-inline void GradientReady(ModuleContext& context, Parameter& parameter) {
-  if (context.gradient_ready) context.gradient_ready(parameter);
-}
 
 }  // namespace hetero
 

@@ -13,7 +13,6 @@ absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, Co
   HETERO_RETURN_IF_ERROR(LinearBackwardWeight(dy_TN, x_TK, weight_NK.gradient,
                                               weight_NK.AccumulateGradient(), context.stream))
       .With(weight_NK.spec->name);
-  GradientReady(context, weight_NK);
   return absl::OkStatus();
 }
 
@@ -48,7 +47,6 @@ absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed
                                           .accumulate = wanted && weight_H.AccumulateGradient()},
                                          context.stream))
       .With(weight_H.spec->name);
-  if (wanted) GradientReady(context, weight_H);
   return absl::OkStatus();
 }
 

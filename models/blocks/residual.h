@@ -12,8 +12,8 @@
 
 namespace hetero {
 
-// dw += dyᵀ x into the parameter's main gradient, and the parameter is reported ready. Does nothing
-// for a frozen parameter or a context that wants no weight gradients.
+// dw += dyᵀ x into the parameter's main gradient. Does nothing for a frozen parameter or a context
+// that wants no weight gradients.
 absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, ConstTensorView x_TK,
                                Parameter& weight_NK);
 

@@ -44,8 +44,7 @@ ParameterSpec VocabularyMatrix(const HybridConfig& config, std::string_view name
           .unpadded_rows = config.vocabulary_size,
           .storage = config.storage,
           .init = Init::Normal(config.init_std),
-          .dims = {{ShardAxis::kTp, {}}, {}},
-          .learning_rate_class = LearningRateClass::kEmbeddingOrOutput};
+          .dims = {{ShardAxis::kTp, {}}, {}}};
 }
 
 }  // namespace
@@ -212,7 +211,6 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
                          .dweight_C = wanted ? final_norm_H_->gradient : TensorView(),
                          .accumulate = wanted && final_norm_H_->AccumulateGradient()},
                         context.stream));
-    if (wanted) GradientReady(context, *final_norm_H_);
   }
   for (size_t i = blocks_.size(); i-- > 0;) {
     HETERO_RETURN_IF_ERROR(std::visit(
@@ -279,7 +277,6 @@ absl::Status HybridStage::EmbedBackward(ModuleContext& context, const Slot& slot
                                             .dweight_VH = embedding_VH_->gradient,
                                             .accumulate = embedding_VH_->AccumulateGradient()},
                                            context.stream));
-  GradientReady(context, *embedding_VH_);
   return absl::OkStatus();
 }
 
@@ -324,7 +321,6 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
                           .dweight_VH = wanted ? head_VH_->gradient : TensorView(),
                           .accumulate = wanted && head_VH_->AccumulateGradient()},
                          context.stream));
-  if (wanted) GradientReady(context, *head_VH_);
   HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_, context.stream));
   host_.loss_tokens += counted;
   if (training) return absl::OkStatus();

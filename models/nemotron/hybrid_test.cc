@@ -318,9 +318,6 @@ TEST(HybridTest, AFrozenModelHasNoGradientsAndPassesThemOn) {
   HybridHarness<double> frozen(config);
   Microbatch a(kTokens), b(kTokens);
   Train(trained, a);
-  frozen.context->gradient_ready = [](Parameter& parameter) {
-    ADD_FAILURE() << parameter.spec->name << " has a gradient";
-  };
   Train(frozen, b);
   EXPECT_EQ(b.d_upstream, a.d_upstream);
   EXPECT_THAT(frozen.Gradients(), testing::IsEmpty());
@@ -344,16 +341,6 @@ TEST(HybridTest, AStageWhoseInputNobodyTrainsSkipsItsGradient) {
   ASSERT_THAT(m.stages[1]->Backward(*m.context, 0, {}, {&unwanted, 1}), IsOk());
   const std::vector<double> second = m.Gradients();
   EXPECT_EQ(second, gradients);
-}
-
-TEST(HybridTest, EveryParameterIsReportedOnceAMicrobatch) {
-  HybridHarness<double> m(SmallHybridConfig("ME*-"));
-  Microbatch b(kTokens);
-  std::vector<std::string> ready, all;
-  m.context->gradient_ready = [&](Parameter& parameter) { ready.push_back(parameter.spec->name); };
-  Train(m, b);
-  for (const CheckedTensor& tensor : CheckedParameters(*m.stores[0])) all.push_back(tensor.name);
-  EXPECT_THAT(ready, testing::UnorderedElementsAreArray(all));
 }
 
 TEST(HybridTest, TheShapeOnlyDevicePredictsTheBytes) {

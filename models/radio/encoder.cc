@@ -205,8 +205,6 @@ absl::Status RadioEncoder::EmbedBackward(ModuleContext& context, const Saved& sa
        .accumulate_positions = positions_1PC_->AccumulateGradient(),
        .accumulate_class_tokens = has_class_tokens && class_tokens_KC_->AccumulateGradient()},
       context.stream));
-  GradientReady(context, *positions_1PC_);
-  if (has_class_tokens) GradientReady(context, *class_tokens_KC_);
   return AddWeightGradient(context, d_embedding_NC, saved.patches_NF, *embedder_CF_);
 }
 

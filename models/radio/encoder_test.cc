@@ -174,20 +174,6 @@ TEST(RadioEncoderTest, NoImagesGiveNoRowsAndZeroGradients) {
   }
 }
 
-TEST(RadioEncoderTest, EveryParameterIsReportedOnceAndNoneWhenFrozen) {
-  Harness m(SmallConfig(), kTwoImages);
-  m.Forward();
-  std::vector<std::string> ready, all;
-  m.context->gradient_ready = [&](Parameter& parameter) { ready.push_back(parameter.spec->name); };
-  m.Backward();
-  for (const auto& parameter : m.store->parameters()) all.push_back(parameter->spec->name);
-  EXPECT_THAT(ready, testing::UnorderedElementsAreArray(all));
-  ready.clear();
-  m.context->needs_weight_gradient = false;
-  m.Backward();
-  EXPECT_THAT(ready, testing::IsEmpty());
-}
-
 TEST(RadioEncoderTest, EvaluationKeepsOnlyTheResult) {
   Harness m(SmallConfig(), kTwoImages);
   const std::vector<double> features = m.Forward();

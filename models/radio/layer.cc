@@ -44,7 +44,6 @@ absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Para
   HETERO_RETURN_IF_ERROR(
       BiasBackward(dy_SN, bias_N.gradient, bias_N.AccumulateGradient(), context.stream))
       .With(bias_N.spec->name);
-  GradientReady(context, bias_N);
   return absl::OkStatus();
 }
 
@@ -92,10 +91,6 @@ absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& sav
                                             .accumulate = accumulate},
                                            context.stream))
       .With(weight_C.spec->name);
-  if (wanted) {
-    GradientReady(context, weight_C);
-    GradientReady(context, bias_C);
-  }
   return absl::OkStatus();
 }
 
@@ -234,7 +229,6 @@ absl::Status RadioLayer::Backward(ModuleContext& context, const Saved& saved,
                                          .accumulate = trains && b1_F_->AccumulateGradient()},
                                         stream))
         .With(b1_F_->spec->name);
-    if (trains) GradientReady(context, *b1_F_);
     HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_SF, saved.normed2_SC, *w1_FC_));
     HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_inner_SF, w1_FC_->value, d_normed_SC,
                                                /*accumulate=*/false, stream));

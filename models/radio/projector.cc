@@ -151,7 +151,6 @@ absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
                        .accumulate = norm_trains && norm_weight_D_->AccumulateGradient()},
                       stream))
       .With(norm_weight_D_->spec->name);
-  if (norm_trains) GradientReady(context, *norm_weight_D_);
   return absl::OkStatus();
 }
 

@@ -97,11 +97,6 @@ inline float Softplus(float x) {
   return (x > 0.0f ? x : 0.0f) + 2.0f * s * p;
 }
 
-inline double Tanh(double x) { return std::tanh(x); }
-
-// tanh(x) = 1 - 2 / (1 + exp(2x)); absolute error below 2e-7.
-inline float Tanh(float x) { return 1.0f - 2.0f / (1.0f + Exp(2.0f * x)); }
-
 }  // namespace cpu
 }  // namespace hetero
 

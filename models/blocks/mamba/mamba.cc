@@ -39,12 +39,6 @@ bool AccumulateGradients(const ModuleContext& context,
   return accumulate;
 }
 
-void GradientsReady(ModuleContext& context, std::initializer_list<Parameter*> parameters) {
-  for (Parameter* parameter : parameters) {
-    if (Wanted(context, *parameter)) GradientReady(context, *parameter);
-  }
-}
-
 // [C, 1, taps] as the [C, taps] of the kernel; null stays null.
 template <typename View>
 View WithoutMiddleDim(const View& weight) {
@@ -203,7 +197,6 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                          .d_weight_I = GradientIfWanted(context, *gated_norm_weight_I_),
                          .accumulate = AccumulateGradients(context, {gated_norm_weight_I_})},
                         context.stream));
-  GradientsReady(context, {gated_norm_weight_I_});
 
   HETERO_ASSIGN_OR_RETURN(const TensorView d_conv_TC,
                           workspace.Allocate(dtype, {tokens, config_.conv_width()}));
@@ -218,7 +211,6 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                    .d_skip_H = GradientIfWanted(context, *skip_),
                    .accumulate = AccumulateGradients(context, {dt_bias_, a_log_, skip_})},
                   context.stream));
-  GradientsReady(context, {dt_bias_, a_log_, skip_});
 
   HETERO_RETURN_IF_ERROR(
       CausalConvBackward(ConvInputs(saved), d_conv_TC,
@@ -227,7 +219,6 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                           .d_bias_C = GradientIfWanted(context, *conv_bias_C_),
                           .accumulate = AccumulateGradients(context, {conv_weight_, conv_bias_C_})},
                          context.stream));
-  GradientsReady(context, {conv_weight_, conv_bias_C_});
 
   HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_projected_TN, saved.normed_TH, *w_in_NH_));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_TH,

@@ -162,12 +162,8 @@ TEST(MambaBlockTest, APackEqualsItsSequencesAlone) {
   }
 }
 
-TEST(MambaBlockTest, ASecondMicrobatchAddsItsGradientsAndReportsEachOnce) {
+TEST(MambaBlockTest, ASecondMicrobatchAddsItsGradients) {
   Fixture fixture(SmallConfig(), 2, 5);
-  std::vector<std::string> ready;
-  fixture.context()->gradient_ready = [&](Parameter& parameter) {
-    ready.push_back(parameter.spec->name);
-  };
   fixture.Forward();
   fixture.Backward();
   std::vector<std::string> names;
@@ -177,7 +173,6 @@ TEST(MambaBlockTest, ASecondMicrobatchAddsItsGradientsAndReportsEachOnce) {
     const auto gradient = parameter->gradient.values<double>();
     once.emplace_back(gradient.begin(), gradient.end());
   }
-  EXPECT_THAT(ready, testing::UnorderedElementsAreArray(names));
   fixture.Forward();
   fixture.Backward();
   for (size_t p = 0; p < once.size(); ++p) {

@@ -235,7 +235,6 @@ absl::Status MoeBlock::AddExpertWeightGradient(ModuleContext& context, ConstTens
   HETERO_RETURN_IF_ERROR(ExpertLinearBackwardWeight(dy, x, saved.offsets_E1, weight.gradient,
                                                     weight.AccumulateGradient(), context.stream))
       .With(weight.spec->name);
-  GradientReady(context, weight);
   return absl::OkStatus();
 }
 
