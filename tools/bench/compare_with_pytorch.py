@@ -2,7 +2,7 @@
 """Compares training speed with a peer program, the two taking turns on one machine.
 
     tools/bench/compare_with_pytorch.py --rounds 5 \\
-        --ours "bazel-bin/trainer/hetero --steps=200" \\
+        --ours "bazel-bin/trainer/hetero --set train_steps=200" \\
         --peer "VENV/bin/python tools/bench/fashion_tiny_pytorch.py --steps 200"
 
 Ours prints a last line "RESULT steps=N ... train_seconds=S" (or seconds=S), the peer a line with
