@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -92,12 +91,6 @@ void CheckBatch(std::string_view path, int64_t global, int64_t micro, int64_t la
        absl::StrCat(path, " is ", global, ", must be a multiple of ", unit, " (micro_batch_size ",
                     micro, " * ", lanes, " language lanes); nearest: ",
                     below > 0 ? absl::StrCat(below, " or ") : "", below + unit)});
-}
-
-BatchSizes MakeBatchSizes(int64_t global, int64_t micro, int64_t lanes) {
-  return {.samples_per_microbatch = micro * lanes,
-          .num_microbatches = global / (micro * lanes),
-          .samples_per_step = global};
 }
 
 int64_t EvaluationMicro(const RunConfig& config) {
@@ -229,18 +222,7 @@ std::vector<Violation> Validate(const RunConfig& config) {
 }
 
 RunSizes SizesOf(const RunConfig& config) {
-  const std::optional<int64_t> lanes = LanguageLanes(GridSpecs(config));
-  CHECK(lanes.has_value()) << "the configuration was not validated";
-  RunSizes sizes = {
-      .world_size = ParseLaunch(config.launch()).value(),
-      .num_language_lanes = *lanes,
-      .train = MakeBatchSizes(config.global_batch_size(), config.micro_batch_size(), *lanes),
-      .evaluation = {},
-      .train_steps = TrainSteps(config)};
-  if (config.has_evaluation()) {
-    sizes.evaluation = MakeBatchSizes(EvaluationGlobal(config), EvaluationMicro(config), *lanes);
-  }
-  return sizes;
+  return {.world_size = ParseLaunch(config.launch()).value(), .train_steps = TrainSteps(config)};
 }
 
 RunConfig Resolve(RunConfig config) {

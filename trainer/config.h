@@ -25,18 +25,8 @@ std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);
 // only the model can judge is not here.
 std::vector<Violation> Validate(const proto::RunConfig& config);
 
-// How samples of a step are divided.
-struct BatchSizes {
-  int64_t samples_per_microbatch = 0;  // of all lanes of a module together
-  int64_t num_microbatches = 0;
-  int64_t samples_per_step = 0;
-};
-
 struct RunSizes {
   int64_t world_size = 0;
-  int64_t num_language_lanes = 0;
-  BatchSizes train;
-  BatchSizes evaluation;  // zeros without evaluation
   int64_t train_steps = 0;
 };
 

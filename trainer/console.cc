@@ -51,14 +51,8 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
       absl::StrCat(" [", absl::FormatTime("%Y-%m-%d %H:%M:%E6S", context.now, context.zone), "]",
                    absl::StrFormat(" iteration %8d/%8d |", last.iteration, context.num_iterations),
                    absl::StrFormat(" consumed samples: %12d |", last.consumed_samples));
-  if (last.skipped_samples > 0) {
-    absl::StrAppendFormat(&line, " skipped samples: %12d |", last.skipped_samples);
-  }
   absl::StrAppendFormat(&line, " elapsed time per iteration (ms): %.1f |",
                         averages.seconds_per_iteration * 1e3);
-  if (context.throughput.has_value()) {
-    absl::StrAppendFormat(&line, " throughput per GPU (TFLOP/s/GPU): %.1f |", *context.throughput);
-  }
   if (last.learning_rate.has_value()) {
     absl::StrAppendFormat(&line, " learning rate: %.6E |", *last.learning_rate);
   }
@@ -66,12 +60,10 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   for (const NamedValue& loss : averages.losses) {
     if (loss.value >= 0) absl::StrAppendFormat(&line, " %s: %.6E |", loss.name, loss.value);
   }
-  absl::StrAppendFormat(&line, " loss scale: %.1f |", last.loss_scale);
-  if (last.grad_norm.has_value())
+  // f32 and bf16 need no loss scale; readers of the line expect its field.
+  absl::StrAppend(&line, " loss scale: 1.0 |");
+  if (last.grad_norm.has_value()) {
     absl::StrAppendFormat(&line, " grad norm: %.3f |", *last.grad_norm);
-  if (last.num_zeros.has_value()) absl::StrAppendFormat(&line, " num zeros: %d |", *last.num_zeros);
-  if (last.params_norm.has_value()) {
-    absl::StrAppendFormat(&line, " params norm: %.3f |", *last.params_norm);
   }
   absl::StrAppendFormat(&line, " number of skipped iterations: %3d |", averages.skipped_iterations);
   absl::StrAppendFormat(&line, " number of nan iterations: %3d |", averages.nan_iterations);
@@ -105,7 +97,7 @@ std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const Na
 
 std::string ProgressLine(const ProgressState& state, absl::Time now, int max_columns) {
   const double seconds = absl::ToDoubleSeconds(now - state.start);
-  const double rate = seconds > 0 ? (state.done - state.begun_at) / seconds : 0;
+  const double rate = seconds > 0 ? state.done / seconds : 0;
   std::string head = absl::StrCat(state.what, " ", state.done);
   std::string bar;
   std::string tail;
@@ -163,8 +155,8 @@ void Console::Progress(const ProgressState& state, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   const bool complete = state.total > 0 && state.done >= state.total;
   if (!is_terminal_) {
-    if (!last_progress_.has_value())
-      last_progress_ = now;  // the first line comes an interval later
+    // The first line comes an interval later.
+    if (!last_progress_.has_value()) last_progress_ = now;
     if (!complete && now - *last_progress_ < kPlainProgressInterval) return;
     last_progress_ = now;
     Write(absl::StrCat(ProgressLine(state, now, kUnknownTerminalColumns), "\n"));

@@ -21,8 +21,7 @@ namespace hetero {
 struct TrainingLineContext {
   absl::Time now;
   absl::TimeZone zone = absl::LocalTimeZone();
-  int64_t num_iterations = 0;        // of the whole run
-  std::optional<double> throughput;  // TFLOP/s of one GPU; printed if present
+  int64_t num_iterations = 0;  // of the whole run
 };
 
 // One line without its line feed. `last` is the latest iteration of the interval. A loss is printed
@@ -42,7 +41,6 @@ std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const Na
 
 struct ProgressState {
   std::string_view what;  // "train"
-  int64_t begun_at = 0;   // units done before `start`, as after a resume
   int64_t done = 0;
   int64_t total = 0;  // 0 if unknown
   absl::Time start;

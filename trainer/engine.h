@@ -21,6 +21,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/telemetry/spans.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
@@ -44,13 +45,13 @@ struct EngineOptions {
   const StepPlan* evaluate = nullptr;  // of another batch shape; null: no evaluation
   GlobalRank rank;
   Device device;
-  DType dtype = DType::kF32;  // of what crosses edges
   int64_t seed = 0;
   CommunicatorFactory& factory;
   // Makes the feed of one of this rank's stages; its buffers count in the ledger.
   std::function<absl::StatusOr<BatchFeed>(const StepPlan&, int stage, Split, Device, MemoryLedger&)>
       make_feed;
   std::optional<EngineMemory> memory;  // unset: arenas without end that only count
+  SpanBuffer* spans = nullptr;         // of this rank; null: no time is recorded
 };
 
 // One thread, the rank's, uses an engine. What the options refer to outlives it.
@@ -58,7 +59,8 @@ class Engine {
  public:
   // One of the modules this rank has a stage of.
   struct OwnStage {
-    int index = 0;  // in StepPlan::stages
+    int index = 0;     // in StepPlan::stages
+    std::string name;  // "radio_encoder.0"
     const Grid* grid = nullptr;
     std::unique_ptr<ParameterStore> parameters;
     std::unique_ptr<Stage> stage;
@@ -78,6 +80,7 @@ class Engine {
   std::span<OwnStage> stages() { return own_; }
   Stream& stream() { return *stream_; }
   MemoryLedger& ledger() { return ledger_; }
+  SpanBuffer* spans() { return options_.spans; }
   const MemoryLedger& ledger() const { return ledger_; }
 
   // What the arenas took at most so far.
@@ -135,6 +138,7 @@ class Engine {
   std::vector<OwnStage> own_;
   std::vector<Runtime> runtimes_;  // parallel to own_
   std::vector<Edge> edges_;
+  std::vector<RankStep> programs_[2];  // by Split
 };
 
 }  // namespace hetero

@@ -1,27 +1,8 @@
 #include "hetero/trainer/exit_code.h"
 
-#include <optional>
-#include <string>
-#include <string_view>
-
-#include "absl/log/check.h"
-#include "absl/strings/cord.h"
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-
 namespace hetero {
-namespace {
-
-constexpr std::string_view kPayload = "hetero/exit_code";
-
-}  // namespace
 
 ExitCode ExitCodeFor(const absl::Status& status) {
-  if (const std::optional<absl::Cord> payload = status.GetPayload(kPayload)) {
-    int code;
-    CHECK(absl::SimpleAtoi(std::string(*payload), &code));
-    return static_cast<ExitCode>(code);
-  }
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return ExitCode::kOk;
@@ -47,15 +28,6 @@ ExitCode ExitCodeFor(const absl::Status& status) {
     default:
       return ExitCode::kInternal;
   }
-}
-
-absl::Status WithExitCode(absl::Status status, ExitCode code) {
-  CHECK(!status.ok());
-  CHECK(code != ExitCode::kOk);
-  if (!status.GetPayload(kPayload).has_value()) {
-    status.SetPayload(kPayload, absl::Cord(absl::StrCat(static_cast<int>(code))));
-  }
-  return status;
 }
 
 }  // namespace hetero

@@ -6,19 +6,22 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <optional>
+#include <span>
 #include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/flags/commandlineflag.h"
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/log/globals.h"
+#include "absl/flags/reflection.h"
 #include "absl/log/initialize.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/status.h"
@@ -26,18 +29,22 @@
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/console.h"
 #include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/nearest_name.h"
 #include "hetero/trainer/recipes/recipes.h"
 #include "hetero/trainer/run.h"
 #include "hetero/trainer/signals.h"
 
 ABSL_FLAG(std::string, recipe, std::string(hetero::kDefaultRecipe),
           "Run configuration that the program carries; --list_recipes names them.");
-ABSL_FLAG(std::string, config, "", "File with a run configuration in text format, instead of one.");
-ABSL_FLAG(std::string, device, "", "Short for --set device=CPU or CUDA.");
+ABSL_FLAG(std::string, config, "",
+          "File with a run configuration in text format, instead of a recipe.");
+ABSL_FLAG(std::string, device, "", "Short for --set device=...: cpu or cuda.");
 ABSL_FLAG(std::string, launch, "", "Short for --set launch=threads:N.");
 ABSL_FLAG(bool, dry_run, false,
           "Print the plan, the memory, the operations and the collectives of a step, run nothing.");
 ABSL_FLAG(bool, profile, false, "Print where the time of a step went, after the run.");
+ABSL_FLAG(std::string, trace, "",
+          "File for a trace of what every rank did when; open it in ui.perfetto.dev.");
 ABSL_FLAG(bool, print_config, false, "Print the resolved run configuration and stop.");
 ABSL_FLAG(bool, list_recipes, false, "Print the names of the recipes and stop.");
 
@@ -47,28 +54,74 @@ namespace {
 constexpr std::string_view kUsage =
     "Trains a multimodal model whose parts run on different rank grids.\n\n"
     "  hetero                                      the default recipe on CPU ranks\n"
-    "  hetero --set train_steps=100 --set seed=7   with fields changed; --set may repeat\n"
-    "  hetero --recipe=mock_tiny --dry_run         what a run would do\n";
+    "  hetero --set train_steps=100 --set seed=7   with fields changed\n"
+    "  hetero --recipe=mock_tiny --dry_run         what a run would do\n\n"
+    "  --set PATH=VALUE   Change a field of the configuration, any that --print_config shows;\n"
+    "                     may repeat.\n";
 
-// Takes every "--set path=value" out of the arguments.
-absl::StatusOr<std::vector<std::string>> TakeAssignments(std::vector<char*>& arguments) {
-  std::vector<std::string> assignments;
-  std::vector<char*> rest;
+// Flags that libraries linked into the program define are none of its own.
+std::map<std::string_view, absl::CommandLineFlag*> OwnFlags() {
+  std::map<std::string_view, absl::CommandLineFlag*> flags;
+  for (const auto& [name, flag] : absl::GetAllFlags()) {
+    if (absl::EndsWith(flag->Filename(), "trainer/main.cc")) flags[name] = flag;
+  }
+  return flags;
+}
+
+std::string Help() {
+  std::string text(kUsage);
+  for (const auto& [name, flag] : OwnFlags()) {
+    absl::StrAppendFormat(&text, "  %-18s %s\n",
+                          absl::StrCat("--", name, flag->IsOfType<bool>() ? "" : "=..."),
+                          flag->Help());
+  }
+  return text;
+}
+
+struct CommandLine {
+  bool help = false;
+  std::vector<std::string> assignments;  // "path=value", of every --set
+};
+
+// Sets the program's flags. Errors: INVALID_ARGUMENT naming the argument.
+absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
+  const std::map<std::string_view, absl::CommandLineFlag*> flags = OwnFlags();
+  CommandLine line;
   for (size_t i = 0; i < arguments.size(); ++i) {
-    std::string_view argument = arguments[i];
-    if (argument == "--set" || argument == "-set") {
-      if (i + 1 == arguments.size()) {
-        return absl::InvalidArgumentError("--set needs path=value, such as --set train_steps=10");
+    std::string_view text = arguments[i];
+    if (!absl::ConsumePrefix(&text, "--")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unexpected argument \"", text, "\"; fields are set with --set path=value"));
+    }
+    const size_t equals = text.find('=');
+    const std::string_view name = text.substr(0, equals);
+    std::optional<std::string_view> value;
+    if (equals != text.npos) value = text.substr(equals + 1);
+    if (name == "help") {
+      line.help = true;
+      continue;
+    }
+    const auto flag = flags.find(name);
+    if (flag == flags.end() && name != "set") {
+      std::vector<std::string_view> known = {"help", "set"};
+      for (const auto& [known_name, known_flag] : flags) known.push_back(known_name);
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag --", name, "; nearest: --", NearestName(name, known)));
+    }
+    if (!value.has_value() && name != "set" && flag->second->IsOfType<bool>()) value = "true";
+    if (!value.has_value()) {
+      if (++i == arguments.size()) {
+        return absl::InvalidArgumentError(absl::StrCat("--", name, " needs a value"));
       }
-      assignments.emplace_back(arguments[++i]);
-    } else if (absl::ConsumePrefix(&argument, "--set=")) {
-      assignments.emplace_back(argument);
-    } else {
-      rest.push_back(arguments[i]);
+      value = arguments[i];
+    }
+    if (name == "set") {
+      line.assignments.emplace_back(*value);
+    } else if (std::string error; !flag->second->ParseFrom(*value, &error)) {
+      return absl::InvalidArgumentError(error);
     }
   }
-  arguments = rest;
-  return assignments;
+  return line;
 }
 
 // Where the command was typed: `bazel run` starts programs elsewhere.
@@ -110,13 +163,11 @@ absl::StatusOr<proto::RunConfig> LoadConfig(const std::filesystem::path& working
   return config;
 }
 
-absl::Status Main(std::vector<char*> arguments, Console& console) {
-  HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> assignments, TakeAssignments(arguments));
-  const std::vector<char*> positional =
-      absl::ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
-  if (positional.size() > 1) {
-    return absl::InvalidArgumentError(absl::StrCat("unexpected argument \"", positional[1],
-                                                   "\"; fields are set with --set path=value"));
+absl::Status Main(std::span<char* const> arguments, Console& console) {
+  HETERO_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments));
+  if (line.help) {
+    console.Print(Help());
+    return absl::OkStatus();
   }
   if (absl::GetFlag(FLAGS_list_recipes)) {
     console.Print(absl::StrJoin(RecipeNames(), "\n"));
@@ -126,8 +177,9 @@ absl::Status Main(std::vector<char*> arguments, Console& console) {
   RunOptions options{.working_folder = WorkingFolder(),
                      .dry_run = absl::GetFlag(FLAGS_dry_run),
                      .print_config = absl::GetFlag(FLAGS_print_config),
-                     .profile = absl::GetFlag(FLAGS_profile)};
-  HETERO_ASSIGN_OR_RETURN(options.config, LoadConfig(options.working_folder, assignments));
+                     .profile = absl::GetFlag(FLAGS_profile),
+                     .trace = absl::GetFlag(FLAGS_trace)};
+  HETERO_ASSIGN_OR_RETURN(options.config, LoadConfig(options.working_folder, line.assignments));
   StopSignals signals;
   return Run(options, models, console, signals);
 }
@@ -136,10 +188,9 @@ absl::Status Main(std::vector<char*> arguments, Console& console) {
 }  // namespace hetero
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage(hetero::kUsage);
   absl::InitializeLog();
   hetero::Console console(STDOUT_FILENO);
-  const absl::Status status = hetero::Main(std::vector<char*>(argv, argv + argc), console);
+  const absl::Status status = hetero::Main(std::span(argv, argc).subspan(1), console);
   if (!status.ok()) {
     console.EndProgress();
     std::cerr << hetero::DescribeFailure(status) << std::endl;

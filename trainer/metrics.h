@@ -31,17 +31,11 @@ struct LossSum {
 struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run
   int64_t consumed_samples = 0;  // by the run, this iteration included
-  int64_t skipped_samples = 0;   // consumed by iterations that were skipped on demand
   int64_t global_batch_size = 0;
   bool skipped = false;                 // the parameters were not updated
   std::vector<LossSum> losses;          // empty where no loss is computed
   std::optional<double> learning_rate;  // of the next update; none when nothing learns
-  double loss_scale = 1;
-  std::optional<double> grad_norm;  // before clipping
-  std::optional<int64_t> num_zeros;
-  std::optional<double> params_norm;
-  // TensorBoard only, against iterations only: "mem-allocated-bytes", "moe/..._layer_3".
-  std::vector<NamedValue> details;
+  std::optional<double> grad_norm;      // before clipping
 };
 
 struct IntervalAverages {
@@ -57,7 +51,7 @@ struct IntervalAverages {
 class MetricsInterval {
  public:
   // `elapsed` is the wall time from the end of the previous iteration to the end of this one,
-  // without evaluation and checkpoints.
+  // without evaluation.
   void Add(const StepMetrics& step, absl::Duration elapsed);
 
   // Precondition: an iteration was added since the last Reset.

@@ -23,26 +23,18 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   for (const LossSum& loss : step.losses) {
     if (loss.count > 0) values.push_back({loss.name, loss.sum / loss.count});
   }
-  values.push_back({"loss-scale", step.loss_scale});
+  values.push_back({"loss-scale", 1});
   if (step.grad_norm.has_value()) values.push_back({"grad-norm", *step.grad_norm});
-  if (step.num_zeros.has_value()) {
-    values.push_back({"num-zeros", static_cast<double>(*step.num_zeros)});
-  }
-  if (step.params_norm.has_value()) values.push_back({"params-norm", *step.params_norm});
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
-
-  values.assign(step.details.begin(), step.details.end());
-  values.push_back({"skipped-train-samples", static_cast<double>(step.skipped_samples)});
-  Write(step.iteration, values, now);
 }
 
-void MetricsWriter::WriteInterval(const StepMetrics& last, const IntervalAverages& averages,
-                                  std::optional<double> throughput, absl::Time now) {
-  std::vector<NamedValue> values = {{"iteration-time", averages.seconds_per_iteration},
-                                    {"iteration-time-ms", averages.seconds_per_iteration * 1e3}};
-  if (throughput.has_value()) values.push_back({"throughput", *throughput});
-  Write(last.iteration, values, now);
+void MetricsWriter::WriteInterval(int64_t iteration, const IntervalAverages& averages,
+                                  absl::Time now) {
+  Write(iteration,
+        std::vector<NamedValue>{{"iteration-time", averages.seconds_per_iteration},
+                                {"iteration-time-ms", averages.seconds_per_iteration * 1e3}},
+        now);
 }
 
 void MetricsWriter::WriteEvaluation(int64_t iteration, int64_t consumed_samples,

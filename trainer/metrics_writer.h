@@ -7,7 +7,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -29,13 +28,12 @@ class MetricsWriter {
                                                                int64_t world_size);
 
   // With twins: learning-rate, batch-size, every loss under its own name, loss-scale, grad-norm,
-  // num-zeros, params-norm, world-size; those present. Without: skipped-train-samples and the
-  // step's details.
+  // world-size; those present.
   void WriteStep(const StepMetrics& step, absl::Time now = absl::Now());
 
-  // No twins: iteration-time in seconds, iteration-time-ms, and throughput (TFLOP/s of one GPU).
-  void WriteInterval(const StepMetrics& last, const IntervalAverages& averages,
-                     std::optional<double> throughput, absl::Time now = absl::Now());
+  // No twins: iteration-time in seconds, iteration-time-ms.
+  void WriteInterval(int64_t iteration, const IntervalAverages& averages,
+                     absl::Time now = absl::Now());
 
   // With twins: "<name> validation", and "<name> validation ppl" for names that end in "loss".
   void WriteEvaluation(int64_t iteration, int64_t consumed_samples,

@@ -63,6 +63,12 @@ ScheduleShape ShapeOf(const StepPlan& plan, const PlanStage& stage, bool forward
 
 }  // namespace
 
+std::string BatchShape::ToString() const {
+  return absl::StrCat(global_batch_size, " samples a step: ", num_microbatches(),
+                      " microbatches of ", micro_batch_size, " on ", language_lanes,
+                      " language lanes");
+}
+
 std::string PlanStage::name() const { return absl::StrCat(module, ".", place.stage); }
 
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
@@ -111,23 +117,26 @@ std::vector<RankStep> StepPlan::RankProgram(const Layout& layout, GlobalRank ran
     }
   }
   std::vector<RankStep> program;
+  const auto add = [&](int s, const ScheduleStep& step) {
+    program.push_back({s, step, absl::StrCat(stages[s].name(), " ", hetero::ToString(step))});
+  };
   if (own.size() == 1) {
     for (const ScheduleStep& step : evaluate ? evaluate_programs[own[0]] : train_programs[own[0]]) {
-      program.push_back({own[0], step});
+      add(own[0], step);
     }
     return program;
   }
   for (int i = 0; i < batch.num_microbatches(); ++i) {
     for (int s : own) {
-      if (!stages[s].in_edges.empty()) program.push_back({s, {StepKind::kReceiveForward, i}});
-      program.push_back({s, {StepKind::kForward, i}});
-      if (!stages[s].out_edges.empty()) program.push_back({s, {StepKind::kSendForward, i}});
+      if (!stages[s].in_edges.empty()) add(s, {StepKind::kReceiveForward, i});
+      add(s, {StepKind::kForward, i});
+      if (!stages[s].out_edges.empty()) add(s, {StepKind::kSendForward, i});
     }
     if (evaluate) continue;
     for (auto s = own.rbegin(); s != own.rend(); ++s) {
-      if (!stages[*s].out_edges.empty()) program.push_back({*s, {StepKind::kReceiveBackward, i}});
-      program.push_back({*s, {StepKind::kBackward, i}});
-      if (!stages[*s].in_edges.empty()) program.push_back({*s, {StepKind::kSendBackward, i}});
+      if (!stages[*s].out_edges.empty()) add(*s, {StepKind::kReceiveBackward, i});
+      add(*s, {StepKind::kBackward, i});
+      if (!stages[*s].in_edges.empty()) add(*s, {StepKind::kSendBackward, i});
     }
   }
   return program;
@@ -140,9 +149,7 @@ int StepPlan::NumSlots(int stage) const {
 }
 
 std::string StepPlan::ToString() const {
-  std::string text = absl::StrCat(
-      batch.global_batch_size, " samples a step: ", batch.num_microbatches(), " microbatches of ",
-      batch.micro_batch_size, " on ", batch.language_lanes, " language lanes\n");
+  std::string text = absl::StrCat(batch.ToString(), "\n");
   for (size_t s = 0; s < stages.size(); ++s) {
     absl::StrAppend(&text, "  ", stages[s].name(), " (warm-up ", stages[s].warmup, ", ",
                     NumSlots(static_cast<int>(s)),

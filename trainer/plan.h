@@ -29,6 +29,9 @@ struct BatchShape {
   int num_microbatches() const {
     return static_cast<int>(global_batch_size / samples_per_microbatch());
   }
+
+  // "64 samples a step: 4 microbatches of 8 on 2 language lanes"
+  std::string ToString() const;
 };
 
 struct PlanStage {
@@ -54,6 +57,7 @@ struct PlanEdge {
 struct RankStep {
   int stage = 0;
   ScheduleStep step;
+  std::string name;  // "radio_encoder.0 F3", in errors and traces
 };
 
 struct StepPlan {

@@ -18,7 +18,6 @@ struct RankProfile {
   absl::Duration wall_time;
   absl::Duration thread_time;  // processor time of the rank's thread
   CallLedger calls;
-  MemoryLedger memory;
 };
 
 // One row an operation, most time first: milliseconds a step over all ranks, its share, GFLOP/s and

@@ -4,7 +4,9 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/telemetry/spans.h"
 
 namespace hetero {
 namespace {
@@ -55,9 +57,12 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
 
 absl::StatusOr<StepResult> RankTrainer::Step(int64_t step, bool stop) {
   Stream& stream = engine_->stream();
+  const Span span(engine_->spans(), "training step", "step");
   HETERO_RETURN_IF_ERROR(engine_->RunTraining(step));
   for (size_t i = 0; i < engine_->stages().size(); ++i) {
     Engine::OwnStage& own = engine_->stages()[i];
+    const std::string name = absl::StrCat(own.name, " gradients");
+    const Span sums(engine_->spans(), name, "gradients");
     HETERO_RETURN_IF_ERROR(own.parameters->FinishGradients(stream));
     HETERO_RETURN_IF_ERROR(gradient_syncs_[i].Run(stream));
     HETERO_RETURN_IF_ERROR(own.stage->FinishStep(own.data_parallel.get(), stream));
@@ -69,6 +74,7 @@ absl::StatusOr<StepResult> RankTrainer::Step(int64_t step, bool stop) {
   addends[kBalanceTerms] = static_cast<double>(statistics.balance_terms);
   addends[kStop] = stop ? 1 : 0;
   StepResult result;
+  const Span update(engine_->spans(), "optimizer", "optimizer");
   HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Step({.samples = samples_per_step_,
                                                            .tokens = statistics.loss_tokens,
                                                            .addends = addends},
@@ -84,6 +90,7 @@ absl::StatusOr<StepResult> RankTrainer::Step(int64_t step, bool stop) {
 
 absl::StatusOr<EvaluationResult> RankTrainer::Evaluate(int64_t num_steps) {
   Stream& stream = engine_->stream();
+  const Span span(engine_->spans(), "evaluation", "evaluation");
   for (int64_t step = 0; step < num_steps; ++step) {
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }

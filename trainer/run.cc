@@ -3,21 +3,21 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/grid/layout.h"
-#include "hetero/optim/learning_rate.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/telemetry/chrome_trace.h"
+#include "hetero/telemetry/spans.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/metrics_writer.h"
@@ -25,10 +25,15 @@
 #include "hetero/trainer/plan.h"
 #include "hetero/trainer/profile.h"
 #include "hetero/trainer/rank_trainer.h"
+#include "hetero/trainer/reporter.h"
 #include "hetero/trainer/samples.h"
+#include "hetero/trainer/start_up.h"
 
 namespace hetero {
 namespace {
+
+// Of a rank: about 25 MB, and a thousand steps of a long pipeline.
+constexpr int64_t kMaxSpans = 100'000;
 
 absl::Status ViolationsError(const std::vector<Violation>& violations) {
   if (violations.empty()) return absl::OkStatus();
@@ -133,95 +138,19 @@ absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank) {
   return prediction;
 }
 
-// What the process knows at the end.
-struct Outcome {
-  int64_t steps = 0;
-  absl::Duration train_time;
-  std::optional<double> lm_loss;
-  std::optional<EvaluationResult> evaluation;
-  bool stopped = false;
+// What a rank leaves behind.
+struct RankRecord {
+  RankProfile profile;
+  std::optional<SpanBuffer> spans;  // set when a trace is wanted
 };
 
-// Of one step; nothing when no token of it counts.
-std::optional<double> LossOf(const StepResult& result) {
-  if (result.report.tokens == 0) return std::nullopt;
-  return result.lm_loss_sum / static_cast<double>(result.report.tokens);
-}
-
-// The rank that owns the console and the event files.
-class Reporter {
- public:
-  Reporter(const Job& job, const RunOptions& options, Console& console,
-           std::unique_ptr<MetricsWriter> events)
-      : job_(job), options_(options), console_(console), events_(std::move(events)) {}
-
-  void Step(int64_t step, const StepResult& result, const LearningRateSchedule& schedule,
-            int64_t consumed_by_updates, absl::Duration elapsed) {
-    const int64_t iteration = step + 1;
-    StepMetrics metrics{.iteration = iteration,
-                        .consumed_samples = iteration * job_.config.global_batch_size(),
-                        .global_batch_size = job_.config.global_batch_size(),
-                        .skipped = result.report.outcome != StepOutcome::kApplied,
-                        .learning_rate = schedule.At(consumed_by_updates),
-                        .grad_norm = result.report.gradient_norm};
-    metrics.losses.push_back(
-        {"lm loss", result.lm_loss_sum, static_cast<double>(result.report.tokens)});
-    if (result.has_balance_loss) {
-      metrics.losses.push_back({"seq_load_balancing_loss", result.balance_loss, 1});
-    }
-    interval_.Add(metrics, elapsed);
-    if (options_.on_step) options_.on_step(metrics);
-    const proto::Logging& logging = job_.config.logging();
-    if (events_ != nullptr && iteration % logging.event_interval_steps() == 0) {
-      events_->WriteStep(metrics);
-    }
-    const bool interval_ends = iteration % logging.console_interval_steps() == 0;
-    if (interval_ends || iteration == 1) {
-      const IntervalAverages averages = interval_.averages();
-      console_.Print(TrainingLine({.now = absl::Now(), .num_iterations = job_.sizes.train_steps},
-                                  metrics, averages));
-      if (interval_ends) {
-        if (events_ != nullptr) events_->WriteInterval(metrics, averages, std::nullopt);
-        interval_.Reset();
-      }
-    }
-    const std::optional<double> loss = LossOf(result);
-    const std::string detail = loss.has_value() ? absl::StrFormat("lm loss %.4f", *loss) : "";
-    console_.Progress({.what = "train",
-                       .done = iteration,
-                       .total = job_.sizes.train_steps,
-                       .start = start_,
-                       .detail = detail});
-  }
-
-  void Evaluation(int64_t iteration, const EvaluationResult& result) {
-    const std::vector<NamedValue> values = {
-        {"lm loss", result.lm_loss_sum / static_cast<double>(result.tokens)},
-        {"caption accuracy",
-         static_cast<double>(result.exact_matches) / static_cast<double>(result.sequences)}};
-    console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), values));
-    if (events_ != nullptr) {
-      events_->WriteEvaluation(iteration, iteration * job_.config.global_batch_size(), values);
-    }
-  }
-
-  absl::Status Close() { return events_ == nullptr ? absl::OkStatus() : events_->Close(); }
-
- private:
-  const Job& job_;
-  const RunOptions& options_;
-  Console& console_;
-  std::unique_ptr<MetricsWriter> events_;
-  MetricsInterval interval_;
-  absl::Time start_ = absl::Now();
-};
-
+// `reporter` is null on all ranks but the one that logs.
 absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& factory,
-                       const StopSignals& signals, Reporter* reporter, Outcome* outcome,
-                       RankProfile& profile) {
+                       const StopSignals& signals, Reporter* reporter, RankRecord& record) {
   HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, rank));
   EngineOptions options = MakeEngineOptions(job, rank, {DeviceKind::kCpu}, factory);
   options.memory = prediction.arenas;
+  options.spans = record.spans.has_value() ? &*record.spans : nullptr;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   Engine& engine = trainer->engine();
@@ -229,13 +158,11 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
     return absl::InternalError(absl::StrCat("allocated ", engine.ledger().ToString(),
                                             "; the dry run said ", prediction.memory.ToString()));
   }
-  const int64_t evaluation_interval =
-      job.config.evaluation().has_interval_steps() ? job.config.evaluation().interval_steps() : 0;
+  const proto::Evaluation& evaluation = job.config.evaluation();
   const auto evaluate = [&](int64_t iteration) -> absl::Status {
-    HETERO_ASSIGN_OR_RETURN(const EvaluationResult result,
-                            trainer->Evaluate(job.config.evaluation().num_batches()));
-    if (reporter != nullptr) reporter->Evaluation(iteration, result);
-    if (outcome != nullptr) outcome->evaluation = result;
+    absl::StatusOr<EvaluationResult> result = trainer->Evaluate(evaluation.num_batches());
+    HETERO_RETURN_IF_ERROR(result.status()).With("evaluation");
+    if (reporter != nullptr) reporter->Evaluation(iteration, *result);
     return absl::OkStatus();
   };
 
@@ -255,32 +182,24 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
     }
     const absl::Time now = absl::Now();
     if (reporter != nullptr) {
-      reporter->Step(step, result, trainer->schedule(),
-                     trainer->optimizer().progress().consumed_samples, now - step_start);
+      const int64_t consumed = trainer->optimizer().progress().consumed_samples;
+      reporter->Step(step, result, trainer->schedule().At(consumed), now - step_start);
     }
     ++step;
-    if (outcome != nullptr) {
-      outcome->steps = step;
-      outcome->lm_loss = LossOf(result);
-    }
     step_start = now;
-    if (evaluation_interval > 0 && step % evaluation_interval == 0 && !stopped) {
-      HETERO_RETURN_IF_ERROR(evaluate(step)).With("evaluation");
+    if (evaluation.has_interval_steps() && step % evaluation.interval_steps() == 0 && !stopped) {
+      HETERO_RETURN_IF_ERROR(evaluate(step));
       evaluated_at = step;
       step_start = absl::Now();
       evaluation_time += step_start - now;
     }
   }
-  profile.wall_time = absl::Now() - start - evaluation_time;
-  profile.thread_time = ThreadTime() - thread_start;
-  profile.calls = engine.stream().ledger();
-  profile.memory = engine.ledger();
-  if (outcome != nullptr) {
-    outcome->train_time = profile.wall_time;
-    outcome->stopped = stopped;
-  }
+  record.profile = {.wall_time = absl::Now() - start - evaluation_time,
+                    .thread_time = ThreadTime() - thread_start,
+                    .calls = engine.stream().ledger()};
+  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, stopped);
   if (job.evaluate.has_value() && !stopped && evaluated_at != step) {
-    HETERO_RETURN_IF_ERROR(evaluate(step)).With("evaluation");
+    HETERO_RETURN_IF_ERROR(evaluate(step));
   }
   return absl::OkStatus();
 }
@@ -294,16 +213,22 @@ absl::Status DryRun(const Job& job, Console& console) {
   return absl::OkStatus();
 }
 
-std::vector<NamedValue> ResultValues(const Outcome& outcome) {
-  std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(outcome.train_time)}};
-  if (outcome.lm_loss.has_value()) values.push_back({"lm loss", *outcome.lm_loss});
-  if (outcome.evaluation.has_value()) {
-    const EvaluationResult& e = *outcome.evaluation;
-    values.push_back({"validation lm loss", e.lm_loss_sum / static_cast<double>(e.tokens)});
-    values.push_back({"caption accuracy",
-                      static_cast<double>(e.exact_matches) / static_cast<double>(e.sequences)});
+// Ranks of one module are shown together, colocated ones under their first module.
+absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
+                        std::span<const RankRecord> records) {
+  std::vector<TraceTrack> tracks;
+  for (size_t r = 0; r < records.size(); ++r) {
+    const auto rank = static_cast<int64_t>(r);
+    const auto grid = std::ranges::find_if(layout.grids(), [&](const Grid& candidate) {
+      return candidate.Contains(GlobalRank(rank));
+    });
+    tracks.push_back({.process_id = grid - layout.grids().begin(),
+                      .process_name = grid->name(),
+                      .thread_id = rank,
+                      .thread_name = absl::StrCat("rank ", rank),
+                      .spans = &*records[r].spans});
   }
-  return values;
+  return WriteChromeTrace(path.native(), tracks);
 }
 
 }  // namespace
@@ -323,32 +248,41 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   HETERO_ASSIGN_OR_RETURN(
       job.samples, PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
                                   [&](std::string_view line) { console.Print(line); }));
-  console.Print(absl::StrCat(job.layout->ToString(), BlasDescription()));
-
   const std::filesystem::path folder = options.working_folder / job.config.logging().folder();
+  console.Print(DescribeStart(*job.layout, job.train.batch, job.samples->description, folder));
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
-                          MetricsWriter::Create(folder.string(), job.layout->world_size()));
-  Reporter reporter(job, options, console, std::move(events));
-  Outcome outcome;
-  std::vector<RankProfile> profiles(job.layout->world_size());
+                          MetricsWriter::Create(folder.native(), job.layout->world_size()));
+  Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));
+  std::vector<RankRecord> records(job.layout->world_size());
+  if (!options.trace.empty()) {
+    for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
+  }
   // The last rank of the language grid knows everything and stands where logs are looked for.
   const Grid& language = job.layout->language();
   const GlobalRank logging(language.first_rank().value() + language.num_ranks() - 1);
-  HETERO_RETURN_IF_ERROR(
+  absl::Status status =
       RunRanks(job.layout->world_size(),
                [&](GlobalRank rank, CommunicatorFactory& factory) {
-                 const bool logs = rank == logging;
-                 return TrainRank(job, rank, factory, signals, logs ? &reporter : nullptr,
-                                  logs ? &outcome : nullptr, profiles[rank.value()]);
+                 return TrainRank(job, rank, factory, signals,
+                                  rank == logging ? &reporter : nullptr, records[rank.value()]);
                },
-               {.timeout = absl::Seconds(job.config.collective_timeout_seconds())}));
+               {.timeout = absl::Seconds(job.config.collective_timeout_seconds())});
+  if (!options.trace.empty()) {
+    status.Update(WriteTrace(options.working_folder / options.trace, *job.layout, records));
+  }
+  HETERO_RETURN_IF_ERROR(status);
   HETERO_RETURN_IF_ERROR(reporter.Close());
   console.EndProgress();
-  if (options.profile) console.Print(DescribeProfile(profiles, outcome.steps));
-  console.Print(ResultLine(outcome.steps, absl::Now() - start, ResultValues(outcome)));
-  if (outcome.stopped) {
+  if (options.profile) {
+    std::vector<RankProfile> profiles;
+    for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
+    console.Print(DescribeProfile(profiles, reporter.num_steps_done()));
+  }
+  console.Print(
+      ResultLine(reporter.num_steps_done(), absl::Now() - start, reporter.ResultValues()));
+  if (reporter.stopped()) {
     return absl::CancelledError(absl::StrCat("stopped by signal ", signals.requested(), " after ",
-                                             outcome.steps, " steps"));
+                                             reporter.num_steps_done(), " steps"));
   }
   return absl::OkStatus();
 }

@@ -22,6 +22,9 @@ struct RunOptions {
   bool dry_run = false;
   bool print_config = false;
   bool profile = false;  // print where the time of a step went
+  // Where to write what every rank did when, as a Chrome trace, after the run or its failure;
+  // empty: nothing is recorded. Relative to `working_folder`.
+  std::filesystem::path trace = {};
   // Told of every step, on the thread of the rank that logs; may be empty.
   std::function<void(const StepMetrics&)> on_step = {};
 };

@@ -261,7 +261,8 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const fs::path&
       const data::SampleOrder shuffled,
       data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
   RunSamples samples = {.train = CaptionSamples(std::move(train), shuffled, options),
-                        .evaluation = std::nullopt};
+                        .evaluation = std::nullopt,
+                        .description = {}};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
                           data::Dataset::Open(evaluation_folder, evaluation_split));
@@ -313,7 +314,10 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
     const ImageSize pixels = PixelsOf(size);
     options.canvases.push_back({.height = pixels.height, .width = pixels.width});
   }
-  return OpenCaptions(config, prepare.output, prepare.output, "test", options);
+  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
+                          OpenCaptions(config, prepare.output, prepare.output, "test", options));
+  samples.description = absl::StrCat("Fashion-MNIST in ", prepare.output.native());
+  return samples;
 }
 
 absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputContract& contract,
@@ -324,8 +328,12 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
   options.end_id = static_cast<int32_t>(web.end_token_id());
   options.tiling.min_patches = static_cast<int>(web.min_patches());
   options.tiling.max_patches = web.max_patches();
-  return OpenCaptions(config, working_folder / web.train(), working_folder / web.evaluation(),
-                      "val", options);
+  const fs::path train = working_folder / web.train();
+  HETERO_ASSIGN_OR_RETURN(
+      RunSamples samples,
+      OpenCaptions(config, train, working_folder / web.evaluation(), "val", options));
+  samples.description = absl::StrCat("WebDataset in ", train.native());
+  return samples;
 }
 
 absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract& contract) {
@@ -357,7 +365,9 @@ absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract
   if (mock.has_num_samples()) {
     HETERO_ASSIGN_OR_RETURN(order, data::SampleOrder::Shuffled(options.num_samples, options.seed));
   }
-  RunSamples samples = {.train = set(options, order), .evaluation = std::nullopt};
+  RunSamples samples = {.train = set(options, order),
+                        .evaluation = std::nullopt,
+                        .description = "mock samples, made from the seed"};
   options.split = kEvaluationSplit;
   if (config.has_evaluation()) samples.evaluation = set(options, once);
   return samples;

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -49,6 +50,7 @@ struct SampleSet {
 struct RunSamples {
   SampleSet train;
   std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
+  std::string description;              // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
 };
 
 // Prepares and opens what `config` names, once per process. Training samples are shuffled by the

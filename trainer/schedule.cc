@@ -11,14 +11,10 @@
 #include "absl/strings/str_join.h"
 
 namespace hetero {
-namespace {
-
 std::string ToString(const ScheduleStep& step) {
   constexpr std::string_view kNames[] = {"rf", "F", "sf", "rb", "B", "sb"};
   return absl::StrCat(kNames[static_cast<int>(step.kind)], step.microbatch);
 }
-
-}  // namespace
 
 std::vector<ScheduleStep> MakeSchedule(const ScheduleShape& shape) {
   const int m = shape.num_microbatches;

@@ -46,6 +46,9 @@ struct ScheduleShape {
 // send backward, stages without a downstream edge neither send forward nor receive backward.
 std::vector<ScheduleStep> MakeSchedule(const ScheduleShape& shape);
 
+// "F3"
+std::string ToString(const ScheduleStep& step);
+
 // "rf0 F0 [sf0+rb0] B0"
 std::string ToString(std::span<const ScheduleStep> steps);
 

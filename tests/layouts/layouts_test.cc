@@ -45,7 +45,6 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
                        absl::StrCat("encoder_run_ahead=", run_ahead),
                        absl::StrCat("train_steps=", kNumSteps), "schedule.decay_steps=600"});
   config.clear_evaluation();
-  config.clear_checkpoint();
   const RecipeRun run = RunConfigured(config);
   EXPECT_THAT(run.status, IsOk());
   Curve curve;

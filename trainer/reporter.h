@@ -1,0 +1,78 @@
+#ifndef HETERO_TRAINER_REPORTER_H_
+#define HETERO_TRAINER_REPORTER_H_
+
+// What the rank that logs tells about a run: console lines, TensorBoard, and the totals that the
+// process ends with.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "hetero/trainer/console.h"
+#include "hetero/trainer/metrics.h"
+#include "hetero/trainer/metrics_writer.h"
+#include "hetero/trainer/rank_trainer.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+
+// Used by the thread of one rank, then by the thread that joined it.
+class Reporter {
+ public:
+  // `console` outlives the reporter. `on_step` is told of every step; may be empty.
+  Reporter(const proto::RunConfig& config, int64_t num_steps,
+           std::function<void(const StepMetrics&)> on_step, Console& console,
+           std::unique_ptr<MetricsWriter> events)
+      : config_(config),
+        num_steps_(num_steps),
+        on_step_(std::move(on_step)),
+        console_(console),
+        events_(std::move(events)) {}
+
+  // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
+  void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
+
+  // After `iteration` steps.
+  void Evaluation(int64_t iteration, const EvaluationResult& result);
+
+  // After the last step: the wall time of all without evaluation, and whether a signal ended them.
+  void TrainingEnds(absl::Duration train_time, bool stopped) {
+    train_time_ = train_time;
+    stopped_ = stopped;
+  }
+
+  // Closes the event file. Errors: those of MetricsWriter::Close.
+  absl::Status Close() { return events_->Close(); }
+
+  int64_t num_steps_done() const { return num_steps_done_; }
+  bool stopped() const { return stopped_; }
+
+  // For the RESULT line: "train seconds", and of the last step and evaluation "lm loss",
+  // "validation lm loss", "caption accuracy" where there are any.
+  std::vector<NamedValue> ResultValues() const;
+
+ private:
+  const proto::RunConfig config_;
+  const int64_t num_steps_;
+  const std::function<void(const StepMetrics&)> on_step_;
+  Console& console_;
+  const std::unique_ptr<MetricsWriter> events_;
+  MetricsInterval interval_;
+  const absl::Time start_ = absl::Now();
+
+  int64_t num_steps_done_ = 0;
+  absl::Duration train_time_;
+  bool stopped_ = false;
+  std::optional<double> lm_loss_;
+  std::vector<NamedValue> evaluation_;  // of the latest
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_REPORTER_H_

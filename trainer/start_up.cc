@@ -1,0 +1,50 @@
+#include "hetero/trainer/start_up.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "hetero/grid/axis.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+
+namespace hetero {
+namespace {
+
+// "tp 2, dp 4, pp 2, ep 8".
+std::string Sizes(const Grid& grid) {
+  std::string text;
+  for (const GridView* view : {&grid.base(), &grid.expert()}) {
+    for (const AxisSize& axis : view->axes()) {
+      // Both views have pp; the experts' data-parallel size follows from the others.
+      const bool repeated =
+          view == &grid.expert() && (axis.axis == Axis::kPp || axis.axis == Axis::kExptDp);
+      if (axis.size == 1 || repeated) continue;
+      absl::StrAppend(&text, text.empty() ? "" : ", ", AxisName(axis.axis), " ", axis.size);
+    }
+  }
+  return text.empty() ? "whole model" : text;
+}
+
+std::string Ranks(const Grid& grid) {
+  const int64_t first = grid.first_rank().value();
+  return grid.num_ranks() == 1 ? absl::StrCat("rank ", first)
+                               : absl::StrCat("ranks ", first, "-", first + grid.num_ranks() - 1);
+}
+
+}  // namespace
+
+std::string DescribeStart(const Layout& layout, const BatchShape& batch, std::string_view data,
+                          const std::filesystem::path& output) {
+  std::string text = absl::StrCat(layout.world_size(),
+                                  layout.world_size() == 1 ? " rank, a thread" : " ranks, threads",
+                                  " of this process on the CPU; ", BlasDescription(), "\n");
+  size_t width = 0;
+  for (const Grid& grid : layout.grids()) width = std::max(width, grid.name().size());
+  for (const Grid& grid : layout.grids()) {
+    absl::StrAppendFormat(&text, "  %-*s  %s: %s\n", width, grid.name(), Ranks(grid), Sizes(grid));
+  }
+  absl::StrAppend(&text, batch.ToString(), "\ndata: ", data, "\noutput: ", output.native());
+  return text;
+}
+
+}  // namespace hetero

@@ -1,0 +1,27 @@
+#ifndef HETERO_TRAINER_START_UP_H_
+#define HETERO_TRAINER_START_UP_H_
+
+// What runs where, in the few lines a run begins with.
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "hetero/grid/layout.h"
+#include "hetero/trainer/plan.h"
+
+namespace hetero {
+
+// For example, with axes of one rank left out:
+//   4 ranks, threads of this process on the CPU; OpenBLAS 0.3.21, SkylakeX kernels, 1 thread a rank
+//     radio_encoder  ranks 0-1: dp 2
+//     language       ranks 2-3: dp 2
+//   64 samples a step: 4 microbatches of 8 on 2 language lanes
+//   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
+//   output: /root/runs/fashion_tiny
+std::string DescribeStart(const Layout& layout, const BatchShape& batch, std::string_view data,
+                          const std::filesystem::path& output);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_START_UP_H_
