@@ -9,6 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/file/test_folder.h"
 
 namespace hetero::data {
 namespace {
@@ -18,15 +19,8 @@ using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-std::filesystem::path TestFolder(std::string_view name) {
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
-
 TEST(FileTest, WritesAcrossTheBufferComeBackWhole) {
-  const std::filesystem::path path = TestFolder("whole") / "file";
+  const std::filesystem::path path = FreshFolder("whole") / "file";
   std::string expected;
   FileWriter writer = FileWriter::Create(path).value();
   for (const size_t size : {size_t{1}, size_t{700'000}, size_t{700'000}, size_t{3'000'000}}) {
@@ -40,7 +34,7 @@ TEST(FileTest, WritesAcrossTheBufferComeBackWhole) {
 }
 
 TEST(FileTest, AtomicWriteReplacesAndLeavesNoTemporaryName) {
-  const std::filesystem::path folder = TestFolder("atomic");
+  const std::filesystem::path folder = FreshFolder("atomic");
   ASSERT_THAT(WriteFileAtomically(folder / "a", "first"), IsOk());
   ASSERT_THAT(WriteFileAtomically(folder / "a", "second"), IsOk());
   EXPECT_THAT(ReadFile(folder / "a"), IsOkAndHolds("second"));
@@ -48,7 +42,7 @@ TEST(FileTest, AtomicWriteReplacesAndLeavesNoTemporaryName) {
 }
 
 TEST(FileTest, ReadingPastTheEndNamesTheFileAndTheBytes) {
-  const std::filesystem::path path = TestFolder("short") / "shard.tar";
+  const std::filesystem::path path = FreshFolder("short") / "shard.tar";
   ASSERT_THAT(WriteFileAtomically(path, "0123456789"), IsOk());
   const auto file = OpenFile(path).value();
   std::string out(8, '\0');
@@ -59,7 +53,7 @@ TEST(FileTest, ReadingPastTheEndNamesTheFileAndTheBytes) {
 }
 
 TEST(FileTest, MissingFileAndFolderAreErrorsWithThePath) {
-  const std::filesystem::path folder = TestFolder("missing");
+  const std::filesystem::path folder = FreshFolder("missing");
   EXPECT_THAT(OpenFile(folder / "no"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no")));
   EXPECT_THAT(OpenFile(folder), StatusIs(absl::StatusCode::kInvalidArgument));
 }
@@ -74,7 +68,7 @@ TEST(FileTest, MemoryFileKeepsToItsWindow) {
 }
 
 TEST(FileLockTest, HoldersExcludeEachOther) {
-  const std::filesystem::path path = TestFolder("lock") / "lock";
+  const std::filesystem::path path = FreshFolder("lock") / "lock";
   std::atomic<int> inside = 0;
   std::atomic<bool> overlapped = false;
   std::vector<std::thread> threads;

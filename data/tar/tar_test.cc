@@ -14,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/data/file/file.h"
+#include "hetero/data/file/test_folder.h"
 #include "hetero/data/tar/format.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
@@ -28,13 +29,6 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-std::filesystem::path TestFolder(std::string_view name) {
-  const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / name;
-  std::filesystem::remove_all(folder);
-  std::filesystem::create_directories(folder);
-  return folder;
-}
 
 std::string Entry(std::string_view name, std::string_view payload, char type = '0') {
   std::array<char, kTarBlockBytes> block;
@@ -204,7 +198,7 @@ TEST(PaxTest, RecordLengthCountsItself) {
 
 TEST(TarWriterTest, ArchivesHaveTheSizesOfStandardTools) {
   for (const auto& [num_samples, size] : {std::pair(5, 10240), std::pair(10, 20480)}) {
-    const std::filesystem::path path = TestFolder("sizes") / "data.tar";
+    const std::filesystem::path path = FreshFolder("sizes") / "data.tar";
     TarWriter writer = TarWriter::Create(path).value();
     for (int i = 0; i < num_samples; ++i) {
       ASSERT_THAT(writer.Add(absl::StrFormat("%06d.txt", i), "7"), IsOk());
@@ -218,7 +212,7 @@ TEST(TarWriterTest, ArchivesHaveTheSizesOfStandardTools) {
 class ShardTest : public ::testing::Test {
  protected:
   void Write(int num_samples) {
-    path_ = TestFolder("shard") / "data-0.tar";
+    path_ = FreshFolder("shard") / "data-0.tar";
     TarWriter writer = TarWriter::Create(path_).value();
     for (int i = 0; i < num_samples; ++i) {
       const std::string key = (i % 5 == 4 ? std::string(120, 'k') : "k") + absl::StrCat(i);

@@ -40,10 +40,7 @@ HybridConfig GoldenConfig() {
 TEST(HybridGoldenTest, LossesAndGradientsAreThoseOfNemotronH) {
   HybridHarness<float> m(GoldenConfig(), /*num_stages=*/2);
   GoldenFile golden("models/nemotron/testdata/nemotron_h_lm.f32");
-  for (Parameter* parameter : m.Parameters()) {
-    std::ranges::copy(golden.Next(parameter->value.num_elements()),
-                      parameter->value.values<float>().begin());
-  }
+  golden.ReadValues(m.Parameters());
   const std::vector<float> ids = golden.Next(22), targets = golden.Next(22);
   const TestTokens tokens{.num_rows = 2,
                           .row_length = 11,
@@ -65,12 +62,7 @@ TEST(HybridGoldenTest, LossesAndGradientsAreThoseOfNemotronH) {
   EXPECT_NEAR(statistics.loss_sum, sum, 64 * Epsilon<float>() * sum);
 
   ASSERT_THAT(m.Backward(no_rows), IsOk());
-  for (Parameter* parameter : m.Parameters()) {
-    if (parameter->gradient.is_null()) continue;
-    EXPECT_THAT(parameter->gradient.values<float>(),
-                IsCloseTo(golden.Next(parameter->gradient.num_elements()), spec))
-        << parameter->spec->name;
-  }
+  golden.ExpectGradients(m.Parameters(), spec);
   EXPECT_TRUE(golden.AtEnd());
 
   m.context->mode = Mode::kEval;

@@ -1,11 +1,9 @@
 // Forward and backward of the small preset's encoder on 8 images of 64 and 96 patches.
 
 #include <span>
-#include <string>
 #include <vector>
 
 #include "absl/log/check.h"
-#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "hetero/models/radio/encoder.h"
 #include "hetero/models/testing/gradient_check.h"
@@ -44,12 +42,7 @@ void BM_RadioEncoderStep(benchmark::State& state) {
     CHECK_OK(encoder.Forward(*context, {.patches = pixels_NF, .sizes = sizes}, {}, saved).status());
     CHECK_OK(encoder.Backward(*context, saved, d_features_NC, {}));
   }
-  const double iterations = static_cast<double>(state.iterations());
-  ReportFlops(state, context->stream.ledger().total_flops() / iterations);
-  for (const auto& [name, totals] : context->stream.ledger().operations()) {
-    state.counters[std::string(name) + " us"] =
-        absl::ToDoubleMicroseconds(totals.time) / iterations;
-  }
+  ReportOperations(state, context->stream.ledger());
 }
 BENCHMARK(BM_RadioEncoderStep);
 

@@ -35,10 +35,7 @@ TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
           .value();
   const RadioEncoder encoder = RadioEncoder::Create(config, "", {}, *store, nullptr).value();
   GoldenFile golden("models/radio/testdata/radio_encoder.f32");
-  for (const auto& parameter : store->parameters()) {
-    const std::vector<float> values = golden.Next(parameter->value.num_elements());
-    std::ranges::copy(values, parameter->value.values<float>().begin());
-  }
+  golden.ReadValues(store->parameters());
   std::vector<float> patches = golden.Next(kPatches * 48);
   std::vector<float> d_features = golden.Next(kPatches * 16);
   // The other implementation forms the resize's coefficients in f32.
@@ -53,11 +50,7 @@ TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
   ASSERT_THAT(encoder.Backward(*context, saved,
                                TensorView(d_features.data(), DType::kF32, {kPatches / 4, 64}), {}),
               IsOk());
-  for (const auto& parameter : store->parameters()) {
-    EXPECT_THAT(parameter->gradient.values<float>(),
-                IsCloseTo(golden.Next(parameter->gradient.num_elements()), spec))
-        << parameter->spec->name;
-  }
+  golden.ExpectGradients(store->parameters(), spec);
   EXPECT_TRUE(golden.AtEnd());
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/tensor/stream.h"
@@ -71,6 +72,15 @@ void ReportFlops(benchmark::State& state, double flops) {
       benchmark::Counter(flops, benchmark::Counter::kIsIterationInvariantRate);
   state.counters["ceiling"] =
       benchmark::Counter(flops / ceiling, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+void ReportOperations(benchmark::State& state, const CallLedger& ledger) {
+  const double iterations = static_cast<double>(state.iterations());
+  ReportFlops(state, ledger.total_flops() / iterations);
+  for (const auto& [name, totals] : ledger.operations()) {
+    state.counters[absl::StrCat(name, " us")] =
+        absl::ToDoubleMicroseconds(totals.time) / iterations;
+  }
 }
 
 }  // namespace hetero

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "benchmark/benchmark.h"
+#include "hetero/telemetry/call_ledger.h"
 
 namespace hetero {
 
@@ -22,6 +23,10 @@ void ReportBytes(benchmark::State& state, double bytes);
 
 // Adds "FLOP/s" and "ceiling" for an iteration that has to do `flops`.
 void ReportFlops(benchmark::State& state, double flops);
+
+// ReportFlops of all operations of `ledger`, which counted every iteration, and the microseconds of
+// each as "<name> us".
+void ReportOperations(benchmark::State& state, const CallLedger& ledger);
 
 }  // namespace hetero
 

@@ -1,11 +1,9 @@
 // Forward and backward of one block at the sizes of the small hybrid preset, 8 rows of 48 tokens.
 
 #include <span>
-#include <string>
 #include <vector>
 
 #include "absl/log/check.h"
-#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "hetero/models/blocks/mamba/mamba.h"
 #include "hetero/models/testing/gradient_check.h"
@@ -45,11 +43,7 @@ void BM_MambaBlockStep(benchmark::State& state) {
         block.Forward(*context, matrix(hidden), {.num_rows = 8, .row_length = 48}, saved).status());
     CHECK_OK(block.Backward(*context, saved, matrix(d_hidden)));
   }
-  ReportFlops(state, context->stream.ledger().total_flops() / state.iterations());
-  for (const auto& [name, totals] : context->stream.ledger().operations()) {
-    state.counters[std::string(name) + " us"] =
-        absl::ToDoubleMicroseconds(totals.time) / state.iterations();
-  }
+  ReportOperations(state, context->stream.ledger());
 }
 BENCHMARK(BM_MambaBlockStep);
 

@@ -34,10 +34,7 @@ TEST(MambaGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
           .value();
   const MambaBlock block = MambaBlock::Create(config, "l.", *store, nullptr).value();
   GoldenFile golden(kPath);
-  for (const auto& parameter : store->parameters()) {
-    const std::vector<float> values = golden.Next(parameter->value.num_elements());
-    std::copy(values.begin(), values.end(), parameter->value.values<float>().begin());
-  }
+  golden.ReadValues(store->parameters());
   std::vector<float> hidden = golden.Next(22 * 16);
   std::vector<float> d_hidden = golden.Next(22 * 16);
   const ErrorSpec spec{.relative_to_max = 64 * Epsilon<float>()};
@@ -51,11 +48,7 @@ TEST(MambaGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
   ASSERT_THAT(block.Backward(*context, saved, TensorView(d_hidden.data(), DType::kF32, {22, 16})),
               IsOk());
   EXPECT_THAT(d_hidden, IsCloseTo(golden.Next(22 * 16), spec));
-  for (const auto& parameter : store->parameters()) {
-    EXPECT_THAT(parameter->gradient.values<float>(),
-                IsCloseTo(golden.Next(parameter->gradient.num_elements()), spec))
-        << parameter->spec->name;
-  }
+  golden.ExpectGradients(store->parameters(), spec);
   EXPECT_TRUE(golden.AtEnd());
 }
 

@@ -2,11 +2,9 @@
 
 #include <cstdint>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "absl/log/check.h"
-#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
 #include "hetero/models/blocks/moe/moe.h"
 #include "hetero/models/testing/gradient_check.h"
@@ -54,12 +52,7 @@ void BM_MoeBlockStep(benchmark::State& state) {
         block.Forward(*context, matrix(hidden), {.num_rows = 8, .row_length = 48}, saved).status());
     CHECK_OK(block.Backward(*context, saved, matrix(d_hidden)));
   }
-  const double iterations = static_cast<double>(state.iterations());
-  ReportFlops(state, context->stream.ledger().total_flops() / iterations);
-  for (const auto& [name, totals] : context->stream.ledger().operations()) {
-    state.counters[std::string(name) + " us"] =
-        absl::ToDoubleMicroseconds(totals.time) / iterations;
-  }
+  ReportOperations(state, context->stream.ledger());
 }
 BENCHMARK(BM_MoeBlockStep);
 

@@ -41,10 +41,7 @@ TEST(MoeGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
                        nullptr, nullptr)
           .value();
   GoldenFile golden("models/blocks/moe/testdata/nemotron_h_moe.f32");
-  for (const auto& parameter : store->parameters()) {
-    const std::vector<float> values = golden.Next(parameter->value.num_elements());
-    std::ranges::copy(values, parameter->value.values<float>().begin());
-  }
+  golden.ReadValues(store->parameters());
   std::vector<float> hidden = golden.Next(kTokens * 16);
   std::vector<float> d_hidden = golden.Next(kTokens * 16);
   const ErrorSpec spec{.relative_to_max = 64 * Epsilon<float>()};
@@ -59,12 +56,7 @@ TEST(MoeGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
       block.Backward(*context, saved, TensorView(d_hidden.data(), DType::kF32, {kTokens, 16})),
       IsOk());
   EXPECT_THAT(d_hidden, IsCloseTo(golden.Next(kTokens * 16), spec));
-  for (const auto& parameter : store->parameters()) {
-    if (parameter->gradient.is_null()) continue;
-    EXPECT_THAT(parameter->gradient.values<float>(),
-                IsCloseTo(golden.Next(parameter->gradient.num_elements()), spec))
-        << parameter->spec->name;
-  }
+  golden.ExpectGradients(store->parameters(), spec);
   EXPECT_TRUE(golden.AtEnd());
 }
 
