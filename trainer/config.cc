@@ -108,28 +108,6 @@ int64_t TrainSteps(const RunConfig& config) {
                                     : config.train_steps();
 }
 
-// Lengths of the schedule in samples, or unset where they follow from the run.
-struct ScheduleLengths {
-  int64_t warmup = 0;
-  int64_t decay = 0;
-  std::optional<int64_t> tail;
-};
-
-ScheduleLengths LengthsOf(const RunConfig& config) {
-  const LearningRateSchedule& schedule = config.schedule();
-  const int64_t step = config.global_batch_size();
-  ScheduleLengths lengths;
-  lengths.warmup =
-      schedule.has_warmup_samples() ? schedule.warmup_samples() : schedule.warmup_steps() * step;
-  lengths.decay = schedule.has_decay_samples() ? schedule.decay_samples()
-                  : schedule.has_decay_steps() ? schedule.decay_steps() * step
-                  : config.has_train_samples() ? config.train_samples()
-                                               : config.train_steps() * step;
-  if (schedule.has_tail_samples()) lengths.tail = schedule.tail_samples();
-  if (schedule.has_tail_steps()) lengths.tail = schedule.tail_steps() * step;
-  return lengths;
-}
-
 void CheckSchedule(const RunConfig& config, std::vector<Violation>& violations) {
   const LearningRateSchedule& schedule = config.schedule();
   const bool in_steps = config.has_train_steps() || schedule.has_warmup_steps() ||
@@ -158,7 +136,11 @@ void CheckSchedule(const RunConfig& config, std::vector<Violation>& violations) 
     violations.push_back(
         {"schedule.warmup",
          absl::StrCat("schedule warm-up takes ", lengths.warmup,
-                      " samples, must end before the decay does at sample ", lengths.decay)});
+                      " samples, must end before the decay does at sample ", lengths.decay,
+                      "; nearest: ",
+                      in_samples ? absl::StrCat("warmup_samples ", lengths.decay - 1)
+                                 : absl::StrCat("warmup_steps ", (lengths.decay - 1) /
+                                                                     config.global_batch_size()))});
   }
   const bool has_tail = schedule.style() == LearningRateSchedule::WARMUP_STABLE_DECAY;
   if (has_tail && (!lengths.tail || schedule.tail() == LearningRateSchedule::TAIL_UNSPECIFIED)) {
@@ -179,6 +161,21 @@ void CheckSchedule(const RunConfig& config, std::vector<Violation>& violations) 
 }
 
 }  // namespace
+
+ScheduleLengths LengthsOf(const RunConfig& config) {
+  const LearningRateSchedule& schedule = config.schedule();
+  const int64_t step = config.global_batch_size();
+  ScheduleLengths lengths;
+  lengths.warmup =
+      schedule.has_warmup_samples() ? schedule.warmup_samples() : schedule.warmup_steps() * step;
+  lengths.decay = schedule.has_decay_samples() ? schedule.decay_samples()
+                  : schedule.has_decay_steps() ? schedule.decay_steps() * step
+                  : config.has_train_samples() ? config.train_samples()
+                                               : config.train_steps() * step;
+  if (schedule.has_tail_samples()) lengths.tail = schedule.tail_samples();
+  if (schedule.has_tail_steps()) lengths.tail = schedule.tail_steps() * step;
+  return lengths;
+}
 
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
   std::string_view count = launch;

@@ -4,6 +4,7 @@
 // What a run configuration means: its rules, its derived numbers, its defaults.
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -32,6 +33,14 @@ struct RunSizes {
 
 // Precondition: Validate(config) is empty.
 RunSizes SizesOf(const proto::RunConfig& config);
+
+// Lengths of the learning rate's schedule in samples. Decay ends with the run unless it is set.
+struct ScheduleLengths {
+  int64_t warmup = 0;
+  int64_t decay = 0;
+  std::optional<int64_t> tail;
+};
+ScheduleLengths LengthsOf(const proto::RunConfig& config);
 
 // `config` with every default written out, as it is printed and saved: batch sizes of evaluation,
 // lengths and initial value of the schedule,

@@ -139,7 +139,7 @@ TEST(ValidateTest, SchedulesAreConsistent) {
                           "0.003"));
   EXPECT_THAT(Messages({"schedule.warmup_steps=600"}),
               ElementsAre("schedule warm-up takes 38400 samples, must end before the decay does at "
-                          "sample 38400"));
+                          "sample 38400; nearest: warmup_steps 599"));
   EXPECT_THAT(Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail_steps=10"}),
               ElementsAre("schedule.style is WARMUP_STABLE_DECAY, which needs schedule.tail and "
                           "tail_steps or tail_samples"));

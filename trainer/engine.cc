@@ -72,12 +72,12 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
     }
   }
   HETERO_RETURN_IF_ERROR(engine->MakeEdges());
-  const auto program = [&](const StepPlan& plan, Split split) {
+  for (Split split : {Split::kTrain, Split::kEvaluate}) {
+    const StepPlan* plan = engine->PlanOf(split);
+    if (plan == nullptr) continue;
     engine->programs_[static_cast<int>(split)] =
-        plan.RankProgram(o.layout, o.rank, split == Split::kEvaluate);
-  };
-  program(o.train, Split::kTrain);
-  if (o.evaluate != nullptr) program(*o.evaluate, Split::kEvaluate);
+        plan->RankProgram(o.layout, o.rank, split == Split::kEvaluate);
+  }
   return engine;
 }
 
@@ -121,7 +121,7 @@ absl::Status Engine::MakeStage(int index) {
     runtime.slots.push_back({.activations = std::move(arena)});
   }
   for (Split split : {Split::kTrain, Split::kEvaluate}) {
-    const StepPlan* plan = split == Split::kTrain ? &options_.train : options_.evaluate;
+    const StepPlan* plan = PlanOf(split);
     if (plan == nullptr) continue;
     HETERO_ASSIGN_OR_RETURN(runtime.feeds[static_cast<int>(split)],
                             options_.make_feed(*plan, index, split, options_.device, ledger_));
@@ -145,7 +145,7 @@ absl::Status Engine::MakeEdges() {
                          .num_slots = 1};
     RowPlan example;
     for (Split split : {Split::kTrain, Split::kEvaluate}) {
-      const StepPlan* plan = split == Split::kTrain ? &options_.train : options_.evaluate;
+      const StepPlan* plan = PlanOf(split);
       if (plan == nullptr) continue;
       // Rows stay in their slot until the consumer's backward, and receives are posted ahead.
       bridge.num_slots =
@@ -168,23 +168,24 @@ absl::Status Engine::MakeEdges() {
   return absl::OkStatus();
 }
 
-absl::Status Engine::RunTraining(int64_t step) { return Run(options_.train, Split::kTrain, step); }
+absl::Status Engine::RunTraining(int64_t step) { return Run(Split::kTrain, step); }
 
 absl::Status Engine::RunEvaluation(int64_t step) {
   CHECK(options_.evaluate != nullptr);
-  return Run(*options_.evaluate, Split::kEvaluate, step);
+  return Run(Split::kEvaluate, step);
 }
 
-absl::Status Engine::Run(const StepPlan& plan, Split split, int64_t step) {
+absl::Status Engine::Run(Split split, int64_t step) {
+  const StepPlan& plan = *PlanOf(split);
   for (Edge& edge : edges_) {
     if (!edge.bridge->forward().is_destination()) continue;
     for (int i = 0; i < std::min(plan.receives_ahead, plan.batch.num_microbatches()); ++i) {
-      HETERO_RETURN_IF_ERROR(PostForwardReceive(plan, split, step, edge, i));
+      HETERO_RETURN_IF_ERROR(PostForwardReceive(split, step, edge, i));
     }
   }
   for (const RankStep& rank_step : programs_[static_cast<int>(split)]) {
     const Span span(options_.spans, rank_step.name, CategoryOf(rank_step.step.kind));
-    HETERO_RETURN_IF_ERROR(Execute(plan, split, step, rank_step))
+    HETERO_RETURN_IF_ERROR(Execute(split, step, rank_step))
         .With(absl::StrCat("step ", step, " ", rank_step.name));
   }
   for (Runtime& runtime : runtimes_) {
@@ -193,8 +194,8 @@ absl::Status Engine::Run(const StepPlan& plan, Split split, int64_t step) {
   return absl::OkStatus();
 }
 
-absl::Status Engine::Execute(const StepPlan& plan, Split split, int64_t step,
-                             const RankStep& rank_step) {
+absl::Status Engine::Execute(Split split, int64_t step, const RankStep& rank_step) {
+  const StepPlan& plan = *PlanOf(split);
   const int own = OwnIndex(rank_step.stage);
   const int i = rank_step.step.microbatch;
   const PlanStage& stage = plan.stages[rank_step.stage];
@@ -208,8 +209,7 @@ absl::Status Engine::Execute(const StepPlan& plan, Split split, int64_t step,
         edge.forward.pop_front();
         slot.upstream.push_back(rows);
         if (i + plan.receives_ahead < plan.batch.num_microbatches()) {
-          HETERO_RETURN_IF_ERROR(
-              PostForwardReceive(plan, split, step, edge, i + plan.receives_ahead));
+          HETERO_RETURN_IF_ERROR(PostForwardReceive(split, step, edge, i + plan.receives_ahead));
         }
       }
       return absl::OkStatus();
@@ -218,7 +218,7 @@ absl::Status Engine::Execute(const StepPlan& plan, Split split, int64_t step,
     case StepKind::kSendForward:
       for (int e : stage.out_edges) {
         Edge& edge = EdgeAt(e);
-        HETERO_ASSIGN_OR_RETURN(const RowPlan rows, PlanRows(plan, split, step, edge, i));
+        HETERO_ASSIGN_OR_RETURN(const RowPlan rows, PlanRows(split, step, edge, i));
         HETERO_ASSIGN_OR_RETURN(std::unique_ptr<TransferHandle> sent,
                                 edge.bridge->forward().Send(slot.output, rows, i, *stream_));
         slot.sends.push_back(std::move(sent));
@@ -247,7 +247,7 @@ absl::Status Engine::Execute(const StepPlan& plan, Split split, int64_t step,
     case StepKind::kSendBackward:
       for (size_t k = 0; k < stage.in_edges.size(); ++k) {
         Edge& edge = EdgeAt(stage.in_edges[k]);
-        HETERO_ASSIGN_OR_RETURN(RowPlan rows, PlanRows(plan, split, step, edge, i));
+        HETERO_ASSIGN_OR_RETURN(RowPlan rows, PlanRows(split, step, edge, i));
         HETERO_ASSIGN_OR_RETURN(std::unique_ptr<TransferHandle> sent,
                                 edge.bridge->backward().Send(
                                     slot.d_upstream[k], Inverse(std::move(rows)), i, *stream_));
@@ -291,17 +291,17 @@ absl::Status Engine::Backward(int own, int microbatch) {
   return own_[own].stage->Backward(context, s, slot.d_output, slot.d_upstream);
 }
 
-absl::Status Engine::PostForwardReceive(const StepPlan& plan, Split split, int64_t step, Edge& edge,
-                                        int microbatch) {
-  HETERO_ASSIGN_OR_RETURN(const RowPlan rows, PlanRows(plan, split, step, edge, microbatch));
+absl::Status Engine::PostForwardReceive(Split split, int64_t step, Edge& edge, int microbatch) {
+  HETERO_ASSIGN_OR_RETURN(const RowPlan rows, PlanRows(split, step, edge, microbatch));
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<BridgeReceive> receive,
                           edge.bridge->forward().PostReceive(rows, microbatch, *stream_));
   edge.forward.push_back(std::move(receive));
   return absl::OkStatus();
 }
 
-absl::StatusOr<RowPlan> Engine::PlanRows(const StepPlan& plan, Split split, int64_t step,
-                                         const Edge& edge, int microbatch) {
+absl::StatusOr<RowPlan> Engine::PlanRows(Split split, int64_t step, const Edge& edge,
+                                         int microbatch) {
+  const StepPlan& plan = *PlanOf(split);
   HETERO_ASSIGN_OR_RETURN(
       const std::span<const int64_t> rows,
       runtimes_[0].feeds[static_cast<int>(split)]->RowsPerSample(step, microbatch));

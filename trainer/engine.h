@@ -118,14 +118,16 @@ class Engine {
 
   absl::Status MakeStage(int index);
   absl::Status MakeEdges();
-  absl::Status Run(const StepPlan& plan, Split split, int64_t step);
-  absl::Status Execute(const StepPlan& plan, Split split, int64_t step, const RankStep& rank_step);
+  // Null for an evaluation that the run does not have.
+  const StepPlan* PlanOf(Split split) const {
+    return split == Split::kTrain ? &options_.train : options_.evaluate;
+  }
+  absl::Status Run(Split split, int64_t step);
+  absl::Status Execute(Split split, int64_t step, const RankStep& rank_step);
   absl::Status Forward(Split split, int64_t step, int own, int microbatch);
   absl::Status Backward(int own, int microbatch);
-  absl::Status PostForwardReceive(const StepPlan& plan, Split split, int64_t step, Edge& edge,
-                                  int microbatch);
-  absl::StatusOr<RowPlan> PlanRows(const StepPlan& plan, Split split, int64_t step,
-                                   const Edge& edge, int microbatch);
+  absl::Status PostForwardReceive(Split split, int64_t step, Edge& edge, int microbatch);
+  absl::StatusOr<RowPlan> PlanRows(Split split, int64_t step, const Edge& edge, int microbatch);
   absl::Status FinishSends(Slot& slot);
   int OwnIndex(int stage) const;
   Edge& EdgeAt(int index);

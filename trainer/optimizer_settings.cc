@@ -4,6 +4,7 @@
 
 #include "hetero/base/status.h"
 #include "hetero/optim/learning_rate.h"
+#include "hetero/trainer/config.h"
 
 namespace hetero {
 namespace {
@@ -42,19 +43,15 @@ std::optional<DecayTail> TailOf(const proto::LearningRateSchedule& schedule) {
 
 absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& config) {
   const proto::LearningRateSchedule& schedule = config.schedule();
-  const int64_t batch = config.global_batch_size();
-  LearningRateOptions options{
-      .style = StyleOf(schedule.style()),
-      .peak = schedule.peak(),
-      .minimum = schedule.minimum(),
-      .initial = schedule.initial(),
-      .warmup_samples = schedule.has_warmup_samples() ? schedule.warmup_samples()
-                                                      : schedule.warmup_steps() * batch,
-      .decay_samples =
-          schedule.has_decay_samples() ? schedule.decay_samples() : schedule.decay_steps() * batch,
-      .tail = TailOf(schedule)};
-  if (schedule.has_tail_samples()) options.tail_samples = schedule.tail_samples();
-  if (schedule.has_tail_steps()) options.tail_samples = schedule.tail_steps() * batch;
+  const ScheduleLengths lengths = LengthsOf(config);
+  const LearningRateOptions options{.style = StyleOf(schedule.style()),
+                                    .peak = schedule.peak(),
+                                    .minimum = schedule.minimum(),
+                                    .initial = schedule.initial(),
+                                    .warmup_samples = lengths.warmup,
+                                    .decay_samples = lengths.decay,
+                                    .tail_samples = lengths.tail,
+                                    .tail = TailOf(schedule)};
   HETERO_ASSIGN_OR_RETURN(const LearningRateSchedule rate, LearningRateSchedule::Make(options));
   const proto::AdamW& adamw = config.optimizer().adamw();
   return OptimizerSettings{.adamw = {.beta1 = adamw.beta1(),

@@ -77,8 +77,8 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
   StepPlan plan;
   plan.batch = {micro_batch_size, global_batch_size, layout.language().num_lanes()};
   plan.placement = layout.placement();
-  plan.encoder_run_ahead = plan.placement == Placement::kNonColocated ? encoder_run_ahead : 0;
-  plan.receives_ahead = std::max(1, plan.encoder_run_ahead);
+  const int run_ahead = plan.placement == Placement::kNonColocated ? encoder_run_ahead : 0;
+  plan.receives_ahead = std::max(1, run_ahead);
   const int64_t samples = plan.batch.samples_per_microbatch();
   if (global_batch_size < samples || global_batch_size % samples != 0) {
     const int64_t nearest = std::max<int64_t>(1, (global_batch_size + samples / 2) / samples);
@@ -94,13 +94,13 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
   for (size_t s = 0; s < plan.stages.size(); ++s) {
     PlanStage& stage = plan.stages[s];
     const bool source = stage.in_edges.empty() && !stage.out_edges.empty();
-    stage.warmup = warmups[s] + (source ? plan.encoder_run_ahead : 0);
+    stage.warmup = warmups[s] + (source ? run_ahead : 0);
     plan.train_programs.push_back(MakeSchedule(ShapeOf(plan, stage, false)));
     plan.evaluate_programs.push_back(MakeSchedule(ShapeOf(plan, stage, true)));
   }
   if (plan.placement == Placement::kNonColocated) {
     const TransferModel transfers =
-        plan.encoder_run_ahead == 0 ? TransferModel::kSynchronous : TransferModel::kChannels;
+        run_ahead == 0 ? TransferModel::kSynchronous : TransferModel::kChannels;
     HETERO_RETURN_IF_ERROR(CheckDeadlockFree(nodes, plan.train_programs, transfers));
     HETERO_RETURN_IF_ERROR(CheckDeadlockFree(nodes, plan.evaluate_programs, transfers));
   }

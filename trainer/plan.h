@@ -62,7 +62,6 @@ struct RankStep {
 
 struct StepPlan {
   BatchShape batch;
-  int encoder_run_ahead = 0;
   // Receives posted before they are needed, the current one included.
   int receives_ahead = 1;
   Placement placement = Placement::kNonColocated;

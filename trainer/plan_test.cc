@@ -156,7 +156,7 @@ TEST(PlanTest, RanksOfColocatedModulesTakeOneMicrobatchAfterAnother) {
   const Layout layout =
       MakeLayout({{.name = "vision", .num_ranks = 2}, {.name = "language", .num_ranks = 2}}, 2);
   const StepPlan plan = MakePlan(layout, Vision(), 8, 32, 2).value();
-  EXPECT_EQ(plan.encoder_run_ahead, 0);
+  EXPECT_EQ(plan.receives_ahead, 1);
   EXPECT_EQ(plan.NumSlots(0), 1);
   const auto text = [&](bool evaluate) {
     std::string all;

@@ -1,7 +1,5 @@
 // The trace of a short run on disjoint grids.
 
-#include <unistd.h>
-
 #include <fstream>
 #include <map>
 #include <set>
@@ -10,12 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/models/registry.h"
-#include "hetero/trainer/config_text.h"
-#include "hetero/trainer/console.h"
-#include "hetero/trainer/recipes/recipes.h"
-#include "hetero/trainer/run.h"
-#include "hetero/trainer/signals.h"
+#include "hetero/trainer/testing/recipe_run.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
@@ -27,16 +20,12 @@ using ::testing::Contains;
 using ::testing::Pair;
 
 TEST(TraceTest, EveryRankHasATrackOfItsPlannedSteps) {
-  RunOptions options{.working_folder = ::testing::TempDir(), .trace = "trace.json"};
-  options.config = ParseRunConfig(*FindRecipe("fashion_tiny"), "fashion_tiny").value();
-  for (const char* assignment : {"data.mock.num_image_tokens=16", "train_steps=2",
-                                 "schedule.warmup_steps=1", "evaluation.num_batches=1"}) {
-    ASSERT_THAT(SetField(assignment, options.config), IsOk());
-  }
-  Console console(STDOUT_FILENO);
-  ASSERT_THAT(hetero::Run(options, BuiltInModels(), console, StopSignals()), IsOk());
-
-  std::ifstream file(options.working_folder / options.trace);
+  const RecipeRun run = RunConfigured(
+      RecipeConfig("fashion_tiny", {"data.mock.num_image_tokens=16", "train_steps=2",
+                                    "schedule.warmup_steps=1", "evaluation.num_batches=1"}),
+      {.trace = "trace.json"});
+  ASSERT_THAT(run.status, IsOk());
+  std::ifstream file(TestFolder() / "trace.json");
   const auto trace = nlohmann::json::parse(file);
   EXPECT_EQ(trace["otherData"]["dropped_spans"], "0");
   std::map<std::string, std::set<std::string>> modules;  // threads of a process

@@ -47,19 +47,18 @@ absl::StatusOr<TensorView> EncoderStage::Forward(ModuleContext& context, int slo
                                                  const StageInput& input) {
   Slot& slot = slots_[slot_index];
   // A frozen part keeps nothing, unless a gradient passes through it to a part that trains.
-  const Mode mode = context.mode;
-  const auto mode_if = [&](bool kept) { return kept ? mode : Mode::kEval; };
-  context.mode = mode_if(config_.train_encoder);
-  absl::StatusOr<TensorView> output = encoder_.Forward(
-      context, *input.images, input.upstream.empty() ? ConstTensorView() : input.upstream[0],
-      slot.encoder);
-  if (output.ok() && projector_.has_value()) {
-    slot.features_ND = *output;
-    context.mode = mode_if(config_.train_encoder || config_.train_projector);
-    output = projector_->Forward(context, slot.features_ND, slot.projector);
-  }
-  context.mode = mode;
-  return output;
+  ModuleContext encoder_context = context;
+  if (!config_.train_encoder) encoder_context.mode = Mode::kEval;
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView features_ND,
+      encoder_.Forward(encoder_context, *input.images,
+                       input.upstream.empty() ? ConstTensorView() : input.upstream[0],
+                       slot.encoder));
+  if (!projector_.has_value()) return features_ND;
+  slot.features_ND = features_ND;
+  ModuleContext projector_context = context;
+  if (!config_.train_encoder && !config_.train_projector) projector_context.mode = Mode::kEval;
+  return projector_->Forward(projector_context, features_ND, slot.projector);
 }
 
 absl::Status EncoderStage::Backward(ModuleContext& context, int slot_index, TensorView d_output,
@@ -75,12 +74,10 @@ absl::Status EncoderStage::Backward(ModuleContext& context, int slot_index, Tens
           d_features_ND,
           context.stream.workspace().Allocate(slot.features_ND.dtype(), slot.features_ND.dims()));
     }
-    const bool needs_input_gradient = context.needs_input_gradient;
-    context.needs_input_gradient = config_.train_encoder;
-    const absl::Status status =
-        projector_->Backward(context, slot.projector, d_output, d_features_ND);
-    context.needs_input_gradient = needs_input_gradient;
-    HETERO_RETURN_IF_ERROR(status);
+    ModuleContext projector_context = context;
+    projector_context.needs_input_gradient = config_.train_encoder;
+    HETERO_RETURN_IF_ERROR(
+        projector_->Backward(projector_context, slot.projector, d_output, d_features_ND));
   }
   if (!config_.train_encoder) return absl::OkStatus();
   return encoder_.Backward(context, slot.encoder, d_features_ND,
