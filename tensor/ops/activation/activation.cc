@@ -3,6 +3,8 @@
 #include <string_view>
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -34,7 +36,8 @@ absl::Status SquaredReluForward(const ConstTensorView& f_TF, const ConstTensorVi
   OperationScope scope(stream, {"squared_relu.forward", kSquaredReluFlops * f_TF.num_elements(),
                                 2.0 * f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SquaredReluForwardCpu(f_TF, p_T, a_TF);
+  return HETERO_DISPATCH(stream, internal::SquaredReluForwardCpu(f_TF, p_T, a_TF),
+                         internal::SquaredReluForwardCuda(f_TF, p_T, a_TF, stream));
 }
 
 absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& stream) {
@@ -49,7 +52,8 @@ absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& st
                        {"squared_relu.backward", 2 * kSquaredReluFlops * args.f_TF.num_elements(),
                         3.0 * args.f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SquaredReluBackwardCpu(args);
+  return HETERO_DISPATCH(stream, internal::SquaredReluBackwardCpu(args),
+                         internal::SquaredReluBackwardCuda(args, stream));
 }
 
 absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
@@ -60,7 +64,8 @@ absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bia
   OperationScope scope(
       stream, {"gelu.forward", kGeluForwardFlops * f_TF.num_elements(), 2.0 * f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GeluForwardCpu(f_TF, bias_F, a_TF);
+  return HETERO_DISPATCH(stream, internal::GeluForwardCpu(f_TF, bias_F, a_TF),
+                         internal::GeluForwardCuda(f_TF, bias_F, a_TF, stream));
 }
 
 absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream) {
@@ -71,10 +76,18 @@ absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", args.bias_F, dtype, columns));
   HETERO_RETURN_IF_ERROR(ExpectLike("df", args.df_TF, args.f_TF));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("dbias", args.dbias_F, ComputeDType(dtype), columns));
+  ArenaScope scratch(stream.workspace());
+  TensorView partials;
+  if (stream.device().IsCuda() && !args.dbias_F.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials,
+        stream.workspace().Allocate(DType::kF32, {RowParts(args.f_TF.dim(0)).count, columns}));
+  }
   OperationScope scope(stream, {"gelu.backward", kGeluBackwardFlops * args.f_TF.num_elements(),
                                 3.0 * args.f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GeluBackwardCpu(args);
+  return HETERO_DISPATCH(stream, internal::GeluBackwardCpu(args),
+                         internal::GeluBackwardCuda(args, partials, stream));
 }
 
 }  // namespace hetero

@@ -55,6 +55,15 @@ absl::Status GeluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& 
                             const TensorView& a_TF);
 absl::Status GeluBackwardCpu(const GeluBackwardArgs& args);
 
+absl::Status SquaredReluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& p_T,
+                                    const TensorView& a_TF, Stream& stream);
+absl::Status SquaredReluBackwardCuda(const SquaredReluBackwardArgs& args, Stream& stream);
+absl::Status GeluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+                             const TensorView& a_TF, Stream& stream);
+// `partials_PF` f32 [parts of RowParts(T), F]: scratch; null where dbias is not wanted.
+absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& partials_PF,
+                              Stream& stream);
+
 }  // namespace internal
 }  // namespace hetero
 

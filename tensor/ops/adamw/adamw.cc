@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -41,7 +42,7 @@ absl::Status AdamW(const AdamWArgs& args, Stream& stream) {
   const double element_bytes = static_cast<double>(SizeOf(args.parameter_N.dtype()));
   OperationScope scope(stream, {"adamw", 16.0 * elements, 7.0 * elements * element_bytes});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AdamWCpu(args);
+  return HETERO_DISPATCH(stream, internal::AdamWCpu(args), internal::AdamWCuda(args, stream));
 }
 
 }  // namespace hetero

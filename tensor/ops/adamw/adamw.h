@@ -38,7 +38,7 @@ enum AdamWScalar : int {
   kNumAdamWScalars
 };
 
-// N elements, all of one type, f32 or f64 on the CPU, contiguous, not overlapping.
+// N elements, all of one type, f32, on the CPU also f64, contiguous, not overlapping.
 struct AdamWArgs {
   TensorView parameter_N;
   ConstTensorView gradient_N;
@@ -57,6 +57,7 @@ absl::Status AdamW(const AdamWArgs& args, Stream& stream);
 namespace internal {
 
 absl::Status AdamWCpu(const AdamWArgs& args);
+absl::Status AdamWCuda(const AdamWArgs& args, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/tensor/ops/causal_conv/causal_conv_cpu.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -60,14 +60,17 @@ absl::Status CausalConvForward(const CausalConvInputs& inputs, TensorView out_TC
   const int64_t channels = inputs.x_TC.dim(1);
   const int64_t taps = inputs.weight_CK.dim(1);
   ArenaScope scratch(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(
-      TensorView weight_KC,
-      stream.workspace().Allocate(ComputeDType(inputs.x_TC.dtype()), {taps, channels}));
+  TensorView weight_KC;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(weight_KC, stream.workspace().Allocate(
+                                           ComputeDType(inputs.x_TC.dtype()), {taps, channels}));
+  }
   OperationScope scope(
       stream, {"causal_conv.forward", inputs.x_TC.num_elements() * (2.0 * taps + kSiluFlops),
                2.0 * inputs.x_TC.num_bytes() + ParameterBytes(inputs)});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CausalConvForwardCpu(inputs, out_TC, weight_KC);
+  return HETERO_DISPATCH(stream, internal::CausalConvForwardCpu(inputs, out_TC, weight_KC),
+                         internal::CausalConvForwardCuda(inputs, out_TC, stream));
 }
 
 absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView d_out_TC,
@@ -80,14 +83,24 @@ absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView 
   const DType compute = ComputeDType(inputs.x_TC.dtype());
   Arena& workspace = stream.workspace();
   ArenaScope scratch(workspace);
-  HETERO_ASSIGN_OR_RETURN(TensorView weight_KC, workspace.Allocate(compute, {taps, channels}));
-  HETERO_ASSIGN_OR_RETURN(TensorView ring_KC, workspace.Allocate(compute, {taps, channels}));
-  HETERO_ASSIGN_OR_RETURN(TensorView sums_KC, workspace.Allocate(compute, {taps + 1, channels}));
+  TensorView weight_KC, ring_KC, sums_KC, partials_PSC;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(weight_KC, workspace.Allocate(compute, {taps, channels}));
+    HETERO_ASSIGN_OR_RETURN(ring_KC, workspace.Allocate(compute, {taps, channels}));
+    HETERO_ASSIGN_OR_RETURN(sums_KC, workspace.Allocate(compute, {taps + 1, channels}));
+  } else if (!gradients.d_weight_CK.is_null() || !gradients.d_bias_C.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials_PSC,
+        workspace.Allocate(compute, {internal::CausalConvParts(inputs).count, taps + 1, channels}));
+  }
   OperationScope scope(stream, {"causal_conv.backward",
                                 inputs.x_TC.num_elements() * (6.0 * taps + kSiluBackwardFlops),
                                 3.0 * inputs.x_TC.num_bytes() + 2.0 * ParameterBytes(inputs)});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CausalConvBackwardCpu(inputs, d_out_TC, gradients, weight_KC, ring_KC, sums_KC);
+  return HETERO_DISPATCH(
+      stream,
+      internal::CausalConvBackwardCpu(inputs, d_out_TC, gradients, weight_KC, ring_KC, sums_KC),
+      internal::CausalConvBackwardCuda(inputs, d_out_TC, gradients, partials_PSC, stream));
 }
 
 }  // namespace hetero

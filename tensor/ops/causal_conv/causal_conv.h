@@ -14,6 +14,7 @@
 // computes the pre-activation again instead of reading a saved one.
 
 #include "absl/status/status.h"
+#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
@@ -41,6 +42,31 @@ absl::Status CausalConvForward(const CausalConvInputs& inputs, TensorView out_TC
 absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView d_out_TC,
                                 const CausalConvGradients& gradients, Stream& stream);
 
+namespace internal {
+
+// Preconditions: validated operands. Scratch of the CPU is [taps, channels] of the compute type, so
+// that all loops run along channels.
+absl::Status CausalConvForwardCpu(const CausalConvInputs& inputs, const TensorView& out_TC,
+                                  const TensorView& weight_KC);
+// ring_KC holds the pre-activation gradients of the K newest tokens of the backward walk; row K of
+// sums_KC is the bias gradient.
+absl::Status CausalConvBackwardCpu(const CausalConvInputs& inputs, const ConstTensorView& d_out_TC,
+                                   const CausalConvGradients& gradients,
+                                   const TensorView& weight_KC, const TensorView& ring_KC,
+                                   const TensorView& sums_KC);
+
+// Tokens that a GPU's thread walks: many for each of the K - 1 that its neighbour reads too.
+inline RowParts CausalConvParts(const CausalConvInputs& inputs) {
+  return RowParts(inputs.x_TC.dim(0), /*min_rows_per_part=*/32);
+}
+absl::Status CausalConvForwardCuda(const CausalConvInputs& inputs, const TensorView& out_TC,
+                                   Stream& stream);
+// `partials_PSC` f32 [parts, K + 1, C]: scratch; null where no parameter gradient is wanted.
+absl::Status CausalConvBackwardCuda(const CausalConvInputs& inputs, const ConstTensorView& d_out_TC,
+                                    const CausalConvGradients& gradients,
+                                    const TensorView& partials_PSC, Stream& stream);
+
+}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_OPS_CAUSAL_CONV_CAUSAL_CONV_H_

@@ -1,8 +1,7 @@
-#include "hetero/tensor/ops/causal_conv/causal_conv_cpu.h"
-
 #include <algorithm>
 #include <type_traits>
 
+#include "hetero/tensor/ops/causal_conv/causal_conv.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 
 namespace hetero::internal {
@@ -126,16 +125,17 @@ HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& problem, const T* d_out,
 
 }  // namespace
 
-absl::Status CausalConvForwardCpu(const CausalConvInputs& inputs, TensorView out_TC,
-                                  TensorView weight_KC) {
+absl::Status CausalConvForwardCpu(const CausalConvInputs& inputs, const TensorView& out_TC,
+                                  const TensorView& weight_KC) {
   return VisitFloat(inputs.x_TC.dtype(), [&]<typename T>() {
     ForwardKernel<T>(Problem<T>(inputs, weight_KC), out_TC.data<T>(), out_TC.stride(0));
   });
 }
 
-absl::Status CausalConvBackwardCpu(const CausalConvInputs& inputs, ConstTensorView d_out_TC,
-                                   const CausalConvGradients& gradients, TensorView weight_KC,
-                                   TensorView ring_KC, TensorView sums_KC) {
+absl::Status CausalConvBackwardCpu(const CausalConvInputs& inputs, const ConstTensorView& d_out_TC,
+                                   const CausalConvGradients& gradients,
+                                   const TensorView& weight_KC, const TensorView& ring_KC,
+                                   const TensorView& sums_KC) {
   return VisitFloat(inputs.x_TC.dtype(), [&]<typename T>() {
     const Problem<T> problem(inputs, weight_KC);
     const T* sums = sums_KC.data<T>();

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -55,7 +56,8 @@ absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream) {
   OperationScope scope(stream, {"cross_entropy", flops * args.logits_TV.num_elements(),
                                 (gradient ? 2.0 : 1.0) * args.logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CrossEntropyCpu(args);
+  return HETERO_DISPATCH(stream, internal::CrossEntropyCpu(args),
+                         internal::CrossEntropyCuda(args, stream));
 }
 
 absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first_column,
@@ -67,7 +69,9 @@ absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first
   OperationScope scope(stream, {"cross_entropy.maximum", kMaximumFlops * logits_TV.num_elements(),
                                 1.0 * logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CrossEntropyMaximumCpu(logits_TV, first_column, max_T, argmax_T);
+  return HETERO_DISPATCH(
+      stream, internal::CrossEntropyMaximumCpu(logits_TV, first_column, max_T, argmax_T),
+      internal::CrossEntropyMaximumCuda(logits_TV, first_column, max_T, argmax_T, stream));
 }
 
 absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_column,
@@ -80,7 +84,9 @@ absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_co
   OperationScope scope(stream, {"cross_entropy.sums", kSumFlops * logits_TV.num_elements(),
                                 1.0 * logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CrossEntropySumsCpu(logits_TV, first_column, targets_T, max_T, sums_2T);
+  return HETERO_DISPATCH(
+      stream, internal::CrossEntropySumsCpu(logits_TV, first_column, targets_T, max_T, sums_2T),
+      internal::CrossEntropySumsCuda(logits_TV, first_column, targets_T, max_T, sums_2T, stream));
 }
 
 absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& loss_T,
@@ -91,7 +97,8 @@ absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& 
   OperationScope scope(
       stream, {"cross_entropy.loss", 2.0 * loss_T.num_elements(), 3.0 * loss_T.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CrossEntropyLossCpu(sums_2T, loss_T);
+  return HETERO_DISPATCH(stream, internal::CrossEntropyLossCpu(sums_2T, loss_T),
+                         internal::CrossEntropyLossCuda(sums_2T, loss_T, stream));
 }
 
 absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_column,
@@ -107,8 +114,11 @@ absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_col
                        {"cross_entropy.gradient", (1 + kGradientFlops) * logits_TV.num_elements(),
                         2.0 * logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::CrossEntropyGradientCpu(logits_TV, first_column, targets_T, max_T, sums_2T,
-                                           weight_T);
+  return HETERO_DISPATCH(stream,
+                         internal::CrossEntropyGradientCpu(logits_TV, first_column, targets_T,
+                                                           max_T, sums_2T, weight_T),
+                         internal::CrossEntropyGradientCuda(logits_TV, first_column, targets_T,
+                                                            max_T, sums_2T, weight_T, stream));
 }
 
 absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
@@ -119,7 +129,8 @@ absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorVie
   OperationScope scope(
       stream, {"cross_entropy.total", 2.0 * loss_T.num_elements(), 2.0 * loss_T.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AddWeightedLossCpu(loss_T, weight_T, total);
+  return HETERO_DISPATCH(stream, internal::AddWeightedLossCpu(loss_T, weight_T, total),
+                         internal::AddWeightedLossCuda(loss_T, weight_T, total, stream));
 }
 
 }  // namespace hetero

@@ -55,7 +55,7 @@ absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_col
                                   const ConstTensorView& sums_2T, const ConstTensorView& weight_T,
                                   Stream& stream);
 
-// total += Σ_t w loss, `total` f64[1], summed in f64 in row order.
+// total += Σ_t w loss, `total` f64[1], summed in f64 in an order that T alone fixes.
 absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
                              const TensorView& total, Stream& stream);
 
@@ -75,6 +75,22 @@ absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_
                                      const ConstTensorView& weight_T);
 absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
                                 const TensorView& total);
+
+absl::Status CrossEntropyCuda(const CrossEntropyArgs& args, Stream& stream);
+absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, int64_t first_column,
+                                     const TensorView& max_T, const TensorView& argmax_T,
+                                     Stream& stream);
+absl::Status CrossEntropySumsCuda(const ConstTensorView& logits_TV, int64_t first_column,
+                                  const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                  const TensorView& sums_2T, Stream& stream);
+absl::Status CrossEntropyLossCuda(const ConstTensorView& sums_2T, const TensorView& loss_T,
+                                  Stream& stream);
+absl::Status CrossEntropyGradientCuda(const TensorView& logits_TV, int64_t first_column,
+                                      const ConstTensorView& targets_T,
+                                      const ConstTensorView& max_T, const ConstTensorView& sums_2T,
+                                      const ConstTensorView& weight_T, Stream& stream);
+absl::Status AddWeightedLossCuda(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
+                                 const TensorView& total, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

@@ -2,6 +2,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/counting_sort.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -19,6 +21,23 @@ absl::Status ValidatePlaces(const ConstTensorView& ids_N, const ConstTensorView&
   if (positions_N.is_null()) return ExpectDense("ids", ids_N, DType::kI32, {num_rows});
   HETERO_RETURN_IF_ERROR(ExpectDense("ids", ids_N, DType::kI32, {kAnyDim}));
   return ExpectDense("positions", positions_N, DType::kI32, {ids_N.dim(0)});
+}
+
+absl::StatusOr<internal::EmbeddingBackwardScratch> AllocateScratch(
+    const EmbeddingBackwardArgs& args, Arena& workspace) {
+  using internal::EmbeddingBackwardScratch;
+  const int64_t num_ids = args.ids_N.dim(0);
+  const int64_t num_chunks =
+      (num_ids + EmbeddingBackwardScratch::kChunk - 1) / EmbeddingBackwardScratch::kChunk;
+  const RadixPlan plan(args.dweight_VH.dim(0) + 1);
+  EmbeddingBackwardScratch scratch;
+  HETERO_ASSIGN_OR_RETURN(scratch.rows_2N, workspace.Allocate(DType::kI32, {2, num_ids}));
+  HETERO_ASSIGN_OR_RETURN(scratch.order_2N, workspace.Allocate(DType::kI32, {2, num_ids}));
+  HETERO_ASSIGN_OR_RETURN(
+      scratch.counts, workspace.Allocate(DType::kI32, {NumSortChunks(num_ids), plan.num_bins()}));
+  HETERO_ASSIGN_OR_RETURN(scratch.parts_C2H,
+                          workspace.Allocate(DType::kF32, {num_chunks, 2, args.dweight_VH.dim(1)}));
+  return scratch;
 }
 
 }  // namespace
@@ -43,7 +62,8 @@ absl::Status EmbeddingForward(const EmbeddingForwardArgs& args, Stream& stream) 
   const double row_bytes = columns * SizeOf(dtype);
   OperationScope scope(stream, {"embedding.forward", 0, 2 * row_bytes * args.ids_N.dim(0)});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::EmbeddingForwardCpu(args);
+  return HETERO_DISPATCH(stream, internal::EmbeddingForwardCpu(args),
+                         internal::EmbeddingForwardCuda(args, stream));
 }
 
 absl::Status EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream& stream) {
@@ -53,10 +73,16 @@ absl::Status EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream& stream
   HETERO_RETURN_IF_ERROR(
       ExpectMatrix("dweight", args.dweight_VH, ComputeDType(dtype), kAnyDim, columns));
   HETERO_RETURN_IF_ERROR(ValidatePlaces(args.ids_N, args.positions_N, args.d_out_TH.dim(0)));
+  ArenaScope arena_scope(stream.workspace());
+  internal::EmbeddingBackwardScratch scratch;
+  if (stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(scratch, AllocateScratch(args, stream.workspace()));
+  }
   const double elements = 1.0 * columns * args.ids_N.dim(0);
   OperationScope scope(stream, {"embedding.backward", elements, 3 * elements * SizeOf(dtype)});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::EmbeddingBackwardCpu(args);
+  return HETERO_DISPATCH(stream, internal::EmbeddingBackwardCpu(args),
+                         internal::EmbeddingBackwardCuda(args, scratch, stream));
 }
 
 absl::Status GatherRows(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
@@ -66,8 +92,9 @@ absl::Status GatherRows(const ConstTensorView& in_TH, const ConstTensorView& pos
   HETERO_RETURN_IF_ERROR(
       ExpectMatrix("out", out_NH, in_TH.dtype(), positions_N.dim(0), in_TH.dim(1)));
   OperationScope scope(stream, {"gather_rows", 0, 2.0 * out_NH.num_bytes()});
-  if (scope.launches()) internal::GatherRowsCpu(in_TH, positions_N, out_NH);
-  return absl::OkStatus();
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::GatherRowsCpu(in_TH, positions_N, out_NH),
+                         internal::GatherRowsCuda(in_TH, positions_N, out_NH, stream));
 }
 
 absl::Status ScatterRows(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
@@ -76,8 +103,9 @@ absl::Status ScatterRows(const ConstTensorView& in_NH, const ConstTensorView& po
   HETERO_RETURN_IF_ERROR(ExpectDense("positions", positions_N, DType::kI32, {in_NH.dim(0)}));
   HETERO_RETURN_IF_ERROR(ExpectMatrix("out", out_TH, in_NH.dtype(), kAnyDim, in_NH.dim(1)));
   OperationScope scope(stream, {"scatter_rows", 0, 2.0 * in_NH.num_bytes()});
-  if (scope.launches()) internal::ScatterRowsCpu(in_NH, positions_N, out_TH);
-  return absl::OkStatus();
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::ScatterRowsCpu(in_NH, positions_N, out_TH),
+                         internal::ScatterRowsCuda(in_NH, positions_N, out_TH, stream));
 }
 
 }  // namespace hetero

@@ -45,7 +45,7 @@ struct EmbeddingBackwardArgs {
   bool accumulate = true;       // add to dweight instead of overwriting it
 };
 
-// dweight[id] += d_out[position], in the order of the ids.
+// dweight[id] += d_out[position], summed in an order that the ids alone fix.
 absl::Status EmbeddingBackward(const EmbeddingBackwardArgs& args, Stream& stream);
 
 // out[n] = in[positions[n]].
@@ -61,10 +61,26 @@ namespace internal {
 // Preconditions: validated arguments.
 absl::Status EmbeddingForwardCpu(const EmbeddingForwardArgs& args);
 absl::Status EmbeddingBackwardCpu(const EmbeddingBackwardArgs& args);
-void GatherRowsCpu(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
-                   const TensorView& out_NH);
-void ScatterRowsCpu(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
-                    const TensorView& out_TH);
+absl::Status GatherRowsCpu(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                           const TensorView& out_NH);
+absl::Status ScatterRowsCpu(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                            const TensorView& out_TH);
+
+// Of a GPU, which sorts the ids by their row of the table: rows_2N and order_2N i32 [2, N],
+// `counts` that of counting_sort.h for a pass of RadixPlan(V + 1), parts_C2H f32 [chunks, 2, H].
+struct EmbeddingBackwardScratch {
+  static constexpr int64_t kChunk = 32;  // sorted ids that are summed together
+
+  TensorView rows_2N, order_2N, counts, parts_C2H;
+};
+
+absl::Status EmbeddingForwardCuda(const EmbeddingForwardArgs& args, Stream& stream);
+absl::Status EmbeddingBackwardCuda(const EmbeddingBackwardArgs& args,
+                                   const EmbeddingBackwardScratch& scratch, Stream& stream);
+absl::Status GatherRowsCuda(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                            const TensorView& out_NH, Stream& stream);
+absl::Status ScatterRowsCuda(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                             const TensorView& out_TH, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

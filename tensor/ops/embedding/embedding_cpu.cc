@@ -71,22 +71,24 @@ absl::Status EmbeddingBackwardCpu(const EmbeddingBackwardArgs& args) {
   });
 }
 
-void GatherRowsCpu(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
-                   const TensorView& out_NH) {
+absl::Status GatherRowsCpu(const ConstTensorView& in_TH, const ConstTensorView& positions_N,
+                           const TensorView& out_NH) {
   const int32_t* const positions = positions_N.data<int32_t>();
   const int64_t row_bytes = in_TH.dim(1) * SizeOf(in_TH.dtype());
   for (int64_t n = 0; n < positions_N.dim(0); ++n) {
     std::memcpy(RowAddress(out_NH, n), RowAddress(in_TH, positions[n]), row_bytes);
   }
+  return absl::OkStatus();
 }
 
-void ScatterRowsCpu(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
-                    const TensorView& out_TH) {
+absl::Status ScatterRowsCpu(const ConstTensorView& in_NH, const ConstTensorView& positions_N,
+                            const TensorView& out_TH) {
   const int32_t* const positions = positions_N.data<int32_t>();
   const int64_t row_bytes = in_NH.dim(1) * SizeOf(in_NH.dtype());
   for (int64_t n = 0; n < positions_N.dim(0); ++n) {
     std::memcpy(RowAddress(out_TH, positions[n]), RowAddress(in_NH, n), row_bytes);
   }
+  return absl::OkStatus();
 }
 
 }  // namespace hetero::internal

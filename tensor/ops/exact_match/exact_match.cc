@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -17,8 +18,9 @@ absl::Status CountExactMatches(const ExactMatchArgs& args, Stream& stream) {
         absl::StrCat("row_length is ", args.row_length, "; expected at least 1"));
   }
   OperationScope scope(stream, {"exact_match", static_cast<double>(tokens), 12.0 * tokens});
-  if (scope.launches()) internal::CountExactMatchesCpu(args);
-  return absl::OkStatus();
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::CountExactMatchesCpu(args),
+                         internal::CountExactMatchesCuda(args, stream));
 }
 
 }  // namespace hetero

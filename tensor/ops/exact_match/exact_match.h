@@ -26,7 +26,8 @@ absl::Status CountExactMatches(const ExactMatchArgs& args, Stream& stream);
 
 namespace internal {
 
-void CountExactMatchesCpu(const ExactMatchArgs& args);
+absl::Status CountExactMatchesCpu(const ExactMatchArgs& args);
+absl::Status CountExactMatchesCuda(const ExactMatchArgs& args, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

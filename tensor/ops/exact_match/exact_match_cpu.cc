@@ -2,7 +2,7 @@
 
 namespace hetero::internal {
 
-void CountExactMatchesCpu(const ExactMatchArgs& args) {
+absl::Status CountExactMatchesCpu(const ExactMatchArgs& args) {
   const auto predicted = args.predicted_N.values<int32_t>();
   const auto targets = args.targets_N.values<int32_t>();
   const auto positions = args.positions_N.values<int32_t>();
@@ -18,6 +18,7 @@ void CountExactMatchesCpu(const ExactMatchArgs& args) {
     counts[1] += exact ? 1 : 0;
     begin = i;
   }
+  return absl::OkStatus();
 }
 
 }  // namespace hetero::internal

@@ -4,7 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/tensor/ops/gated_norm/gated_norm_cpu.h"
+#include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -46,7 +47,8 @@ absl::Status GatedNormForward(const GatedNormInputs& inputs, TensorView out_TI, 
   OperationScope scope(stream, {"gated_norm.forward", kFlopsPerElement * out_TI.num_elements(),
                                 3.0 * out_TI.num_bytes() + inputs.weight_I.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GatedNormForwardCpu(inputs, out_TI);
+  return HETERO_DISPATCH(stream, internal::GatedNormForwardCpu(inputs, out_TI),
+                         internal::GatedNormForwardCuda(inputs, out_TI, stream));
 }
 
 absl::Status GatedNormBackward(const GatedNormInputs& inputs, ConstTensorView d_out_TI,
@@ -58,14 +60,21 @@ absl::Status GatedNormBackward(const GatedNormInputs& inputs, ConstTensorView d_
   const DType compute = ComputeDType(inputs.y_TI.dtype());
   Arena& workspace = stream.workspace();
   ArenaScope scratch(workspace);
-  HETERO_ASSIGN_OR_RETURN(TensorView gate,
-                          workspace.Allocate(compute, {2, channels / inputs.num_groups}));
-  HETERO_ASSIGN_OR_RETURN(TensorView weight_sum_I, workspace.Allocate(compute, {channels}));
+  TensorView gate, weight_sum_I, partials_PI;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(gate, workspace.Allocate(compute, {2, channels / inputs.num_groups}));
+    HETERO_ASSIGN_OR_RETURN(weight_sum_I, workspace.Allocate(compute, {channels}));
+  } else if (!gradients.d_weight_I.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials_PI, workspace.Allocate(compute, {RowParts(inputs.y_TI.dim(0)).count, channels}));
+  }
   constexpr double kFlopsPerElement = 24;  // forward's 7 again, dot 3, dv 3, dy 1, dz 7, weight 3
   OperationScope scope(stream, {"gated_norm.backward", kFlopsPerElement * d_out_TI.num_elements(),
                                 5.0 * d_out_TI.num_bytes() + 2.0 * inputs.weight_I.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GatedNormBackwardCpu(inputs, d_out_TI, gradients, gate, weight_sum_I);
+  return HETERO_DISPATCH(
+      stream, internal::GatedNormBackwardCpu(inputs, d_out_TI, gradients, gate, weight_sum_I),
+      internal::GatedNormBackwardCuda(inputs, d_out_TI, gradients, partials_PI, stream));
 }
 
 }  // namespace hetero

@@ -42,6 +42,23 @@ absl::Status GatedNormForward(const GatedNormInputs& inputs, TensorView out_TI, 
 absl::Status GatedNormBackward(const GatedNormInputs& inputs, ConstTensorView d_out_TI,
                                const GatedNormGradients& gradients, Stream& stream);
 
+namespace internal {
+
+// Preconditions: validated operands. `gate` has room for two groups of channels, `weight_sum_I` for
+// all channels, both of the compute type.
+absl::Status GatedNormForwardCpu(const GatedNormInputs& inputs, const TensorView& out_TI);
+absl::Status GatedNormBackwardCpu(const GatedNormInputs& inputs, const ConstTensorView& d_out_TI,
+                                  const GatedNormGradients& gradients, const TensorView& gate,
+                                  const TensorView& weight_sum_I);
+
+absl::Status GatedNormForwardCuda(const GatedNormInputs& inputs, const TensorView& out_TI,
+                                  Stream& stream);
+// `partials_PI` f32 [parts of RowParts(T), I]: scratch; null where d_weight is not wanted.
+absl::Status GatedNormBackwardCuda(const GatedNormInputs& inputs, const ConstTensorView& d_out_TI,
+                                   const GatedNormGradients& gradients,
+                                   const TensorView& partials_PI, Stream& stream);
+
+}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_OPS_GATED_NORM_GATED_NORM_H_

@@ -1,9 +1,8 @@
-#include "hetero/tensor/ops/gated_norm/gated_norm_cpu.h"
-
 #include <algorithm>
 #include <cmath>
 
 #include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/gated_norm/gated_norm.h"
 
 namespace hetero::internal {
 namespace {
@@ -99,15 +98,15 @@ HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& p, const T* d_out, int64
 
 }  // namespace
 
-absl::Status GatedNormForwardCpu(const GatedNormInputs& inputs, TensorView out_TI) {
+absl::Status GatedNormForwardCpu(const GatedNormInputs& inputs, const TensorView& out_TI) {
   return VisitFloat(inputs.y_TI.dtype(), [&]<typename T>() {
     ForwardKernel<T>(Problem<T>(inputs), out_TI.data<T>(), out_TI.stride(0));
   });
 }
 
-absl::Status GatedNormBackwardCpu(const GatedNormInputs& inputs, ConstTensorView d_out_TI,
-                                  const GatedNormGradients& gradients, TensorView gate,
-                                  TensorView weight_sum_I) {
+absl::Status GatedNormBackwardCpu(const GatedNormInputs& inputs, const ConstTensorView& d_out_TI,
+                                  const GatedNormGradients& gradients, const TensorView& gate,
+                                  const TensorView& weight_sum_I) {
   return VisitFloat(inputs.y_TI.dtype(), [&]<typename T>() {
     BackwardKernel<T>(Problem<T>(inputs), d_out_TI.data<T>(), d_out_TI.stride(0),
                       gradients.d_y_TI.data<T>(), gradients.d_y_TI.stride(0),

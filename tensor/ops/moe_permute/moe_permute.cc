@@ -3,6 +3,8 @@
 #include <cstdint>
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/counting_sort.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -19,12 +21,14 @@ absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream) 
   HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", args.rows_TK, DType::kI32, {num_tokens, top_k}));
   HETERO_RETURN_IF_ERROR(ExpectDense("tokens_R", args.tokens_R, DType::kI32, {num_tokens * top_k}));
   ArenaScope scratch_scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const TensorView cursors,
-                          stream.workspace().Allocate(DType::kI32, {num_experts}));
+  const int64_t scratch_rows =
+      stream.device().IsCuda() ? NumSortChunks(args.experts_TK.num_elements()) : 1;
+  HETERO_ASSIGN_OR_RETURN(const TensorView scratch,
+                          stream.workspace().Allocate(DType::kI32, {scratch_rows, num_experts}));
   OperationScope scope(stream, {"moe.assign_rows", 0, 3.0 * args.experts_TK.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  internal::AssignExpertRowsCpu(args, cursors);
-  return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::AssignExpertRowsCpu(args, scratch.At(0)),
+                         internal::AssignExpertRowsCuda(args, scratch, stream));
 }
 
 absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
@@ -35,7 +39,8 @@ absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView&
       ExpectDense("out_RH", out_RH, x_TH.dtype(), {tokens_R.dim(0), x_TH.dim(1)}));
   OperationScope scope(stream, {"moe.gather_rows", 0, 2.0 * out_RH.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GatherTokenRowsCpu(x_TH, tokens_R, out_RH);
+  return HETERO_DISPATCH(stream, internal::GatherTokenRowsCpu(x_TH, tokens_R, out_RH),
+                         internal::GatherTokenRowsCuda(x_TH, tokens_R, out_RH, stream));
 }
 
 absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
@@ -54,7 +59,8 @@ absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView&
   OperationScope scope(stream,
                        {"moe.sum_rows", static_cast<double>(rows_RH.num_elements()), bytes});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SumTokenRowsCpu(rows_RH, rows_TK, addend_TH, out_TH);
+  return HETERO_DISPATCH(stream, internal::SumTokenRowsCpu(rows_RH, rows_TK, addend_TH, out_TH),
+                         internal::SumTokenRowsCuda(rows_RH, rows_TK, addend_TH, out_TH, stream));
 }
 
 absl::Status ScatterToRows(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
@@ -67,7 +73,8 @@ absl::Status ScatterToRows(const ConstTensorView& values_TK, const ConstTensorVi
                        {"moe.scatter_values", 0,
                         static_cast<double>(rows_TK.num_bytes() + 2 * values_TK.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::ScatterToRowsCpu(values_TK, rows_TK, out_R);
+  return HETERO_DISPATCH(stream, internal::ScatterToRowsCpu(values_TK, rows_TK, out_R),
+                         internal::ScatterToRowsCuda(values_TK, rows_TK, out_R, stream));
 }
 
 absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorView& rows_TK,
@@ -81,7 +88,8 @@ absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorVi
                        {"moe.gather_values", 0,
                         static_cast<double>(rows_TK.num_bytes() + 2 * values_R.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::GatherFromRowsCpu(values_R, rows_TK, out_TK);
+  return HETERO_DISPATCH(stream, internal::GatherFromRowsCpu(values_R, rows_TK, out_TK),
+                         internal::GatherFromRowsCuda(values_R, rows_TK, out_TK, stream));
 }
 
 }  // namespace hetero

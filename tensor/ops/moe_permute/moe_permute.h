@@ -44,7 +44,7 @@ absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorVi
 
 namespace internal {
 
-void AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cursors_E);
+absl::Status AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cursors_E);
 absl::Status GatherTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
                                 const TensorView& out_RH);
 absl::Status SumTokenRowsCpu(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
@@ -53,6 +53,19 @@ absl::Status ScatterToRowsCpu(const ConstTensorView& values_TK, const ConstTenso
                               const TensorView& out_R);
 absl::Status GatherFromRowsCpu(const ConstTensorView& values_R, const ConstTensorView& rows_TK,
                                const TensorView& out_TK);
+
+// `scratch_CE` i32 [NumSortChunks(K T), E].
+absl::Status AssignExpertRowsCuda(const AssignExpertRowsArgs& args, const TensorView& scratch_CE,
+                                  Stream& stream);
+absl::Status GatherTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
+                                 const TensorView& out_RH, Stream& stream);
+absl::Status SumTokenRowsCuda(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
+                              const ConstTensorView& addend_TH, const TensorView& out_TH,
+                              Stream& stream);
+absl::Status ScatterToRowsCuda(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
+                               const TensorView& out_R, Stream& stream);
+absl::Status GatherFromRowsCuda(const ConstTensorView& values_R, const ConstTensorView& rows_TK,
+                                const TensorView& out_TK, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

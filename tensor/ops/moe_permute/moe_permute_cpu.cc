@@ -42,7 +42,7 @@ HETERO_CPU_CLONES void SumRows(const T* rows_RH, const int32_t* rows_TK, const T
 
 }  // namespace
 
-void AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cursors_E) {
+absl::Status AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cursors_E) {
   const int64_t num_experts = args.counts_E.dim(0);
   const int64_t top_k = args.experts_TK.dim(1);
   const int32_t* experts = args.experts_TK.data<int32_t>();
@@ -62,6 +62,7 @@ void AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cur
     rows[i] = row;
     tokens[row] = static_cast<int32_t>(i / top_k);
   }
+  return absl::OkStatus();
 }
 
 absl::Status GatherTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,

@@ -4,6 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -75,17 +77,27 @@ absl::Status Forward(std::string_view name, const NormForwardArgs& args, bool ce
   OperationScope scope(
       stream, {name, kForwardFlops * args.x_TC.num_elements(), moves * args.x_TC.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::NormForwardCpu(args, centered);
+  return HETERO_DISPATCH(stream, internal::NormForwardCpu(args, centered),
+                         internal::NormForwardCuda(args, centered, stream));
 }
 
 absl::Status Backward(std::string_view name, const NormBackwardArgs& args, bool centered,
                       Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(args, centered)).With(name);
+  ArenaScope scratch(stream.workspace());
+  TensorView partials;
+  if (stream.device().IsCuda() && !args.dweight_C.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials,
+        stream.workspace().Allocate(
+            DType::kF32, {centered ? 2 : 1, RowParts(args.x_TC.dim(0)).count, args.x_TC.dim(1)}));
+  }
   const double moves = 2.0 + (args.dx_TC.is_null() ? 0 : 1) + (args.dsum_TC.is_null() ? 0 : 1);
   OperationScope scope(
       stream, {name, kBackwardFlops * args.x_TC.num_elements(), moves * args.x_TC.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::NormBackwardCpu(args, centered);
+  return HETERO_DISPATCH(stream, internal::NormBackwardCpu(args, centered),
+                         internal::NormBackwardCuda(args, centered, partials, stream));
 }
 
 }  // namespace

@@ -55,6 +55,11 @@ namespace internal {
 // `centered`: LayerNorm, else RMSNorm. Precondition: validated arguments.
 absl::Status NormForwardCpu(const NormForwardArgs& args, bool centered);
 absl::Status NormBackwardCpu(const NormBackwardArgs& args, bool centered);
+absl::Status NormForwardCuda(const NormForwardArgs& args, bool centered, Stream& stream);
+// `partials_SPC` f32 [sums, parts of RowParts(T), C]: scratch for dweight and, centered, dbias;
+// null where dweight is not wanted.
+absl::Status NormBackwardCuda(const NormBackwardArgs& args, bool centered,
+                              const TensorView& partials_SPC, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

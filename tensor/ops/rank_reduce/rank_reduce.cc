@@ -4,7 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/tensor/ops/rank_reduce/rank_reduce_cpu.h"
+#include "hetero/tensor/ops/dispatch.h"
 
 namespace hetero {
 namespace {
@@ -30,7 +30,8 @@ absl::Status RankReduce(std::span<const ConstTensorView> inputs,
                                 static_cast<double>(inputs[0].num_bytes()) *
                                     static_cast<double>(inputs.size() + outputs.size())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::RankReduceCpu(inputs, outputs, op);
+  return HETERO_DISPATCH(stream, internal::RankReduceCpu(inputs, outputs, op),
+                         internal::RankReduceCuda(inputs, outputs, op, stream));
 }
 
 }  // namespace hetero

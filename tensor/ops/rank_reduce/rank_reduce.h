@@ -14,11 +14,21 @@ namespace hetero {
 
 // Every output = ((inputs[0] op inputs[1]) op inputs[2]) ..., element by element: the bits depend
 // on the order of the inputs only. One pass: reads each input once and writes each output once.
-// Shapes: all equal and contiguous. An output may be one of the inputs. CPU: f64, f32, i32, i64.
+// Shapes: all equal and contiguous. An output may be one of the inputs. f64, f32, i32, i64, and on
+// a GPU bf16, combined in f32 and rounded once. A GPU takes up to 128 inputs and outputs.
 // Errors: INVALID_ARGUMENT naming the operand and what it should be.
 absl::Status RankReduce(std::span<const ConstTensorView> inputs,
                         std::span<const TensorView> outputs, ReduceOp op, Stream& stream);
 
+namespace internal {
+
+// Preconditions: validated arguments.
+absl::Status RankReduceCpu(std::span<const ConstTensorView> inputs,
+                           std::span<const TensorView> outputs, ReduceOp op);
+absl::Status RankReduceCuda(std::span<const ConstTensorView> inputs,
+                            std::span<const TensorView> outputs, ReduceOp op, Stream& stream);
+
+}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_OPS_RANK_REDUCE_RANK_REDUCE_H_

@@ -1,11 +1,10 @@
-#include "hetero/tensor/ops/rank_reduce/rank_reduce_cpu.h"
-
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/rank_reduce/rank_reduce.h"
 
 namespace hetero::internal {
 namespace {

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -56,15 +57,25 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
                                        {args.aux_counts_BE.dim(0), num_experts}));
   }
   ArenaScope scratch_scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(TensorView scratch,
-                          stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  TensorView scratch, partials;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(scratch,
+                            stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  } else if (!args.aux_counts_BE.is_null()) {
+    const int64_t num_sequences = args.aux_counts_BE.dim(0);
+    HETERO_ASSIGN_OR_RETURN(
+        partials,
+        stream.workspace().Allocate(dtype, {internal::NumRouterChunks(num_tokens / num_sequences),
+                                            num_sequences, num_experts}));
+  }
   const double elements = static_cast<double>(args.logits_TE.num_elements());
   OperationScope scope(
       stream, {"router.forward", elements * (10.0 + 2.0 * args.probs_TK.dim(1)),
                static_cast<double>(args.logits_TE.num_bytes() + args.experts_TK.num_bytes() +
                                    args.probs_TK.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::RouterForwardCpu(args, scratch);
+  return HETERO_DISPATCH(stream, internal::RouterForwardCpu(args, scratch),
+                         internal::RouterForwardCuda(args, partials, stream));
 }
 
 absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
@@ -79,14 +90,18 @@ absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
     HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE, num_tokens, num_experts));
   }
   ArenaScope scratch_scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(TensorView scratch,
-                          stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  TensorView scratch;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(scratch,
+                            stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+  }
   OperationScope scope(
       stream, {"router.backward", 14.0 * static_cast<double>(args.logits_TE.num_elements()),
                static_cast<double>(2 * args.logits_TE.num_bytes() + args.experts_TK.num_bytes() +
                                    args.d_probs_TK.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::RouterBackwardCpu(args, scratch);
+  return HETERO_DISPATCH(stream, internal::RouterBackwardCpu(args, scratch),
+                         internal::RouterBackwardCuda(args, stream));
 }
 
 absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
@@ -102,7 +117,9 @@ absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView a
       stream, {"router.aux_loss", 2.0 * static_cast<double>(aux_counts_BE.num_elements()),
                static_cast<double>(aux_counts_BE.num_bytes() + aux_prob_sums_BE.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AddSequenceAuxLossCpu(config, aux_counts_BE, aux_prob_sums_BE, loss_1);
+  return HETERO_DISPATCH(
+      stream, internal::AddSequenceAuxLossCpu(config, aux_counts_BE, aux_prob_sums_BE, loss_1),
+      internal::AddSequenceAuxLossCuda(config, aux_counts_BE, aux_prob_sums_BE, loss_1, stream));
 }
 
 absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream) {
@@ -112,7 +129,8 @@ absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_
                        {"router.update_bias", 3.0 * static_cast<double>(bias_E.num_elements()),
                         static_cast<double>(2 * (counts_E.num_bytes() + bias_E.num_bytes()))});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::UpdateExpertBiasCpu(rate, counts_E, bias_E);
+  return HETERO_DISPATCH(stream, internal::UpdateExpertBiasCpu(rate, counts_E, bias_E),
+                         internal::UpdateExpertBiasCuda(rate, counts_E, bias_E, stream));
 }
 
 }  // namespace hetero

@@ -9,7 +9,8 @@
 //   p_e = scale * s_e / (sum of the selected s + 1e-20); with K = 1 p = scale * s.
 //
 // T tokens, E experts, K experts a token, B sequences. Tokens of one sequence are consecutive:
-// token t belongs to sequence t / (T / B). "Compute type" is the type of the logits, f32 or f64.
+// token t belongs to sequence t / (T / B). "Compute type" is the type of the logits, f32 or, on the
+// CPU, f64.
 // All tensors are dense. T = 0 is legal.
 
 #include <cstdint>
@@ -83,6 +84,23 @@ absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratc
 absl::Status AddSequenceAuxLossCpu(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
                                    ConstTensorView aux_prob_sums_BE, TensorView loss_1);
 absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E);
+
+// Tokens of one sequence that a GPU's block does.
+inline constexpr int64_t kRouterChunk = 32;
+constexpr int64_t NumRouterChunks(int64_t tokens_per_sequence) {
+  return (tokens_per_sequence + kRouterChunk - 1) / kRouterChunk;
+}
+// `partials_PBE` f32 [NumRouterChunks(T / B), B, E]: scratch; null without a balance loss. f32
+// only.
+absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& partials_PBE,
+                               Stream& stream);
+absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream);
+absl::Status AddSequenceAuxLossCuda(const SequenceAuxLoss& config,
+                                    const ConstTensorView& aux_counts_BE,
+                                    const ConstTensorView& aux_prob_sums_BE,
+                                    const TensorView& loss_1, Stream& stream);
+absl::Status UpdateExpertBiasCuda(double rate, const TensorView& counts_E, const TensorView& bias_E,
+                                  Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

@@ -4,18 +4,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
 namespace {
 
 // Scratch for the interpolation of one image, both axes: rows of D entries with D the longest side.
+// A GPU computes them where it needs them.
 struct AxisScratch {
   TensorView cells;    // i32[4, D]: lower and upper cell of the row axis, then of the column axis
   TensorView weights;  // [2, D]: of the upper cell
 };
 
 absl::StatusOr<AxisScratch> AllocateAxes(const ImageLayout& layout, DType dtype, Stream& stream) {
+  if (stream.device().IsCuda()) return AxisScratch();
   int64_t longest = 0;
   for (int64_t i = 0; i < layout.num_images(); ++i) {
     longest = std::max({longest, layout.rows(i), layout.columns(i)});
@@ -82,8 +85,12 @@ absl::Status PackImageTokens(const ImageLayout& layout, const ConstTensorView& e
                         static_cast<double>(embedding_NC.num_bytes() + positions_YXC.num_bytes() +
                                             tokens_SC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::PackImageTokensCpu(layout, embedding_NC, positions_YXC, class_tokens_KC,
-                                      tokens_SC, axes.cells, axes.weights);
+  return HETERO_DISPATCH(
+      stream,
+      internal::PackImageTokensCpu(layout, embedding_NC, positions_YXC, class_tokens_KC, tokens_SC,
+                                   axes.cells, axes.weights),
+      internal::PackImageTokensCuda(layout, embedding_NC, positions_YXC, class_tokens_KC, tokens_SC,
+                                    stream));
 }
 
 absl::Status PackImageTokensBackward(const ImageLayout& layout,
@@ -114,7 +121,9 @@ absl::Status PackImageTokensBackward(const ImageLayout& layout,
   HETERO_ASSIGN_OR_RETURN(const AxisScratch axes, AllocateAxes(layout, dtype, stream));
   OperationScope scope(stream, {"vision.pack_backward", flops, bytes});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::PackImageTokensBackwardCpu(layout, args, axes.cells, axes.weights);
+  return HETERO_DISPATCH(
+      stream, internal::PackImageTokensBackwardCpu(layout, args, axes.cells, axes.weights),
+      internal::PackImageTokensBackwardCuda(layout, args, stream));
 }
 
 absl::Status ShufflePixels(const ImageLayout& layout, const ConstTensorView& tokens_SC,
@@ -128,7 +137,8 @@ absl::Status ShufflePixels(const ImageLayout& layout, const ConstTensorView& tok
   OperationScope scope(stream,
                        {"vision.shuffle", 0, 2.0 * static_cast<double>(features_NC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::ShufflePixelsCpu(layout, tokens_SC, features_NC);
+  return HETERO_DISPATCH(stream, internal::ShufflePixelsCpu(layout, tokens_SC, features_NC),
+                         internal::ShufflePixelsCuda(layout, tokens_SC, features_NC, stream));
 }
 
 absl::Status ShufflePixelsBackward(const ImageLayout& layout, const ConstTensorView& d_features_NC,
@@ -142,7 +152,9 @@ absl::Status ShufflePixelsBackward(const ImageLayout& layout, const ConstTensorV
   OperationScope scope(
       stream, {"vision.shuffle_backward", 0, 2.0 * static_cast<double>(d_tokens_SC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::ShufflePixelsBackwardCpu(layout, d_features_NC, d_tokens_SC);
+  return HETERO_DISPATCH(
+      stream, internal::ShufflePixelsBackwardCpu(layout, d_features_NC, d_tokens_SC),
+      internal::ShufflePixelsBackwardCuda(layout, d_features_NC, d_tokens_SC, stream));
 }
 
 }  // namespace hetero

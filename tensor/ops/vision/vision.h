@@ -85,6 +85,18 @@ absl::Status ShufflePixelsBackwardCpu(const ImageLayout& layout,
                                       const ConstTensorView& d_features_NC,
                                       const TensorView& d_tokens_SC);
 
+absl::Status PackImageTokensCuda(const ImageLayout& layout, const ConstTensorView& embedding_NC,
+                                 const ConstTensorView& positions_YXC,
+                                 const ConstTensorView& class_tokens_KC,
+                                 const TensorView& tokens_SC, Stream& stream);
+absl::Status PackImageTokensBackwardCuda(const ImageLayout& layout,
+                                         const PackImageTokensBackwardArgs& args, Stream& stream);
+absl::Status ShufflePixelsCuda(const ImageLayout& layout, const ConstTensorView& tokens_SC,
+                               const TensorView& features_NC, Stream& stream);
+absl::Status ShufflePixelsBackwardCuda(const ImageLayout& layout,
+                                       const ConstTensorView& d_features_NC,
+                                       const TensorView& d_tokens_SC, Stream& stream);
+
 }  // namespace internal
 }  // namespace hetero
 

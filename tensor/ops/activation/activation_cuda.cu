@@ -1,0 +1,210 @@
+#include <algorithm>
+#include <cstdint>
+
+#include "hetero/tensor/ops/activation/activation.h"
+#include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/cuda_rows.cuh"
+#include "hetero/tensor/ops/row_parts.h"
+
+namespace hetero::internal {
+namespace {
+
+using cuda::kRowsAtOnce;
+using cuda::kRowThreads;
+using cuda::Rows;
+
+// Vectors that a thread loads before it uses the first: memory latency is what there is to hide.
+constexpr int kUnroll = 4;
+
+template <typename T>
+struct SquaredReluOperands {
+  int64_t rows, columns;
+  Rows<const T> da;  // null in forward
+  Rows<const T> f;
+  const float* p;
+  Rows<T> out;  // a, or df
+  float* dp;
+};
+
+template <typename T, int kWidth, int kLanes, bool kBackward>
+__global__ __launch_bounds__(kRowThreads) void SquaredReluKernel(SquaredReluOperands<T> op) {
+  const int64_t t = int64_t{blockIdx.x} * kRowsAtOnce<kLanes> + threadIdx.x / kLanes;
+  if (t >= op.rows) return;
+  const T* const f_row = op.f[t];
+  const float factor = op.p == nullptr ? 1.0f : op.p[t];
+  float sum = 0;
+  constexpr int64_t kStep = kLanes * kWidth;
+  for (int64_t first = threadIdx.x % kLanes * kWidth; first < op.columns;
+       first += kUnroll * kStep) {
+    float f[kUnroll][kWidth], da[kUnroll][kWidth];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (first + u * kStep >= op.columns) break;
+      cuda::Load(f_row + first + u * kStep, f[u]);
+      if constexpr (kBackward) cuda::Load(op.da[t] + first + u * kStep, da[u]);
+    }
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      if (first + u * kStep >= op.columns) break;
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        const float positive = f[u][i] > 0.0f ? f[u][i] : 0.0f;
+        if constexpr (kBackward) {
+          const float gradient = da[u][i] * positive;
+          sum += gradient * positive;
+          f[u][i] = gradient * (2.0f * factor);
+        } else {
+          f[u][i] = positive * positive * factor;
+        }
+      }
+      cuda::Store(f[u], op.out[t] + first + u * kStep);
+    }
+  }
+  if constexpr (kBackward) {
+    if (op.dp == nullptr) return;
+    sum = cuda::RowSum<kLanes>(sum);
+    if (threadIdx.x % kLanes == 0) op.dp[t] = sum;
+  }
+}
+
+template <bool kBackward>
+absl::Status LaunchSquaredRelu(const ConstTensorView& da_TF, const ConstTensorView& f_TF,
+                               const ConstTensorView& p_T, const TensorView& out_TF,
+                               const TensorView& dp_T, Stream& stream) {
+  return cuda::VisitFloat(f_TF.dtype(), [&]<typename T>() {
+    const SquaredReluOperands<T> op{.rows = f_TF.dim(0),
+                                    .columns = f_TF.dim(1),
+                                    .da = cuda::RowsOf<T>(da_TF),
+                                    .f = cuda::RowsOf<T>(f_TF),
+                                    .p = cuda::DataOrNull<float>(p_T),
+                                    .out = cuda::RowsOf<T>(out_TF),
+                                    .dp = cuda::DataOrNull<float>(dp_T)};
+    return cuda::VisitWidth<T>(op.columns, {da_TF, f_TF, out_TF}, [&]<int kWidth>() {
+      return cuda::VisitLanes(op.columns / (kUnroll * kWidth), [&]<int kLanes>() {
+        const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(op.rows, kRowsAtOnce<kLanes>),
+                                         .block = kRowThreads};
+        return HETERO_CUDA_LAUNCH((SquaredReluKernel<T, kWidth, kLanes, kBackward>), shape, stream,
+                                  op);
+      });
+    });
+  });
+}
+
+// ½ (1 + tanh(u)) is the logistic function of 2u, which keeps its relative accuracy far left.
+constexpr float kTwiceScale = 2 * 0.7978845608f;
+constexpr float kCubic = 0.044715f;
+
+__device__ float GeluGate(float x, float cubic_term) {
+  return cuda::Sigmoid(kTwiceScale * x * (1.0f + cubic_term));
+}
+
+template <typename T>
+struct GeluOperands {
+  int64_t rows, columns, rows_per_part;
+  Rows<const T> da;  // null in forward
+  Rows<const T> f;
+  const T* bias;
+  Rows<T> out;         // a, or df
+  float* dbias_parts;  // [parts, columns]
+};
+
+constexpr int kGeluRows = 8;  // rows at once, of kWarpSize vectors
+
+// A thread owns one vector of columns of its part's rows.
+template <typename T, int kWidth, bool kBackward>
+__global__ __launch_bounds__(cuda::kWarpSize* kGeluRows) void GeluKernel(GeluOperands<T> op) {
+  const int64_t c = (int64_t{blockIdx.x} * cuda::kWarpSize + threadIdx.x) * kWidth;
+  const bool inside = c < op.columns;
+  float sum[kWidth] = {};
+  if (inside) {
+    float bias[kWidth] = {};
+    if (op.bias != nullptr) cuda::Load(op.bias + c, bias);
+    const int64_t begin = blockIdx.y * op.rows_per_part;
+    const int64_t end = min(begin + op.rows_per_part, op.rows);
+#pragma unroll 2
+    for (int64_t t = begin + threadIdx.y; t < end; t += kGeluRows) {
+      float f[kWidth], da[kWidth];
+      cuda::Load(op.f[t] + c, f);
+      if constexpr (kBackward) cuda::Load(op.da[t] + c, da);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        const float x = f[i] + bias[i];
+        const float cubic_term = kCubic * x * x;
+        const float gate = GeluGate(x, cubic_term);
+        if constexpr (kBackward) {
+          const float slope =
+              gate + x * gate * (1.0f - gate) * kTwiceScale * (1.0f + 3.0f * cubic_term);
+          f[i] = da[i] * slope;
+          sum[i] += f[i];
+        } else {
+          f[i] = x * gate;
+        }
+      }
+      cuda::Store(f, op.out[t] + c);
+    }
+  }
+  if constexpr (kBackward) {
+    if (op.dbias_parts == nullptr) return;
+    __shared__ float of_row[kGeluRows][cuda::kWarpSize * kWidth];
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) of_row[threadIdx.y][threadIdx.x * kWidth + i] = sum[i];
+    __syncthreads();
+    if (threadIdx.y != 0 || !inside) return;
+    for (int row = 1; row < kGeluRows; ++row) {
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) sum[i] += of_row[row][threadIdx.x * kWidth + i];
+    }
+    cuda::Store(sum, op.dbias_parts + blockIdx.y * op.columns + c);
+  }
+}
+
+template <bool kBackward>
+absl::Status LaunchGelu(const ConstTensorView& da_TF, const ConstTensorView& f_TF,
+                        const ConstTensorView& bias_F, const TensorView& out_TF,
+                        const TensorView& partials_PF, Stream& stream) {
+  const RowParts parts(f_TF.dim(0));
+  return cuda::VisitFloat(f_TF.dtype(), [&]<typename T>() {
+    const GeluOperands<T> op{.rows = f_TF.dim(0),
+                             .columns = f_TF.dim(1),
+                             .rows_per_part = parts.rows_per_part,
+                             .da = cuda::RowsOf<T>(da_TF),
+                             .f = cuda::RowsOf<T>(f_TF),
+                             .bias = cuda::DataOrNull<T>(bias_F),
+                             .out = cuda::RowsOf<T>(out_TF),
+                             .dbias_parts = cuda::DataOrNull<float>(partials_PF)};
+    return cuda::VisitWidth<T>(op.columns, {da_TF, f_TF, bias_F, out_TF}, [&]<int kWidth>() {
+      const cuda::LaunchShape shape = {
+          .grid = {cuda::NumBlocks(op.columns, cuda::kWarpSize * kWidth),
+                   static_cast<unsigned>(parts.count)},
+          .block = {cuda::kWarpSize, kGeluRows}};
+      return HETERO_CUDA_LAUNCH((GeluKernel<T, kWidth, kBackward>), shape, stream, op);
+    });
+  });
+}
+
+}  // namespace
+
+absl::Status SquaredReluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& p_T,
+                                    const TensorView& a_TF, Stream& stream) {
+  return LaunchSquaredRelu<false>({}, f_TF, p_T, a_TF, {}, stream);
+}
+
+absl::Status SquaredReluBackwardCuda(const SquaredReluBackwardArgs& args, Stream& stream) {
+  return LaunchSquaredRelu<true>(args.da_TF, args.f_TF, args.p_T, args.df_TF, args.dp_T, stream);
+}
+
+absl::Status GeluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+                             const TensorView& a_TF, Stream& stream) {
+  return LaunchGelu<false>({}, f_TF, bias_F, a_TF, {}, stream);
+}
+
+absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& partials_PF,
+                              Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      LaunchGelu<true>(args.da_TF, args.f_TF, args.bias_F, args.df_TF, partials_PF, stream));
+  if (args.dbias_F.is_null()) return absl::OkStatus();
+  return cuda::FoldParts(partials_PF, args.accumulate, cuda::DensePlace{args.dbias_F.data<float>()},
+                         stream);
+}
+
+}  // namespace hetero::internal

@@ -1,0 +1,135 @@
+#include <cstdint>
+
+#include "hetero/tensor/ops/cuda_counting_sort.cuh"
+#include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/cuda_move_rows.cuh"
+#include "hetero/tensor/ops/cuda_rows.cuh"
+#include "hetero/tensor/ops/moe_permute/moe_permute.h"
+
+namespace hetero::internal {
+namespace {
+
+using cuda::kRowsAtOnce;
+using cuda::kRowThreads;
+using cuda::Rows;
+
+struct ExpertOfChoice {
+  const int32_t* experts_TK;
+  __device__ int operator()(int64_t choice) const { return experts_TK[choice]; }
+};
+
+struct PutChoice {
+  int64_t top_k;
+  int32_t* rows_TK;
+  int32_t* tokens_R;
+  __device__ void operator()(int64_t choice, int32_t row) const {
+    rows_TK[choice] = row;
+    tokens_R[row] = static_cast<int32_t>(choice / top_k);
+  }
+};
+
+// A warp a token. The rows of a token are loaded before the first is added: they lie far apart.
+template <typename T, int kWidth>
+__global__ __launch_bounds__(kRowThreads) void SumTokenRowsKernel(const T* rows_RH,
+                                                                  const int32_t* rows_TK,
+                                                                  Rows<const T> addend, Rows<T> out,
+                                                                  int64_t num_tokens, int top_k,
+                                                                  int64_t num_features) {
+  constexpr int kUnroll = 4;
+  const int64_t t =
+      int64_t{blockIdx.x} * kRowsAtOnce<cuda::kWarpSize> + threadIdx.x / cuda::kWarpSize;
+  if (t >= num_tokens) return;
+  const int32_t* const rows = rows_TK + t * top_k;
+  for (int64_t h = threadIdx.x % cuda::kWarpSize * kWidth; h < num_features;
+       h += cuda::kWarpSize * kWidth) {
+    float sum[kWidth] = {};
+    for (int last = top_k - 1; last >= 0; last -= kUnroll) {
+      float row[kUnroll][kWidth] = {};
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+        if (last >= u) cuda::Load(rows_RH + rows[last - u] * num_features + h, row[u]);
+      }
+#pragma unroll
+      for (int u = 0; u < kUnroll; ++u) {
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) sum[i] += row[u][i];
+      }
+    }
+    if (!addend.is_null()) {
+      float value[kWidth];
+      cuda::Load(addend[t] + h, value);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) sum[i] = value[i] + sum[i];
+    }
+    cuda::Store(sum, out[t] + h);
+  }
+}
+
+constexpr int kThreads = 256;
+
+// kScatter: out[rows[i]] = values[i], else out[i] = values[rows[i]].
+template <typename T, bool kScatter>
+__global__ __launch_bounds__(kThreads) void MoveValuesKernel(const T* values, const int32_t* rows,
+                                                             T* out, int64_t num_choices) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= num_choices) return;
+  out[kScatter ? rows[i] : i] = values[kScatter ? i : rows[i]];
+}
+
+template <bool kScatter>
+absl::Status MoveValues(const ConstTensorView& values, const ConstTensorView& rows_TK,
+                        const TensorView& out, Stream& stream) {
+  return cuda::VisitFloat(out.dtype(), [&]<typename T>() {
+    const int64_t num_choices = rows_TK.num_elements();
+    const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(num_choices, kThreads),
+                                     .block = kThreads};
+    return HETERO_CUDA_LAUNCH((MoveValuesKernel<T, kScatter>), shape, stream, values.data<T>(),
+                              rows_TK.data<int32_t>(), out.data<T>(), num_choices);
+  });
+}
+
+}  // namespace
+
+absl::Status AssignExpertRowsCuda(const AssignExpertRowsArgs& args, const TensorView& scratch_CE,
+                                  Stream& stream) {
+  return cuda::CountingSort(ExpertOfChoice{args.experts_TK.data<int32_t>()},
+                            PutChoice{args.experts_TK.dim(1), args.rows_TK.data<int32_t>(),
+                                      args.tokens_R.data<int32_t>()},
+                            args.experts_TK.num_elements(), static_cast<int>(args.counts_E.dim(0)),
+                            scratch_CE.data<int32_t>(), args.offsets_E1.data<int32_t>(), stream);
+}
+
+absl::Status GatherTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
+                                 const TensorView& out_RH, Stream& stream) {
+  return cuda::MoveRows({.count = tokens_R.dim(0), .from = tokens_R.data<int32_t>()}, x_TH, out_RH,
+                        stream);
+}
+
+absl::Status SumTokenRowsCuda(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
+                              const ConstTensorView& addend_TH, const TensorView& out_TH,
+                              Stream& stream) {
+  return cuda::VisitFloat(out_TH.dtype(), [&]<typename T>() {
+    const int64_t num_features = out_TH.dim(1);
+    return cuda::VisitWidth<T>(num_features, {rows_RH, addend_TH, out_TH}, [&]<int kWidth>() {
+      const cuda::LaunchShape shape = {
+          .grid = cuda::NumBlocks(out_TH.dim(0), kRowsAtOnce<cuda::kWarpSize>),
+          .block = kRowThreads};
+      return HETERO_CUDA_LAUNCH((SumTokenRowsKernel<T, kWidth>), shape, stream, rows_RH.data<T>(),
+                                rows_TK.data<int32_t>(), cuda::RowsOf<T>(addend_TH),
+                                cuda::RowsOf<T>(out_TH), out_TH.dim(0),
+                                static_cast<int>(rows_TK.dim(1)), num_features);
+    });
+  });
+}
+
+absl::Status ScatterToRowsCuda(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
+                               const TensorView& out_R, Stream& stream) {
+  return MoveValues<true>(values_TK, rows_TK, out_R, stream);
+}
+
+absl::Status GatherFromRowsCuda(const ConstTensorView& values_R, const ConstTensorView& rows_TK,
+                                const TensorView& out_TK, Stream& stream) {
+  return MoveValues<false>(values_R, rows_TK, out_TK, stream);
+}
+
+}  // namespace hetero::internal

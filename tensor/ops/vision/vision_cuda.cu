@@ -1,0 +1,378 @@
+#include <algorithm>
+#include <cstdint>
+#include <initializer_list>
+
+#include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/cuda_rows.cuh"
+#include "hetero/tensor/ops/vision/vision.h"
+
+namespace hetero::internal {
+namespace {
+
+using cuda::kWarpSize;
+
+constexpr int kWarps = 8;
+constexpr int kThreads = kWarps * kWarpSize;
+
+// Images of one launch, by value: sizes are known on the host only. Rows of tokens and patches are
+// those of the whole batch.
+struct Images {
+  static constexpr int kMax = 128;
+
+  int count = 0;
+  int num_class_tokens = 0;
+  int64_t first_token[kMax + 1];  // one past the end for the last image
+  int64_t first_patch[kMax];
+  int32_t rows[kMax];
+  int32_t columns[kMax];
+};
+
+// Calls `launch(images)` for groups of images, in order.
+template <typename Launch>
+absl::Status ForEachGroup(const ImageLayout& layout, Launch&& launch) {
+  int64_t token = 0;
+  int64_t patch = 0;
+  for (int64_t next = 0; next < layout.num_images();) {
+    Images images;
+    images.num_class_tokens = static_cast<int>(layout.num_class_tokens);
+    for (; next < layout.num_images() && images.count < Images::kMax; ++next) {
+      const int i = images.count++;
+      const int64_t patches = layout.rows(next) * layout.columns(next);
+      images.first_token[i] = token;
+      images.first_patch[i] = patch;
+      images.rows[i] = static_cast<int32_t>(layout.rows(next));
+      images.columns[i] = static_cast<int32_t>(layout.columns(next));
+      token += layout.num_class_tokens + patches;
+      patch += patches;
+    }
+    images.first_token[images.count] = token;
+    HETERO_RETURN_IF_ERROR(launch(images));
+  }
+  return absl::OkStatus();
+}
+
+cuda::LaunchShape WarpAToken(const Images& images) {
+  return {.grid = cuda::NumBlocks(images.first_token[images.count] - images.first_token[0], kWarps),
+          .block = kThreads};
+}
+
+// What the token row of this warp is. `patch` is negative for class token patch + K.
+struct Place {
+  int image;
+  int64_t token;
+  int64_t patch;  // of its image
+
+  __device__ static bool Find(const Images& images, Place* place) {
+    place->token = images.first_token[0] + int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+    if (place->token >= images.first_token[images.count]) return false;
+    int low = 0;
+    for (int high = images.count; high - low > 1;) {
+      const int middle = (low + high) / 2;
+      (images.first_token[middle] <= place->token ? low : high) = middle;
+    }
+    place->image = low;
+    place->patch = place->token - images.first_token[low] - images.num_class_tokens;
+    return true;
+  }
+};
+
+// One axis of the resize from `source` cells to `target`: output cell i mixes cells Lower(i) and
+// Upper(i), the latter by Weight(i).
+struct Axis {
+  int32_t source;
+  int32_t target;
+
+  __device__ double Centre(int32_t i) const {
+    return fmax(static_cast<double>((2 * int64_t{i} + 1) * source - target) /
+                    static_cast<double>(2 * int64_t{target}),
+                0.0);
+  }
+  __device__ int32_t Lower(int32_t i) const { return static_cast<int32_t>(Centre(i)); }
+  __device__ int32_t Upper(int32_t i) const { return min(Lower(i) + 1, source - 1); }
+  __device__ float Weight(int32_t i) const { return static_cast<float>(Centre(i) - Lower(i)); }
+
+  // How much of source cell `cell` is in output cell i.
+  __device__ float Share(int32_t i, int32_t cell) const {
+    const float upper = Weight(i);
+    return (Lower(i) == cell ? 1.0f - upper : 0.0f) + (Upper(i) == cell ? upper : 0.0f);
+  }
+  // The first of `used` output cells whose lower cell is `cell` or more. They ascend.
+  __device__ int32_t FirstFrom(int32_t cell, int32_t used) const {
+    int32_t low = 0;
+    for (int32_t high = used; low < high;) {
+      const int32_t middle = (low + high) / 2;
+      if (Lower(middle) < cell) {
+        low = middle + 1;
+      } else {
+        high = middle;
+      }
+    }
+    return low;
+  }
+};
+
+struct Grid {
+  int32_t rows;     // Y
+  int32_t columns;  // X
+};
+
+struct Axes {
+  Axis row, column;
+
+  __device__ Axes(const Grid& grid, int32_t rows, int32_t columns) {
+    const bool as_is = rows == grid.rows && columns == grid.columns;
+    const int32_t side = max(rows, columns);
+    row = {grid.rows, as_is ? rows : side};
+    column = {grid.columns, as_is ? columns : side};
+  }
+};
+
+template <typename T, int kWidth>
+__global__ __launch_bounds__(kThreads) void PackKernel(const __grid_constant__ Images images,
+                                                       Grid grid, int64_t channels,
+                                                       const T* embedding, const T* positions_YXC,
+                                                       const T* class_tokens_KC, T* tokens) {
+  Place place;
+  if (!Place::Find(images, &place)) return;
+  T* const out = tokens + place.token * channels;
+  const int first = threadIdx.x % kWarpSize * kWidth;
+  if (place.patch < 0) {
+    const T* const from = class_tokens_KC + (place.patch + images.num_class_tokens) * channels;
+    for (int64_t c = first; c < channels; c += kWarpSize * kWidth) {
+      float value[kWidth];
+      cuda::Load(from + c, value);
+      cuda::Store(value, out + c);
+    }
+    return;
+  }
+  const int32_t columns = images.columns[place.image];
+  const int32_t r = static_cast<int32_t>(place.patch / columns);
+  const int32_t q = static_cast<int32_t>(place.patch % columns);
+  const Axes axes(grid, images.rows[place.image], columns);
+  const auto cell = [&](int32_t y, int32_t x) {
+    return positions_YXC + (int64_t{y} * grid.columns + x) * channels;
+  };
+  const T* const above_left = cell(axes.row.Lower(r), axes.column.Lower(q));
+  const T* const above_right = cell(axes.row.Lower(r), axes.column.Upper(q));
+  const T* const below_left = cell(axes.row.Upper(r), axes.column.Lower(q));
+  const T* const below_right = cell(axes.row.Upper(r), axes.column.Upper(q));
+  const float v = axes.row.Weight(r);
+  const float u = axes.column.Weight(q);
+  const T* const from = embedding + (images.first_patch[place.image] + place.patch) * channels;
+  for (int64_t c = first; c < channels; c += kWarpSize * kWidth) {
+    float value[kWidth], a[kWidth], b[kWidth], d[kWidth], e[kWidth];
+    cuda::Load(from + c, value);
+    cuda::Load(above_left + c, a);
+    cuda::Load(above_right + c, b);
+    cuda::Load(below_left + c, d);
+    cuda::Load(below_right + c, e);
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const float upper = a[i] + u * (b[i] - a[i]);
+      const float lower = d[i] + u * (e[i] - d[i]);
+      value[i] += upper + v * (lower - upper);
+    }
+    cuda::Store(value, out + c);
+  }
+}
+
+// d_positions: a block sums what all images of the launch give one cell of the grid. `zero`: the
+// sum overwrites the cell.
+template <typename T, int kWidth>
+__global__ __launch_bounds__(kThreads) void PositionGradientKernel(
+    const __grid_constant__ Images images, Grid grid, int64_t channels, const T* d_tokens,
+    float* d_positions_YXC, bool zero) {
+  const int32_t y = blockIdx.x / grid.columns;
+  const int32_t x = blockIdx.x % grid.columns;
+  for (int64_t c = threadIdx.x * kWidth; c < channels; c += blockDim.x * kWidth) {
+    float sum[kWidth] = {};
+    bool touched = zero;
+    for (int image = 0; image < images.count; ++image) {
+      const int32_t rows = images.rows[image];
+      const int32_t columns = images.columns[image];
+      const Axes axes(grid, rows, columns);
+      const int32_t r_end = axes.row.FirstFrom(y + 1, rows);
+      const int32_t q_begin = axes.column.FirstFrom(x - 1, columns);
+      const int32_t q_end = axes.column.FirstFrom(x + 1, columns);
+      const T* const patches =
+          d_tokens + (images.first_token[image] + images.num_class_tokens) * channels + c;
+      for (int32_t r = axes.row.FirstFrom(y - 1, rows); r < r_end; ++r) {
+        const float row_share = axes.row.Share(r, y);
+        if (row_share == 0) continue;
+        for (int32_t q = q_begin; q < q_end; ++q) {
+          const float share = row_share * axes.column.Share(q, x);
+          if (share == 0) continue;
+          float value[kWidth];
+          cuda::Load(patches + (int64_t{r} * columns + q) * channels, value);
+#pragma unroll
+          for (int i = 0; i < kWidth; ++i) sum[i] += share * value[i];
+          touched = true;
+        }
+      }
+    }
+    if (!touched) continue;
+    float* const to = d_positions_YXC + int64_t{blockIdx.x} * channels + c;
+    if (!zero) {
+      float before[kWidth];
+      cuda::Load(to, before);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) sum[i] = before[i] + sum[i];
+    }
+    cuda::Store(sum, to);
+  }
+}
+
+// d_class_tokens, a thread an element.
+template <typename T>
+__global__ __launch_bounds__(kThreads) void ClassTokenGradientKernel(
+    const __grid_constant__ Images images, int64_t channels, const T* d_tokens,
+    float* d_class_tokens_KC, bool zero) {
+  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= images.num_class_tokens * channels) return;
+  float sum = 0;
+#pragma unroll 4
+  for (int image = 0; image < images.count; ++image) {
+    sum += cuda::ToFloat(d_tokens[images.first_token[image] * channels + i]);
+  }
+  d_class_tokens_KC[i] = zero ? sum : d_class_tokens_KC[i] + sum;
+}
+
+enum class TokenMove { kPatchesOut, kShuffle, kUnshuffle };
+
+// Copies the row of a token, `accesses` long. kPatchesOut: patches to rows one after another;
+// kShuffle: to their quarter of a feature row; kUnshuffle: back from there, and zero to the class
+// tokens.
+template <TokenMove kMove, typename Access>
+__global__ __launch_bounds__(kThreads) void MoveTokensKernel(const __grid_constant__ Images images,
+                                                             int64_t accesses, const Access* from,
+                                                             Access* to) {
+  Place place;
+  if (!Place::Find(images, &place)) return;
+  const bool is_class = place.patch < 0;
+  if (is_class && kMove != TokenMove::kUnshuffle) return;
+  int64_t patch = images.first_patch[place.image] + place.patch;
+  if (kMove != TokenMove::kPatchesOut && !is_class) {
+    const int32_t columns = images.columns[place.image];
+    const int64_t r = place.patch / columns;
+    const int64_t q = place.patch % columns;
+    patch =
+        images.first_patch[place.image] + (r / 2 * (columns / 2) + q / 2) * 4 + r % 2 * 2 + q % 2;
+  }
+  constexpr bool kToTokens = kMove == TokenMove::kUnshuffle;
+  from += (kToTokens ? patch : place.token) * accesses;
+  to += (kToTokens ? place.token : patch) * accesses;
+#pragma unroll 4
+  for (int64_t i = threadIdx.x % kWarpSize; i < accesses; i += kWarpSize) {
+    to[i] = is_class ? Access{} : from[i];
+  }
+}
+
+// Rows of both are taken as long as a token's, `channels`.
+template <TokenMove kMove>
+absl::Status MoveTokens(const ImageLayout& layout, int64_t channels, const ConstTensorView& from,
+                        const TensorView& to, Stream& stream) {
+  const int64_t size = SizeOf(from.dtype());
+  const auto launch = [&]<typename Access>() {
+    return ForEachGroup(layout, [&](const Images& images) {
+      return HETERO_CUDA_LAUNCH((MoveTokensKernel<kMove, Access>), WarpAToken(images), stream,
+                                images, channels * size / static_cast<int64_t>(sizeof(Access)),
+                                static_cast<const Access*>(from.address()),
+                                static_cast<Access*>(to.address()));
+    });
+  };
+  const int full = static_cast<int>(16 / size);
+  if (channels % full == 0 && cuda::AllowVectors({from, to}, full)) {
+    return launch.template operator()<uint4>();
+  }
+  return size == 2 ? launch.template operator()<uint16_t>()
+                   : launch.template operator()<uint32_t>();
+}
+
+Grid GridOf(const ConstTensorView& positions_YXC) {
+  return {static_cast<int32_t>(positions_YXC.dim(0)), static_cast<int32_t>(positions_YXC.dim(1))};
+}
+
+absl::Status AddParameterGradients(const ImageLayout& layout,
+                                   const PackImageTokensBackwardArgs& args, Stream& stream) {
+  const int64_t channels = args.d_tokens_SC.dim(1);
+  const Grid grid = GridOf(args.d_positions_YXC);
+  bool zero_positions = !args.accumulate_positions;
+  bool zero_class_tokens = !args.accumulate_class_tokens;
+  const auto add = [&](const Images& images) {
+    return cuda::VisitFloat(args.d_tokens_SC.dtype(), [&]<typename T>() -> absl::Status {
+      const T* const d_tokens = args.d_tokens_SC.data<T>();
+      const cuda::LaunchShape elements = {
+          .grid = cuda::NumBlocks(args.d_class_tokens_KC.num_elements(), kThreads),
+          .block = kThreads};
+      HETERO_RETURN_IF_ERROR(
+          HETERO_CUDA_LAUNCH(ClassTokenGradientKernel<T>, elements, stream, images, channels,
+                             d_tokens, args.d_class_tokens_KC.data<float>(), zero_class_tokens));
+      return cuda::VisitWidth<T>(
+          channels, {args.d_tokens_SC, args.d_positions_YXC}, [&]<int kWidth>() {
+            const cuda::LaunchShape cells = {
+                .grid = static_cast<unsigned>(int64_t{grid.rows} * grid.columns),
+                .block = static_cast<unsigned>(
+                    std::clamp<int64_t>((channels / kWidth + kWarpSize - 1) / kWarpSize, 1,
+                                        kWarps) *
+                    kWarpSize)};
+            return HETERO_CUDA_LAUNCH((PositionGradientKernel<T, kWidth>), cells, stream, images,
+                                      grid, channels, d_tokens, args.d_positions_YXC.data<float>(),
+                                      zero_positions);
+          });
+    });
+  };
+  if (layout.num_images() == 0) {
+    Images none;
+    none.num_class_tokens = static_cast<int>(layout.num_class_tokens);
+    return add(none);
+  }
+  return ForEachGroup(layout, [&](const Images& images) {
+    const absl::Status status = add(images);
+    zero_positions = zero_class_tokens = false;
+    return status;
+  });
+}
+
+}  // namespace
+
+absl::Status PackImageTokensCuda(const ImageLayout& layout, const ConstTensorView& embedding_NC,
+                                 const ConstTensorView& positions_YXC,
+                                 const ConstTensorView& class_tokens_KC,
+                                 const TensorView& tokens_SC, Stream& stream) {
+  return cuda::VisitFloat(tokens_SC.dtype(), [&]<typename T>() {
+    const int64_t channels = tokens_SC.dim(1);
+    return cuda::VisitWidth<T>(
+        channels, {embedding_NC, positions_YXC, class_tokens_KC, tokens_SC}, [&]<int kWidth>() {
+          return ForEachGroup(layout, [&](const Images& images) {
+            return HETERO_CUDA_LAUNCH((PackKernel<T, kWidth>), WarpAToken(images), stream, images,
+                                      GridOf(positions_YXC), channels, embedding_NC.data<T>(),
+                                      positions_YXC.data<T>(), class_tokens_KC.data<T>(),
+                                      tokens_SC.data<T>());
+          });
+        });
+  });
+}
+
+absl::Status PackImageTokensBackwardCuda(const ImageLayout& layout,
+                                         const PackImageTokensBackwardArgs& args, Stream& stream) {
+  if (!args.d_positions_YXC.is_null()) {
+    HETERO_RETURN_IF_ERROR(AddParameterGradients(layout, args, stream));
+  }
+  if (args.d_embedding_NC.is_null()) return absl::OkStatus();
+  return MoveTokens<TokenMove::kPatchesOut>(layout, args.d_tokens_SC.dim(1), args.d_tokens_SC,
+                                            args.d_embedding_NC, stream);
+}
+
+absl::Status ShufflePixelsCuda(const ImageLayout& layout, const ConstTensorView& tokens_SC,
+                               const TensorView& features_NC, Stream& stream) {
+  return MoveTokens<TokenMove::kShuffle>(layout, tokens_SC.dim(1), tokens_SC, features_NC, stream);
+}
+
+absl::Status ShufflePixelsBackwardCuda(const ImageLayout& layout,
+                                       const ConstTensorView& d_features_NC,
+                                       const TensorView& d_tokens_SC, Stream& stream) {
+  return MoveTokens<TokenMove::kUnshuffle>(layout, d_tokens_SC.dim(1), d_features_NC, d_tokens_SC,
+                                           stream);
+}
+
+}  // namespace hetero::internal
