@@ -1,0 +1,173 @@
+#include <cstdint>
+#include <ostream>
+#include <random>
+#include <tuple>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
+#include "hetero/tensor/ops/cuda_testing.h"
+#include "hetero/tensor/ops/testing.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+
+struct Extents {
+  int64_t rows, columns, gap;
+
+  friend void PrintTo(const Extents& e, std::ostream* out) {
+    *out << e.rows << "x" << e.columns << "+" << e.gap;
+  }
+};
+
+constexpr Extents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},
+                                {9, 4101, 2}, {3, 70008, 8}, {0, 16, 0}};
+
+class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {
+ protected:
+  CrossEntropyCudaTest()
+      : dtype_(std::get<0>(GetParam())),
+        rows_(std::get<1>(GetParam()).rows),
+        columns_(std::get<1>(GetParam()).columns),
+        gap_(std::get<1>(GetParam()).gap),
+        generator_(rows_ * 1009 + columns_),
+        logits_(NormalFor(dtype_, {rows_, columns_ + gap_}, generator_, 3.0)),
+        weight_(NormalFor(DType::kF32, {rows_}, generator_)),
+        targets_({rows_}) {
+    for (int64_t t = 0; t < rows_; ++t) {
+      targets_[t] = t % 3 == 2 ? -100 : static_cast<int32_t>(generator_() % (2 * columns_));
+      // Ties for the largest logit.
+      if (t % 2 == 1 && columns_ > 1) {
+        logits_[t * (columns_ + gap_) + gap_ + columns_ / 2] = 20;
+        logits_[t * (columns_ + gap_) + gap_ + columns_ - 1] = 20;
+      }
+    }
+  }
+
+  template <typename View>
+  View Slice(const View& view) const {
+    return view.Columns(gap_, columns_);
+  }
+  static std::vector<double> Doubles(const HostTensor<int32_t>& tensor) {
+    return {tensor.values().begin(), tensor.values().end()};
+  }
+
+  // Sums of exponentials, and of their logarithm and a logit.
+  const ErrorSpec loss_tolerance_{.absolute = 32 * Epsilon<float>(),
+                                  .relative = 8 * Epsilon<float>()};
+  ErrorSpec GradientTolerance() const {
+    return {.absolute = 4 * Epsilon<float>(), .relative = Epsilon(dtype_) + 64 * Epsilon<float>()};
+  }
+
+  DType dtype_;
+  int64_t rows_, columns_, gap_;
+  std::mt19937_64 generator_;
+  HostTensor<double> logits_;
+  HostTensor<double> weight_;
+  HostTensor<int32_t> targets_;
+  StreamWithWorkspace cpu_;
+  StreamWithWorkspace gpu_{DeviceKind::kCuda};
+};
+
+TEST_P(CrossEntropyCudaTest, EqualsTheCpuAndItself) {
+  HostTensor<double> loss({rows_});
+  HostTensor<int32_t> argmax({rows_});
+  const DeviceTensor gpu_logits(dtype_, logits_, *gpu_), again(dtype_, logits_, *gpu_),
+      gpu_targets(DType::kI32, targets_, *gpu_), gpu_weight(DType::kF32, weight_, *gpu_),
+      gpu_loss(DType::kF32, {rows_}, *gpu_), loss_again(DType::kF32, {rows_}, *gpu_),
+      gpu_argmax(DType::kI32, {rows_}, *gpu_);
+  ASSERT_THAT(CrossEntropy({.logits_TV = Slice(gpu_logits.view()),
+                            .targets_T = gpu_targets.view(),
+                            .loss_T = loss_again.view(),
+                            .argmax_T = gpu_argmax.view()},
+                           *gpu_),
+              IsOk());
+  EXPECT_EQ(gpu_logits.Values(), logits_.values());
+  const std::vector<double> evaluated = loss_again.Values();
+  ASSERT_THAT(CrossEntropy({.logits_TV = Slice(logits_.view()),
+                            .targets_T = targets_.view(),
+                            .weight_T = weight_.view(),
+                            .loss_T = loss.view(),
+                            .argmax_T = argmax.view()},
+                           *cpu_),
+              IsOk());
+  EXPECT_THAT(evaluated, IsCloseTo(loss.values(), loss_tolerance_));
+  EXPECT_EQ(gpu_argmax.Values(), Doubles(argmax));
+  for (const auto& [logits, gpu_loss_view] : {std::pair(gpu_logits.view(), gpu_loss.view()),
+                                              std::pair(again.view(), loss_again.view())}) {
+    ASSERT_THAT(CrossEntropy({.logits_TV = Slice(logits),
+                              .targets_T = gpu_targets.view(),
+                              .weight_T = gpu_weight.view(),
+                              .loss_T = gpu_loss_view},
+                             *gpu_),
+                IsOk());
+  }
+  EXPECT_EQ(gpu_loss.Values(), evaluated);
+  EXPECT_THAT(gpu_logits.Values(), IsCloseTo(logits_.values(), GradientTolerance()));
+  EXPECT_EQ(gpu_logits.Bits(), again.Bits());
+  EXPECT_EQ(gpu_loss.Bits(), loss_again.Bits());
+}
+
+TEST_P(CrossEntropyCudaTest, PiecesOfAShardEqualTheCpu) {
+  const int64_t first_column = columns_;
+  HostTensor<double> max({rows_}), sums({2, rows_}), loss({rows_});
+  HostTensor<int32_t> argmax({rows_});
+  const DeviceTensor gpu_logits(dtype_, logits_, *gpu_), gpu_targets(DType::kI32, targets_, *gpu_),
+      gpu_weight(DType::kF32, weight_, *gpu_), gpu_max(DType::kF32, {rows_}, *gpu_),
+      gpu_sums(DType::kF32, {2, rows_}, *gpu_), gpu_loss(DType::kF32, {rows_}, *gpu_),
+      gpu_argmax(DType::kI32, {rows_}, *gpu_);
+  ASSERT_THAT(
+      CrossEntropyMaximum(Slice(logits_.view()), first_column, max.view(), argmax.view(), *cpu_),
+      IsOk());
+  ASSERT_THAT(CrossEntropyMaximum(Slice(gpu_logits.view()), first_column, gpu_max.view(),
+                                  gpu_argmax.view(), *gpu_),
+              IsOk());
+  EXPECT_EQ(gpu_max.Values(), max.values());
+  EXPECT_EQ(gpu_argmax.Values(), Doubles(argmax));
+  ASSERT_THAT(CrossEntropySums(Slice(logits_.view()), first_column, targets_.view(), max.view(),
+                               sums.view(), *cpu_),
+              IsOk());
+  ASSERT_THAT(CrossEntropySums(Slice(gpu_logits.view()), first_column, gpu_targets.view(),
+                               gpu_max.view(), gpu_sums.view(), *gpu_),
+              IsOk());
+  EXPECT_THAT(gpu_sums.Values(), IsCloseTo(sums.values(), {.absolute = 4 * Epsilon<float>(),
+                                                           .relative = 32 * Epsilon<float>()}));
+  ASSERT_THAT(CrossEntropyLoss(sums.view(), loss.view(), *cpu_), IsOk());
+  ASSERT_THAT(CrossEntropyLoss(gpu_sums.view(), gpu_loss.view(), *gpu_), IsOk());
+  EXPECT_THAT(gpu_loss.Values(), IsCloseTo(loss.values(), loss_tolerance_));
+  ASSERT_THAT(CrossEntropyGradient(Slice(logits_.view()), first_column, targets_.view(), max.view(),
+                                   sums.view(), weight_.view(), *cpu_),
+              IsOk());
+  ASSERT_THAT(CrossEntropyGradient(Slice(gpu_logits.view()), first_column, gpu_targets.view(),
+                                   gpu_max.view(), gpu_sums.view(), gpu_weight.view(), *gpu_),
+              IsOk());
+  EXPECT_THAT(gpu_logits.Values(), IsCloseTo(logits_.values(), GradientTolerance()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Extents, CrossEntropyCudaTest,
+                         ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
+                                            ::testing::ValuesIn(kExtents)));
+
+TEST(CrossEntropyCudaTest, WeightedLossIsAddedToTheTotal) {
+  StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
+  for (const int64_t rows : {0, 1, 5003}) {
+    std::mt19937_64 generator(rows);
+    const auto loss = NormalFor(DType::kF32, {rows}, generator);
+    const auto weight = NormalFor(DType::kF32, {rows}, generator);
+    HostTensor<double> total({1}, {3.5});
+    const DeviceTensor gpu_loss(DType::kF32, loss, *gpu), gpu_weight(DType::kF32, weight, *gpu),
+        gpu_total(DType::kF64, total, *gpu);
+    ASSERT_THAT(AddWeightedLoss(loss.view(), weight.view(), total.view(), *cpu), IsOk());
+    ASSERT_THAT(AddWeightedLoss(gpu_loss.view(), gpu_weight.view(), gpu_total.view(), *gpu),
+                IsOk());
+    EXPECT_THAT(gpu_total.Values(), IsCloseTo(total.values(), {.absolute = 1e-11}));
+  }
+}
+
+}  // namespace
+}  // namespace hetero
