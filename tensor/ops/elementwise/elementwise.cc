@@ -39,25 +39,6 @@ absl::Status Add(const ConstTensorView& a, const ConstTensorView& b, const Tenso
   return HETERO_DISPATCH(stream, internal::AddCpu(a, b, out), internal::AddCuda(a, b, out, stream));
 }
 
-absl::Status AddScaled(double alpha, const ConstTensorView& x, const TensorView& y,
-                       Stream& stream) {
-  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
-  HETERO_RETURN_IF_ERROR(ExpectLike("y", y, x));
-  HETERO_RETURN_IF_ERROR(ExpectDType("y", y, x.dtype()));
-  OperationScope scope(stream, {"add_scaled", 2.0 * x.num_elements(), 3.0 * x.num_bytes()});
-  if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::AddScaledCpu(alpha, x, y),
-                         internal::AddScaledCuda(alpha, x, y, stream));
-}
-
-absl::Status Scale(double alpha, const TensorView& x, Stream& stream) {
-  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
-  OperationScope scope(stream, {"scale", 1.0 * x.num_elements(), 2.0 * x.num_bytes()});
-  if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::ScaleCpu(alpha, x),
-                         internal::ScaleCuda(alpha, x, stream));
-}
-
 absl::Status Fill(double value, const TensorView& x, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
   OperationScope scope(stream, {"fill", 0, 1.0 * x.num_bytes()});

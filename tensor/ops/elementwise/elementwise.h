@@ -20,12 +20,6 @@ namespace hetero {
 absl::Status Add(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
                  Stream& stream);
 
-// y = y + alpha x.
-absl::Status AddScaled(double alpha, const ConstTensorView& x, const TensorView& y, Stream& stream);
-
-// x = alpha x.
-absl::Status Scale(double alpha, const TensorView& x, Stream& stream);
-
 // x = value. Any dtype; integers take the value truncated.
 absl::Status Fill(double value, const TensorView& x, Stream& stream);
 
@@ -42,17 +36,12 @@ absl::Status SumOfSquares(const ConstTensorView& x, const TensorView& totals, bo
 namespace internal {
 
 absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out);
-absl::Status AddScaledCpu(double alpha, const ConstTensorView& x, const TensorView& y);
-absl::Status ScaleCpu(double alpha, const TensorView& x);
 absl::Status FillCpu(double value, const TensorView& x);
 absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destination);
 absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals, bool accumulate);
 
 absl::Status AddCuda(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
                      Stream& stream);
-absl::Status AddScaledCuda(double alpha, const ConstTensorView& x, const TensorView& y,
-                           Stream& stream);
-absl::Status ScaleCuda(double alpha, const TensorView& x, Stream& stream);
 absl::Status FillCuda(double value, const TensorView& x, Stream& stream);
 absl::Status CopyCuda(const ConstTensorView& source, const TensorView& destination, Stream& stream);
 // `partials` f64 [parts, 2]: scratch. Its extent fixes the order of the sum.

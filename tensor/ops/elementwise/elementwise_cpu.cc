@@ -18,18 +18,6 @@ HETERO_CPU_CLONES void AddRow(const T* a, const T* b, T* out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
-template <typename T>
-HETERO_CPU_CLONES void AddScaledRow(T alpha, const T* x, T* y, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] += alpha * x[i];
-}
-
-template <typename T>
-HETERO_CPU_CLONES void ScaleRow(T alpha, T* x, int64_t n) {
-#pragma omp simd
-  for (int64_t i = 0; i < n; ++i) x[i] *= alpha;
-}
-
 template <typename From, typename To>
 HETERO_CPU_CLONES void ConvertRow(const From* source, To* destination, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
@@ -89,25 +77,6 @@ absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const Te
     for (int64_t r = 0; r < shape.rows; ++r) {
       AddRow(a.data<T>() + r * a.stride(0), b.data<T>() + r * b.stride(0),
              out.data<T>() + r * out.stride(0), shape.columns);
-    }
-  });
-}
-
-absl::Status AddScaledCpu(double alpha, const ConstTensorView& x, const TensorView& y) {
-  const RowShape shape{x, y};
-  return VisitFloat(x.dtype(), [&]<typename T>() {
-    for (int64_t r = 0; r < shape.rows; ++r) {
-      AddScaledRow(static_cast<T>(alpha), x.data<T>() + r * x.stride(0),
-                   y.data<T>() + r * y.stride(0), shape.columns);
-    }
-  });
-}
-
-absl::Status ScaleCpu(double alpha, const TensorView& x) {
-  const RowShape shape{x};
-  return VisitFloat(x.dtype(), [&]<typename T>() {
-    for (int64_t r = 0; r < shape.rows; ++r) {
-      ScaleRow(static_cast<T>(alpha), x.data<T>() + r * x.stride(0), shape.columns);
     }
   });
 }

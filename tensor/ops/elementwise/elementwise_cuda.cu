@@ -39,16 +39,6 @@ struct AddFunction {
     return a + b;
   }
 };
-template <typename W>
-struct AddScaledFunction {
-  W alpha;
-  __device__ W operator()(W x, W y) const { return y + alpha * x; }
-};
-template <typename W>
-struct ScaleFunction {
-  W alpha;
-  __device__ W operator()(W x) const { return alpha * x; }
-};
 template <typename T>
 struct FillFunction {
   T value;
@@ -194,19 +184,6 @@ absl::Status AddCuda(const ConstTensorView& a, const ConstTensorView& b, const T
                      Stream& stream) {
   return VisitFloatOrDouble(
       a.dtype(), [&]<typename T>() { return Map<2, T, T>(AddFunction{}, a, b, out, stream); });
-}
-
-absl::Status AddScaledCuda(double alpha, const ConstTensorView& x, const TensorView& y,
-                           Stream& stream) {
-  return VisitFloatOrDouble(x.dtype(), [&]<typename T>() {
-    return Map<2, T, T>(AddScaledFunction<Wide<T>>{static_cast<Wide<T>>(alpha)}, x, y, y, stream);
-  });
-}
-
-absl::Status ScaleCuda(double alpha, const TensorView& x, Stream& stream) {
-  return VisitFloatOrDouble(x.dtype(), [&]<typename T>() {
-    return Map<1, T, T>(ScaleFunction<Wide<T>>{static_cast<Wide<T>>(alpha)}, x, {}, x, stream);
-  });
 }
 
 absl::Status FillCuda(double value, const TensorView& x, Stream& stream) {

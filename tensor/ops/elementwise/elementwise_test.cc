@@ -31,17 +31,14 @@ TEST(ElementwiseTest, SlicesOfColumnsLeaveTheGapsAlone) {
   StreamWithWorkspace stream;
   const TensorView slice = out.view().Columns(kGap, kColumns);
   ASSERT_THAT(Add(a.view(), slice, slice, *stream), IsOk());
-  ASSERT_THAT(AddScaled(-0.5, a.view(), slice, *stream), IsOk());
-  ASSERT_THAT(Scale(2.0, slice, *stream), IsOk());
   std::vector<double> expected(wide.values().begin(), wide.values().end());
   for (int64_t r = 0; r < kRows; ++r) {
     for (int64_t c = 0; c < kColumns; ++c) {
       double& value = expected[r * (kColumns + kGap) + kGap + c];
-      value = 2.0 * (value + 0.5 * a[r * kColumns + c]);
+      value += a[r * kColumns + c];
     }
   }
-  EXPECT_THAT(out.values(), IsCloseTo(expected, {.absolute = 8 * Epsilon<float>(),
-                                                 .relative = 4 * Epsilon<float>()}));
+  EXPECT_THAT(out.values(), IsCloseTo(expected, {.relative = Epsilon<float>()}));
   ASSERT_THAT(Fill(7, slice, *stream), IsOk());
   EXPECT_EQ(out[kGap - 1], wide[kGap - 1]);
   EXPECT_EQ(out[kGap], 7.0f);
@@ -105,8 +102,6 @@ TEST(ElementwiseErrorsTest, NameTheOperand) {
   StreamWithWorkspace stream;
   EXPECT_THAT(Add(x.view(), y.view(), x.view(), *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("b is f32[3,2]")));
-  EXPECT_THAT(AddScaled(1, x.view(), {}, *stream),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("y")));
 }
 
 TEST(ElementwiseShapeOnlyTest, RecordsBytesAndTouchesNothing) {
