@@ -59,7 +59,8 @@ class Communicator {
   virtual GroupRank rank() const = 0;
   int64_t size() const { return static_cast<int64_t>(members().size()); }
 
-  // output[i] = op over members of input[i]. `output` may be `input`. f64, f32, i32, i64.
+  // output[i] = op over members of input[i]. `output` may be `input`. f64, f32, i32, i64, and
+  // on a GPU bf16.
   virtual absl::Status AllReduce(ConstTensorView input, TensorView output, ReduceOp op,
                                  Stream& stream, std::string_view name) = 0;
 

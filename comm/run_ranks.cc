@@ -11,14 +11,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
+#include "hetero/comm/threads/threads_world.h"
 
 namespace hetero {
 namespace {
 
-absl::Status Guarded(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
-                     GlobalRank rank, CommunicatorFactory& factory) {
+absl::Status Guarded(absl::FunctionRef<absl::Status()> function) {
   try {
-    return function(rank, factory);
+    return function();
   } catch (const std::exception& exception) {
     return absl::InternalError(absl::StrCat("uncaught exception: ", exception.what()));
   } catch (...) {
@@ -30,15 +30,16 @@ absl::Status Guarded(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFact
 
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
-                      ThreadsOptions options) {
-  ThreadsWorld world(num_ranks, options);
+                      const RunRanksOptions& options) {
+  ThreadsWorld world(num_ranks, {.timeout = options.timeout});
   std::vector<absl::Status> results(static_cast<size_t>(num_ranks));
   std::vector<std::thread> threads;
   for (int64_t i = 0; i < num_ranks; ++i) {
     threads.emplace_back([&, i] {
       const std::unique_ptr<CommunicatorFactory> factory = world.Factory(GlobalRank(i));
       absl::Status& result = results[static_cast<size_t>(i)];
-      result = Annotate(Guarded(function, GlobalRank(i), *factory), absl::StrCat("rank ", i));
+      result = Annotate(Guarded([&] { return function(GlobalRank(i), *factory); }),
+                        absl::StrCat("rank ", i));
       if (!result.ok()) world.Abort(result);
     });
   }
@@ -65,6 +66,13 @@ absl::Status RunRanks(int64_t num_ranks,
     first.SetPayload(kOtherRanksPayload, absl::Cord(absl::StrJoin(others, "\n")));
   }
   return first;
+}
+
+absl::Status AbortOnFailure(GlobalRank rank, CommunicatorFactory& factory,
+                            absl::FunctionRef<absl::Status()> body) {
+  const absl::Status status = Guarded(body);
+  if (!status.ok()) factory.AbortAll(Annotate(status, absl::StrCat("rank ", rank)));
+  return status;
 }
 
 }  // namespace hetero

@@ -9,13 +9,22 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "hetero/comm/communicator.h"
-#include "hetero/comm/threads/threads_world.h"
+#include "hetero/tensor/device.h"
 
 namespace hetero {
+
+struct RunRanksOptions {
+  // How long one wait for peers may take before the run is aborted with DEADLINE_EXCEEDED.
+  absl::Duration timeout = absl::Minutes(5);
+  // Of every rank, where they are not the host.
+  std::vector<Device> devices = {};
+};
 
 // Payload of the status of RunRanks: one line for every further rank that failed.
 inline constexpr std::string_view kOtherRanksPayload = "hetero/other_ranks";
@@ -30,7 +39,13 @@ inline constexpr std::string_view kLastCallsPayload = "hetero/last_calls";
 // INTERNAL failure with its text.
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
-                      ThreadsOptions options = {});
+                      const RunRanksOptions& options = {});
+
+// Calls `body`; if it fails or throws, aborts the run before it returns. To give back memory of a
+// GPU is to wait for all its work, which over NCCL may wait for peers: what a rank has there stands
+// outside of `body`, so that nothing waits any more when it is given back.
+absl::Status AbortOnFailure(GlobalRank rank, CommunicatorFactory& factory,
+                            absl::FunctionRef<absl::Status()> body);
 
 }  // namespace hetero
 

@@ -29,12 +29,11 @@ Group RanksOf(const RowPlan& plan) {
 absl::StatusOr<TensorView> BridgeReceive::Wait(Stream& stream) {
   --channel_->num_posted_;
   HETERO_RETURN_IF_ERROR(transfers_->Wait());
-  if (gathers_ != nullptr) {
+  if (channel_->replicas_ != nullptr) {
     HETERO_ASSIGN_OR_RETURN(
-        const std::unique_ptr<TransferHandle> shares,
-        channel_->replicas_->Exchange(shares_, {}, stream, channel_->gather_name_));
-    HETERO_RETURN_IF_ERROR(gathers_->Wait());
-    HETERO_RETURN_IF_ERROR(shares->Wait());
+        const std::unique_ptr<TransferHandle> gather,
+        channel_->replicas_->Exchange(shares_, gathers_, stream, channel_->gather_name_));
+    HETERO_RETURN_IF_ERROR(gather->Wait());
   }
   return rows_;
 }
@@ -117,7 +116,6 @@ absl::StatusOr<std::unique_ptr<BridgeReceive>> BridgeChannel::PostReceive(const 
                             transfers_->Exchange({}, requests, stream, receive_name_));
   }
   if (replicas_ != nullptr) {
-    requests.clear();
     for (size_t i = 0; i < replicas.ranks.size(); ++i) {
       const auto rows_of = [&](const RowRange& range) {
         return receive->rows_.Rows(range.first, range.count);
@@ -125,12 +123,10 @@ absl::StatusOr<std::unique_ptr<BridgeReceive>> BridgeChannel::PostReceive(const 
       if (replicas.ranks[i] != rank_) {
         const GroupRank peer = PeerIn(*replicas_, replicas.ranks[i]);
         const size_t me = static_cast<size_t>(replicas_->rank().value());
-        requests.push_back({peer, rows_of(replicas.owned[i])});
+        receive->gathers_.push_back({peer, rows_of(replicas.owned[i])});
         receive->shares_.push_back({peer, rows_of(replicas.owned[me])});
       }
     }
-    HETERO_ASSIGN_OR_RETURN(receive->gathers_,
-                            replicas_->Exchange({}, requests, stream, gather_name_));
   }
   next_slot_ = (next_slot_ + 1) % options_.num_slots;
   ++num_posted_;

@@ -52,8 +52,10 @@ class BridgeReceive {
   BridgeChannel* channel_ = nullptr;
   TensorView rows_;
   std::unique_ptr<TransferHandle> transfers_;
-  std::unique_ptr<TransferHandle> gathers_;  // what other replicas own
-  std::vector<SendRequest> shares_;          // what this rank owns, for the other replicas
+  // The replicas complete each other's rows in one exchange: a receive of its own, posted ahead,
+  // would hold up the send behind it where messages of a channel complete in order.
+  std::vector<SendRequest> shares_;      // what this rank owns, for the other replicas
+  std::vector<ReceiveRequest> gathers_;  // what they own
 };
 
 // One thread, the rank's, uses a channel.

@@ -31,7 +31,7 @@ using ::testing::HasSubstr;
 
 constexpr int64_t kWidth = 3;
 constexpr int64_t kSequence = 24;
-constexpr ThreadsOptions kOptions = {.timeout = absl::Seconds(30)};
+const RunRanksOptions kOptions = {.timeout = absl::Seconds(30)};
 
 enum class Delivery { kLeader, kSliced, kOwners, kColocated };
 

@@ -9,6 +9,7 @@
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/threads/threads_state.h"
+#include "hetero/tensor/cuda/runtime.h"
 
 namespace hetero::internal {
 namespace {
@@ -36,9 +37,16 @@ int64_t NumBytes(const Tensor& tensor) {
   return tensor.num_elements * SizeOf(tensor.dtype);
 }
 
+bool OnGpu(const Device& device) { return device.kind == DeviceKind::kCuda; }
+
+std::string Where(const Device& device) {
+  return OnGpu(device) ? absl::StrCat(" on ", device.ToString()) : "";
+}
+
 std::string ToString(const Message& message) {
   return absl::StrCat(message.is_send ? "a send" : "a receive", " of ", message.num_elements, " ",
-                      Name(message.dtype), " in exchange '", message.name, "'");
+                      Name(message.dtype), Where(message.device), " in exchange '", message.name,
+                      "'");
 }
 
 }  // namespace
@@ -46,6 +54,7 @@ std::string ToString(const Message& message) {
 std::string Call::ToString() const {
   std::string text = absl::StrCat(kind, " '", name, "' of ", num_elements, " ", Name(dtype));
   if (!detail.empty()) absl::StrAppend(&text, " (", detail, ")");
+  text += Where(device);
   if (kind == "broadcast") absl::StrAppend(&text, " from member ", root.value());
   if (kind == "all_to_all") {
     absl::StrAppend(&text, " in rows of ", row_elements, ", sending [",
@@ -55,10 +64,21 @@ std::string Call::ToString() const {
   return text;
 }
 
+bool SameCall(const Call& a, const Call& b) {
+  return a.kind == b.kind && a.name == b.name && a.detail == b.detail && a.root == b.root &&
+         a.dtype == b.dtype && a.row_elements == b.row_elements &&
+         (!a.send_rows.empty() || a.num_elements == b.num_elements);
+}
+
+bool RowsFit(const Call& a, size_t i, const Call& b, size_t j) {
+  return a.send_rows.empty() ||
+         (a.send_rows[j] == b.receive_rows[i] && b.send_rows[i] == a.receive_rows[j]);
+}
+
 Hub::Hub(ThreadsState& state, const CommunicatorKey& key)
     : state_(state),
       members_(key.members),
-      text_(ToString("threads", key)),
+      text_(ToString(state.backend(), key)),
       queues_(members_.size() * members_.size()) {
   for (size_t i = 0; i < members_.size(); ++i) {
     member_states_.push_back(std::make_unique<Member>());
@@ -148,17 +168,8 @@ absl::Status Hub::CheckCalls(GroupRank me) {
   const Call& first = all[0];
   for (size_t i = 1; i < all.size(); ++i) {
     const Call& other = all[i];
-    bool fits = first.kind == other.kind && first.name == other.name &&
-                first.detail == other.detail && first.root == other.root &&
-                first.dtype == other.dtype && first.row_elements == other.row_elements;
-    if (first.send_rows.empty()) {
-      fits = fits && first.num_elements == other.num_elements;
-    } else {
-      for (size_t j = 0; fits && j < i; ++j) {
-        fits = all[j].send_rows[i] == other.receive_rows[j] &&
-               other.send_rows[j] == all[j].receive_rows[i];
-      }
-    }
+    bool fits = SameCall(first, other) && first.device == other.device;
+    for (size_t j = 0; fits && j < i; ++j) fits = RowsFit(all[j], j, other, i);
     if (fits) continue;
     const absl::Status status = SetCause(
         me, absl::InvalidArgumentError(absl::StrCat(
@@ -178,6 +189,62 @@ void Hub::Part(GroupRank me) {
   if (SpinUntil([&] { return Complete(me); })) return;
   absl::MutexLock lock(&mutex_);
   while (!Complete(me)) member(me).wake.Wait(&mutex_);
+}
+
+absl::StatusOr<Hub::DeviceSide*> Hub::OnDevice(GroupRank me, Device device) {
+  Member& self = member(me);
+  if (self.on_device == nullptr) {
+    auto side = std::make_unique<DeviceSide>();
+    HETERO_ASSIGN_OR_RETURN(side->ready, Event::Create(device));
+    HETERO_ASSIGN_OR_RETURN(side->done, Event::Create(device));
+    HETERO_ASSIGN_OR_RETURN(side->copies, Stream::Create(device, side->no_workspace));
+    self.on_device = std::move(side);
+  }
+  return self.on_device.get();
+}
+
+absl::Status Hub::Ready(GroupRank me, Stream& stream) {
+  HETERO_ASSIGN_OR_RETURN(DeviceSide * side, OnDevice(me, stream.device()));
+  return side->ready.Record(stream);
+}
+
+absl::Status Hub::AfterReady(Stream& stream) const {
+  for (const auto& peer : member_states_) {
+    HETERO_RETURN_IF_ERROR(peer->on_device->ready.HoldBack(stream));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Hub::Done(GroupRank me, Stream& stream) {
+  return member(me).on_device->done.Record(stream);
+}
+
+absl::Status Hub::AfterDone(Stream& stream) const {
+  for (const auto& peer : member_states_) {
+    HETERO_RETURN_IF_ERROR(peer->on_device->done.HoldBack(stream));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Event> Hub::TakeEvent(GroupRank me, Device device) {
+  std::vector<Event>& spare = member(me).spare_events;
+  if (spare.empty()) return Event::Create(device);
+  Event event = std::move(spare.back());
+  spare.pop_back();
+  return event;
+}
+
+absl::Status Hub::QueueCopy(GroupRank me, Message& send, Message& receive) {
+  HETERO_ASSIGN_OR_RETURN(DeviceSide * side, OnDevice(me, send.device));
+  Stream& copies = *side->copies;
+  HETERO_RETURN_IF_ERROR(send.event.HoldBack(copies));
+  HETERO_RETURN_IF_ERROR(receive.event.HoldBack(copies));
+  HETERO_RETURN_IF_ERROR(cuda::CopyRows(
+      send.device.ordinal,
+      {.to = receive.destination, .from = send.source, .row_bytes = NumBytes(send), .rows = 1},
+      copies.handle()));
+  HETERO_RETURN_IF_ERROR(send.event.Record(copies));
+  return receive.event.Record(copies);
 }
 
 Hub::Queue& Hub::QueueOf(GroupRank sender, GroupRank receiver) {
@@ -201,19 +268,17 @@ absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
     absl::MutexLock lock(&mutex_);
     if (state_.aborted()) status = Aborted("exchange");
     for (Message& message : messages) {
-      if (!status.ok()) {
-        message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
-        continue;
-      }
+      if (!status.ok()) continue;
       Queue& queue = QueueOf(message.sender, message.receiver);
       Message* const other = queue.head;
       if (other == nullptr || other->is_send == message.is_send) {
         (other == nullptr ? queue.head : queue.tail->next) = &message;
         queue.tail = &message;
+        message.state.store(Message::State::kQueued, std::memory_order_relaxed);
         continue;
       }
-      if (other->dtype != message.dtype || other->num_elements != message.num_elements) {
-        message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
+      if (other->dtype != message.dtype || other->num_elements != message.num_elements ||
+          other->device != message.device) {
         status = SetCause(
             me, absl::InvalidArgumentError(absl::StrCat(
                     "the two ends of a message differ: ", Who(me), " posts ", ToString(message),
@@ -232,9 +297,13 @@ absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
   for (Message* message = copies; message != nullptr;) {
     Message* const next = std::exchange(message->next, nullptr);
     Message* const other = message->partner;
-    const Message& send = message->is_send ? *message : *other;
-    const Message& receive = message->is_send ? *other : *message;
-    std::memcpy(receive.destination, send.source, static_cast<size_t>(NumBytes(send)));
+    Message& send = message->is_send ? *message : *other;
+    Message& receive = message->is_send ? *other : *message;
+    if (!OnGpu(send.device)) {
+      std::memcpy(receive.destination, send.source, static_cast<size_t>(NumBytes(send)));
+    } else if (const absl::Status queued = QueueCopy(me, send, receive); !queued.ok()) {
+      status = SetCause(me, queued);
+    }
     message->state.store(Message::State::kDone, std::memory_order_relaxed);
     const GroupRank peer = me == message->sender ? message->receiver : message->sender;
     {

@@ -8,6 +8,10 @@
 // An abort never leaves a peer reading memory that its owner has taken back: a member leaves a
 // meeting early only while it is incomplete, and an incomplete meeting can no longer complete once
 // a member has left; a message is withdrawn only while nobody copies it.
+//
+// On a GPU, which the members share, only the host meets, and work is queued: a member's stream
+// goes on once it has passed the point at which the peers' streams were ready, and again once they
+// are done with this member's tensors. The host waits for no stream.
 
 #include <array>
 #include <atomic>
@@ -17,13 +21,17 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/tensor/event.h"
+#include "hetero/tensor/stream.h"
 
 namespace hetero::internal {
 
@@ -38,6 +46,7 @@ struct Call {
   std::string name;
   std::string_view detail;  // a string literal: the reduction
   GroupRank root;
+  Device device;
   DType dtype = DType::kF32;
   int64_t num_elements = 0;
   const void* input = nullptr;  // in the hub when `num_elements` fit into kInlineBytes
@@ -46,9 +55,15 @@ struct Call {
   std::vector<int64_t> receive_rows;
   int64_t row_elements = 0;
 
-  // "all_reduce 'x' of 128 f32 (sum)"
+  // "all_reduce 'x' of 128 f32 (sum)", and " on cuda:0" where it is not the host.
   std::string ToString() const;
 };
+
+// Whether two members' calls are one collective, whatever rows they count.
+bool SameCall(const Call& a, const Call& b);
+// Whether the rows they count are the same, where they count rows; `i` and `j` are their places
+// among the members.
+bool RowsFit(const Call& a, size_t i, const Call& b, size_t j);
 
 // One side of a point-to-point message. Owned by the handle of the exchange that posted it.
 struct Message {
@@ -62,7 +77,10 @@ struct Message {
   DType dtype = DType::kF32;
   int64_t num_elements = 0;
   std::string_view name;
-  std::atomic<State> state = State::kQueued;
+  Device device;
+  // On a GPU: until the copy is queued, when the tensor may be read or written; then its end.
+  Event event;
+  std::atomic<State> state = State::kWithdrawn;
   Message* next = nullptr;     // in its queue
   Message* partner = nullptr;  // the other half, while being copied
 };
@@ -90,12 +108,26 @@ class Hub {
   // Waits until every member is done with the tensors of this call.
   void Part(GroupRank me);
 
-  // Queues messages; those that meet their other half are copied here and now.
-  // Errors: INVALID_ARGUMENT naming both sides when they differ (aborts the run), ABORTED; all
-  // messages are withdrawn then.
+  // On a GPU around Meet and around Part: what is queued on `stream` later runs after what the
+  // members had queued when they said Ready, or Done.
+  // Errors: those of Event.
+  absl::Status Ready(GroupRank me, Stream& stream);
+  absl::Status AfterReady(Stream& stream) const;
+  absl::Status Done(GroupRank me, Stream& stream);
+  absl::Status AfterDone(Stream& stream) const;
+
+  // An event for a message of `me` on a GPU, to be given back when it has served.
+  absl::StatusOr<Event> TakeEvent(GroupRank me, Device device);
+  void GiveBack(GroupRank me, Event event) { member(me).spare_events.push_back(std::move(event)); }
+
+  // Queues new messages; those that meet their other half are copied here and now. On a GPU the
+  // copy is queued: it runs once both events have passed, which then stand for its end. Errors:
+  // INVALID_ARGUMENT naming both sides when they differ (aborts the run), ABORTED; all messages are
+  // withdrawn then.
   absl::Status Post(GroupRank me, std::span<Message> messages);
 
-  // Waits until `message` is copied. Errors: DEADLINE_EXCEEDED, ABORTED; it is withdrawn then.
+  // Waits until `message` is copied, on a GPU until its copy is queued. Errors: DEADLINE_EXCEEDED,
+  // ABORTED; it is withdrawn then.
   absl::Status Await(GroupRank me, Message& message);
 
   // After return nobody touches the messages' memory.
@@ -104,11 +136,20 @@ class Hub {
   void WakeAll();
 
  private:
+  // What a member has of its GPU. The events, its own to record, are read by all.
+  struct DeviceSide {
+    Event ready;
+    Event done;
+    Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
+    std::unique_ptr<Stream> copies;  // messages wait here for both ends without holding up either
+  };
   struct alignas(64) Member {
     absl::CondVar wake;
     uint64_t num_meetings = 0;  // of this member; it alone writes, under mutex_
     uint64_t num_calls = 0;     // touched by this member only
     std::array<std::unique_ptr<std::byte[]>, 2> inlined;
+    std::unique_ptr<DeviceSide> on_device;  // made at its first call on a GPU
+    std::vector<Event> spare_events;        // touched by this member only
   };
   struct Queue {
     Message* head = nullptr;
@@ -119,6 +160,9 @@ class Hub {
   std::string Who(GroupRank rank) const;
   Queue& QueueOf(GroupRank sender, GroupRank receiver) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Remove(Message& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  absl::StatusOr<DeviceSide*> OnDevice(GroupRank me, Device device);
+  absl::Status QueueCopy(GroupRank me, Message& send, Message& receive);
 
   // Counts the arrival; the last member wakes the others.
   void Arrive(GroupRank me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

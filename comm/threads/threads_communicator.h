@@ -14,15 +14,15 @@
 
 namespace hetero::internal {
 
-class ThreadsCommunicator final : public CheckedCommunicator {
+class ThreadsCommunicator : public CheckedCommunicator {
  public:
   // `hub` outlives the communicator.
   ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub);
 
-  void Abort(const absl::Status& cause) override { hub_.state().Abort(cause); }
-  absl::Status HealthCheck() const override { return hub_.state().cause(); }
+  void Abort(const absl::Status& cause) final { hub_.state().Abort(cause); }
+  absl::Status HealthCheck() const final { return hub_.state().cause(); }
 
- private:
+ protected:
   absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op, Stream& stream,
                            std::string_view name) override;
   absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
@@ -38,6 +38,7 @@ class ThreadsCommunicator final : public CheckedCommunicator {
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) override;
 
+ private:
   struct Operands {
     ConstTensorView input;
     TensorView output;
@@ -51,7 +52,7 @@ class ThreadsCommunicator final : public CheckedCommunicator {
   // Runs `work` between Meet and Part; without Part where Meet took the inputs in.
   template <typename Work>
   absl::Status Collective(std::string_view kind, std::string_view name, const Operands& operands,
-                          bool inline_input, Work work);
+                          bool inline_input, Stream& stream, Work work);
 
   // Elements [begin, begin + count) of every member's input, in rank order.
   std::span<const ConstTensorView> Inputs(std::span<const Call> calls, int64_t begin,

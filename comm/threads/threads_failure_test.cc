@@ -15,6 +15,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/comm/threads/threads_world.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero {

@@ -1,6 +1,7 @@
 #include "hetero/comm/threads/threads_state.h"
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "hetero/comm/threads/hub.h"
 
 namespace hetero::internal {
@@ -11,7 +12,8 @@ constexpr int64_t kFlightCalls = 16;
 
 }  // namespace
 
-ThreadsState::ThreadsState(int64_t num_ranks, absl::Duration timeout) : timeout_(timeout) {
+ThreadsState::ThreadsState(int64_t num_ranks, absl::Duration timeout, std::string_view backend)
+    : timeout_(timeout), backend_(backend) {
   for (int64_t i = 0; i < num_ranks; ++i) {
     flights_.push_back(std::make_unique<FlightRing>(kFlightCalls));
   }
@@ -61,6 +63,15 @@ std::string ThreadsState::Describe(GlobalRank rank) {
   const FlightEntry& last = calls.back();
   return absl::StrCat("rank ", rank, last.end.has_value() ? " (left '" : " (is in '", last.name,
                       "' on ", last.where, ")");
+}
+
+std::string ThreadsState::DescribeLastCalls() const {
+  const absl::Time now = absl::Now();
+  std::string text;
+  for (size_t i = 0; i < flights_.size(); ++i) {
+    text += flights_[i]->ToText(absl::StrCat("rank ", i), now);
+  }
+  return text;
 }
 
 }  // namespace hetero::internal

@@ -1,8 +1,8 @@
 #ifndef HETERO_COMM_THREADS_THREADS_STATE_H_
 #define HETERO_COMM_THREADS_THREADS_STATE_H_
 
-// What all communicators of a ThreadsWorld share: the abort, the deadline, and the last calls of
-// every rank, so that a time-out can say who lags.
+// What all communicators of a world of threads share: the abort, the deadline, and the last calls
+// of every rank, so that a time-out can say who lags.
 
 #include <atomic>
 #include <cstdint>
@@ -25,11 +25,13 @@ class Hub;
 
 class ThreadsState {
  public:
-  ThreadsState(int64_t num_ranks, absl::Duration timeout);
+  // `backend`: the first word of its communicators' texts, a string literal.
+  ThreadsState(int64_t num_ranks, absl::Duration timeout, std::string_view backend);
   ~ThreadsState();
 
   int64_t num_ranks() const { return static_cast<int64_t>(flights_.size()); }
   absl::Duration timeout() const { return timeout_; }
+  std::string_view backend() const { return backend_; }
 
   // The meeting place of the key's members, made by the first to ask.
   Hub& HubOf(const CommunicatorKey& key);
@@ -52,8 +54,12 @@ class ThreadsState {
   // "rank 2 (is in 'llm.tp.norm' on threads[2,3] model)", "rank 2 (left ...)" or "(no call yet)".
   std::string Describe(GlobalRank rank);
 
+  // Those of every rank, one a line, below a line that names it.
+  std::string DescribeLastCalls() const;
+
  private:
   const absl::Duration timeout_;
+  const std::string_view backend_;
   std::vector<std::unique_ptr<FlightRing>> flights_;
   std::atomic<bool> aborted_ = false;
   mutable absl::Mutex cause_mutex_;  // a hub may hold its own lock when it takes this one

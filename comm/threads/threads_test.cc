@@ -24,7 +24,7 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-constexpr ThreadsOptions kOptions = {.timeout = absl::Seconds(30)};
+const RunRanksOptions kOptions = {.timeout = absl::Seconds(30)};
 
 // What a test's rank has.
 struct Rank {

@@ -4,8 +4,6 @@
 
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/threads/threads_communicator.h"
@@ -33,7 +31,7 @@ class ThreadsFactory final : public CommunicatorFactory {
 }  // namespace
 
 ThreadsWorld::ThreadsWorld(int64_t num_ranks, ThreadsOptions options)
-    : state_(std::make_unique<internal::ThreadsState>(num_ranks, options.timeout)) {}
+    : state_(std::make_unique<internal::ThreadsState>(num_ranks, options.timeout, "threads")) {}
 
 ThreadsWorld::~ThreadsWorld() = default;
 
@@ -48,13 +46,6 @@ void ThreadsWorld::Abort(const absl::Status& cause) { state_->Abort(cause); }
 
 absl::Status ThreadsWorld::HealthCheck() const { return state_->cause(); }
 
-std::string ThreadsWorld::DescribeLastCalls() const {
-  const absl::Time now = absl::Now();
-  std::string text;
-  for (int64_t i = 0; i < num_ranks(); ++i) {
-    text += state_->flight(GlobalRank(i)).ToText(absl::StrCat("rank ", i), now);
-  }
-  return text;
-}
+std::string ThreadsWorld::DescribeLastCalls() const { return state_->DescribeLastCalls(); }
 
 }  // namespace hetero

@@ -7,6 +7,10 @@
 // inside the meeting itself. A waiting rank spins for a few microseconds and then blocks: ranks may
 // be more than cores.
 //
+// Several ranks may also share a GPU, each with streams of its own: they exchange addresses and
+// events, and the rest happens in stream order; no host waits for the GPU. That is for tests of
+// many ranks on one GPU: ranks with a GPU each use NCCL.
+//
 //   ThreadsWorld world(4);
 //   auto factory = world.Factory(GlobalRank(2));            // on the thread of rank 2
 //   auto communicator = factory->Create({"model", {GlobalRank(2), GlobalRank(3)}});
@@ -18,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/comm/rank_world.h"
 
 namespace hetero {
 
@@ -30,29 +35,21 @@ struct ThreadsOptions {
   absl::Duration timeout = absl::Minutes(5);
 };
 
-// Outlives its factories and their communicators. Thread-safe.
-class ThreadsWorld {
+// Thread-safe.
+class ThreadsWorld final : public RankWorld {
  public:
   explicit ThreadsWorld(int64_t num_ranks, ThreadsOptions options = {});
-  ~ThreadsWorld();
+  ~ThreadsWorld() override;
   ThreadsWorld(const ThreadsWorld&) = delete;
   ThreadsWorld& operator=(const ThreadsWorld&) = delete;
 
   int64_t num_ranks() const;
 
-  // The factory of one rank, used on that rank's thread only. Its Create does not wait for the
-  // other members. Precondition: 0 <= rank < num_ranks().
-  std::unique_ptr<CommunicatorFactory> Factory(GlobalRank rank);
-
-  // Wakes every rank in every communicator with ABORTED; the first cause wins. `cause` names rank
-  // and origin.
-  void Abort(const absl::Status& cause);
-
-  // OK, or the cause of the abort.
-  absl::Status HealthCheck() const;
-
-  // The last calls of every rank, one a line, at most 16 a rank, below a line that names it.
-  std::string DescribeLastCalls() const;
+  // Its Create does not wait for the other members.
+  std::unique_ptr<CommunicatorFactory> Factory(GlobalRank rank) override;
+  void Abort(const absl::Status& cause) override;
+  absl::Status HealthCheck() const override;
+  std::string DescribeLastCalls() const override;
 
  private:
   std::unique_ptr<internal::ThreadsState> state_;
