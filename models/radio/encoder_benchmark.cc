@@ -1,14 +1,13 @@
 // Forward and backward of the small preset's encoder on 8 images of 64 and 96 patches.
 
-#include <span>
+#include <cstdint>
 #include <vector>
 
-#include "absl/log/check.h"
+#include "absl/status/status.h"
 #include "benchmark/benchmark.h"
+#include "hetero/base/status.h"
 #include "hetero/models/radio/encoder.h"
-#include "hetero/models/testing/gradient_check.h"
-#include "hetero/params/table.h"
-#include "hetero/tensor/ops/ceiling.h"
+#include "hetero/models/testing/module_benchmark.h"
 
 namespace hetero {
 namespace {
@@ -23,26 +22,17 @@ void BM_RadioEncoderStep(benchmark::State& state) {
   const std::vector<ImageSize> sizes = {{32, 32}, {32, 48}, {48, 32}, {32, 32},
                                         {32, 48}, {48, 32}, {32, 32}, {32, 48}};
   const int64_t patches = ImageLayout{.sizes = sizes, .patch_size = 4}.num_patches();
-  MemoryLedger memory;
-  const auto store =
-      ParameterStore::Create(ParameterTable::Make(RadioEncoder::Parameters(config, "", 1)).value(),
-                             {}, {}, memory)
-          .value();
-  CHECK_OK(store->Initialize(1));
-  const RadioEncoder encoder = RadioEncoder::Create(config, "", {}, *store, nullptr).value();
-  TestContext context;
+  ModuleBenchmark module(RadioEncoder::Parameters(config, "", 1));
+  const RadioEncoder encoder =
+      RadioEncoder::Create(config, "", {}, module.parameters(), nullptr).value();
+  const TensorView pixels_NF = module.Random(patches, config.patch_features());
   RadioEncoder::Saved saved;
-  std::vector<float> pixels(patches * 48), d_features(patches * 64);
-  const TensorView pixels_NF(std::span<float>(pixels), {patches, 48});
-  const TensorView d_features_NC(std::span<float>(d_features), {patches / 4, 256});
-  FillRandom(pixels_NF, 1, 1);
-  FillRandom(d_features_NC, 2, 1);
-  for (auto _ : state) {
-    context.Reset();
-    CHECK_OK(encoder.Forward(*context, {.patches = pixels_NF, .sizes = sizes}, {}, saved).status());
-    CHECK_OK(encoder.Backward(*context, saved, d_features_NC, {}));
-  }
-  ReportOperations(state, context->stream.ledger());
+  module.Run(state, [&](ModuleContext& context) -> absl::Status {
+    HETERO_ASSIGN_OR_RETURN(
+        const TensorView features,
+        encoder.Forward(context, {.patches = pixels_NF, .sizes = sizes}, {}, saved));
+    return encoder.Backward(context, saved, features, {});
+  });
 }
 BENCHMARK(BM_RadioEncoderStep);
 
