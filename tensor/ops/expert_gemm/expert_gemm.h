@@ -4,9 +4,12 @@
 // The products of one linear layer per expert, over rows sorted by expert: expert e owns rows
 // [offsets[e], offsets[e + 1]) of the row operands and matrix e of the weight operand.
 //
-// E experts, R rows, K input and N output features; all tensors dense and of one dtype, offsets
-// i32[E + 1] ascending from 0 to R. An expert without rows is legal.
+// E experts, R rows, K input and N output features; all tensors dense and of one dtype, but for
+// weight gradients; offsets i32[E + 1] ascending from 0 to R. An expert without rows is legal. A
+// GPU reads the offsets where they are: the host never waits for them. Neither side takes scratch.
 // Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
+
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "hetero/tensor/stream.h"
@@ -24,12 +27,44 @@ absl::Status ExpertLinearBackwardInput(const ConstTensorView& dy_RN, const Const
                                        const ConstTensorView& offsets_E1, const TensorView& dx_RK,
                                        Stream& stream);
 
-// dw_e = dyᵀ x over the rows of e, added to dw if `accumulate`. Without, an expert that has no rows
-// gets zeros.
+// dw_e = dyᵀ x over the rows of e in ComputeDType, added to dw if `accumulate`. Without, an expert
+// that has no rows gets zeros; with, its dw stays as it is.
 absl::Status ExpertLinearBackwardWeight(const ConstTensorView& dy_RN, const ConstTensorView& x_RK,
                                         const ConstTensorView& offsets_E1, const TensorView& dw_ENK,
                                         bool accumulate, Stream& stream);
 
+namespace internal {
+
+// One of the three, as c = a b for every expert.
+struct ExpertProduct {
+  enum class Kind {
+    kForward,         // a = x, b = w, c = y
+    kBackwardInput,   // a = dy, b = w, c = dx
+    kBackwardWeight,  // a = dy, b = x, c = dw
+  };
+
+  Kind kind = Kind::kForward;
+  ConstTensorView a;
+  ConstTensorView b;
+  ConstTensorView offsets;
+  TensorView c;
+  bool accumulate = false;  // of kBackwardWeight
+  int64_t num_rows = 0;     // R
+  int64_t num_inputs = 0;   // K
+  int64_t num_outputs = 0;  // N
+  int64_t num_experts = 0;  // E
+};
+
+absl::Status ExpertProductCpu(const ExpertProduct& product);
+absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream);
+
+// On a GPU: whether tensor cores compute the product, one of bf16 with features in multiples of 8
+// at addresses in multiples of 16, and not empty. All others are sums of f32 fused multiply-adds.
+bool FitsTensorCores(const ExpertProduct& product);
+// Precondition: FitsTensorCores.
+absl::Status ExpertProductOnTensorCores(const ExpertProduct& product, Stream& stream);
+
+}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_TENSOR_OPS_EXPERT_GEMM_EXPERT_GEMM_H_
