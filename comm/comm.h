@@ -6,6 +6,7 @@
 #include "hetero/comm/bridge/bridge.h"          // IWYU pragma: export
 #include "hetero/comm/communicator.h"           // IWYU pragma: export
 #include "hetero/comm/loopback/loopback.h"      // IWYU pragma: export
+#include "hetero/comm/nccl/nccl_world.h"        // IWYU pragma: export
 #include "hetero/comm/run_ranks.h"              // IWYU pragma: export
 #include "hetero/comm/threads/threads_world.h"  // IWYU pragma: export
 

@@ -308,9 +308,11 @@ absl::Status CrossedExchangesMatchInPostingOrder(const RunRanksOptions& options,
 
 absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
   constexpr int64_t kWidth = 5, kMicrobatches = 4, kSlots = 2, kMaxRows = 64;
+  const auto num_ranks = static_cast<int64_t>(options.devices.size());
+  const int64_t tp = num_ranks - 1;
   const Grid source = Grid::Make({.name = "vision", .num_ranks = 1}).value();
   const Grid destination =
-      Grid::Make({.name = "language", .num_ranks = 2, .tp = 2, .rank_offset = 1}).value();
+      Grid::Make({.name = "language", .num_ranks = tp, .tp = tp, .rank_offset = 1}).value();
   const auto plan_of = [&](int64_t microbatch, bool sliced) {
     const std::vector<int64_t> counts = {3 + microbatch, 0, 14};
     return (sliced ? PlanSliced : PlanLeaderFunnel)(source, destination, counts).value();
@@ -333,7 +335,7 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       std::deque<Turn> turns;
       std::deque<DeviceTensor> kept;
       std::vector<RowPlan> out_plans, in_plans;
-      // Forward rows are Values(.., 7, i); gradients, equal on both ranks, Values(.., 8, i).
+      // Forward rows are Values(.., 7, i); gradients, equal on all ranks, Values(.., 8, i).
       const auto rows_of = [](int64_t i) { return 17 + i; };
       for (int64_t i = 0; i < kMicrobatches; ++i) {
         const int64_t count = rows_of(i) * kWidth;
@@ -354,7 +356,7 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       };
       const auto send = [&](int64_t i) -> absl::Status {
         Turn& turn = turns[static_cast<size_t>(i)];
-        HETERO_RETURN_IF_ERROR(self.Lag(i, 3));
+        HETERO_RETURN_IF_ERROR(self.Lag(i, num_ranks));
         HETERO_RETURN_IF_ERROR(turn.Write(stream));
         HETERO_ASSIGN_OR_RETURN(sent.emplace_back(),
                                 out.Send(turn.work.view().Reshape({rows_of(i), kWidth}),
@@ -380,6 +382,74 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
                                       Values(DType::kF32, sends ? 8 : 7, i, rows_of(i) * kWidth),
                                       "bridge", i));
       }
+    }
+    return absl::OkStatus();
+  });
+}
+
+absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options) {
+  constexpr int64_t kWidth = 5, kMicrobatches = 3, kMaxRows = 64;
+  const auto num_ranks = static_cast<int64_t>(options.devices.size());
+  const Grid source = Grid::Make({.name = "vision", .num_ranks = num_ranks}).value();
+  const Grid destination =
+      Grid::Make({.name = "language", .num_ranks = num_ranks, .tp = num_ranks}).value();
+  // Rank r has 3 + r rows.
+  std::vector<int64_t> counts;
+  for (int64_t rank = 0; rank < num_ranks; ++rank) counts.push_back(3 + rank);
+  const RowPlan plan = PlanColocated(source, destination, counts).value();
+  const auto values = [&](int64_t rank, int64_t microbatch) {
+    return Values(DType::kF32, rank, microbatch, (3 + rank) * kWidth);
+  };
+  return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
+    Stream& stream = self.stream();
+    const int64_t me = self.rank().value();
+    MemoryLedger memory;
+    HETERO_ASSIGN_OR_RETURN(
+        auto bridge,
+        Bridge::Create(
+            {.width = kWidth, .max_forward_rows = kMaxRows, .max_backward_rows = kMaxRows}, source,
+            destination, plan, self.rank(), factory, stream.device(), memory));
+    std::deque<Turn> turns;
+    std::deque<DeviceTensor> all, own;
+    std::vector<std::vector<double>> expected;
+    for (int64_t i = 0; i < kMicrobatches; ++i) {
+      expected.emplace_back();
+      for (int64_t rank = 0; rank < num_ranks; ++rank) {
+        const std::vector<double> rows = values(rank, i);
+        expected.back().insert(expected.back().end(), rows.begin(), rows.end());
+      }
+      const auto total = static_cast<int64_t>(expected.back().size());
+      turns.emplace_back(DType::kF32, (3 + me) * kWidth, values(me, i), stream);
+      all.emplace_back(DType::kF32, std::initializer_list<int64_t>{total / kWidth, kWidth}, stream);
+      own.emplace_back(DType::kF32, std::initializer_list<int64_t>{3 + me, kWidth}, stream);
+    }
+    for (int64_t i = 0; i < kMicrobatches; ++i) {
+      Turn& turn = turns[static_cast<size_t>(i)];
+      const TensorView gathered = all[static_cast<size_t>(i)].view();
+      HETERO_RETURN_IF_ERROR(self.Lag(i, num_ranks));
+      HETERO_RETURN_IF_ERROR(turn.Write(stream));
+      HETERO_ASSIGN_OR_RETURN(auto forward, bridge->forward().PostReceive(plan, i, stream));
+      HETERO_ASSIGN_OR_RETURN(
+          auto sent,
+          bridge->forward().Send(turn.work.view().Reshape({3 + me, kWidth}), plan, i, stream));
+      HETERO_RETURN_IF_ERROR(sent->Wait());
+      HETERO_RETURN_IF_ERROR(turn.Spoil(stream));
+      HETERO_ASSIGN_OR_RETURN(const TensorView rows, forward->Wait(stream));
+      HETERO_RETURN_IF_ERROR(CopyToDevice(rows, gathered, stream));
+
+      HETERO_ASSIGN_OR_RETURN(auto backward,
+                              bridge->backward().PostReceive(Inverse(plan), i, stream));
+      HETERO_ASSIGN_OR_RETURN(auto returned,
+                              bridge->backward().Send(gathered, Inverse(plan), i, stream));
+      HETERO_RETURN_IF_ERROR(returned->Wait());
+      HETERO_ASSIGN_OR_RETURN(const TensorView gradient, backward->Wait(stream));
+      HETERO_RETURN_IF_ERROR(CopyToDevice(gradient, own[static_cast<size_t>(i)].view(), stream));
+    }
+    for (int64_t i = 0; i < kMicrobatches; ++i) {
+      HETERO_RETURN_IF_ERROR(Expect(all[static_cast<size_t>(i)].Values(),
+                                    expected[static_cast<size_t>(i)], "colocated rows", i));
+      HETERO_RETURN_IF_ERROR(
+          Expect(own[static_cast<size_t>(i)].Values(), values(me, i), "colocated gradient", i));
     }
     return absl::OkStatus();
   });

@@ -56,9 +56,12 @@ absl::Status BroadcastGivesTheRootsValues(const RunRanksOptions& options, int64_
 // Several exchanges in flight, each from every member to every member.
 absl::Status CrossedExchangesMatchInPostingOrder(const RunRanksOptions& options, int64_t count);
 
-// Rows of two microbatches cross a bridge from one rank to the two tensor-parallel ranks of another
-// module and their gradients return, for each plan. Three devices.
+// Rows of several microbatches cross a bridge from one rank to all others, the tensor-parallel
+// ranks of another module, and their gradients return, for each plan.
 absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options);
+
+// The rows of all ranks meet on every rank, whose gradients return.
+absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options);
 
 // One communicator takes tensors of the host between those of the GPU.
 absl::Status HostTensorsTakeTurns(const RunRanksOptions& options);

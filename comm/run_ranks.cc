@@ -6,15 +6,28 @@
 #include <thread>
 #include <vector>
 
+#include "absl/log/check.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
+#include "hetero/comm/nccl/nccl_world.h"
+#include "hetero/comm/rank_world.h"
 #include "hetero/comm/threads/threads_world.h"
 
 namespace hetero {
 namespace {
+
+absl::StatusOr<std::unique_ptr<RankWorld>> MakeWorld(int64_t num_ranks,
+                                                     const RunRanksOptions& options) {
+  if (options.backend == RankBackend::kThreads) {
+    return std::make_unique<ThreadsWorld>(num_ranks, ThreadsOptions{.timeout = options.timeout});
+  }
+  CHECK_EQ(static_cast<int64_t>(options.devices.size()), num_ranks);
+  return CreateNcclWorld(options.devices, {.timeout = options.timeout});
+}
 
 absl::Status Guarded(absl::FunctionRef<absl::Status()> function) {
   try {
@@ -31,7 +44,8 @@ absl::Status Guarded(absl::FunctionRef<absl::Status()> function) {
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
                       const RunRanksOptions& options) {
-  ThreadsWorld world(num_ranks, {.timeout = options.timeout});
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankWorld> owned, MakeWorld(num_ranks, options));
+  RankWorld& world = *owned;
   std::vector<absl::Status> results(static_cast<size_t>(num_ranks));
   std::vector<std::thread> threads;
   for (int64_t i = 0; i < num_ranks; ++i) {

@@ -19,10 +19,14 @@
 
 namespace hetero {
 
+// What carries tensors between ranks: comm/threads or comm/nccl.
+enum class RankBackend : uint8_t { kThreads, kNccl };
+
 struct RunRanksOptions {
   // How long one wait for peers may take before the run is aborted with DEADLINE_EXCEEDED.
   absl::Duration timeout = absl::Minutes(5);
-  // Of every rank, where they are not the host.
+  RankBackend backend = RankBackend::kThreads;
+  // Of every rank; kThreads needs none: there each call tells by its stream.
   std::vector<Device> devices = {};
 };
 
@@ -36,7 +40,8 @@ inline constexpr std::string_view kLastCallsPayload = "hetero/last_calls";
 // aborts all communicators, so the others' calls fail within moments; `function` returns then.
 // Returns OK when every rank did, else the first failure of the run, "rank 2: ...", with those of
 // the other ranks and the calls of all as payloads. An exception that leaves `function` is an
-// INTERNAL failure with its text.
+// INTERNAL failure with its text. Errors before a rank runs: those of CreateNcclWorld.
+// Precondition: kNccl has `num_ranks` devices.
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
                       const RunRanksOptions& options = {});

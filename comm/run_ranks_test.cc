@@ -82,6 +82,16 @@ TEST(RunRanksTest, AFailureTellsTheLastCallsOfEveryRank) {
                         "(wait|exchange) rows on threads\\[0,1\\] bridge\n$"));
 }
 
+TEST(RunRanksTest, NcclNeedsAGpuForEachRank) {
+  const auto never = [](GlobalRank, CommunicatorFactory&) { return absl::InternalError("ran"); };
+  const RunRanksOptions options = {.backend = RankBackend::kNccl, .devices = {Device{}, Device{}}};
+  EXPECT_THAT(RunRanks(2, never, options),
+              testing::AnyOf(StatusIs(absl::StatusCode::kUnimplemented,
+                                      testing::HasSubstr("build it with --config=cuda")),
+                             StatusIs(absl::StatusCode::kInvalidArgument,
+                                      testing::HasSubstr("rank 0 is on cpu"))));
+}
+
 TEST(RunRanksTest, RunsEveryRankOnce) {
   std::vector<int> calls(5);
   EXPECT_THAT(RunRanks(5,

@@ -84,6 +84,10 @@ TEST(ThreadsCudaWorldTest, BridgeCarriesRowsBothWays) {
   EXPECT_THAT(BridgeCarriesRowsBothWays(Shared(3)), IsOk());
 }
 
+TEST(ThreadsCudaWorldTest, ColocatedBridgeGathersRows) {
+  EXPECT_THAT(ColocatedBridgeGathersRows(Shared(4)), IsOk());
+}
+
 TEST(ThreadsCudaFailureTest, AFailureInTheMiddleOfTrafficStopsEveryRank) {
   for (int64_t round = 0; round < 6; ++round) {
     const absl::Time start = absl::Now();
