@@ -42,9 +42,9 @@ absl::Status Validate(const LinearCrossEntropyArgs& args) {
         ExpectShape("dweight", args.dweight_VH, {args.weight_VH.dim(0), columns}));
     HETERO_RETURN_IF_ERROR(ExpectDType("dweight", args.dweight_VH, ComputeDType(dtype)));
   }
-  if (args.chunk_rows > 0) return absl::OkStatus();
+  if (args.chunk_rows.value_or(1) > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
-      absl::StrCat("chunk_rows is ", args.chunk_rows, "; expected at least 1"));
+      absl::StrCat("chunk_rows is ", *args.chunk_rows, "; expected at least 1"));
 }
 
 }  // namespace
@@ -53,7 +53,8 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
   HETERO_RETURN_IF_ERROR(Validate(args)).With("linear_cross_entropy");
   const DType dtype = args.hidden_TH.dtype();
   const int64_t num_rows = args.targets_N.dim(0);
-  const int64_t chunk_rows = std::min(args.chunk_rows, num_rows);
+  const int64_t suitable_rows = stream.device().IsCuda() ? 8192 : 256;
+  const int64_t chunk_rows = std::min(args.chunk_rows.value_or(suitable_rows), num_rows);
   const int64_t columns = args.hidden_TH.dim(1);
   const bool selected = !args.rows_N.is_null();
   const bool d_hidden_wanted = !args.d_hidden_TH.is_null();
