@@ -6,6 +6,7 @@
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/tensor/ops/activation/activation.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
@@ -278,9 +279,17 @@ absl::Status MoeBlock::RouteBackward(ModuleContext& context, const Saved& saved,
                                          .aux_scale = aux_scale,
                                          .d_logits_TE = d_logits_TE},
                                         stream));
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_logits_TE, saved.normed_TH, *router_EH_));
-  return LinearBackwardInput(d_logits_TE, router_EH_->value, d_normed_TH, /*accumulate=*/true,
-                             stream);
+  // A product's operands have one type: the logits' gradient is rounded like any activation's.
+  ConstTensorView dy_TE = d_logits_TE;
+  if (router_EH_->value.dtype() != d_logits_TE.dtype()) {
+    HETERO_ASSIGN_OR_RETURN(
+        const TensorView rounded_TE,
+        stream.workspace().Allocate(router_EH_->value.dtype(), d_logits_TE.dims()));
+    HETERO_RETURN_IF_ERROR(Copy(d_logits_TE, rounded_TE, stream));
+    dy_TE = rounded_TE;
+  }
+  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, dy_TE, saved.normed_TH, *router_EH_));
+  return LinearBackwardInput(dy_TE, router_EH_->value, d_normed_TH, /*accumulate=*/true, stream);
 }
 
 absl::Status MoeBlock::Backward(ModuleContext& context, const Saved& saved,
