@@ -49,11 +49,12 @@ absl::Status Fill(double value, const TensorView& x, Stream& stream) {
 absl::Status Copy(const ConstTensorView& source, const TensorView& destination, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectRows("source", source));
   HETERO_RETURN_IF_ERROR(ExpectLike("destination", destination, source));
-  if (source.dtype() != destination.dtype() &&
+  const bool counts = source.dtype() == DType::kI64 && destination.dtype() == DType::kF64;
+  if (source.dtype() != destination.dtype() && !counts &&
       (!IsFloating(source.dtype()) || !IsFloating(destination.dtype()))) {
-    return absl::InvalidArgumentError(absl::StrCat("source is ", source.ToString(),
-                                                   " and destination ", destination.ToString(),
-                                                   "; integers are copied, not converted"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("source is ", source.ToString(), " and destination ", destination.ToString(),
+                     "; of integers, i64 alone is converted, and to f64 alone"));
   }
   OperationScope scope(stream, {"copy", 0, 1.0 * source.num_bytes() + destination.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();

@@ -23,8 +23,8 @@ absl::Status Add(const ConstTensorView& a, const ConstTensorView& b, const Tenso
 // x = value. Any dtype; integers take the value truncated.
 absl::Status Fill(double value, const TensorView& x, Stream& stream);
 
-// destination = source, converted: between f64, f32 and bf16 (to nearest), or from a type to
-// itself.
+// destination = source, converted: between f64, f32 and bf16 (to nearest), from i64 to f64, or from
+// a type to itself.
 absl::Status Copy(const ConstTensorView& source, const TensorView& destination, Stream& stream);
 
 // totals = {Σ x², number of elements that are NaN or infinite}, f64[2], added to totals if

@@ -111,7 +111,8 @@ absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destinatio
   }
   VisitAny(source.dtype(), [&]<typename From>() {
     VisitAny(destination.dtype(), [&]<typename To>() {
-      if constexpr (IsFloating(kDTypeOf<From>) && IsFloating(kDTypeOf<To>)) {
+      constexpr bool kCounts = std::is_same_v<From, int64_t> && std::is_same_v<To, double>;
+      if constexpr (kCounts || (IsFloating(kDTypeOf<From>) && IsFloating(kDTypeOf<To>))) {
         for (int64_t r = 0; r < shape.rows; ++r) {
           ConvertRow(source.data<From>() + r * source.stride(0),
                      destination.data<To>() + r * destination.stride(0), shape.columns);

@@ -216,6 +216,9 @@ absl::Status CopyCuda(const ConstTensorView& source, const TensorView& destinati
         return Map<1, uint64_t, uint64_t>(CopyFunction{}, source, {}, destination, stream);
     }
   }
+  if (source.dtype() == DType::kI64) {
+    return Map<1, int64_t, double>(CopyFunction{}, source, {}, destination, stream);
+  }
   return VisitFloatOrDouble(source.dtype(), [&]<typename From>() {
     return VisitFloatOrDouble(destination.dtype(), [&]<typename To>() {
       return Map<1, From, To>(CopyFunction{}, source, {}, destination, stream);

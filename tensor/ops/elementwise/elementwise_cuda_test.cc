@@ -129,6 +129,10 @@ TEST(ElementwiseCudaTest, IntegersAreFilledAndCopied) {
     ASSERT_THAT(Copy(x.view().Columns(1, 3), y.view(), *gpu), IsOk());
     EXPECT_THAT(y.Values(), ::testing::Each(-3.0));
   }
+  const DeviceTensor counts(DType::kI64, HostTensor<int64_t>({3}, {1, -2, int64_t{1} << 53}), *gpu),
+      numbers(DType::kF64, {3}, *gpu);
+  ASSERT_THAT(Copy(counts.view(), numbers.view(), *gpu), IsOk());
+  EXPECT_THAT(numbers.Values(), ::testing::ElementsAre(1.0, -2.0, 0x1p53));
 }
 
 }  // namespace

@@ -57,9 +57,15 @@ TEST(CopyTest, ConvertsBetweenFloatsAndRoundsToNearest) {
   // Eight bits of mantissa: 1 + 2^-8 is a tie and goes to the even neighbour.
   EXPECT_EQ(back[1], 1.0f);
   EXPECT_EQ(back[2], -2.5f);
+  HostTensor<int64_t> counts({4}, {1, -2, int64_t{1} << 53, 4});
+  HostTensor<double> numbers({4});
+  ASSERT_THAT(Copy(counts.view(), numbers.view(), *stream), IsOk());
+  EXPECT_THAT(numbers.values(), ElementsAre(1.0, -2.0, 0x1p53, 4.0));
   HostTensor<int32_t> ids({4}, {1, 2, 3, 4});
-  EXPECT_THAT(Copy(ids.view(), single.view(), *stream),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("copied, not converted")));
+  for (const TensorView& to : {single.view(), numbers.view(), counts.view()}) {
+    EXPECT_THAT(Copy(ids.view(), to, *stream),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("i64 alone is converted")));
+  }
 }
 
 TEST(CopyTest, GathersAndSpreadsColumns) {
