@@ -41,7 +41,6 @@ absl::StatusOr<std::vector<double>> LearnToCount(int num_steps) {
   MemoryLedger memory;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterStore> parameters,
                           ParameterStore::Create(table, {}, cpu, memory));
-  HETERO_RETURN_IF_ERROR(parameters->Initialize(/*seed=*/1));
   HETERO_ASSIGN_OR_RETURN(
       const std::unique_ptr<Stage> stage,
       model->MakeStage("language", {},
@@ -51,6 +50,7 @@ absl::StatusOr<std::vector<double>> LearnToCount(int num_steps) {
   HETERO_ASSIGN_OR_RETURN(Arena workspace,
                           Arena::Create(cpu, MemoryLabel::kWorkspace, 1 << 20, memory));
   Stream stream(cpu, workspace);
+  HETERO_RETURN_IF_ERROR(parameters->Initialize(/*seed=*/1, stream));
   ModuleContext context{.stream = stream, .activations = activations};
 
   // One row of 16 tokens; the last has nothing behind it to predict.

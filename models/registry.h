@@ -23,29 +23,31 @@ namespace hetero {
 
 class ModelRegistry {
  public:
+  // The second argument is the type of parameters and activations.
   template <typename Message>
-  using Maker = std::function<absl::StatusOr<std::unique_ptr<Model>>(const Message&)>;
+  using Maker = std::function<absl::StatusOr<std::unique_ptr<Model>>(const Message&, DType)>;
 
   // A later maker of the same message type replaces the earlier.
   template <typename Message>
   void Register(Maker<Message> maker) {
     makers_[Message::descriptor()->full_name()] =
-        [maker = std::move(maker)](
-            const google::protobuf::Any& any) -> absl::StatusOr<std::unique_ptr<Model>> {
+        [maker = std::move(maker)](const google::protobuf::Any& any,
+                                   DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
       Message message;
       if (!any.UnpackTo(&message)) {
         return absl::InvalidArgumentError("model: the packed message is damaged");
       }
-      return maker(message);
+      return maker(message, storage);
     };
   }
 
   // Errors: NOT_FOUND for a type nobody registered, naming those there are; those of the maker.
-  absl::StatusOr<std::unique_ptr<Model>> Make(const google::protobuf::Any& any) const;
+  absl::StatusOr<std::unique_ptr<Model>> Make(const google::protobuf::Any& any,
+                                              DType storage = DType::kF32) const;
 
  private:
-  std::map<std::string,
-           std::function<absl::StatusOr<std::unique_ptr<Model>>(const google::protobuf::Any&)>>
+  std::map<std::string, std::function<absl::StatusOr<std::unique_ptr<Model>>(
+                            const google::protobuf::Any&, DType)>>
       makers_;
 };
 

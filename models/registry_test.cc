@@ -64,7 +64,8 @@ TEST(ModelRegistryTest, DamagedBytesAreAnError) {
 TEST(ModelRegistryTest, ALaterMakerReplacesTheEarlier) {
   ModelRegistry registry = BuiltInModels();
   registry.Register<proto::HybridLanguageModel>(
-      [](const proto::HybridLanguageModel& config) -> absl::StatusOr<std::unique_ptr<Model>> {
+      [](const proto::HybridLanguageModel& config,
+         DType) -> absl::StatusOr<std::unique_ptr<Model>> {
         return absl::UnimplementedError(config.pattern());
       });
   EXPECT_THAT(registry.Make(Packed(kLanguageModel)),

@@ -44,7 +44,22 @@ struct StageInput {
   std::span<const ConstTensorView> upstream;
 };
 
-// Sums over the microbatches since they were last taken, on this rank.
+// Sums over the microbatches since they were last taken, on this rank: those that its device makes,
+// f64 in its memory,
+enum StageTotal : int {
+  kStageLossSum,
+  kStageSequences,
+  kStageExactMatches,
+  kStageBalanceLoss,
+  kNumStageTotals
+};
+// and those that the host makes.
+struct StageCounts {
+  int64_t loss_tokens = 0;
+  int64_t balance_terms = 0;
+};
+
+// All of them, on the host.
 struct StageStatistics {
   double loss_sum = 0;  // weighted, over the tokens that count
   int64_t loss_tokens = 0;
@@ -78,8 +93,13 @@ class Stage {
   // ranks whose statistics add up; null when this rank has no peers.
   virtual absl::Status FinishStep(Communicator* data_parallel, Stream& stream) = 0;
 
-  // Returns the statistics and starts them anew. Waits for the device.
-  virtual absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream) = 0;
+  // Adds what the device sums to `totals`, f64 [kNumStageTotals], returns what the host counts, and
+  // starts both anew. Queued like any operation: nothing waits.
+  virtual absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) = 0;
+
+  // The same on the host, once the device has come here. Without what it sums on a shape-only
+  // stream.
+  absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream);
 };
 
 // Communicators of a module's own axes on this rank; null where the group has one rank.
@@ -131,6 +151,8 @@ class Model {
   // Names of the modules; every grid of the run carries one of them.
   virtual std::vector<std::string> modules() const = 0;
   virtual std::vector<ModelEdge> edges() const = 0;
+  // Of parameters, activations and the rows that pass between stages.
+  virtual DType storage() const = 0;
   // Width of the rows that pass between the stages of a module.
   virtual int64_t hidden_width(std::string_view module) const = 0;
   virtual InputContract input_contract() const = 0;

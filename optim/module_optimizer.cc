@@ -4,7 +4,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -63,29 +62,29 @@ absl::StatusOr<std::unique_ptr<ModuleOptimizer>> ModuleOptimizer::Create(
       std::unique_ptr<ModuleOptimizer>(new ModuleOptimizer(options, store, grid.name()));
   for (const FlatGroup& group : store.groups()) {
     const DType dtype = group.gradients.dtype();
-    if (group.storage != dtype) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("module ", grid.name(), " stores parameters as ", Name(group.storage),
-                       "; the optimizer updates masters, which are ", Name(dtype)));
-    }
     const int64_t count = group.gradients.dim(0);
-    TensorView views[2];
-    for (TensorView& view : views) {
+    Moments moments;
+    std::vector<TensorView*> views = {&moments.first, &moments.second};
+    if (group.storage != dtype) views.push_back(&moments.master);
+    for (TensorView* view : views) {
       HETERO_ASSIGN_OR_RETURN(Buffer buffer, Buffer::Allocate(device, MemoryLabel::kOptimizer,
                                                               count * SizeOf(dtype), ledger));
-      view = buffer.View(dtype, {count});
+      *view = buffer.View(dtype, {count});
       optimizer->buffers_.push_back(std::move(buffer));
     }
-    optimizer->moments_.push_back({.first = views[0], .second = views[1]});
+    optimizer->moments_.push_back(moments);
     optimizer->segments_.push_back(Segments(group, options.weight_decay));
   }
-  HETERO_ASSIGN_OR_RETURN(Buffer scalars,
-                          Buffer::Allocate(device, MemoryLabel::kOptimizer,
-                                           kNumAdamWScalars * SizeOf(DType::kF64), ledger));
-  optimizer->scalars_ = scalars.View(DType::kF64, {kNumAdamWScalars});
-  optimizer->buffers_.push_back(std::move(scalars));
   optimizer->pieces_ = StatisticsPieces(store.groups(), grid, rank);
   return optimizer;
+}
+
+absl::Status ModuleOptimizer::LoadMasters(Stream& stream) {
+  for (size_t i = 0; i < moments_.size(); ++i) {
+    if (moments_[i].master.is_null()) continue;
+    HETERO_RETURN_IF_ERROR(Copy(store_.groups()[i].values, moments_[i].master, stream));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ModuleOptimizer::AddStatistics(TensorView totals, Stream& stream) {
@@ -98,26 +97,24 @@ absl::Status ModuleOptimizer::AddStatistics(TensorView totals, Stream& stream) {
 }
 
 absl::Status ModuleOptimizer::Apply(const AdamWUpdate& update, Stream& stream) {
-  if (!stream.shape_only()) {
-    const auto step = static_cast<double>(update.step);
-    const std::span<double> scalars = scalars_.values<double>();
-    scalars[kAdamWLearningRate] = update.learning_rate;
-    scalars[kAdamWFirstCorrection] = 1 / (1 - std::pow(options_.beta1, step));
-    scalars[kAdamWSecondCorrection] = 1 / (1 - std::pow(options_.beta2, step));
-    scalars[kAdamWGradientScale] = update.gradient_scale;
-    scalars[kAdamWApply] = update.apply ? 1 : 0;
-  }
+  const auto step = static_cast<double>(update.step);
   for (size_t i = 0; i < moments_.size(); ++i) {
     const FlatGroup& group = store_.groups()[i];
-    HETERO_RETURN_IF_ERROR(AdamW({.parameter_N = group.values,
+    const Moments& moments = moments_[i];
+    const bool has_master = !moments.master.is_null();
+    HETERO_RETURN_IF_ERROR(AdamW({.parameter_N = has_master ? moments.master : group.values,
                                   .gradient_N = group.gradients,
-                                  .first_moment_N = moments_[i].first,
-                                  .second_moment_N = moments_[i].second,
+                                  .first_moment_N = moments.first,
+                                  .second_moment_N = moments.second,
+                                  .rounded_N = has_master ? group.values : TensorView(),
                                   .segments = segments_[i],
                                   .beta1 = options_.beta1,
                                   .beta2 = options_.beta2,
                                   .epsilon = options_.epsilon,
-                                  .scalars = scalars_},
+                                  .learning_rate = update.learning_rate,
+                                  .first_correction = 1 / (1 - std::pow(options_.beta1, step)),
+                                  .second_correction = 1 / (1 - std::pow(options_.beta2, step)),
+                                  .decisions = update.decisions},
                                  stream))
         .With(name_);
   }

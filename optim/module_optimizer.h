@@ -3,7 +3,8 @@
 
 // The part of the optimizer that belongs to one module on one rank: its moments, its share of the
 // gradient statistics and the update. A module without trainable parameters has none of them and
-// contributes zeros.
+// contributes zeros. Parameters stored in bf16 have f32 masters here, which are what is updated;
+// others are their own.
 
 #include <cstddef>
 #include <cstdint>
@@ -31,18 +32,18 @@ struct AdamWOptions {
   double weight_decay = 0;  // of parameters whose spec decays
 };
 
-// One update, as all ranks decide it.
+// One update: what the host knows of it, and what the device decides.
 struct AdamWUpdate {
-  bool apply = true;  // false: parameters and moments stay as they are
-  int64_t step = 1;   // of applied updates, from 1
+  int64_t step = 1;  // of applied updates, from 1, this one included
   double learning_rate = 0;
-  double gradient_scale = 1;
+  ConstTensorView decisions;  // of DecideUpdate
 };
 
 // Adam's state for one FlatGroup of the store, laid out like its values.
 struct Moments {
   TensorView first;  // compute type
   TensorView second;
+  TensorView master;  // null where the values are their own
 };
 
 // Ranges of the flat gradients whose squares a rank adds to the module's norm. Over all ranks of
@@ -58,9 +59,8 @@ std::vector<StatisticsPiece> StatisticsPieces(std::span<const FlatGroup> groups,
 
 class ModuleOptimizer {
  public:
-  // Allocates zero moments (label optimizer). `store` and `ledger` outlive the optimizer.
-  // Precondition: `rank` is in `grid`.
-  // Errors: INVALID_ARGUMENT for a store type that is no master (bf16); those of Buffer::Allocate.
+  // Allocates zero moments and masters (label optimizer). `store` and `ledger` outlive the
+  // optimizer. Precondition: `rank` is in `grid`. Errors: those of Buffer::Allocate.
   static absl::StatusOr<std::unique_ptr<ModuleOptimizer>> Create(const AdamWOptions& options,
                                                                  ParameterStore& store,
                                                                  const Grid& grid, GlobalRank rank,
@@ -72,10 +72,13 @@ class ModuleOptimizer {
   // Nothing to train on this rank.
   bool frozen() const { return moments_.empty(); }
 
+  // Makes the masters what the values are: after these were initialised or loaded.
+  absl::Status LoadMasters(Stream& stream);
+
   // Adds this rank's share to totals = {sum of squares, non-finite elements}, f64[2].
   absl::Status AddStatistics(TensorView totals, Stream& stream);
 
-  // Updates all parameters and their moments.
+  // Updates all parameters and their moments, if the update applies.
   absl::Status Apply(const AdamWUpdate& update, Stream& stream);
 
   // Parallel to store().groups().
@@ -90,7 +93,6 @@ class ModuleOptimizer {
   ParameterStore& store_;
   std::string name_;
   std::vector<Buffer> buffers_;
-  TensorView scalars_;  // f64 [kNumAdamWScalars]
   std::vector<Moments> moments_;
   std::vector<std::vector<AdamWSegment>> segments_;  // parallel to moments_
   std::vector<StatisticsPiece> pieces_;

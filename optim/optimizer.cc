@@ -4,18 +4,16 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/copy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
+#include "hetero/tensor/validate.h"
 
 namespace hetero {
-namespace {
-
-// Keeps the clip factor finite where the norm is next to nothing.
-constexpr double kNormEpsilon = 1e-6;
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
     const LearningRateSchedule& schedule, double clip_gradient_norm,
@@ -37,66 +35,103 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
     }
     optimizer->local_index_.push_back(found - names.begin());
   }
-  const int64_t num_totals = 2 * static_cast<int64_t>(names.size()) + 1 + num_addends;
-  HETERO_ASSIGN_OR_RETURN(
-      optimizer->buffer_,
-      Buffer::Allocate(device, MemoryLabel::kOptimizer, num_totals * SizeOf(DType::kF64), ledger));
-  optimizer->totals_ = optimizer->buffer_.View(DType::kF64, {num_totals});
+  const int64_t num_totals = 2 * optimizer->num_modules() + 1 + num_addends;
+  const int64_t num_all = num_totals + kNumUpdateDecisions;
+  const int64_t num_bytes = num_all * SizeOf(DType::kF64);
+  HETERO_ASSIGN_OR_RETURN(optimizer->buffer_,
+                          Buffer::Allocate(device, MemoryLabel::kOptimizer, num_bytes, ledger));
+  HETERO_ASSIGN_OR_RETURN(optimizer->staging_, PinnedBuffer::Allocate(device, num_bytes));
+  HETERO_ASSIGN_OR_RETURN(optimizer->read_, Event::Create(device));
+  optimizer->all_ = optimizer->buffer_.View(DType::kF64, {num_all});
+  optimizer->totals_ = optimizer->all_.Rows(0, num_totals);
+  optimizer->decisions_ = optimizer->all_.Rows(num_totals, kNumUpdateDecisions);
   return optimizer;
 }
 
-absl::StatusOr<StepReport> Optimizer::Step(const StepInputs& inputs, Stream& stream) {
-  if (static_cast<int64_t>(inputs.addends.size()) != num_addends_) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the step has ", inputs.addends.size(), " addends; expected ", num_addends_));
+absl::Status Optimizer::Queue(const StepInputs& inputs, Stream& stream) {
+  if (num_addends_ > 0 || !inputs.addends.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("addends", inputs.addends, DType::kF64, {num_addends_}));
   }
-  HETERO_RETURN_IF_ERROR(Fill(0, totals_, stream));
+  HETERO_RETURN_IF_ERROR(Settle());
+  const TensorView statistics = totals_.Rows(0, 2 * num_modules());
+  const TensorView tokens = totals_.Rows(2 * num_modules(), 1);
+  HETERO_RETURN_IF_ERROR(Fill(0, statistics, stream));
   for (size_t i = 0; i < local_.size(); ++i) {
-    HETERO_RETURN_IF_ERROR(local_[i]->AddStatistics(totals_.Rows(2 * local_index_[i], 2), stream));
+    HETERO_RETURN_IF_ERROR(
+        local_[i]->AddStatistics(statistics.Rows(2 * local_index_[i], 2), stream));
   }
-  if (!stream.shape_only()) {
-    const std::span<double> totals = totals_.values<double>();
-    const size_t tokens = 2 * modules_.size();
-    totals[tokens] = static_cast<double>(inputs.tokens);
-    std::ranges::copy(inputs.addends, totals.begin() + static_cast<int64_t>(tokens) + 1);
+  HETERO_RETURN_IF_ERROR(Fill(static_cast<double>(inputs.tokens), tokens, stream));
+  if (num_addends_ > 0) {
+    HETERO_RETURN_IF_ERROR(
+        Copy(inputs.addends, totals_.Rows(2 * num_modules() + 1, num_addends_), stream));
   }
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals_, totals_, ReduceOp::kSum, stream, "optimizer.totals"));
   }
-  StepReport report;
-  if (!stream.shape_only()) report = Decide(totals_.values<double>());
-  const AdamWUpdate update = {
-      .apply = report.outcome == StepOutcome::kApplied,
-      .step = progress_.applied_steps + 1,
-      .learning_rate = report.learning_rate,
-      .gradient_scale =
-          report.clip_factor / static_cast<double>(std::max<int64_t>(1, report.tokens))};
+  HETERO_RETURN_IF_ERROR(DecideUpdate({.statistics_M2 = statistics.Reshape({num_modules(), 2}),
+                                       .tokens_1 = tokens,
+                                       .max_norm = clip_gradient_norm_,
+                                       .decisions = decisions_},
+                                      stream));
+  const double learning_rate = schedule_.At(progress_.consumed_samples);
   for (ModuleOptimizer* module : local_) {
-    HETERO_RETURN_IF_ERROR(module->Apply(update, stream));
+    HETERO_RETURN_IF_ERROR(module->Apply({.step = progress_.applied_steps + 1,
+                                          .learning_rate = learning_rate,
+                                          .decisions = decisions_},
+                                         stream));
   }
-  if (!stream.shape_only()) Advance(report.outcome, inputs.samples);
+  HETERO_RETURN_IF_ERROR(CopyToHost(all_, staging_.View(DType::kF64, all_.dims()), stream));
+  if (stream.shape_only()) {
+    reports_.emplace_back();
+    return absl::OkStatus();
+  }
+  HETERO_RETURN_IF_ERROR(read_.Record(stream));
+  pending_ = {.samples = inputs.samples, .learning_rate = learning_rate};
+  return absl::OkStatus();
+}
+
+absl::Status Optimizer::Settle() {
+  if (!pending_.has_value()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(read_.Synchronize());
+  reports_.push_back(Read(*pending_));
+  Advance(reports_.back().outcome, pending_->samples);
+  pending_.reset();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepReport> Optimizer::Report() {
+  if (reports_.empty()) {
+    CHECK(pending_.has_value());
+    HETERO_RETURN_IF_ERROR(Settle());
+  }
+  StepReport report = std::move(reports_.front());
+  reports_.pop_front();
   return report;
 }
 
-StepReport Optimizer::Decide(std::span<const double> totals) const {
+absl::StatusOr<StepReport> Optimizer::Step(const StepInputs& inputs, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(Queue(inputs, stream));
+  return Report();
+}
+
+StepReport Optimizer::Read(const Pending& step) const {
+  const TensorView host = staging_.View(DType::kF64, all_.dims());
+  const std::span<const double> totals = host.values<double>();
+  const std::span<const double> decisions = totals.last(kNumUpdateDecisions);
   const size_t tokens = 2 * modules_.size();
-  StepReport report = {.learning_rate = schedule_.At(progress_.consumed_samples),
+  StepReport report = {.learning_rate = step.learning_rate,
+                       .gradient_norm = decisions[kUpdateGradientNorm],
+                       .clip_factor = decisions[kUpdateClipFactor],
                        .tokens = static_cast<int64_t>(totals[tokens])};
-  const double divisor = std::max(1.0, totals[tokens]);
-  double squares = 0;
   double non_finite = 0;
   for (size_t i = 0; i < modules_.size(); ++i) {
-    report.module_norms.push_back(std::sqrt(totals[2 * i]) / divisor);
-    squares += totals[2 * i];
+    report.module_norms.push_back(std::sqrt(totals[2 * i]) / std::max(1.0, totals[tokens]));
     non_finite += totals[2 * i + 1];
   }
-  report.gradient_norm = std::sqrt(squares) / divisor;
   report.non_finite_gradients = static_cast<int64_t>(non_finite);
-  if (clip_gradient_norm_ > 0) {
-    report.clip_factor = std::min(1.0, clip_gradient_norm_ / (report.gradient_norm + kNormEpsilon));
-  }
-  report.sums.assign(totals.begin() + static_cast<int64_t>(tokens) + 1, totals.end());
+  const std::span<const double> sums = totals.subspan(tokens + 1, num_addends_);
+  report.sums.assign(sums.begin(), sums.end());
   if (report.non_finite_gradients > 0) {
     report.outcome = StepOutcome::kNonFinite;
   } else if (report.tokens == 0) {

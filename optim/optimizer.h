@@ -4,10 +4,14 @@
 // The optimizer step of a run: all modules, all ranks, one decision. One reduction of a small
 // vector over the world carries the squares of every module's gradients, the number of non-finite
 // gradients, the loss tokens and whatever sums the caller adds; norm, clipping, the mean over
-// tokens and whether to skip follow from it alike on every rank.
+// tokens and whether to skip follow from it alike on every rank, on the device. The host reads the
+// same numbers when they are there: a rank that queues the next step before it asks for the report
+// of the last never leaves its device without work.
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -18,6 +22,7 @@
 #include "hetero/comm/communicator.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
+#include "hetero/tensor/event.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 
@@ -51,9 +56,9 @@ struct StepReport {
 };
 
 struct StepInputs {
-  int64_t samples = 0;  // of the whole run in this step
-  int64_t tokens = 0;   // with a loss, that this rank counts; each is counted by one rank
-  std::span<const double> addends = {};  // summed over the world; as many on every rank
+  int64_t samples = 0;           // of the whole run in this step
+  int64_t tokens = 0;            // with a loss, that this rank counts; each is counted by one rank
+  ConstTensorView addends = {};  // f64, on the device; summed over the world, as many on every rank
 };
 
 class Optimizer {
@@ -67,12 +72,22 @@ class Optimizer {
       std::vector<std::string> modules, std::vector<ModuleOptimizer*> local, Communicator* control,
       int64_t num_addends, Device device, MemoryLedger& ledger);
 
-  // Updates the parameters from summed, not yet normalised gradients: each is multiplied by
-  // clip_factor / tokens inside the update. Learning rate, Adam's t and the consumed samples
-  // advance only when the step is applied. Called by every rank after its gradients are complete.
-  // Errors: INVALID_ARGUMENT for another number of addends; those of Communicator::AllReduce.
+  // Queues the update of the parameters from summed, not yet normalised gradients: each is
+  // multiplied by clip_factor / tokens inside the update. Learning rate, Adam's t and the consumed
+  // samples advance only when a step is applied, so the call waits until the device has decided the
+  // step before. Called by every rank after its gradients are complete.
+  // Errors: INVALID_ARGUMENT for other addends; those of Communicator::AllReduce; what the device
+  // ran into.
+  absl::Status Queue(const StepInputs& inputs, Stream& stream);
+
+  // What became of the oldest queued step that was not asked for, once the device has decided it; a
+  // default one on the shape-only device. Precondition: there is such a step.
+  absl::StatusOr<StepReport> Report();
+
+  // Both, for those who have nothing to queue in between.
   absl::StatusOr<StepReport> Step(const StepInputs& inputs, Stream& stream);
 
+  // After the steps that were reported, or decided before a later one was queued.
   const OptimizerProgress& progress() const { return progress_; }
   std::span<ModuleOptimizer* const> local() const { return local_; }
 
@@ -87,7 +102,15 @@ class Optimizer {
         control_(control),
         num_addends_(num_addends) {}
 
-  StepReport Decide(std::span<const double> totals) const;
+  // A step whose outcome the host does not know yet.
+  struct Pending {
+    int64_t samples = 0;
+    double learning_rate = 0;
+  };
+
+  int64_t num_modules() const { return static_cast<int64_t>(modules_.size()); }
+  absl::Status Settle();
+  StepReport Read(const Pending& step) const;
   void Advance(StepOutcome outcome, int64_t samples);
 
   LearningRateSchedule schedule_;
@@ -99,7 +122,13 @@ class Optimizer {
   int64_t num_addends_;
   OptimizerProgress progress_;
   Buffer buffer_;
-  TensorView totals_;  // f64: {squares, non-finite} per module, tokens, addends
+  TensorView all_;        // f64: the two below
+  TensorView totals_;     // {squares, non-finite} per module, tokens, addends
+  TensorView decisions_;  // of DecideUpdate
+  PinnedBuffer staging_;  // for all_
+  Event read_;            // all_ is in staging_
+  std::optional<Pending> pending_;
+  std::deque<StepReport> reports_;  // of steps before the pending one
 };
 
 }  // namespace hetero

@@ -21,11 +21,13 @@ absl::Status HalvesMakeAWhole() {
                              .shape = {4, 8},
                              .init = Init::Normal(0.02),
                              .dims = {{ShardAxis::kTp, {}}, {}}}}));  // rows over tp
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream stream(Device{}, workspace);
   const auto store = [&](const ShardSpec& shard,
                          MemoryLedger& memory) -> absl::StatusOr<std::unique_ptr<ParameterStore>> {
     HETERO_ASSIGN_OR_RETURN(std::unique_ptr<ParameterStore> made,
                             ParameterStore::Create(table, shard, Device{}, memory));
-    HETERO_RETURN_IF_ERROR(made->Initialize(/*seed=*/1234));
+    HETERO_RETURN_IF_ERROR(made->Initialize(/*seed=*/1234, stream));
     return made;
   };
   MemoryLedger memory;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <span>
+#include <type_traits>
 
 #include "absl/log/check.h"
 #include "hetero/base/status.h"
@@ -75,7 +76,12 @@ void Fill(const ParameterSpec& spec, const Shard& shard, uint64_t key, T* values
         local += box.local_begin[rank - 1];
       }
       for (int64_t c = 0; c < columns; ++c) {
-        values[local + c] = static_cast<T>(InitialValue(spec.init, key, logical + c));
+        const double value = InitialValue(spec.init, key, logical + c);
+        if constexpr (std::is_same_v<T, BFloat16>) {
+          values[local + c] = BFloat16(static_cast<float>(value));
+        } else {
+          values[local + c] = static_cast<T>(value);
+        }
       }
     }
   }
@@ -155,6 +161,9 @@ absl::Status Initialize(const ParameterSpec& spec, const Shard& shard, uint64_t 
       return absl::OkStatus();
     case DType::kF32:
       Fill(spec, shard, key, value.values<float>().data());
+      return absl::OkStatus();
+    case DType::kBF16:
+      Fill(spec, shard, key, value.values<BFloat16>().data());
       return absl::OkStatus();
     default:
       return ExpectDType(spec.name, value, DType::kF32);

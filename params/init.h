@@ -33,7 +33,8 @@ double NormalFromWord(uint32_t word);
 // The value of element `index` of the logical tensor.
 double InitialValue(const Init& init, uint64_t key, int64_t index);
 
-// Fills the local tensor. `value` is host memory, f64 or f32, of shape `shard.shape`.
+// Fills the local tensor. `value` is host memory, of shape `shard.shape`: f64, f32, or bf16, which
+// holds the f32 values rounded.
 absl::Status Initialize(const ParameterSpec& spec, const Shard& shard, uint64_t seed,
                         TensorView value);
 

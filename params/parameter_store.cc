@@ -1,12 +1,13 @@
 #include "hetero/params/parameter_store.h"
 
 #include <algorithm>
-#include <cstring>
 #include <map>
 #include <tuple>
 
 #include "hetero/base/status.h"
 #include "hetero/params/init.h"
+#include "hetero/tensor/copy.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
 namespace {
@@ -15,6 +16,8 @@ int64_t AlignSegment(int64_t elements) {
   constexpr int64_t kAlignment = FlatGroup::kSegmentAlignment;
   return (elements + kAlignment - 1) / kAlignment * kAlignment;
 }
+
+TensorView Flat(const TensorView& view) { return view.Reshape({view.num_elements()}); }
 
 }  // namespace
 
@@ -81,11 +84,24 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> ParameterStore::Create(const Par
   return store;
 }
 
-absl::Status ParameterStore::Initialize(uint64_t seed) {
+absl::Status ParameterStore::Initialize(uint64_t seed, Stream& stream) {
   if (device_.kind == DeviceKind::kShapeOnly) return absl::OkStatus();
+  PinnedBuffer staging;
+  if (device_.kind == DeviceKind::kCuda) {
+    int64_t largest = 0;
+    for (const auto& parameter : parameters_) {
+      largest = std::max(largest, parameter->value.num_bytes());
+    }
+    HETERO_ASSIGN_OR_RETURN(staging, PinnedBuffer::Allocate(device_, largest));
+  }
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    HETERO_RETURN_IF_ERROR(
-        hetero::Initialize(*parameters_[i]->spec, shards_[i], seed, parameters_[i]->value));
+    const TensorView& value = parameters_[i]->value;
+    const bool staged = staging.address() != nullptr;
+    const TensorView host = staged ? staging.View(value.dtype(), value.dims()) : value;
+    HETERO_RETURN_IF_ERROR(hetero::Initialize(*parameters_[i]->spec, shards_[i], seed, host));
+    if (!staged) continue;
+    HETERO_RETURN_IF_ERROR(CopyToDevice(Flat(host), Flat(value), stream));
+    HETERO_RETURN_IF_ERROR(stream.Synchronize());
   }
   return absl::OkStatus();
 }
@@ -99,9 +115,8 @@ absl::StatusOr<Parameter*> ParameterStore::Find(std::string_view name) {
 absl::Status ParameterStore::FinishGradients(Stream& stream) {
   for (const std::unique_ptr<Parameter>& parameter : parameters_) {
     if (parameter->gradient.is_null()) continue;
-    if (!std::exchange(parameter->gradient_written, false) && !stream.shape_only()) {
-      std::memset(parameter->gradient.address(), 0, parameter->gradient.num_bytes());
-    }
+    if (std::exchange(parameter->gradient_written, false)) continue;
+    HETERO_RETURN_IF_ERROR(Fill(0, Flat(parameter->gradient), stream));
   }
   return absl::OkStatus();
 }

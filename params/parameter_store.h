@@ -62,8 +62,9 @@ class ParameterStore {
                                                                 Device device,
                                                                 MemoryLedger& ledger);
 
-  // Fills all values. A no-op on the shape-only device.
-  absl::Status Initialize(uint64_t seed);
+  // Fills all values. A GPU gets what the host draws, and the call waits for it. A no-op on the
+  // shape-only device. Errors: those of PinnedBuffer::Allocate and CopyToDevice.
+  absl::Status Initialize(uint64_t seed, Stream& stream);
 
   // Errors: NOT_FOUND as ParameterTable::Find.
   absl::StatusOr<Parameter*> Find(std::string_view name);

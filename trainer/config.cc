@@ -206,6 +206,11 @@ std::vector<Violation> Validate(const RunConfig& config) {
     violations.push_back(
         {"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
   }
+  if (config.precision() == RunConfig::BF16 && config.device() != RunConfig::CUDA) {
+    violations.push_back(
+        {"precision", absl::StrCat("precision is BF16, which needs device CUDA; device is ",
+                                   RunConfig::Device_Name(config.device()), "; nearest: F32")});
+  }
   if (const std::optional<int64_t> lanes = LanguageLanes(GridSpecs(config))) {
     CheckBatch("global_batch_size", config.global_batch_size(), config.micro_batch_size(), *lanes,
                violations);
@@ -233,6 +238,7 @@ RunConfig Resolve(RunConfig config) {
                : schedule.set_decay_steps(config.train_steps());
   }
   if (!schedule.has_initial()) schedule.set_initial(0);
+  if (!config.has_precision()) config.set_precision(RunConfig::F32);
   if (!config.has_collective_timeout_seconds()) {
     config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
   }

@@ -42,9 +42,9 @@ struct ScheduleLengths {
 };
 ScheduleLengths LengthsOf(const proto::RunConfig& config);
 
-// `config` with every default written out, as it is printed and saved: batch sizes of evaluation,
-// lengths and initial value of the schedule,
-// the collectives' timeout. Precondition: Validate(config) is empty.
+// `config` with every default written out, as it is printed and saved: precision, batch sizes of
+// evaluation, lengths and initial value of the schedule, the collectives' timeout. Precondition:
+// Validate(config) is empty.
 proto::RunConfig Resolve(proto::RunConfig config);
 
 }  // namespace hetero

@@ -130,6 +130,13 @@ TEST(ValidateTest, BatchesAreWholeMicrobatches) {
                           "(micro_batch_size 8 * 2 language lanes); nearest: 16"));
 }
 
+TEST(ValidateTest, RoundedNumbersNeedAGpu) {
+  EXPECT_THAT(Messages({"precision=BF16"}),
+              ElementsAre("precision is BF16, which needs device CUDA; device is CPU; nearest: "
+                          "F32"));
+  EXPECT_THAT(Messages({"precision=BF16", "device=CUDA"}), IsEmpty());
+}
+
 TEST(ValidateTest, SchedulesAreConsistent) {
   EXPECT_THAT(Messages({"schedule.warmup_samples=100"}),
               ElementsAre("train and schedule lengths are given partly in steps and partly in "
@@ -171,6 +178,7 @@ TEST(ResolveTest, WritesDefaultsOutAndStaysValid) {
   EXPECT_EQ(resolved.evaluation().micro_batch_size(), 8);
   EXPECT_EQ(resolved.evaluation().global_batch_size(), 64);
   EXPECT_EQ(resolved.schedule().decay_steps(), 600);
+  EXPECT_EQ(resolved.precision(), proto::RunConfig::F32);
   EXPECT_THAT(Messages(resolved), IsEmpty());
   EXPECT_EQ(Resolve(Changed("mock_tiny", {"train_samples=160"})).schedule().decay_samples(), 160);
 }

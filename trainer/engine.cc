@@ -93,7 +93,7 @@ absl::Status Engine::MakeStage(int index) {
   HETERO_ASSIGN_OR_RETURN(
       own.parameters,
       ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
-  HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed));
+  HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
   HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,
                                                               {.parameters = *own.parameters,
                                                                .communicators = {},
@@ -140,7 +140,7 @@ absl::Status Engine::MakeEdges() {
     const Grid& destination =
         *options_.layout.Find(options_.train.stages[plan_edge.destination].module);
     BridgeOptions bridge{.edge = static_cast<int64_t>(e),
-                         .dtype = DType::kF32,
+                         .dtype = options_.model.storage(),
                          .width = plan_edge.width,
                          .num_slots = 1};
     RowPlan example;
@@ -264,8 +264,8 @@ absl::Status Engine::Forward(Split split, int64_t step, int own, int microbatch)
   Slot& slot = runtime.slots[s];
   HETERO_RETURN_IF_ERROR(FinishSends(slot));
   slot.activations.Release(0);
-  HETERO_ASSIGN_OR_RETURN(const FeedInput batch,
-                          runtime.feeds[static_cast<int>(split)]->Load(s, step, microbatch));
+  HETERO_ASSIGN_OR_RETURN(const FeedInput batch, runtime.feeds[static_cast<int>(split)]->Load(
+                                                     s, step, microbatch, *stream_));
   ModuleContext context{.stream = *stream_,
                         .activations = slot.activations,
                         .mode = split == Split::kTrain ? Mode::kTrain : Mode::kEval};

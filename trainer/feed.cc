@@ -10,6 +10,7 @@
 #include "hetero/base/status.h"
 #include "hetero/data/batch_builder.h"
 #include "hetero/data/image/image.h"
+#include "hetero/tensor/copy.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/view.h"
 
@@ -19,17 +20,15 @@ namespace {
 // Batches that wait in a loader: one hides the time of a batch, the second its spread.
 constexpr int kPrefetchDepth = 2;
 
+// Microbatches that the host may be ahead of a GPU, beyond those in slots: enough for the copies to
+// have passed when their staging memory comes round again.
+constexpr size_t kStagedAhead = 2;
+
 // Of models without images: no token has it.
 constexpr int32_t kNoToken = -1;
 
 int32_t ImageTokenId(const BatchFeedOptions& options) {
   return options.image_token_id ? static_cast<int32_t>(*options.image_token_id) : kNoToken;
-}
-
-template <typename T>
-std::span<T> Values(const Buffer& buffer, int64_t count) {
-  const TensorView view = buffer.View(kDTypeOf<T>, {count});
-  return view.values<T>();
 }
 
 }  // namespace
@@ -52,7 +51,7 @@ absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, Mem
                       .samples_per_microbatch = options.batch.samples_per_microbatch()},
                      options.position));
   BatchFeed feed(options);
-  for (Slot& slot : feed.slots_) HETERO_RETURN_IF_ERROR(feed.Allocate(slot, ledger));
+  HETERO_RETURN_IF_ERROR(feed.Allocate(ledger));
   if (feed.shape_only()) {
     feed.FillShapes();
     return feed;
@@ -62,48 +61,65 @@ absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, Mem
   return feed;
 }
 
-absl::Status BatchFeed::Allocate(Slot& slot, MemoryLedger& ledger) {
-  const auto allocate = [&](Buffer& buffer, int64_t bytes) -> absl::Status {
-    HETERO_ASSIGN_OR_RETURN(buffer,
-                            Buffer::Allocate(options_.device, MemoryLabel::kData, bytes, ledger));
-    return absl::OkStatus();
+int64_t BatchFeed::LayOut(void* memory, Tensors& tensors) const {
+  int64_t bytes = 0;
+  const auto place = [&](TensorView& tensor, DType dtype, std::initializer_list<int64_t> dims) {
+    tensor = TensorView(static_cast<char*>(memory) + bytes, dtype, dims);
+    constexpr int64_t kAlignment = Buffer::kAlignment;
+    bytes += (tensor.num_bytes() + kAlignment - 1) / kAlignment * kAlignment;
   };
   if (options_.reads_tokens) {
-    for (Buffer* buffer :
-         {&slot.text_tokens, &slot.text_positions, &slot.loss_positions, &slot.loss_targets}) {
-      HETERO_RETURN_IF_ERROR(allocate(*buffer, num_tokens() * SizeOf(DType::kI32)));
+    for (TensorView* tensor : {&tensors.text_tokens, &tensors.text_positions,
+                               &tensors.loss_positions, &tensors.loss_targets}) {
+      place(*tensor, DType::kI32, {num_tokens()});
     }
-    HETERO_RETURN_IF_ERROR(allocate(slot.loss_weights, num_tokens() * SizeOf(DType::kF32)));
-    HETERO_RETURN_IF_ERROR(allocate(slot.modality_positions, max_rows() * SizeOf(DType::kI32)));
+    place(tensors.loss_weights, DType::kF32, {num_tokens()});
+    place(tensors.modality_positions, DType::kI32, {max_rows()});
   }
   if (options_.reads_images) {
-    HETERO_RETURN_IF_ERROR(allocate(
-        slot.patches, max_patches() * options_.limits.patch_elements * SizeOf(DType::kF32)));
+    place(tensors.patches, options_.storage, {max_patches(), options_.limits.patch_elements});
+  }
+  return bytes;
+}
+
+absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
+  Tensors unplaced;
+  const int64_t bytes = LayOut(reinterpret_cast<void*>(kShapeOnlyAddress), unplaced);
+  for (Slot& slot : slots_) {
+    HETERO_ASSIGN_OR_RETURN(slot.memory,
+                            Buffer::Allocate(options_.device, MemoryLabel::kData, bytes, ledger));
+    LayOut(slot.memory.address(), slot.tensors);
     slot.sizes.reserve(num_samples_ * options_.limits.images.size());
+  }
+  if (options_.device.kind != DeviceKind::kCuda) return absl::OkStatus();
+  staging_.resize(slots_.size() + kStagedAhead);
+  for (Staging& staging : staging_) {
+    HETERO_ASSIGN_OR_RETURN(staging.memory, PinnedBuffer::Allocate(options_.device, bytes));
+    LayOut(staging.memory.address(), staging.tensors);
+    HETERO_ASSIGN_OR_RETURN(staging.copied, Event::Create(options_.device));
   }
   return absl::OkStatus();
 }
 
 void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens) {
-  slot.modality_view = slot.modality_positions.View(DType::kI32, {num_image_tokens});
+  const Tensors& tensors = slot.tensors;
   const int64_t num_text_tokens = num_tokens() - num_image_tokens;
+  slot.modality_view = tensors.modality_positions.Rows(0, num_image_tokens);
   slot.token_batch = {.sequences = {.num_rows = num_samples_,
                                     .row_length = options_.sequence_length,
                                     .cu_seqlens = cu_seqlens_,
                                     .sequence_index = {}},
-                      .text_tokens = slot.text_tokens.View(DType::kI32, {num_text_tokens}),
-                      .text_positions = slot.text_positions.View(DType::kI32, {num_text_tokens}),
+                      .text_tokens = tensors.text_tokens.Rows(0, num_text_tokens),
+                      .text_positions = tensors.text_positions.Rows(0, num_text_tokens),
                       .modality_positions = {},
-                      .loss_positions = slot.loss_positions.View(DType::kI32, {num_loss_tokens}),
-                      .loss_targets = slot.loss_targets.View(DType::kI32, {num_loss_tokens}),
-                      .loss_weights = slot.loss_weights.View(DType::kF32, {num_loss_tokens})};
+                      .loss_positions = tensors.loss_positions.Rows(0, num_loss_tokens),
+                      .loss_targets = tensors.loss_targets.Rows(0, num_loss_tokens),
+                      .loss_weights = tensors.loss_weights.Rows(0, num_loss_tokens)};
   if (options_.image_token_id) slot.token_batch.modality_positions = {&slot.modality_view, 1};
 }
 
 void BatchFeed::PublishImages(Slot& slot, int64_t num_patches) {
-  slot.image_batch = {
-      .patches = slot.patches.View(DType::kF32, {num_patches, options_.limits.patch_elements}),
-      .sizes = slot.sizes};
+  slot.image_batch = {.patches = slot.tensors.patches.Rows(0, num_patches), .sizes = slot.sizes};
 }
 
 void BatchFeed::FillShapes() {
@@ -146,24 +162,54 @@ absl::StatusOr<data::BatchLease<Batch>> BatchFeed::Take(Reader<Batch>& reader, i
   return batch;
 }
 
-absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch) {
+absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch, Stream& stream) {
   Slot& loaded = slots_.at(slot);
   if (!shape_only()) {
+    Staging* const staging = staging_.empty() ? nullptr : &staging_[next_staging_];
+    if (staging != nullptr) {
+      next_staging_ = (next_staging_ + 1) % staging_.size();
+      HETERO_RETURN_IF_ERROR(staging->copied.Synchronize());
+    }
+    const Tensors& host = staging != nullptr ? staging->tensors : loaded.tensors;
     const auto lane = [this] {
       return absl::StrCat("lane ", options_.position.lane, " of ", options_.position.num_lanes);
     };
     if (options_.reads_tokens) {
-      HETERO_RETURN_IF_ERROR(LoadTokens(loaded, step, microbatch)).With(lane());
+      HETERO_RETURN_IF_ERROR(LoadTokens(loaded, host, step, microbatch)).With(lane());
     }
     if (options_.reads_images) {
-      HETERO_RETURN_IF_ERROR(LoadImages(loaded, step, microbatch)).With(lane());
+      HETERO_RETURN_IF_ERROR(LoadImages(loaded, host, step, microbatch)).With(lane());
+    }
+    if (staging != nullptr) {
+      HETERO_RETURN_IF_ERROR(CopyToSlot(host, loaded, stream));
+      HETERO_RETURN_IF_ERROR(staging->copied.Record(stream));
     }
   }
   return FeedInput{.tokens = options_.reads_tokens ? &loaded.token_batch : nullptr,
                    .images = options_.reads_images ? &loaded.image_batch : nullptr};
 }
 
-absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
+absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const {
+  const auto copy = [&](const TensorView& from, const TensorView& to, const ConstTensorView& used) {
+    const int64_t rows = used.dim(0);
+    return CopyToDevice(from.Rows(0, rows), to.Rows(0, rows), stream);
+  };
+  const Tensors& device = slot.tensors;
+  const TokenBatch& tokens = slot.token_batch;
+  if (options_.reads_tokens) {
+    HETERO_RETURN_IF_ERROR(copy(host.text_tokens, device.text_tokens, tokens.text_tokens));
+    HETERO_RETURN_IF_ERROR(copy(host.text_positions, device.text_positions, tokens.text_positions));
+    HETERO_RETURN_IF_ERROR(copy(host.loss_positions, device.loss_positions, tokens.loss_positions));
+    HETERO_RETURN_IF_ERROR(copy(host.loss_targets, device.loss_targets, tokens.loss_targets));
+    HETERO_RETURN_IF_ERROR(copy(host.loss_weights, device.loss_weights, tokens.loss_weights));
+    HETERO_RETURN_IF_ERROR(
+        copy(host.modality_positions, device.modality_positions, slot.modality_view));
+  }
+  if (!options_.reads_images) return absl::OkStatus();
+  return copy(host.patches, device.patches, slot.image_batch.patches);
+}
+
+absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
   const int32_t image_id = ImageTokenId(options_);
   HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
   HETERO_ASSIGN_OR_RETURN(
@@ -176,9 +222,9 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
       }));
 
   const int64_t length = options_.sequence_length;
-  const auto text_tokens = Values<int32_t>(slot.text_tokens, num_tokens());
-  const auto text_positions = Values<int32_t>(slot.text_positions, num_tokens());
-  const auto modality_positions = Values<int32_t>(slot.modality_positions, max_rows());
+  const auto text_tokens = host.text_tokens.values<int32_t>();
+  const auto text_positions = host.text_positions.values<int32_t>();
+  const auto modality_positions = host.modality_positions.values<int32_t>();
   int64_t num_text = 0;
   int64_t num_image = 0;
   for (int64_t row = 0; row < num_samples_; ++row) {
@@ -200,9 +246,9 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
       }
     }
   }
-  const auto loss_positions = Values<int32_t>(slot.loss_positions, num_tokens());
-  const auto loss_targets = Values<int32_t>(slot.loss_targets, num_tokens());
-  const auto loss_weights = Values<float>(slot.loss_weights, num_tokens());
+  const auto loss_positions = host.loss_positions.values<int32_t>();
+  const auto loss_targets = host.loss_targets.values<int32_t>();
+  const auto loss_weights = host.loss_weights.values<float>();
   int64_t num_loss = 0;
   for (int64_t t = 0; t < num_tokens(); ++t) {
     if (batch->loss_mask[t] == 0.0f) continue;
@@ -214,7 +260,7 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, int64_t step, int microbatch) {
   return absl::OkStatus();
 }
 
-absl::Status BatchFeed::LoadImages(Slot& slot, int64_t step, int microbatch) {
+absl::Status BatchFeed::LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
   HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
   HETERO_ASSIGN_OR_RETURN(
       const data::BatchLease<data::ImageBatch> batch,
@@ -235,9 +281,12 @@ absl::Status BatchFeed::LoadImages(Slot& slot, int64_t step, int microbatch) {
                                                    " patches, the run is sized for ",
                                                    max_patches()));
   }
-  const auto num_values = static_cast<int64_t>(batch->patches.size());
-  std::copy(batch->patches.begin(), batch->patches.end(),
-            Values<float>(slot.patches, num_values).begin());
+  if (options_.storage == DType::kBF16) {
+    std::ranges::transform(batch->patches, host.patches.data<BFloat16>(),
+                           [](float value) { return BFloat16(value); });
+  } else {
+    std::ranges::copy(batch->patches, host.patches.data<float>());
+  }
   slot.sizes.clear();
   for (const data::ImageSize& size : batch->sizes) {
     slot.sizes.push_back({.height = size.height, .width = size.width});

@@ -3,6 +3,9 @@
 
 // Brings a lane's samples to the device: each microbatch in the buffers of a slot, made ahead of
 // its use in the background, and the rows that every sample sends from encoder to language model.
+//
+// A GPU's slots are filled in stream order from staging memory on the host, of which there is more
+// than slots: the host waits for a copy only when it is that many microbatches ahead of the GPU.
 
 #include <cstdint>
 #include <memory>
@@ -19,8 +22,10 @@
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
 #include "hetero/models/stage.h"
+#include "hetero/tensor/event.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/sequence_batch.h"
+#include "hetero/tensor/stream.h"
 #include "hetero/trainer/plan.h"
 #include "hetero/trainer/samples.h"
 
@@ -38,6 +43,7 @@ struct BatchFeedOptions {
   std::optional<int64_t> image_token_id;  // unset: the model takes no images
   int num_slots = 1;                      // microbatches in flight
   Device device;
+  DType storage = DType::kF32;  // of patches: what the model computes in
   SampleLimits limits;
   std::optional<SampleSet> samples;  // unset on the shape-only device
 };
@@ -58,17 +64,17 @@ struct FeedInput {
 // image tokens as the limits allow.
 class BatchFeed {
  public:
-  // Allocates the buffers of all slots, label kData, of the same size on every device. `ledger`
+  // Allocates the memory of all slots, label kData, of the same size on every device. `ledger`
   // outlives the feed.
   // Errors: INVALID_ARGUMENT when lanes do not divide the microbatch; those of Buffer and source.
   static absl::StatusOr<BatchFeed> Create(const BatchFeedOptions& options, MemoryLedger& ledger);
 
-  // Fills `slot` with a microbatch of this lane; it stays until the slot is loaded again. What is
-  // asked for in the order of (step, microbatch) was prepared before; any other request starts
-  // reading anew from there.
+  // Fills `slot` with a microbatch of this lane, in the order of `stream`; it stays until the slot
+  // is loaded again. What is asked for in the order of (step, microbatch) was prepared before; any
+  // other request starts reading anew from there.
   // Errors: those of the source, with lane, step and microbatch; INVALID_ARGUMENT naming the sample
   // when its placeholders are not as many as its images' rows, or a microbatch is above the limits.
-  absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch);
+  absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
   // Encoder output rows of each sample of the whole microbatch, all lanes, in order: the same on
   // both ends of an edge. 0 behind the end of a one-pass order. Valid until this microbatch of
@@ -82,19 +88,32 @@ class BatchFeed {
   int64_t max_patches() const { return num_samples_ * options_.limits.max_patches; }
 
  private:
+  // What a microbatch has room in; the first rows of each are in use. Null where nothing is read.
+  struct Tensors {
+    // i32 and, weights, f32, each of all tokens
+    TensorView text_tokens;
+    TensorView text_positions;
+    TensorView loss_positions;
+    TensorView loss_targets;
+    TensorView loss_weights;
+    TensorView modality_positions;  // i32[max_rows]
+    TensorView patches;             // [max_patches, patch_elements]
+  };
+
   struct Slot {
-    // i32 and, weights, f32, each of all tokens; the first ones are in use.
-    Buffer text_tokens;
-    Buffer text_positions;
-    Buffer loss_positions;
-    Buffer loss_targets;
-    Buffer loss_weights;
-    Buffer modality_positions;  // i32[max_rows], the first ones in use
-    Buffer patches;             // f32[max_patches, patch_elements], the first rows in use
+    Buffer memory;
+    Tensors tensors;
     ConstTensorView modality_view;
     std::vector<ImageSize> sizes;
     TokenBatch token_batch;
     ImageBatch image_batch;
+  };
+
+  // Host memory that a slot is filled from; the slot's own where that is host memory.
+  struct Staging {
+    PinnedBuffer memory;
+    Tensors tensors;
+    Event copied;
   };
 
   // A loader and the number of the microbatch, counted from step 0, that it gives next.
@@ -113,12 +132,15 @@ class BatchFeed {
 
   bool shape_only() const { return options_.device.kind == DeviceKind::kShapeOnly; }
   int64_t num_tokens() const { return num_samples_ * options_.sequence_length; }
-  absl::Status Allocate(Slot& slot, MemoryLedger& ledger);
+  // Lays a microbatch out from `memory`, which is aligned as a Buffer; returns the bytes it takes.
+  int64_t LayOut(void* memory, Tensors& tensors) const;
+  absl::Status Allocate(MemoryLedger& ledger);
+  absl::Status CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const;
   void PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens);
   void PublishImages(Slot& slot, int64_t num_patches);
   void FillShapes();
-  absl::Status LoadTokens(Slot& slot, int64_t step, int microbatch);
-  absl::Status LoadImages(Slot& slot, int64_t step, int microbatch);
+  absl::Status LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch);
+  absl::Status LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch);
   absl::Status CountRows(int64_t step, int microbatch, Counts& counts);
   absl::StatusOr<std::span<const int64_t>> LaneRows(int64_t step, int microbatch);
   std::string SampleName(int64_t step, int microbatch, int64_t lane_sample);
@@ -133,6 +155,8 @@ class BatchFeed {
   int64_t num_samples_;
   std::vector<int32_t> cu_seqlens_;  // of rows
   std::vector<Slot> slots_;
+  std::vector<Staging> staging_;  // empty where slots are host memory
+  size_t next_staging_ = 0;
   std::vector<Counts> counts_;                  // by microbatch
   std::unique_ptr<data::SampleSource> source_;  // of counts
   Reader<data::LanguageBatch> language_;

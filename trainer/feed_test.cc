@@ -21,6 +21,7 @@
 #include "hetero/models/stage.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/memory.h"
+#include "hetero/tensor/ops/testing.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/view.h"
 #include "hetero/trainer/samples.h"
@@ -155,10 +156,12 @@ std::vector<Content> ReadSteps(const SampleSet& samples, int64_t num_lanes, int6
   std::vector<Content> contents(num_steps * kGlobalBatch / kMicrobatch);
   for (int64_t lane = 0; lane < num_lanes; ++lane) {
     MemoryLedger ledger;
+    StreamWithWorkspace stream;
     auto feed = BatchFeed::Create(Options(samples, lane, num_lanes), ledger);
     EXPECT_THAT(feed, IsOk());
     for (size_t i = 0; i < contents.size(); ++i) {
-      const auto input = feed->Load(static_cast<int>(i % 2), static_cast<int64_t>(i / 2), i % 2);
+      const auto input =
+          feed->Load(static_cast<int>(i % 2), static_cast<int64_t>(i / 2), i % 2, *stream);
       EXPECT_THAT(input, IsOk());
       Append(*input, contents[i]);
     }
@@ -179,10 +182,11 @@ TEST(BatchFeedTest, EveryNumberOfLanesReadsTheSameSamples) {
 
 TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
   MemoryLedger ledger;
+  StreamWithWorkspace stream;
   BatchFeed feed =
       BatchFeed::Create(Options(SetOf<SizedSource>(Shuffled(29), 29), 1, 2), ledger).value();
   for (int microbatch : {0, 1}) {
-    const FeedInput input = feed.Load(0, 5, microbatch).value();
+    const FeedInput input = feed.Load(0, 5, microbatch, *stream).value();
     const TokenBatch& batch = *input.tokens;
     EXPECT_THAT(batch.sequences.cu_seqlens, ElementsAre(0, 24, 48, 72, 96));
     EXPECT_TRUE(batch.sequences.sequence_index.is_null());
@@ -227,11 +231,12 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
   std::vector<int32_t> seen;
   for (int64_t lane : {0, 1}) {
     MemoryLedger ledger;
+    StreamWithWorkspace stream;
     BatchFeed feed = BatchFeed::Create(Options(samples, lane, 2), ledger).value();
     // Evaluations follow one another, each from the first sample on.
     for (int pass = 0; pass < 2; ++pass) {
       for (int i = 0; i < 4; ++i) {
-        const FeedInput input = feed.Load(0, i / 2, i % 2).value();
+        const FeedInput input = feed.Load(0, i / 2, i % 2, *stream).value();
         const std::vector<int32_t> tokens = Tokens(*input.tokens);
         const std::vector<int32_t> targets = Targets(*input.tokens);
         const auto rows = feed.RowsPerSample(i / 2, i % 2).value();
@@ -262,10 +267,11 @@ TEST(BatchFeedTest, SlotsKeepTheirMicrobatchAndAnyRequestIsAnswered) {
   const SampleSet samples = SetOf<SizedSource>(Shuffled(29), 29);
   const std::vector<Content> expected = ReadSteps(samples, 1, 3);
   MemoryLedger ledger;
+  StreamWithWorkspace stream;
   BatchFeed feed = BatchFeed::Create(Options(samples, 0, 1), ledger).value();
-  const FeedInput kept = feed.Load(0, 2, 1).value();
+  const FeedInput kept = feed.Load(0, 2, 1, *stream).value();
   Content content;
-  Append(feed.Load(1, 1, 0).value(), content);
+  Append(feed.Load(1, 1, 0, *stream).value(), content);
   EXPECT_EQ(content, expected[2]);
   content = {};
   Append(kept, content);
@@ -282,12 +288,13 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
     options.device = {.kind = DeviceKind::kShapeOnly};
     options.samples.reset();
     MemoryLedger predicted;
+    StreamWithWorkspace stream(options.device);
     BatchFeed feed = BatchFeed::Create(options, predicted).value();
     EXPECT_EQ(predicted, real);
     EXPECT_GT(real.bytes(MemoryLabel::kData), 0);
     EXPECT_EQ(real.bytes(MemoryLabel::kData), real.total_bytes());
 
-    const FeedInput input = feed.Load(1, 7, 1).value();
+    const FeedInput input = feed.Load(1, 7, 1, *stream).value();
     EXPECT_EQ(input.tokens != nullptr, tokens);
     EXPECT_EQ(input.images != nullptr, images);
     EXPECT_THAT(feed.RowsPerSample(7, 1).value(), ElementsAreArray(std::vector<int64_t>(8, 6)));
@@ -320,8 +327,9 @@ TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
   options.image_token_id = std::nullopt;
   options.limits = {};
   MemoryLedger ledger;
+  StreamWithWorkspace stream;
   BatchFeed feed = BatchFeed::Create(options, ledger).value();
-  const FeedInput input = feed.Load(0, 0, 0).value();
+  const FeedInput input = feed.Load(0, 0, 0, *stream).value();
   EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * kSequence);
   EXPECT_THAT(input.tokens->modality_positions, IsEmpty());
   EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * (kSequence - 1));
@@ -366,9 +374,10 @@ template <typename Source>
 absl::Status LoadSample13() {
   const SampleSet samples = SetOf<Source>(data::SampleOrder::OnePass(29).value(), 29);
   MemoryLedger ledger;
+  StreamWithWorkspace stream;
   BatchFeed feed = BatchFeed::Create(Options(samples, 1, 2), ledger).value();
-  EXPECT_THAT(feed.Load(0, 0, 0), IsOk());
-  return feed.Load(0, 0, 1).status();
+  EXPECT_THAT(feed.Load(0, 0, 0, *stream), IsOk());
+  return feed.Load(0, 0, 1, *stream).status();
 }
 
 TEST(BatchFeedTest, ErrorsNameThePlaceTheSampleAndBothNumbers) {

@@ -30,6 +30,7 @@ class GraphModel : public Model {
 
   std::vector<std::string> modules() const override { return modules_; }
   std::vector<ModelEdge> edges() const override { return edges_; }
+  DType storage() const override { return DType::kF32; }
   int64_t hidden_width(std::string_view module) const override { return module.size(); }
   InputContract input_contract() const override { return {}; }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view, const ShardSpec&) const override {

@@ -7,14 +7,15 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/telemetry/spans.h"
+#include "hetero/tensor/copy.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
 namespace {
 
-// Sums over the world that travel with the optimizer's reduction.
-enum Addend : size_t { kLossSum, kBalanceLoss, kBalanceTerms, kStop, kNumAddends };
-
-constexpr int64_t kNumEvaluationTotals = 4;
+// Sums over the world, of a training step or an evaluation: what stages sum, then what they count,
+// terms of the balance loss or tokens, and ranks that were asked to stop.
+enum Total : int { kCounted = kNumStageTotals, kStop, kNumTotals };
 
 }  // namespace
 
@@ -42,20 +43,34 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
     HETERO_ASSIGN_OR_RETURN(
         std::unique_ptr<ModuleOptimizer> optimizer,
         ModuleOptimizer::Create(settings.adamw, *own.parameters, *own.grid, rank, device, ledger));
+    HETERO_RETURN_IF_ERROR(optimizer->LoadMasters(trainer->engine_->stream()));
     local.push_back(optimizer.get());
     trainer->module_optimizers_.push_back(std::move(optimizer));
   }
   HETERO_ASSIGN_OR_RETURN(
       trainer->optimizer_,
       Optimizer::Create(settings.schedule, settings.clip_gradient_norm, std::move(modules),
-                        std::move(local), trainer->control_.get(), kNumAddends, device, ledger));
+                        std::move(local), trainer->control_.get(), kNumTotals, device, ledger));
   HETERO_ASSIGN_OR_RETURN(
-      trainer->evaluation_totals_,
-      Buffer::Allocate(device, MemoryLabel::kWorkspace, 8 * kNumEvaluationTotals, ledger));
+      trainer->totals_,
+      Buffer::Allocate(device, MemoryLabel::kWorkspace, kNumTotals * SizeOf(DType::kF64), ledger));
   return trainer;
 }
 
-absl::StatusOr<StepResult> RankTrainer::Step(int64_t step, bool stop) {
+absl::StatusOr<StageCounts> RankTrainer::TakeTotals(const TensorView& totals) {
+  Stream& stream = engine_->stream();
+  HETERO_RETURN_IF_ERROR(Fill(0, totals, stream));
+  StageCounts counts;
+  for (Engine::OwnStage& own : engine_->stages()) {
+    HETERO_ASSIGN_OR_RETURN(const StageCounts part,
+                            own.stage->TakeTotals(totals.Rows(0, kNumStageTotals), stream));
+    counts.loss_tokens += part.loss_tokens;
+    counts.balance_terms += part.balance_terms;
+  }
+  return counts;
+}
+
+absl::Status RankTrainer::Queue(int64_t step, bool stop) {
   Stream& stream = engine_->stream();
   const Span span(engine_->spans(), "training step", "step");
   HETERO_RETURN_IF_ERROR(engine_->RunTraining(step));
@@ -67,23 +82,24 @@ absl::StatusOr<StepResult> RankTrainer::Step(int64_t step, bool stop) {
     HETERO_RETURN_IF_ERROR(gradient_syncs_[i].Run(stream));
     HETERO_RETURN_IF_ERROR(own.stage->FinishStep(own.data_parallel.get(), stream));
   }
-  HETERO_ASSIGN_OR_RETURN(const StageStatistics statistics, TakeStatistics());
-  std::array<double, kNumAddends> addends = {};
-  addends[kLossSum] = statistics.loss_sum;
-  addends[kBalanceLoss] = statistics.balance_loss;
-  addends[kBalanceTerms] = static_cast<double>(statistics.balance_terms);
-  addends[kStop] = stop ? 1 : 0;
-  StepResult result;
+  const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
+  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
+  HETERO_RETURN_IF_ERROR(
+      Fill(static_cast<double>(counts.balance_terms), totals.Rows(kCounted, 1), stream));
+  HETERO_RETURN_IF_ERROR(Fill(stop ? 1 : 0, totals.Rows(kStop, 1), stream));
   const Span update(engine_->spans(), "optimizer", "optimizer");
-  HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Step({.samples = samples_per_step_,
-                                                           .tokens = statistics.loss_tokens,
-                                                           .addends = addends},
-                                                          stream));
-  if (stream.shape_only()) return result;
+  return optimizer_->Queue(
+      {.samples = samples_per_step_, .tokens = counts.loss_tokens, .addends = totals}, stream);
+}
+
+absl::StatusOr<StepResult> RankTrainer::Result() {
+  StepResult result;
+  HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Report());
   const std::vector<double>& sums = result.report.sums;
-  result.lm_loss_sum = sums[kLossSum];
-  result.has_balance_loss = sums[kBalanceTerms] > 0;
-  if (result.has_balance_loss) result.balance_loss = sums[kBalanceLoss] / sums[kBalanceTerms];
+  if (sums.empty()) return result;
+  result.lm_loss_sum = sums[kStageLossSum];
+  result.has_balance_loss = sums[kCounted] > 0;
+  if (result.has_balance_loss) result.balance_loss = sums[kStageBalanceLoss] / sums[kCounted];
   result.stop_requested = sums[kStop] > 0;
   return result;
 }
@@ -94,40 +110,22 @@ absl::StatusOr<EvaluationResult> RankTrainer::Evaluate(int64_t num_steps) {
   for (int64_t step = 0; step < num_steps; ++step) {
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
-  HETERO_ASSIGN_OR_RETURN(const StageStatistics statistics, TakeStatistics());
-  const TensorView totals = evaluation_totals_.View(DType::kF64, {kNumEvaluationTotals});
-  if (!stream.shape_only()) {
-    const std::span<double> values = totals.values<double>();
-    values[0] = statistics.loss_sum;
-    values[1] = static_cast<double>(statistics.loss_tokens);
-    values[2] = static_cast<double>(statistics.sequences);
-    values[3] = static_cast<double>(statistics.exact_matches);
-  }
+  const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
+  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
+  HETERO_RETURN_IF_ERROR(
+      Fill(static_cast<double>(counts.loss_tokens), totals.Rows(kCounted, 1), stream));
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals, totals, ReduceOp::kSum, stream, "evaluation.totals"));
   }
-  if (stream.shape_only()) return EvaluationResult{};
-  const std::span<const double> values = totals.values<double>();
-  return EvaluationResult{.lm_loss_sum = values[0],
-                          .tokens = static_cast<int64_t>(values[1]),
-                          .sequences = static_cast<int64_t>(values[2]),
-                          .exact_matches = static_cast<int64_t>(values[3])};
-}
-
-absl::StatusOr<StageStatistics> RankTrainer::TakeStatistics() {
-  StageStatistics total;
-  for (Engine::OwnStage& own : engine_->stages()) {
-    HETERO_ASSIGN_OR_RETURN(const StageStatistics part,
-                            own.stage->TakeStatistics(engine_->stream()));
-    total.loss_sum += part.loss_sum;
-    total.loss_tokens += part.loss_tokens;
-    total.sequences += part.sequences;
-    total.exact_matches += part.exact_matches;
-    total.balance_loss += part.balance_loss;
-    total.balance_terms += part.balance_terms;
-  }
-  return total;
+  std::array<double, kNumTotals> sums = {};
+  HETERO_RETURN_IF_ERROR(
+      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumTotals}), stream));
+  HETERO_RETURN_IF_ERROR(stream.Synchronize());
+  return EvaluationResult{.lm_loss_sum = sums[kStageLossSum],
+                          .tokens = static_cast<int64_t>(sums[kCounted]),
+                          .sequences = static_cast<int64_t>(sums[kStageSequences]),
+                          .exact_matches = static_cast<int64_t>(sums[kStageExactMatches])};
 }
 
 }  // namespace hetero

@@ -47,10 +47,16 @@ class RankTrainer {
   static absl::StatusOr<std::unique_ptr<RankTrainer>> Create(EngineOptions options,
                                                              const OptimizerSettings& settings);
 
-  // One step of the run; every rank calls it. `stop`: this rank was asked to stop.
-  absl::StatusOr<StepResult> Step(int64_t step, bool stop);
+  // Queues one step of the run; every rank calls it. `stop`: this rank was asked to stop. Waits
+  // for no work of this step: for the outcome of the one before, as Optimizer::Queue, and where the
+  // feed is too far ahead.
+  absl::Status Queue(int64_t step, bool stop);
 
-  // Evaluation steps [0, num_steps), summed over the world.
+  // Of the oldest queued step that was not asked for, once the device has finished it. Empty on the
+  // shape-only device. Precondition: there is such a step.
+  absl::StatusOr<StepResult> Result();
+
+  // Evaluation steps [0, num_steps), summed over the world. Waits for the device.
   absl::StatusOr<EvaluationResult> Evaluate(int64_t num_steps);
 
   Engine& engine() { return *engine_; }
@@ -60,7 +66,8 @@ class RankTrainer {
  private:
   explicit RankTrainer(const LearningRateSchedule& schedule) : schedule_(schedule) {}
 
-  absl::StatusOr<StageStatistics> TakeStatistics();
+  // Of this rank's stages: overwrites `totals` with what devices sum, returns what hosts count.
+  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals);
 
   LearningRateSchedule schedule_;
   int64_t samples_per_step_ = 0;
@@ -69,7 +76,7 @@ class RankTrainer {
   std::vector<GradientSync> gradient_syncs_;  // by own stage
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
-  Buffer evaluation_totals_;
+  Buffer totals_;
 };
 
 }  // namespace hetero

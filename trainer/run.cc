@@ -18,6 +18,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/telemetry/spans.h"
+#include "hetero/tensor/gpu_count.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/metrics_writer.h"
@@ -52,6 +53,7 @@ struct Job {
   std::optional<StepPlan> evaluate;
   SampleLimits limits;
   std::optional<RunSamples> samples;  // unset in a dry run
+  std::vector<Device> devices;        // by rank; empty in a dry run
   std::optional<OptimizerSettings> optimizer;
 };
 
@@ -60,7 +62,9 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config)));
   job.config = Resolve(options.config);
   job.sizes = SizesOf(job.config);
-  HETERO_ASSIGN_OR_RETURN(job.model, models.Make(job.config.model()));
+  const bool rounds = job.config.precision() == proto::RunConfig::BF16;
+  HETERO_ASSIGN_OR_RETURN(job.model,
+                          models.Make(job.config.model(), rounds ? DType::kBF16 : DType::kF32));
   const InputContract contract = job.model->input_contract();
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateData(job.config, contract)));
   job.limits = LimitsOf(job.config, contract);
@@ -76,6 +80,26 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   }
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));
   return job;
+}
+
+// With as many GPUs as ranks each has its own, with fewer all share the first.
+absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job) {
+  std::vector<Device> devices(job.layout->world_size());
+  if (job.config.device() == proto::RunConfig::CPU) return devices;
+  const absl::StatusOr<int> num_gpus = CountGpus();
+  HETERO_RETURN_IF_ERROR(num_gpus).With("device CUDA");
+  const bool shared = *num_gpus < job.layout->world_size();
+  for (size_t rank = 0; rank < devices.size(); ++rank) {
+    devices[rank] = {.kind = DeviceKind::kCuda, .ordinal = shared ? 0 : static_cast<int>(rank)};
+  }
+  return devices;
+}
+
+// Ranks with a GPU each speak over NCCL, ranks that share one through its memory.
+RankBackend ChooseBackend(std::span<const Device> devices) {
+  const bool one_each = devices.size() > 1 && devices[0].kind == DeviceKind::kCuda &&
+                        devices[1].ordinal != devices[0].ordinal;
+  return one_each ? RankBackend::kNccl : RankBackend::kThreads;
 }
 
 EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
@@ -102,6 +126,7 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                           .pad_token_id = job.config.data().pad_token_id(),
                           .num_slots = plan.NumSlots(stage),
                           .device = device,
+                          .storage = job.model->storage(),
                           .limits = job.limits};
     if (contract.patch_size > 0) feed.image_token_id = contract.image_token_id;
     if (device.kind != DeviceKind::kShapeOnly) {
@@ -122,13 +147,16 @@ struct Prediction {
 absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank) {
   const std::unique_ptr<CommunicatorFactory> factory =
       LoopbackFactory(rank, job.layout->world_size());
+  const Device device = {.kind = DeviceKind::kShapeOnly,
+                         .predicts = job.config.device() == proto::RunConfig::CUDA
+                                         ? DeviceKind::kCuda
+                                         : DeviceKind::kCpu};
   HETERO_ASSIGN_OR_RETURN(
       const std::unique_ptr<RankTrainer> trainer,
-      RankTrainer::Create(MakeEngineOptions(job, rank, {DeviceKind::kShapeOnly}, *factory),
-                          *job.optimizer));
+      RankTrainer::Create(MakeEngineOptions(job, rank, device, *factory), *job.optimizer));
   Engine& engine = trainer->engine();
   engine.stream().ledger().RecordCollectives(true);
-  HETERO_RETURN_IF_ERROR(trainer->Step(0, false));
+  HETERO_RETURN_IF_ERROR(trainer->Queue(0, false));
   Prediction prediction{.calls = engine.stream().ledger()};
   if (job.evaluate.has_value()) {
     HETERO_RETURN_IF_ERROR(trainer->Evaluate(1));
@@ -144,23 +172,13 @@ struct RankRecord {
   std::optional<SpanBuffer> spans;  // set when a trace is wanted
 };
 
-// `reporter` is null on all ranks but the one that logs.
-absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& factory,
-                       const StopSignals& signals, Reporter* reporter, RankRecord& record) {
-  HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, rank));
-  EngineOptions options = MakeEngineOptions(job, rank, {DeviceKind::kCpu}, factory);
-  options.memory = prediction.arenas;
-  options.spans = record.spans.has_value() ? &*record.spans : nullptr;
-  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
-                          RankTrainer::Create(std::move(options), *job.optimizer));
-  Engine& engine = trainer->engine();
-  if (engine.ledger() != prediction.memory) {
-    return absl::InternalError(absl::StrCat("allocated ", engine.ledger().ToString(),
-                                            "; the dry run said ", prediction.memory.ToString()));
-  }
+// All steps and evaluations of a rank. `reporter` is null on all ranks but the one that logs.
+absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& predicted,
+                      const StopSignals& signals, Reporter* reporter, RankRecord& record) {
+  Engine& engine = trainer.engine();
   const proto::Evaluation& evaluation = job.config.evaluation();
   const auto evaluate = [&](int64_t iteration) -> absl::Status {
-    absl::StatusOr<EvaluationResult> result = trainer->Evaluate(evaluation.num_batches());
+    absl::StatusOr<EvaluationResult> result = trainer.Evaluate(evaluation.num_batches());
     HETERO_RETURN_IF_ERROR(result.status()).With("evaluation");
     if (reporter != nullptr) reporter->Evaluation(iteration, *result);
     return absl::OkStatus();
@@ -170,38 +188,69 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
   const absl::Time start = absl::Now();
   const absl::Duration thread_start = ThreadTime();
   absl::Time step_start = start;
-  int64_t step = 0;
+  int64_t queued = 0;
+  int64_t reported = 0;
   bool stopped = false;
+  const auto report_until = [&](int64_t step) -> absl::Status {
+    for (; reported < step; ++reported) {
+      HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
+      stopped = stopped || result.stop_requested;
+      const absl::Time now = absl::Now();
+      if (reporter != nullptr) {
+        const int64_t consumed = trainer.optimizer().progress().consumed_samples;
+        reporter->Step(reported, result, trainer.schedule().At(consumed), now - step_start);
+      }
+      step_start = now;
+    }
+    return absl::OkStatus();
+  };
+  // A GPU has the next step in its queue while the host waits for the last one.
+  const int64_t ahead = engine.stream().device().kind == DeviceKind::kCuda ? 1 : 0;
   std::optional<int64_t> evaluated_at;
-  while (step < job.sizes.train_steps && !stopped) {
-    HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer->Step(step, signals.requested() != 0));
-    stopped = result.stop_requested;
-    if (step == 0 &&
-        engine.stream().ledger().collective_hash() != prediction.calls.collective_hash()) {
+  while (queued < job.sizes.train_steps && !stopped) {
+    HETERO_RETURN_IF_ERROR(trainer.Queue(queued, signals.requested() != 0));
+    if (queued == 0 && engine.stream().ledger().collective_hash() != predicted.collective_hash()) {
       return absl::InternalError("the first step's collectives are not those of the dry run");
     }
-    const absl::Time now = absl::Now();
-    if (reporter != nullptr) {
-      const int64_t consumed = trainer->optimizer().progress().consumed_samples;
-      reporter->Step(step, result, trainer->schedule().At(consumed), now - step_start);
-    }
-    ++step;
-    step_start = now;
-    if (evaluation.has_interval_steps() && step % evaluation.interval_steps() == 0 && !stopped) {
-      HETERO_RETURN_IF_ERROR(evaluate(step));
-      evaluated_at = step;
+    ++queued;
+    HETERO_RETURN_IF_ERROR(report_until(queued - ahead));
+    if (evaluation.has_interval_steps() && queued % evaluation.interval_steps() == 0 && !stopped) {
+      HETERO_RETURN_IF_ERROR(report_until(queued));
+      if (stopped) break;
+      const absl::Time evaluation_start = absl::Now();
+      HETERO_RETURN_IF_ERROR(evaluate(queued));
+      evaluated_at = queued;
       step_start = absl::Now();
-      evaluation_time += step_start - now;
+      evaluation_time += step_start - evaluation_start;
     }
   }
+  HETERO_RETURN_IF_ERROR(report_until(queued));
   record.profile = {.wall_time = absl::Now() - start - evaluation_time,
                     .thread_time = ThreadTime() - thread_start,
                     .calls = engine.stream().ledger()};
   if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, stopped);
-  if (job.evaluate.has_value() && !stopped && evaluated_at != step) {
-    HETERO_RETURN_IF_ERROR(evaluate(step));
+  if (job.evaluate.has_value() && !stopped && evaluated_at != queued) {
+    HETERO_RETURN_IF_ERROR(evaluate(queued));
   }
   return absl::OkStatus();
+}
+
+absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& factory,
+                       const StopSignals& signals, Reporter* reporter, RankRecord& record) {
+  HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, rank));
+  EngineOptions options = MakeEngineOptions(job, rank, job.devices[rank.value()], factory);
+  options.memory = prediction.arenas;
+  options.spans = record.spans.has_value() ? &*record.spans : nullptr;
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
+                          RankTrainer::Create(std::move(options), *job.optimizer));
+  const MemoryLedger& allocated = trainer->engine().ledger();
+  if (allocated != prediction.memory) {
+    return absl::InternalError(absl::StrCat("allocated ", allocated.ToString(),
+                                            "; the dry run said ", prediction.memory.ToString()));
+  }
+  return AbortOnFailure(rank, factory, [&] {
+    return RunSteps(job, *trainer, prediction.calls, signals, reporter, record);
+  });
 }
 
 absl::Status DryRun(const Job& job, Console& console) {
@@ -242,14 +291,13 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
     return absl::OkStatus();
   }
   if (options.dry_run) return DryRun(job, console);
-  if (job.config.device() != proto::RunConfig::CPU) {
-    return absl::UnimplementedError("device CUDA: this program was built without CUDA; use CPU");
-  }
+  HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
   HETERO_ASSIGN_OR_RETURN(
       job.samples, PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
                                   [&](std::string_view line) { console.Print(line); }));
   const std::filesystem::path folder = options.working_folder / job.config.logging().folder();
-  console.Print(DescribeStart(*job.layout, job.train.batch, job.samples->description, folder));
+  console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
+                              job.samples->description, folder));
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
                           MetricsWriter::Create(folder.native(), job.layout->world_size()));
   Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));
@@ -266,7 +314,9 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
                  return TrainRank(job, rank, factory, signals,
                                   rank == logging ? &reporter : nullptr, records[rank.value()]);
                },
-               {.timeout = absl::Seconds(job.config.collective_timeout_seconds())});
+               {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
+                .backend = ChooseBackend(job.devices),
+                .devices = job.devices});
   if (!options.trace.empty()) {
     status.Update(WriteTrace(options.working_folder / options.trace, *job.layout, records));
   }

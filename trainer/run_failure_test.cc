@@ -66,8 +66,8 @@ class HookedStage : public Stage {
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override {
     return stage_->FinishStep(data_parallel, stream);
   }
-  absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream) override {
-    return stage_->TakeStatistics(stream);
+  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override {
+    return stage_->TakeTotals(totals, stream);
   }
 
  private:
@@ -85,6 +85,7 @@ class HookedModel : public Model {
 
   std::vector<std::string> modules() const override { return model_->modules(); }
   std::vector<ModelEdge> edges() const override { return model_->edges(); }
+  DType storage() const override { return model_->storage(); }
   int64_t hidden_width(std::string_view module) const override {
     return model_->hidden_width(module);
   }
@@ -115,8 +116,9 @@ RecipeRun RunHooked(std::string_view module, StageHooks hooks,
                                            "language.rank_offset=2", "train_steps=3"});
   RecipeRunOptions options;
   options.models.Register<proto::VisionLanguageModel>(
-      [&](const proto::VisionLanguageModel& config) -> absl::StatusOr<std::unique_ptr<Model>> {
-        absl::StatusOr<std::unique_ptr<Model>> model = MakeVisionLanguageModel(config);
+      [&](const proto::VisionLanguageModel& config,
+          DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
+        absl::StatusOr<std::unique_ptr<Model>> model = MakeVisionLanguageModel(config, storage);
         if (!model.ok()) return model;
         return std::make_unique<HookedModel>(*std::move(model), module, hooks);
       });

@@ -107,5 +107,18 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
   EXPECT_THAT(run.output, Not(HasSubstr("RESULT")));
 }
 
+// The dry run of a GPU runs every operation's checks, with its scratch memory, where there is none.
+TEST(RunTest, TheDryRunOfAGpuNeedsNone) {
+  for (std::string_view precision : {"F32", "BF16"}) {
+    SCOPED_TRACE(precision);
+    const RecipeRun run = RunConfigured(
+        RecipeConfig("fashion_tiny", {"data.fashion_mnist.archive=nowhere", "device=CUDA",
+                                      absl::StrCat("precision=", precision)}),
+        {.dry_run = true});
+    EXPECT_THAT(run.status, IsOk());
+    EXPECT_THAT(run.output, HasSubstr("optimizer.totals"));
+  }
+}
+
 }  // namespace
 }  // namespace hetero

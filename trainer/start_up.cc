@@ -31,13 +31,24 @@ std::string Ranks(const Grid& grid) {
                                : absl::StrCat("ranks ", first, "-", first + grid.num_ranks() - 1);
 }
 
+// "the CPU; OpenBLAS ..." or "GPU 0, which they share, in bf16".
+std::string Where(std::span<const Device> devices, DType storage) {
+  if (devices[0].kind == DeviceKind::kCpu) return absl::StrCat("the CPU; ", BlasDescription());
+  const std::string precision = absl::StrCat(", in ", Name(storage));
+  if (devices.size() == 1) return absl::StrCat("GPU 0", precision);
+  return devices[1].ordinal == devices[0].ordinal
+             ? absl::StrCat("GPU 0, which they share", precision)
+             : absl::StrCat("GPUs 0-", devices.size() - 1, ", one a rank", precision);
+}
+
 }  // namespace
 
-std::string DescribeStart(const Layout& layout, const BatchShape& batch, std::string_view data,
+std::string DescribeStart(const Layout& layout, const BatchShape& batch,
+                          std::span<const Device> devices, DType storage, std::string_view data,
                           const std::filesystem::path& output) {
   std::string text = absl::StrCat(layout.world_size(),
                                   layout.world_size() == 1 ? " rank, a thread" : " ranks, threads",
-                                  " of this process on the CPU; ", BlasDescription(), "\n");
+                                  " of this process on ", Where(devices, storage), "\n");
   size_t width = 0;
   for (const Grid& grid : layout.grids()) width = std::max(width, grid.name().size());
   for (const Grid& grid : layout.grids()) {

@@ -4,10 +4,13 @@
 // What runs where, in the few lines a run begins with.
 
 #include <filesystem>
+#include <span>
 #include <string>
 #include <string_view>
 
 #include "hetero/grid/layout.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/trainer/plan.h"
 
 namespace hetero {
@@ -19,7 +22,9 @@ namespace hetero {
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes
 //   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
 //   output: /root/runs/fashion_tiny
-std::string DescribeStart(const Layout& layout, const BatchShape& batch, std::string_view data,
+// `devices` by rank: all the CPU, or all GPUs, each rank's own or one that all share.
+std::string DescribeStart(const Layout& layout, const BatchShape& batch,
+                          std::span<const Device> devices, DType storage, std::string_view data,
                           const std::filesystem::path& output);
 
 }  // namespace hetero

@@ -348,24 +348,25 @@ absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream
   return absl::OkStatus();
 }
 
-absl::StatusOr<StageStatistics> HybridStage::TakeStatistics(Stream& stream) {
-  StageStatistics statistics = std::exchange(host_, {});
-  if (stream.shape_only()) return statistics;
-  statistics.loss_sum = std::exchange(*loss_.data<double>(), 0.0);
-  const std::span<int64_t> matches = matches_2_.values<int64_t>();
-  statistics.sequences = std::exchange(matches[0], 0);
-  statistics.exact_matches = std::exchange(matches[1], 0);
-  const auto take_balance = [&]<typename T>() {
-    for (T& sum : balance_loss_L_.values<T>()) {
-      statistics.balance_loss += static_cast<double>(std::exchange(sum, T(0)));
-    }
+absl::StatusOr<StageCounts> HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
+  ArenaScope scope(stream.workspace());
+  const auto add = [&](StageTotal first, const ConstTensorView& sums) -> absl::Status {
+    const int64_t count = sums.dim(0);
+    HETERO_ASSIGN_OR_RETURN(const TensorView converted,
+                            stream.workspace().Allocate(DType::kF64, {count}));
+    HETERO_RETURN_IF_ERROR(Copy(sums, converted, stream));
+    const TensorView to = totals.Rows(first, count);
+    return Add(to, converted, to, stream);
   };
-  if (balance_loss_L_.dtype() == DType::kF64) {
-    take_balance.template operator()<double>();
-  } else {
-    take_balance.template operator()<float>();
+  HETERO_RETURN_IF_ERROR(add(kStageLossSum, loss_));
+  HETERO_RETURN_IF_ERROR(add(kStageSequences, matches_2_));
+  for (int64_t layer = 0; layer < balance_loss_L_.dim(0); ++layer) {
+    HETERO_RETURN_IF_ERROR(add(kStageBalanceLoss, balance_loss_L_.Rows(layer, 1)));
   }
-  return statistics;
+  for (const TensorView& sums : {loss_, matches_2_, balance_loss_L_}) {
+    HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
+  }
+  return std::exchange(host_, {});
 }
 
 }  // namespace hetero

@@ -59,7 +59,7 @@ class HybridStage : public Stage {
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                         std::span<const TensorView> d_upstream) override;
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override;
-  absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream) override;
+  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override;
 
  private:
   using Block = std::variant<MambaBlock, MoeBlock, AttentionBlock, MlpBlock>;
@@ -97,7 +97,7 @@ class HybridStage : public Stage {
   TensorView balance_loss_L_;        // compute type
   TensorView loss_;                  // f64[1]: sum over tokens
   TensorView matches_2_;             // i64: rows judged, rows matched
-  StageStatistics host_;             // what the host counts
+  StageCounts host_;
 };
 
 }  // namespace hetero

@@ -18,6 +18,7 @@ class HybridModel : public Model {
 
   std::vector<std::string> modules() const override { return {std::string(kLanguageModule)}; }
   std::vector<ModelEdge> edges() const override { return {}; }
+  DType storage() const override { return config_.storage; }
   int64_t hidden_width(std::string_view) const override { return config_.hidden_size; }
   InputContract input_contract() const override {
     return {.vocabulary_size = config_.vocabulary_size};
@@ -37,13 +38,15 @@ class HybridModel : public Model {
 
 }  // namespace
 
-absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config) {
+absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config,
+                                                   DType storage) {
   HybridConfig result;
   HETERO_ASSIGN_OR_RETURN(result.pattern, LayerPattern::Parse(config.pattern()));
   result.hidden_size = config.hidden_size();
   result.vocabulary_size = config.vocabulary_size();
   result.norm_epsilon = config.norm_epsilon();
   result.init_std = config.init_std();
+  result.storage = storage;
   const struct {
     LayerKind kind;
     bool present;
@@ -64,7 +67,7 @@ absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageMo
     block.norm_epsilon = config.norm_epsilon();
     block.init_std = config.init_std();
     block.output_init_std = config.output_init_std();
-    block.storage = result.storage;
+    block.storage = storage;
   };
   common(result.attention);
   result.attention.num_heads = config.attention().num_heads();
@@ -91,8 +94,9 @@ absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageMo
   return result;
 }
 
-absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config) {
-  HETERO_ASSIGN_OR_RETURN(HybridConfig hybrid, HybridConfigFromProto(config));
+absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config,
+                                                       DType storage) {
+  HETERO_ASSIGN_OR_RETURN(HybridConfig hybrid, HybridConfigFromProto(config, storage));
   return std::make_unique<HybridModel>(std::move(hybrid));
 }
 

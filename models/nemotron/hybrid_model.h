@@ -14,10 +14,12 @@ namespace hetero {
 
 // Errors: those of LayerPattern::Parse; INVALID_ARGUMENT naming a message that the pattern needs
 // and `config` lacks. Precondition: the message's own field rules hold.
-absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config);
+absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config,
+                                                   DType storage);
 
 // One module, "language", and no edges: trains on text alone.
-absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config);
+absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config,
+                                                       DType storage = DType::kF32);
 
 }  // namespace hetero
 

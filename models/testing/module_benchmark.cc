@@ -13,7 +13,7 @@ ModuleBenchmark::ModuleBenchmark(std::vector<ParameterSpec> specs)
     : parameters_(
           ParameterStore::Create(ParameterTable::Make(std::move(specs)).value(), {}, {}, memory_)
               .value()) {
-  CHECK_OK(parameters_->Initialize(1));
+  CHECK_OK(parameters_->Initialize(1, context_->stream));
 }
 
 TensorView ModuleBenchmark::Random(int64_t rows, int64_t columns) {

@@ -39,7 +39,9 @@ class EncoderStage : public Stage {
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                         std::span<const TensorView> d_upstream) override;
   absl::Status FinishStep(Communicator*, Stream&) override { return absl::OkStatus(); }
-  absl::StatusOr<StageStatistics> TakeStatistics(Stream&) override { return StageStatistics{}; }
+  absl::StatusOr<StageCounts> TakeTotals(const TensorView&, Stream&) override {
+    return StageCounts{};
+  }
 
  private:
   struct Slot {

@@ -28,6 +28,7 @@ class VisionLanguageModel : public Model {
              .destination = std::string(kLanguageModule),
              .width = language_.hidden_size}};
   }
+  DType storage() const override { return language_.storage; }
   int64_t hidden_width(std::string_view module) const override {
     return module == kRadioEncoderModule ? vision_.encoder.layer.hidden_size
                                          : language_.hidden_size;
@@ -58,7 +59,7 @@ class VisionLanguageModel : public Model {
   int64_t image_token_id_;
 };
 
-VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config) {
+VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config, DType storage) {
   const proto::RadioEncoder& encoder = config.encoder();
   const proto::Projector& projector = config.projector();
   VisionConfig vision;
@@ -69,7 +70,8 @@ VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config) {
                               .ffn_size = encoder.ffn_size(),
                               .norm_epsilon = encoder.norm_epsilon(),
                               .init_std = encoder.init_std(),
-                              .output_init_std = encoder.output_init_std()},
+                              .output_init_std = encoder.output_init_std(),
+                              .storage = storage},
                     .patch_size = encoder.patch_size(),
                     .max_image_side = encoder.max_image_side(),
                     .num_class_tokens = encoder.num_class_tokens(),
@@ -86,7 +88,8 @@ VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config) {
                       .output_size = config.language().hidden_size(),
                       .norm_epsilon = projector.norm_epsilon(),
                       .init_std = projector.init_std(),
-                      .output_init_std = projector.output_init_std()};
+                      .output_init_std = projector.output_init_std(),
+                      .storage = storage};
   vision.train_encoder = !config.freeze_encoder();
   vision.train_projector = !config.freeze_projector();
   return vision;
@@ -114,7 +117,7 @@ absl::Status CheckProjector(const proto::Projector& projector) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
-    const proto::VisionLanguageModel& config) {
+    const proto::VisionLanguageModel& config, DType storage) {
   HETERO_RETURN_IF_ERROR(CheckProjector(config.projector()));
   const int64_t vocabulary = config.language().vocabulary_size();
   if (config.image_token_id() >= vocabulary) {
@@ -122,10 +125,10 @@ absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
                                                    " is outside the vocabulary of ", vocabulary,
                                                    "; at most ", vocabulary - 1));
   }
-  HETERO_ASSIGN_OR_RETURN(HybridConfig language, HybridConfigFromProto(config.language()));
+  HETERO_ASSIGN_OR_RETURN(HybridConfig language, HybridConfigFromProto(config.language(), storage));
   language.trainable = !config.freeze_language();
-  return std::make_unique<VisionLanguageModel>(VisionConfigFromProto(config), std::move(language),
-                                               config.image_token_id());
+  return std::make_unique<VisionLanguageModel>(VisionConfigFromProto(config, storage),
+                                               std::move(language), config.image_token_id());
 }
 
 }  // namespace hetero

@@ -18,7 +18,7 @@ inline constexpr std::string_view kRadioEncoderModule = "radio_encoder";
 // Errors: INVALID_ARGUMENT naming field, value and rule where sizes do not fit each other.
 // Precondition: the message's own field rules hold.
 absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
-    const proto::VisionLanguageModel& config);
+    const proto::VisionLanguageModel& config, DType storage = DType::kF32);
 
 }  // namespace hetero
 

@@ -6,6 +6,7 @@
 
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 #include "hetero/tools/bench/cases.h"
 
 namespace hetero::bench {
@@ -15,27 +16,24 @@ Work AdamWWork(const Sizes& sizes, Operands& operands) {
   const int64_t n = sizes.optimizer_elements;
   const auto segments = std::make_shared<std::vector<AdamWSegment>>(
       1, AdamWSegment{.count = n, .weight_decay = 0.05});
-  std::vector<double> scalars(kNumAdamWScalars, 1.0);
-  scalars[kAdamWLearningRate] = 1e-4;
+  const std::vector<double> decisions(kNumUpdateDecisions, 1.0);
   const AdamWArgs args = {.parameter_N = operands.Normal(DType::kF32, {n}, 0.02),
                           .gradient_N = operands.Normal(DType::kF32, {n}),
                           .first_moment_N = operands.Empty(DType::kF32, {n}),
                           .second_moment_N = operands.Empty(DType::kF32, {n}),
+                          .rounded_N = operands.storage() == DType::kBF16
+                                           ? operands.Empty(DType::kBF16, {n})
+                                           : TensorView(),
                           .segments = *segments,
                           .beta1 = 0.9,
                           .beta2 = 0.95,
                           .epsilon = 1e-8,
-                          .scalars = operands.Values(DType::kF64, scalars)};
+                          .learning_rate = 1e-4,
+                          .first_correction = 1,
+                          .second_correction = 1,
+                          .decisions = operands.Values(DType::kF64, decisions)};
   return {
       .forward = [args, segments](ModuleContext& context) { return AdamW(args, context.stream); }};
-}
-
-// Master weights to the weights of the next step.
-Work RoundWork(const Sizes& sizes, Operands& operands) {
-  const TensorView masters = operands.Normal(DType::kF32, {sizes.optimizer_elements}, 0.02);
-  const TensorView weights = operands.Empty(operands.storage(), {sizes.optimizer_elements});
-  return {
-      .forward = [=](ModuleContext& context) { return Copy(masters, weights, context.stream); }};
 }
 
 Work GradientNormWork(const Sizes& sizes, Operands& operands) {
@@ -51,7 +49,6 @@ Work GradientNormWork(const Sizes& sizes, Operands& operands) {
 std::vector<Case> OptimizerCases(const Sizes& sizes) {
   return {
       {"adamw", [=](Operands& operands) { return AdamWWork(sizes, operands); }},
-      {"masters_to_weights", [=](Operands& operands) { return RoundWork(sizes, operands); }},
       {"sum_of_squares", [=](Operands& operands) { return GradientNormWork(sizes, operands); }}};
 }
 

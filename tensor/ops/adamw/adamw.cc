@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -19,7 +20,11 @@ absl::Status Validate(const AdamWArgs& args) {
   HETERO_RETURN_IF_ERROR(ExpectDense("gradient", args.gradient_N, dtype, {n}));
   HETERO_RETURN_IF_ERROR(ExpectDense("first moment", args.first_moment_N, dtype, {n}));
   HETERO_RETURN_IF_ERROR(ExpectDense("second moment", args.second_moment_N, dtype, {n}));
-  HETERO_RETURN_IF_ERROR(ExpectDense("scalars", args.scalars, DType::kF64, {kNumAdamWScalars}));
+  if (!args.rounded_N.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("rounded", args.rounded_N, DType::kBF16, {n}));
+  }
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("decisions", args.decisions, DType::kF64, {kNumUpdateDecisions}));
   int64_t end = 0;
   for (const AdamWSegment& segment : args.segments) {
     if (segment.begin < end || segment.count < 0 || segment.begin + segment.count > n) {
@@ -39,8 +44,9 @@ absl::Status AdamW(const AdamWArgs& args, Stream& stream) {
   int64_t num_elements = 0;
   for (const AdamWSegment& segment : args.segments) num_elements += segment.count;
   const double elements = static_cast<double>(num_elements);
-  const double element_bytes = static_cast<double>(SizeOf(args.parameter_N.dtype()));
-  OperationScope scope(stream, {"adamw", 16.0 * elements, 7.0 * elements * element_bytes});
+  const double element_bytes = 7.0 * static_cast<double>(SizeOf(args.parameter_N.dtype())) +
+                               (args.rounded_N.is_null() ? 0 : SizeOf(DType::kBF16));
+  OperationScope scope(stream, {"adamw", 16.0 * elements, elements * element_bytes});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(stream, internal::AdamWCpu(args), internal::AdamWCuda(args, stream));
 }

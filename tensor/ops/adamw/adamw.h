@@ -8,7 +8,7 @@
 //   p = p - lr (c1 m / (sqrt(c2 v) + eps) + wd p),  c_i = 1 / (1 - b_i^t)
 //
 // Normalisation by tokens and clipping are in `scale`, so no pass of their own touches the
-// gradients. It reads four and writes three values an element.
+// gradients. It reads four and writes three values an element, or four with `rounded_N`.
 
 #include <cstdint>
 #include <span>
@@ -28,27 +28,24 @@ struct AdamWSegment {
   bool operator==(const AdamWSegment&) const = default;
 };
 
-// What changes from step to step, in device memory: f64 [kNumAdamWScalars].
-enum AdamWScalar : int {
-  kAdamWLearningRate,
-  kAdamWFirstCorrection,   // c1
-  kAdamWSecondCorrection,  // c2
-  kAdamWGradientScale,
-  kAdamWApply,  // 0: the step is skipped and nothing is written
-  kNumAdamWScalars
-};
-
-// N elements, all of one type, f32, on the CPU also f64, contiguous, not overlapping.
+// N elements, all of one type unless said otherwise, f32, on the CPU also f64, contiguous, not
+// overlapping.
 struct AdamWArgs {
   TensorView parameter_N;
   ConstTensorView gradient_N;
   TensorView first_moment_N;
   TensorView second_moment_N;
+  // bf16: receives the new parameters, rounded, where they are masters; null: they are used as they
+  // are.
+  TensorView rounded_N;
   std::span<const AdamWSegment> segments;  // ascending, disjoint, inside [0, N)
   double beta1 = 0;
   double beta2 = 0;
   double epsilon = 0;
-  ConstTensorView scalars;
+  double learning_rate = 0;
+  double first_correction = 0;   // c1
+  double second_correction = 0;  // c2
+  ConstTensorView decisions;     // of DecideUpdate: scale, and whether anything is written
 };
 
 // Errors: INVALID_ARGUMENT naming the operand or the segment.

@@ -6,6 +6,7 @@
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/ceiling.h"
 #include "hetero/tensor/ops/testing.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero {
 namespace {
@@ -17,7 +18,7 @@ void BM_AdamW(benchmark::State& state) {
   auto g = HostTensor<float>::Normal({n}, generator);
   HostTensor<float> m({n}, std::vector<float>(static_cast<size_t>(n)));
   HostTensor<float> v({n}, std::vector<float>(static_cast<size_t>(n)));
-  HostTensor<double> scalars({kNumAdamWScalars}, {1e-3, 1.1, 1.1, 0.5, 1});
+  const HostTensor<double> decisions({kNumUpdateDecisions}, {1, 1, 0.5, 1});
   const AdamWSegment segments[] = {{0, n / 2, 0.1}, {n / 2, n - n / 2, 0}};
   StreamWithWorkspace stream;
   for (auto _ : state) {
@@ -29,7 +30,10 @@ void BM_AdamW(benchmark::State& state) {
                     .beta1 = 0.9,
                     .beta2 = 0.95,
                     .epsilon = 1e-8,
-                    .scalars = scalars.view()},
+                    .learning_rate = 1e-3,
+                    .first_correction = 1.1,
+                    .second_correction = 1.1,
+                    .decisions = decisions.view()},
                    *stream));
   }
   ReportBytes(state, 7.0 * p.view().num_bytes());

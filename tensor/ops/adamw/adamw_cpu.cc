@@ -3,6 +3,7 @@
 
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero::internal {
 namespace {
@@ -32,18 +33,18 @@ HETERO_CPU_CLONES void Update(T* __restrict p, const T* __restrict g, T* __restr
 }  // namespace
 
 absl::Status AdamWCpu(const AdamWArgs& args) {
-  const double* const scalars = args.scalars.data<double>();
+  const double* const decisions = args.decisions.data<double>();
   return VisitFloat(args.parameter_N.dtype(), [&]<typename T>() {
-    if (scalars[kAdamWApply] == 0) return;
-    Factors<T> factors = {.scale = static_cast<T>(scalars[kAdamWGradientScale]),
+    if (decisions[kUpdateApply] == 0) return;
+    Factors<T> factors = {.scale = static_cast<T>(decisions[kUpdateScale]),
                           .beta1 = static_cast<T>(args.beta1),
                           .rest1 = static_cast<T>(1 - args.beta1),
                           .beta2 = static_cast<T>(args.beta2),
                           .rest2 = static_cast<T>(1 - args.beta2),
-                          .first_correction = static_cast<T>(scalars[kAdamWFirstCorrection]),
-                          .second_correction = static_cast<T>(scalars[kAdamWSecondCorrection]),
+                          .first_correction = static_cast<T>(args.first_correction),
+                          .second_correction = static_cast<T>(args.second_correction),
                           .epsilon = static_cast<T>(args.epsilon),
-                          .learning_rate = static_cast<T>(scalars[kAdamWLearningRate]),
+                          .learning_rate = static_cast<T>(args.learning_rate),
                           .decay = T(0)};
     for (const AdamWSegment& segment : args.segments) {
       factors.decay = static_cast<T>(segment.weight_decay);
@@ -51,6 +52,11 @@ absl::Status AdamWCpu(const AdamWArgs& args) {
                 args.gradient_N.data<T>() + segment.begin,
                 args.first_moment_N.data<T>() + segment.begin,
                 args.second_moment_N.data<T>() + segment.begin, segment.count, factors);
+      if (args.rounded_N.is_null()) continue;
+      for (int64_t i = segment.begin; i < segment.begin + segment.count; ++i) {
+        args.rounded_N.data<BFloat16>()[i] =
+            BFloat16(static_cast<float>(args.parameter_N.data<T>()[i]));
+      }
     }
   });
 }

@@ -3,6 +3,7 @@
 
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero::internal {
@@ -27,13 +28,14 @@ struct Operands {
   const float* gradient;
   float* first_moment;
   float* second_moment;
+  __nv_bfloat16* rounded;            // null: not wanted
   float beta1, rest1, beta2, rest2;  // rest = 1 - beta, rounded once
-  float epsilon;
-  const double* scalars;
+  float epsilon, first_correction, second_correction, learning_rate;
+  const double* decisions;
 };
 
 struct Factors {
-  float scale, first_correction, second_correction, learning_rate, decay;
+  float scale, decay;
 };
 
 __device__ void Update(const Operands& op, const Factors& f, float& p, float g, float& m,
@@ -41,26 +43,22 @@ __device__ void Update(const Operands& op, const Factors& f, float& p, float g, 
   const float gradient = f.scale * g;
   m = op.beta1 * m + op.rest1 * gradient;
   v = op.beta2 * v + op.rest2 * gradient * gradient;
-  const float direction = f.first_correction * m / (sqrtf(f.second_correction * v) + op.epsilon);
-  p -= f.learning_rate * (direction + f.decay * p);
+  const float direction = op.first_correction * m / (sqrtf(op.second_correction * v) + op.epsilon);
+  p -= op.learning_rate * (direction + f.decay * p);
 }
 
 // Blocks cover whole vectors, counted from element 0, that have elements of the block's segment.
 template <int kWidth>
 __global__ __launch_bounds__(kThreads) void AdamWKernel(const __grid_constant__ Operands op,
                                                         const __grid_constant__ Segments segments) {
-  if (op.scalars[kAdamWApply] == 0) return;
+  if (op.decisions[kUpdateApply] == 0) return;
   int low = 0;
   for (int high = segments.count; high - low > 1;) {
     const int middle = (low + high) / 2;
     (segments.first_block[middle] <= blockIdx.x ? low : high) = middle;
   }
-  const Factors factors = {
-      .scale = static_cast<float>(op.scalars[kAdamWGradientScale]),
-      .first_correction = static_cast<float>(op.scalars[kAdamWFirstCorrection]),
-      .second_correction = static_cast<float>(op.scalars[kAdamWSecondCorrection]),
-      .learning_rate = static_cast<float>(op.scalars[kAdamWLearningRate]),
-      .decay = segments.decay[low]};
+  const Factors factors = {.scale = static_cast<float>(op.decisions[kUpdateScale]),
+                           .decay = segments.decay[low]};
   const int64_t begin = segments.begin[low];
   const int64_t end = segments.end[low];
   const int64_t first_vector =
@@ -86,10 +84,12 @@ __global__ __launch_bounds__(kThreads) void AdamWKernel(const __grid_constant__ 
       cuda::Store(p[u], op.parameter + i);
       cuda::Store(m[u], op.first_moment + i);
       cuda::Store(v[u], op.second_moment + i);
+      if (op.rounded != nullptr) cuda::Store(p[u], op.rounded + i);
     } else {
       for (int64_t j = max(i, begin); j < min(i + kWidth, end); ++j) {
         Update(op, factors, op.parameter[j], op.gradient[j], op.first_moment[j],
                op.second_moment[j]);
+        if (op.rounded != nullptr) op.rounded[j] = cuda::FromFloat<__nv_bfloat16>(op.parameter[j]);
       }
     }
   }
@@ -123,22 +123,27 @@ absl::Status LaunchAll(const AdamWArgs& args, const Operands& op, Stream& stream
 
 absl::Status AdamWCuda(const AdamWArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDType("parameter", args.parameter_N, DType::kF32));
-  const Operands op = {.parameter = args.parameter_N.data<float>(),
-                       .gradient = args.gradient_N.data<float>(),
-                       .first_moment = args.first_moment_N.data<float>(),
-                       .second_moment = args.second_moment_N.data<float>(),
-                       .beta1 = static_cast<float>(args.beta1),
-                       .rest1 = static_cast<float>(1 - args.beta1),
-                       .beta2 = static_cast<float>(args.beta2),
-                       .rest2 = static_cast<float>(1 - args.beta2),
-                       .epsilon = static_cast<float>(args.epsilon),
-                       .scalars = args.scalars.data<double>()};
+  const Operands op = {
+      .parameter = args.parameter_N.data<float>(),
+      .gradient = args.gradient_N.data<float>(),
+      .first_moment = args.first_moment_N.data<float>(),
+      .second_moment = args.second_moment_N.data<float>(),
+      .rounded = args.rounded_N.is_null() ? nullptr : args.rounded_N.data<__nv_bfloat16>(),
+      .beta1 = static_cast<float>(args.beta1),
+      .rest1 = static_cast<float>(1 - args.beta1),
+      .beta2 = static_cast<float>(args.beta2),
+      .rest2 = static_cast<float>(1 - args.beta2),
+      .epsilon = static_cast<float>(args.epsilon),
+      .first_correction = static_cast<float>(args.first_correction),
+      .second_correction = static_cast<float>(args.second_correction),
+      .learning_rate = static_cast<float>(args.learning_rate),
+      .decisions = args.decisions.data<double>()};
   constexpr int kWidth = cuda::kFullWidth<float>;
   const auto aligned = [](const ConstTensorView& view) {
-    return reinterpret_cast<uintptr_t>(view.address()) % (kWidth * sizeof(float)) == 0;
+    return reinterpret_cast<uintptr_t>(view.address()) % (kWidth * SizeOf(view.dtype())) == 0;
   };
   return aligned(args.parameter_N) && aligned(args.gradient_N) && aligned(args.first_moment_N) &&
-                 aligned(args.second_moment_N)
+                 aligned(args.second_moment_N) && aligned(args.rounded_N)
              ? LaunchAll<kWidth>(args, op, stream)
              : LaunchAll<1>(args, op, stream);
 }

@@ -9,6 +9,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero {
 namespace {
@@ -26,27 +27,32 @@ struct State {
   explicit State(const std::vector<double>& initial)
       : p({static_cast<int64_t>(initial.size())}, {initial.begin(), initial.end()}),
         m({p.view().dim(0)}, std::vector<T>(initial.size())),
-        v({p.view().dim(0)}, std::vector<T>(initial.size())) {}
+        v({p.view().dim(0)}, std::vector<T>(initial.size())),
+        rounded(initial.size(), BFloat16(77)) {}
 
   absl::Status Step(const std::vector<double>& gradient, std::vector<AdamWSegment> segments, int t,
                     double learning_rate, double scale, double apply = 1) {
     HostTensor<T> g({p.view().dim(0)}, {gradient.begin(), gradient.end()});
-    HostTensor<double> scalars({kNumAdamWScalars}, {learning_rate, 1 / (1 - std::pow(kBeta1, t)),
-                                                    1 / (1 - std::pow(kBeta2, t)), scale, apply});
+    const HostTensor<double> decisions({kNumUpdateDecisions}, {NAN, NAN, scale, apply});
     StreamWithWorkspace stream;
     return AdamW({.parameter_N = p.view(),
                   .gradient_N = g.view(),
                   .first_moment_N = m.view(),
                   .second_moment_N = v.view(),
+                  .rounded_N = {rounded.data(), DType::kBF16, {p.view().dim(0)}},
                   .segments = segments,
                   .beta1 = kBeta1,
                   .beta2 = kBeta2,
                   .epsilon = kEpsilon,
-                  .scalars = scalars.view()},
+                  .learning_rate = learning_rate,
+                  .first_correction = 1 / (1 - std::pow(kBeta1, t)),
+                  .second_correction = 1 / (1 - std::pow(kBeta2, t)),
+                  .decisions = decisions.view()},
                  *stream);
   }
 
   HostTensor<T> p, m, v;
+  std::vector<BFloat16> rounded;
 };
 
 TEST(AdamWTest, TheFirstStepMovesByTheSignAndTheDecay) {
@@ -87,6 +93,10 @@ TEST(AdamWTest, TenStepsFollowTheFormulaInBothTypes) {
   EXPECT_THAT(f64.p.values(), IsCloseTo(p, {.absolute = 1e-12, .relative = 1e-12}));
   EXPECT_THAT(f64.v.values(), IsCloseTo(v, {.relative = 1e-12}));
   EXPECT_THAT(f32.p.values(), IsCloseTo(p, {.absolute = 1e-6, .relative = 1e-6}));
+  for (int64_t i = 0; i < kCount; ++i) {
+    const bool inside = i < 530 || i >= 576;
+    EXPECT_EQ(f32.rounded[i].bits(), BFloat16(inside ? f32.p[i] : 77).bits()) << i;
+  }
 }
 
 TEST(AdamWTest, ASkippedStepWritesNothing) {
@@ -95,6 +105,7 @@ TEST(AdamWTest, ASkippedStepWritesNothing) {
   EXPECT_THAT(state.p.values(), testing::ElementsAre(1, 2));
   EXPECT_THAT(state.m.values(), testing::ElementsAre(0, 0));
   EXPECT_THAT(state.v.values(), testing::ElementsAre(0, 0));
+  EXPECT_EQ(state.rounded[1].bits(), BFloat16(77).bits());
 }
 
 TEST(AdamWTest, RefusesSegmentsOutsideTheRangeAndOtherShapes) {

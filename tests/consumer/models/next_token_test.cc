@@ -105,7 +105,6 @@ absl::StatusOr<double> Train() {
   HETERO_ASSIGN_OR_RETURN(const hetero::ParameterTable table, model->MakeTable(module, {}));
   HETERO_ASSIGN_OR_RETURN(const auto store,
                           hetero::ParameterStore::Create(table, {}, device, memory));
-  HETERO_RETURN_IF_ERROR(store->Initialize(/*seed=*/1));
   HETERO_ASSIGN_OR_RETURN(
       const auto stage,
       model->MakeStage(
@@ -118,6 +117,7 @@ absl::StatusOr<double> Train() {
       hetero::Arena activations,
       hetero::Arena::Create(device, hetero::MemoryLabel::kActivations, 16 << 20, memory));
   hetero::Stream stream(device, workspace);
+  HETERO_RETURN_IF_ERROR(store->Initialize(/*seed=*/1, stream));
   std::printf("%lld parameters; %s\n", static_cast<long long>(table.num_parameters()),
               memory.ToString().c_str());
 

@@ -78,13 +78,16 @@ absl::StatusOr<double> Fit() {
 
   double loss = 0;
   for (int step = 0; step < kNumSteps; ++step) {
-    const double sum[] = {
-        Differentiate(coefficients->value.values<float>(), coefficients->gradient.values<float>())};
+    const double sum =
+        Differentiate(coefficients->value.values<float>(), coefficients->gradient.values<float>());
     coefficients->AccumulateGradient();
     HETERO_RETURN_IF_ERROR(store->FinishGradients(stream));
     HETERO_ASSIGN_OR_RETURN(
         const hetero::StepReport report,
-        optimizer->Step({.samples = kNumPoints, .tokens = kNumPoints, .addends = sum}, stream));
+        optimizer->Step({.samples = kNumPoints,
+                         .tokens = kNumPoints,
+                         .addends = hetero::ConstTensorView(&sum, hetero::DType::kF64, {1})},
+                        stream));
     loss = report.sums[0] / static_cast<double>(report.tokens);
     if (step % 100 == 0) {
       std::printf("step %3d: loss %.3e, gradient norm %.3e, learning rate %.4f\n", step, loss,

@@ -1,0 +1,30 @@
+#include "hetero/models/stage.h"
+
+#include <array>
+
+#include "hetero/base/status.h"
+#include "hetero/tensor/arena.h"
+#include "hetero/tensor/copy.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero {
+
+absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView totals,
+                          stream.workspace().Allocate(DType::kF64, {kNumStageTotals}));
+  HETERO_RETURN_IF_ERROR(Fill(0, totals, stream));
+  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals, stream));
+  std::array<double, kNumStageTotals> sums = {};
+  HETERO_RETURN_IF_ERROR(
+      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
+  HETERO_RETURN_IF_ERROR(stream.Synchronize());
+  return StageStatistics{.loss_sum = sums[kStageLossSum],
+                         .loss_tokens = counts.loss_tokens,
+                         .sequences = static_cast<int64_t>(sums[kStageSequences]),
+                         .exact_matches = static_cast<int64_t>(sums[kStageExactMatches]),
+                         .balance_loss = sums[kStageBalanceLoss],
+                         .balance_terms = counts.balance_terms};
+}
+
+}  // namespace hetero
