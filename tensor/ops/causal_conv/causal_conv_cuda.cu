@@ -14,6 +14,17 @@ using cuda::Rows;
 
 constexpr int kThreads = 128;
 
+// Tokens whose operands a thread loads before it uses the first. After four tokens the window of
+// four taps lies in the registers it started in.
+constexpr int kUnroll = 4;
+
+// In bf16 to a few units of f32, which its rounding hides.
+template <typename T>
+__device__ float Sigmoid(float x) {
+  if constexpr (std::is_same_v<T, float>) return cuda::Sigmoid(x);
+  return __fdividef(1.0f, 1.0f + __expf(-x));
+}
+
 template <typename T>
 struct Problem {
   int64_t tokens, channels, tokens_per_part;
@@ -84,7 +95,6 @@ struct Walk {
 
 template <typename T, int kTaps, int kWidth>
 __global__ __launch_bounds__(kThreads) void ConvForwardKernel(Problem<T> problem, Rows<T> out) {
-  constexpr int kUnroll = 4;
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth;
   if (c >= problem.channels) return;
   const int64_t begin = blockIdx.y * problem.tokens_per_part;
@@ -104,7 +114,7 @@ __global__ __launch_bounds__(kThreads) void ConvForwardKernel(Problem<T> problem
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
         const float pre = walk.Sum(i);
-        y[i] = pre * cuda::Sigmoid(pre);
+        y[i] = pre * Sigmoid<T>(pre);
       }
       cuda::Store(y, out[first + u] + c);
     }
@@ -114,9 +124,9 @@ __global__ __launch_bounds__(kThreads) void ConvForwardKernel(Problem<T> problem
 // A thread walks its part's tokens and the kTaps - 1 after them, whose gradients reach back into
 // the part. d_x of a token is complete once the walk is kTaps - 1 tokens further.
 template <typename T, int kTaps, int kWidth>
-__global__ __launch_bounds__(kThreads) void ConvBackwardKernel(Problem<T> problem,
-                                                               Rows<const T> d_out, Rows<T> d_x,
-                                                               float* partials_PSC) {
+__global__ __launch_bounds__(kThreads, 4) void ConvBackwardKernel(Problem<T> problem,
+                                                                  Rows<const T> d_out, Rows<T> d_x,
+                                                                  float* partials_PSC) {
   const int64_t c = (int64_t{blockIdx.x} * kThreads + threadIdx.x) * kWidth;
   if (c >= problem.channels) return;
   const int64_t begin = blockIdx.y * problem.tokens_per_part;
@@ -125,38 +135,46 @@ __global__ __launch_bounds__(kThreads) void ConvBackwardKernel(Problem<T> proble
   float dx[kTaps][kWidth] = {};  // of the newest kTaps tokens
   float weight_sum[kTaps][kWidth] = {};
   float bias_sum[kWidth] = {};
-#pragma unroll 2
-  for (int64_t t = begin; t < end + kTaps - 1; ++t) {
+  const int64_t last = end + kTaps - 1;
+  for (int64_t first = begin; first < last; first += kUnroll) {
+    float x[kUnroll][kWidth], dy[kUnroll][kWidth];
 #pragma unroll
-    for (int k = 0; k + 1 < kTaps; ++k) {
-#pragma unroll
-      for (int i = 0; i < kWidth; ++i) dx[k][i] = dx[k + 1][i];
+    for (int u = 0; u < kUnroll; ++u) {
+      if (first + u >= min(last, problem.tokens)) continue;
+      cuda::Load(problem.x[first + u] + c, x[u]);
+      cuda::Load(d_out[first + u] + c, dy[u]);
     }
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) dx[kTaps - 1][i] = 0;
-    if (t < problem.tokens) {
-      float x[kWidth], dy[kWidth];
-      cuda::Load(problem.x[t] + c, x);
-      cuda::Load(d_out[t] + c, dy);
-      walk.Step(problem, t, x);
+    for (int u = 0; u < kUnroll; ++u) {
+      const int64_t t = first + u;
+      if (t >= last) break;
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
-        const float pre = walk.Sum(i);
-        const float s = cuda::Sigmoid(pre);
-        const float g = dy[i] * s * (1.0f + pre * (1.0f - s));
 #pragma unroll
-        for (int k = 0; k < kTaps; ++k) {
-          if (kTaps - k <= walk.taps) dx[k][i] += walk.weight[k][i] * g;
-        }
-        if (t < end) {
-          bias_sum[i] += g;
+        for (int k = 0; k + 1 < kTaps; ++k) dx[k][i] = dx[k + 1][i];
+        dx[kTaps - 1][i] = 0;
+      }
+      if (t < problem.tokens) {
+        walk.Step(problem, t, x[u]);
 #pragma unroll
-          for (int k = 0; k < kTaps; ++k) weight_sum[k][i] += g * walk.x[k][i];
+        for (int i = 0; i < kWidth; ++i) {
+          const float pre = walk.Sum(i);
+          const float s = Sigmoid<T>(pre);
+          const float g = dy[u][i] * s * (1.0f + pre * (1.0f - s));
+#pragma unroll
+          for (int k = 0; k < kTaps; ++k) {
+            if (kTaps - k <= walk.taps) dx[k][i] += walk.weight[k][i] * g;
+          }
+          if (t < end) {
+            bias_sum[i] += g;
+#pragma unroll
+            for (int k = 0; k < kTaps; ++k) weight_sum[k][i] += g * walk.x[k][i];
+          }
         }
       }
+      const int64_t complete = t - (kTaps - 1);
+      if (complete >= begin) cuda::Store(dx[0], d_x[complete] + c);
     }
-    const int64_t complete = t - (kTaps - 1);
-    if (complete >= begin) cuda::Store(dx[0], d_x[complete] + c);
   }
   if (partials_PSC == nullptr) return;
   float* const sums = partials_PSC + blockIdx.y * (kTaps + 1) * problem.channels + c;
