@@ -4,6 +4,7 @@
 #include <span>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -80,6 +81,23 @@ TEST(RunRanksTest, AFailureTellsTheLastCallsOfEveryRank) {
   EXPECT_THAT(text, testing::ContainsRegex(
                         "rank 1: 2[12] calls, 1 in flight; the last 16:\n(.*\n){15}.*IN FLIGHT  "
                         "(wait|exchange) rows on threads\\[0,1\\] bridge\n$"));
+}
+
+TEST(RunRanksTest, AbortOnFailureStopsTheOthersWhileItsCallersMemoryStands) {
+  const absl::Status status =
+      RunRanks(2, [](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+        HETERO_ASSIGN_OR_RETURN(auto pair,
+                                factory.Create({"control", {GlobalRank(0), GlobalRank(1)}}));
+        const absl::Status failed = AbortOnFailure(rank, factory, [&]() -> absl::Status {
+          if (rank == GlobalRank(1)) throw std::runtime_error("vector grew too large");
+          while (pair->HealthCheck().ok()) std::this_thread::yield();
+          return absl::OkStatus();
+        });
+        EXPECT_FALSE(pair->HealthCheck().ok());
+        return failed;
+      });
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal,
+                               "rank 1: uncaught exception: vector grew too large"));
 }
 
 TEST(RunRanksTest, NcclNeedsAGpuForEachRank) {

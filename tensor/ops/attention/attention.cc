@@ -1,10 +1,17 @@
 #include "hetero/tensor/ops/attention/attention.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/tensor/ops/attention/head_batches.h"
+#include "hetero/tensor/ops/attention/sdpa_cudnn.h"
+#include "hetero/tensor/ops/attention/tiled_cuda.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -81,6 +88,83 @@ int64_t LongestSegment(std::span<const int32_t> segments) {
   return longest;
 }
 
+// ---- Scratch of the CPU side ----
+
+absl::StatusOr<internal::AttentionForwardScratch> ForwardScratch(const AttentionShape& shape,
+                                                                 DType dtype, Arena& workspace) {
+  const int64_t size = shape.head_size;
+  const int64_t longest = LongestSegment(shape.segments);
+  internal::AttentionForwardScratch scratch;
+  HETERO_ASSIGN_OR_RETURN(scratch.key_DLp, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.value_LDp, workspace.Allocate(dtype, {longest, Padded(size)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.score_QLp,
+                          workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.out_QDp,
+                          workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  return scratch;
+}
+
+absl::StatusOr<internal::AttentionBackwardScratch> BackwardScratch(const AttentionShape& shape,
+                                                                   DType dtype, Arena& workspace) {
+  const int64_t size = shape.head_size;
+  const int64_t longest = LongestSegment(shape.segments);
+  internal::AttentionBackwardScratch scratch;
+  for (TensorView* view : {&scratch.key_DLp, &scratch.value_DLp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
+  }
+  for (TensorView* view : {&scratch.key_LDp, &scratch.d_key_LDp, &scratch.d_value_LDp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {longest, Padded(size)}));
+  }
+  for (TensorView* view : {&scratch.probability_QLp, &scratch.d_score_QLp}) {
+    HETERO_ASSIGN_OR_RETURN(*view,
+                            workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
+  }
+  for (TensorView* view : {&scratch.query_QDp, &scratch.d_out_QDp, &scratch.d_query_QDp}) {
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  }
+  return scratch;
+}
+
+// ---- Scratch of the CUDA side ----
+
+// Whether every row starts on a 16-byte boundary.
+bool RowsAreAligned(std::initializer_list<ConstTensorView> views) {
+  return std::ranges::all_of(views, [](const ConstTensorView& view) {
+    return reinterpret_cast<uintptr_t>(view.address()) % 16 == 0 &&
+           view.stride(0) * SizeOf(view.dtype()) % 16 == 0;
+  });
+}
+
+bool SuitsCudnn(const AttentionShape& shape, std::initializer_list<ConstTensorView> views) {
+  return views.begin()->dtype() == DType::kBF16 && shape.head_size % 8 == 0 &&
+         shape.head_size <= 128 && RowsAreAligned(views);
+}
+
+absl::StatusOr<internal::AttentionCudaScratch> CudnnScratch(const AttentionShape& shape,
+                                                            bool backward, Arena& workspace) {
+  const internal::HeadBatches batches(shape, backward);
+  internal::AttentionCudaScratch scratch;
+  HETERO_ASSIGN_OR_RETURN(
+      scratch.index_LXB,
+      workspace.Allocate(DType::kI64, {internal::HeadBatches::kMaxLanes, 1 + cuda::kNumSdpaOffsets,
+                                       batches.max_capacity() + 1}));
+  if (batches.partial_columns() > 0) {
+    HETERO_ASSIGN_OR_RETURN(
+        scratch.partial_TX,
+        workspace.Allocate(DType::kBF16, {shape.segments.back(), batches.partial_columns()}));
+  }
+  HETERO_ASSIGN_OR_RETURN(scratch.library,
+                          workspace.Allocate(DType::kF32, {batches.library_bytes() / 4}));
+  return scratch;
+}
+
+absl::Status ExpectTiledHeadSize(const AttentionShape& shape) {
+  if (shape.head_size <= internal::kMaxTiledHeadSize) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("head_size is ", shape.head_size,
+                                                 "; a GPU takes heads of up to ",
+                                                 internal::kMaxTiledHeadSize));
+}
+
 }  // namespace
 
 absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) {
@@ -93,22 +177,25 @@ absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) 
   HETERO_RETURN_IF_ERROR(
       ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
 
-  const int64_t size = args.shape.head_size;
-  const int64_t longest = LongestSegment(args.shape.segments);
-  Arena& workspace = stream.workspace();
-  const ArenaScope arena_scope(workspace);
-  internal::AttentionForwardScratch scratch;
-  HETERO_ASSIGN_OR_RETURN(scratch.key_DLp, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
-  HETERO_ASSIGN_OR_RETURN(scratch.value_LDp, workspace.Allocate(dtype, {longest, Padded(size)}));
-  HETERO_ASSIGN_OR_RETURN(scratch.score_QLp,
-                          workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
-  HETERO_ASSIGN_OR_RETURN(scratch.out_QDp,
-                          workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  const ArenaScope arena_scope(stream.workspace());
+  internal::AttentionForwardScratch cpu_scratch;
+  internal::AttentionCudaScratch cuda_scratch;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(cpu_scratch, ForwardScratch(args.shape, dtype, stream.workspace()));
+  } else {
+    HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
+    if (extents.tokens > 0 && SuitsCudnn(args.shape, {args.qkv, args.o})) {
+      HETERO_ASSIGN_OR_RETURN(cuda_scratch,
+                              CudnnScratch(args.shape, /*backward=*/false, stream.workspace()));
+    }
+  }
 
-  OperationScope scope(stream, {"attention.forward", 4.0 * size * NumPairs(args.shape),
-                                1.0 * args.qkv.num_bytes() + args.o.num_bytes()});
+  OperationScope scope(stream,
+                       {"attention.forward", 4.0 * args.shape.head_size * NumPairs(args.shape),
+                        1.0 * args.qkv.num_bytes() + args.o.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AttentionForwardCpu(args, scratch);
+  return HETERO_DISPATCH(stream, internal::AttentionForwardCpu(args, cpu_scratch),
+                         internal::AttentionForwardCuda(args, cuda_scratch, stream));
 }
 
 absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream) {
@@ -124,29 +211,30 @@ absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream
   HETERO_RETURN_IF_ERROR(
       ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
 
-  const int64_t size = args.shape.head_size;
-  const int64_t longest = LongestSegment(args.shape.segments);
-  Arena& workspace = stream.workspace();
-  const ArenaScope arena_scope(workspace);
-  internal::AttentionBackwardScratch scratch;
-  for (TensorView* view : {&scratch.key_DLp, &scratch.value_DLp}) {
-    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
-  }
-  for (TensorView* view : {&scratch.key_LDp, &scratch.d_key_LDp, &scratch.d_value_LDp}) {
-    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {longest, Padded(size)}));
-  }
-  for (TensorView* view : {&scratch.probability_QLp, &scratch.d_score_QLp}) {
-    HETERO_ASSIGN_OR_RETURN(*view,
-                            workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
-  }
-  for (TensorView* view : {&scratch.query_QDp, &scratch.d_out_QDp, &scratch.d_query_QDp}) {
-    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  const ArenaScope arena_scope(stream.workspace());
+  internal::AttentionBackwardScratch cpu_scratch;
+  internal::AttentionCudaScratch cuda_scratch;
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(cpu_scratch, BackwardScratch(args.shape, dtype, stream.workspace()));
+  } else {
+    HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
+    if (extents.tokens > 0 &&
+        SuitsCudnn(args.shape, {args.qkv, args.o, args.d_o, ConstTensorView(args.d_qkv)})) {
+      HETERO_ASSIGN_OR_RETURN(cuda_scratch,
+                              CudnnScratch(args.shape, /*backward=*/true, stream.workspace()));
+    } else {
+      HETERO_ASSIGN_OR_RETURN(
+          cuda_scratch.delta_HT,
+          stream.workspace().Allocate(DType::kF32, {extents.heads, extents.tokens}));
+    }
   }
 
-  OperationScope scope(stream, {"attention.backward", 10.0 * size * NumPairs(args.shape),
-                                2.0 * (args.qkv.num_bytes() + args.o.num_bytes())});
+  OperationScope scope(stream,
+                       {"attention.backward", 10.0 * args.shape.head_size * NumPairs(args.shape),
+                        2.0 * (args.qkv.num_bytes() + args.o.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::AttentionBackwardCpu(args, scratch);
+  return HETERO_DISPATCH(stream, internal::AttentionBackwardCpu(args, cpu_scratch),
+                         internal::AttentionBackwardCuda(args, cuda_scratch, stream));
 }
 
 }  // namespace hetero

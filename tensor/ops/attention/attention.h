@@ -17,24 +17,24 @@
 // precedes it there. Sums run in a fixed order.
 
 #include <cstdint>
-#include <span>
 
 #include "absl/status/status.h"
+#include "hetero/tensor/ops/attention/attention_shape.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
 
-struct AttentionShape {
-  int64_t num_groups = 0;
-  int64_t heads_per_group = 0;
-  int64_t head_size = 0;
-  std::span<const int32_t> segments;  // on the host
-  bool causal = false;
-  double scale = 0;  // of the scores, 1/√D as a rule
-};
-
 // Rows of qkv, o and their gradients may have gaps. `lse` is dense, in the compute dtype.
+//
+// A GPU takes f32 and bf16 and heads of up to 256. In bf16, heads of a multiple of 8 up to 128
+// whose rows lie on 16-byte boundaries go to cuDNN, everything else to f32 arithmetic
+// (tiled_cuda.h). Floor of the first: its FLOPs on tensor cores. Probabilities and their gradients
+// are rounded to bf16 where they enter a product; so are the parts of a key's gradient that come
+// from several heads or calls before they are summed in f32. Backward is the library's
+// deterministic one, which keeps the gradients of all scores of a call: its workspace stays below 1
+// GiB because it runs in several calls (head_batches.h). A causal head of more than 22,000 rows
+// needs more.
 struct AttentionForwardArgs {
   AttentionShape shape;
   ConstTensorView qkv;
@@ -86,11 +86,25 @@ struct AttentionBackwardScratch {
   TensorView d_query_QDp;
 };
 
+// Of the CUDA side; null what it does without.
+struct AttentionCudaScratch {
+  TensorView delta_HT;    // tiled kernels, backward: Σ o d_o of each row
+  TensorView index_LXB;   // cuDNN, i64: lengths and offsets of the entries of each lane's call
+  TensorView partial_TX;  // cuDNN, backward: gradients of keys and values to be summed
+  TensorView library;     // cuDNN's workspace; not null where cuDNN runs
+};
+
 // Preconditions: validated arguments, f32 or f64.
 absl::Status AttentionForwardCpu(const AttentionForwardArgs& args,
                                  const AttentionForwardScratch& scratch);
 absl::Status AttentionBackwardCpu(const AttentionBackwardArgs& args,
                                   const AttentionBackwardScratch& scratch);
+
+// Preconditions: validated arguments, at least one token.
+absl::Status AttentionForwardCuda(const AttentionForwardArgs& args,
+                                  const AttentionCudaScratch& scratch, Stream& stream);
+absl::Status AttentionBackwardCuda(const AttentionBackwardArgs& args,
+                                   const AttentionCudaScratch& scratch, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

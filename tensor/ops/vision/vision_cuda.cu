@@ -76,32 +76,37 @@ struct Place {
   }
 };
 
-// One axis of the resize from `source` cells to `target`: output cell i mixes cells Lower(i) and
-// Upper(i), the latter by Weight(i).
+// One axis of the resize from `source` cells to `target`. In integers, sides of up to 16384 cells:
+// the centre of output cell i lies max((2 i + 1) source - target, 0) / (2 target) cells behind the
+// centre of source cell 0.
 struct Axis {
   int32_t source;
   int32_t target;
 
-  __device__ double Centre(int32_t i) const {
-    return fmax(static_cast<double>((2 * int64_t{i} + 1) * source - target) /
-                    static_cast<double>(2 * int64_t{target}),
-                0.0);
+  // Output cell i mixes source cells `lower` and `upper`, the latter by `weight`.
+  struct Mix {
+    int32_t lower;
+    int32_t upper;
+    float weight;
+  };
+  __device__ Mix operator[](int32_t i) const {
+    const int32_t centre = Centre(i);
+    const int32_t lower = centre / (2 * target);
+    return {lower, min(lower + 1, source - 1),
+            static_cast<float>(centre - lower * 2 * target) / static_cast<float>(2 * target)};
   }
-  __device__ int32_t Lower(int32_t i) const { return static_cast<int32_t>(Centre(i)); }
-  __device__ int32_t Upper(int32_t i) const { return min(Lower(i) + 1, source - 1); }
-  __device__ float Weight(int32_t i) const { return static_cast<float>(Centre(i) - Lower(i)); }
 
   // How much of source cell `cell` is in output cell i.
   __device__ float Share(int32_t i, int32_t cell) const {
-    const float upper = Weight(i);
-    return (Lower(i) == cell ? 1.0f - upper : 0.0f) + (Upper(i) == cell ? upper : 0.0f);
+    const Mix mix = (*this)[i];
+    return (mix.lower == cell ? 1.0f - mix.weight : 0.0f) + (mix.upper == cell ? mix.weight : 0.0f);
   }
   // The first of `used` output cells whose lower cell is `cell` or more. They ascend.
   __device__ int32_t FirstFrom(int32_t cell, int32_t used) const {
     int32_t low = 0;
     for (int32_t high = used; low < high;) {
       const int32_t middle = (low + high) / 2;
-      if (Lower(middle) < cell) {
+      if (Centre(middle) < cell * 2 * target) {
         low = middle + 1;
       } else {
         high = middle;
@@ -109,6 +114,9 @@ struct Axis {
     }
     return low;
   }
+
+ private:
+  __device__ int32_t Centre(int32_t i) const { return max((2 * i + 1) * source - target, 0); }
 };
 
 struct Grid {
@@ -152,12 +160,14 @@ __global__ __launch_bounds__(kThreads) void PackKernel(const __grid_constant__ I
   const auto cell = [&](int32_t y, int32_t x) {
     return positions_YXC + (int64_t{y} * grid.columns + x) * channels;
   };
-  const T* const above_left = cell(axes.row.Lower(r), axes.column.Lower(q));
-  const T* const above_right = cell(axes.row.Lower(r), axes.column.Upper(q));
-  const T* const below_left = cell(axes.row.Upper(r), axes.column.Lower(q));
-  const T* const below_right = cell(axes.row.Upper(r), axes.column.Upper(q));
-  const float v = axes.row.Weight(r);
-  const float u = axes.column.Weight(q);
+  const Axis::Mix row = axes.row[r];
+  const Axis::Mix column = axes.column[q];
+  const T* const above_left = cell(row.lower, column.lower);
+  const T* const above_right = cell(row.lower, column.upper);
+  const T* const below_left = cell(row.upper, column.lower);
+  const T* const below_right = cell(row.upper, column.upper);
+  const float v = row.weight;
+  const float u = column.weight;
   const T* const from = embedding + (images.first_patch[place.image] + place.patch) * channels;
   for (int64_t c = first; c < channels; c += kWarpSize * kWidth) {
     float value[kWidth], a[kWidth], b[kWidth], d[kWidth], e[kWidth];
@@ -176,30 +186,43 @@ __global__ __launch_bounds__(kThreads) void PackKernel(const __grid_constant__ I
   }
 }
 
+// Patches of an image that take something of one cell of the grid.
+struct PatchRange {
+  int32_t r_begin, r_end;
+  int32_t q_begin, q_end;
+};
+
 // d_positions: a block sums what all images of the launch give one cell of the grid. `zero`: the
 // sum overwrites the cell.
 template <typename T, int kWidth>
 __global__ __launch_bounds__(kThreads) void PositionGradientKernel(
     const __grid_constant__ Images images, Grid grid, int64_t channels, const T* d_tokens,
     float* d_positions_YXC, bool zero) {
+  __shared__ PatchRange ranges[Images::kMax];
   const int32_t y = blockIdx.x / grid.columns;
   const int32_t x = blockIdx.x % grid.columns;
+  for (int image = threadIdx.x; image < images.count; image += blockDim.x) {
+    const int32_t rows = images.rows[image];
+    const int32_t columns = images.columns[image];
+    const Axes axes(grid, rows, columns);
+    ranges[image] = {axes.row.FirstFrom(y - 1, rows), axes.row.FirstFrom(y + 1, rows),
+                     axes.column.FirstFrom(x - 1, columns), axes.column.FirstFrom(x + 1, columns)};
+  }
+  __syncthreads();
   for (int64_t c = threadIdx.x * kWidth; c < channels; c += blockDim.x * kWidth) {
     float sum[kWidth] = {};
     bool touched = zero;
     for (int image = 0; image < images.count; ++image) {
-      const int32_t rows = images.rows[image];
+      const PatchRange range = ranges[image];
+      if (range.r_begin == range.r_end || range.q_begin == range.q_end) continue;
       const int32_t columns = images.columns[image];
-      const Axes axes(grid, rows, columns);
-      const int32_t r_end = axes.row.FirstFrom(y + 1, rows);
-      const int32_t q_begin = axes.column.FirstFrom(x - 1, columns);
-      const int32_t q_end = axes.column.FirstFrom(x + 1, columns);
+      const Axes axes(grid, images.rows[image], columns);
       const T* const patches =
           d_tokens + (images.first_token[image] + images.num_class_tokens) * channels + c;
-      for (int32_t r = axes.row.FirstFrom(y - 1, rows); r < r_end; ++r) {
+      for (int32_t r = range.r_begin; r < range.r_end; ++r) {
         const float row_share = axes.row.Share(r, y);
         if (row_share == 0) continue;
-        for (int32_t q = q_begin; q < q_end; ++q) {
+        for (int32_t q = range.q_begin; q < range.q_end; ++q) {
           const float share = row_share * axes.column.Share(q, x);
           if (share == 0) continue;
           float value[kWidth];
