@@ -84,7 +84,8 @@ Work SsdWork(const Sizes& sizes, Operands& operands) {
                             .a_log_H = operands.Values(operands.storage(), a_log),
                             .skip_H = operands.Normal({config.num_heads})};
   const auto dims = SsdStatesDims(inputs.shape, t, t, operands.storage());
-  const TensorView states = operands.Empty(compute, {dims[0], dims[1], dims[2], dims[3]});
+  const TensorView states =
+      operands.Empty(operands.storage(), {dims[0], dims[1], dims[2], dims[3]});
   const TensorView y = operands.Empty(operands.storage(), {t, inner});
   const TensorView d_conv = operands.Empty(operands.storage(), {t, config.conv_width()});
   const TensorView d_projected = operands.Empty(operands.storage(), {t, config.in_proj_width()});

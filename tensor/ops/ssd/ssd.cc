@@ -5,7 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/ops/ssd/ssd_cpu.h"
+#include "hetero/tensor/ops/ssd/ssd_cuda.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -37,9 +39,12 @@ absl::Status Validate(const SsdShape& shape) {
   return absl::OkStatus();
 }
 
-absl::Status Validate(const SsdInputs& inputs) {
+absl::Status Validate(const SsdInputs& inputs, const Device& device) {
   const SsdShape& shape = inputs.shape;
   HETERO_RETURN_IF_ERROR(Validate(shape));
+  if (device.IsCuda()) {
+    HETERO_RETURN_IF_ERROR(internal::ExpectSsdTile(shape));
+  }
   HETERO_RETURN_IF_ERROR(
       ExpectShape("x", inputs.x_TI, {kAnyDim, shape.num_heads * shape.head_dim}));
   const int64_t tokens = inputs.x_TI.dim(0);
@@ -58,7 +63,7 @@ absl::Status ExpectStates(const SsdInputs& inputs, const ConstTensorView& states
   const DType dtype = inputs.x_TI.dtype();
   const auto dims =
       SsdStatesDims(inputs.shape, inputs.x_TI.dim(0), inputs.sequences.row_length, dtype);
-  return ExpectDense("states", states, ComputeDType(dtype), {dims[0], dims[1], dims[2], dims[3]});
+  return ExpectDense("states", states, dtype, {dims[0], dims[1], dims[2], dims[3]});
 }
 
 absl::Status Validate(const SsdGradients& gradients, const SsdInputs& inputs) {
@@ -116,42 +121,58 @@ std::array<int64_t, 4> SsdStatesDims(const SsdShape& shape, int64_t num_tokens, 
 
 absl::Status SsdForward(const SsdInputs& inputs, TensorView y_TI, TensorView states,
                         Stream& stream) {
-  HETERO_RETURN_IF_ERROR(Validate(inputs)).With("ssd.forward");
+  HETERO_RETURN_IF_ERROR(Validate(inputs, stream.device())).With("ssd.forward");
   const DType dtype = inputs.x_TI.dtype();
   HETERO_RETURN_IF_ERROR(ExpectMatrix("y", y_TI, dtype, inputs.x_TI.dim(0), inputs.x_TI.dim(1)))
       .With("ssd.forward");
   if (!states.is_null()) {
     HETERO_RETURN_IF_ERROR(ExpectStates(inputs, states)).With("ssd.forward");
   }
-  ArenaScope scope_of_scratch(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(
-      TensorView scratch,
-      stream.workspace().Allocate(ComputeDType(dtype),
-                                  {internal::SsdForwardScratchElements(inputs.shape, dtype)}));
+  Arena& arena = stream.workspace();
+  ArenaScope scope_of_scratch(arena);
+  TensorView scratch;
+  internal::SsdCudaWorkspace workspace;
+  if (stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(workspace,
+                            internal::SsdCudaWorkspace::ForForward(inputs, states, arena));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(
+        scratch, arena.Allocate(ComputeDType(dtype),
+                                {internal::SsdForwardScratchElements(inputs.shape, dtype)}));
+  }
   OperationScope scope(stream, {"ssd.forward", ScanFlops(inputs).Forward(),
                                 ActivationBytes(inputs) + y_TI.num_bytes() + states.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SsdForwardCpu(inputs, y_TI, states, scratch);
+  return HETERO_DISPATCH(stream, internal::SsdForwardCpu(inputs, y_TI, states, scratch),
+                         internal::SsdForwardCuda(inputs, y_TI, workspace, stream));
 }
 
 absl::Status SsdBackward(const SsdInputs& inputs, ConstTensorView states, ConstTensorView d_y_TI,
                          const SsdGradients& gradients, Stream& stream) {
-  HETERO_RETURN_IF_ERROR(Validate(inputs)).With("ssd.backward");
+  HETERO_RETURN_IF_ERROR(Validate(inputs, stream.device())).With("ssd.backward");
   const DType dtype = inputs.x_TI.dtype();
   HETERO_RETURN_IF_ERROR(ExpectStates(inputs, states)).With("ssd.backward");
   HETERO_RETURN_IF_ERROR(ExpectMatrix("d_y", d_y_TI, dtype, inputs.x_TI.dim(0), inputs.x_TI.dim(1)))
       .With("ssd.backward");
   HETERO_RETURN_IF_ERROR(Validate(gradients, inputs)).With("ssd.backward");
-  ArenaScope scope_of_scratch(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(
-      TensorView scratch,
-      stream.workspace().Allocate(ComputeDType(dtype),
-                                  {internal::SsdBackwardScratchElements(inputs.shape, dtype)}));
+  Arena& arena = stream.workspace();
+  ArenaScope scope_of_scratch(arena);
+  TensorView scratch;
+  internal::SsdCudaWorkspace workspace;
+  if (stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(workspace, internal::SsdCudaWorkspace::ForBackward(inputs, arena));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(
+        scratch, arena.Allocate(ComputeDType(dtype),
+                                {internal::SsdBackwardScratchElements(inputs.shape, dtype)}));
+  }
   OperationScope scope(stream,
                        {"ssd.backward", ScanFlops(inputs).Backward(),
                         2 * ActivationBytes(inputs) + d_y_TI.num_bytes() + states.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return internal::SsdBackwardCpu(inputs, states, d_y_TI, gradients, scratch);
+  return HETERO_DISPATCH(
+      stream, internal::SsdBackwardCpu(inputs, states, d_y_TI, gradients, scratch),
+      internal::SsdBackwardCuda(inputs, states, d_y_TI, gradients, workspace, stream));
 }
 
 }  // namespace hetero

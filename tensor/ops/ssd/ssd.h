@@ -61,18 +61,19 @@ struct SsdGradients {
   bool accumulate = false;  // add to the parameter gradients instead of overwriting them
 };
 
-// Dims of the compute-type tensor in which forward leaves the states that enter chunks, for
-// backward. Its layout belongs to the device's kernels.
+// Dims of the tensor, of the operands' dtype, in which forward leaves the states that enter chunks,
+// for backward. Its layout belongs to the device's kernels.
 std::array<int64_t, 4> SsdStatesDims(const SsdShape& shape, int64_t num_tokens, int64_t row_length,
                                      DType dtype);
 
 // `states`: dense with SsdStatesDims, or null when no backward follows.
-// Errors: INVALID_ARGUMENT for operands that do not fit.
+// Errors: INVALID_ARGUMENT for operands that do not fit, and on a GPU for a chunk of more than 128
+// tokens, a head_dim above 64 or a state_size above 128.
 absl::Status SsdForward(const SsdInputs& inputs, TensorView y_TI, TensorView states,
                         Stream& stream);
 
 // `inputs` and `states` as forward had and left them.
-// Errors: INVALID_ARGUMENT for operands that do not fit.
+// Errors: those of SsdForward.
 absl::Status SsdBackward(const SsdInputs& inputs, ConstTensorView states, ConstTensorView d_y_TI,
                          const SsdGradients& gradients, Stream& stream);
 

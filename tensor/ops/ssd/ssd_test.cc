@@ -423,6 +423,17 @@ TEST(SsdTest, RejectsOperandsThatDoNotFit) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("states is f32[20,32]")));
 }
 
+TEST(SsdTest, AGpuNamesTheLargestExtentItTakes) {
+  StreamWithWorkspace stream(Device{.kind = DeviceKind::kShapeOnly, .predicts = DeviceKind::kCuda});
+  Case<float> c = AsFloat(RandomCase({4, 8, 2, 4, 128}, 1, 20));
+  HostTensor<float> y({20, 32});
+  EXPECT_THAT(SsdForward(c.Inputs(), y.view(), {}, *stream), IsOk());
+  c.shape.chunk_length = 129;
+  EXPECT_THAT(SsdForward(c.Inputs(), y.view(), {}, *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("chunk_length is 129; a GPU takes up to 128")));
+}
+
 TEST(SsdTest, TheShapeOnlyDeviceCountsAndTouchesNothing) {
   StreamWithWorkspace stream(DeviceKind::kShapeOnly);
   Arena arena = Arena::Counting(MemoryLabel::kActivations);
