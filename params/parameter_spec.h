@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hetero/tensor/dtype.h"
+#include "hetero/tensor/ops/initial_values/initial_values.h"
 
 namespace hetero {
 
@@ -23,27 +24,6 @@ struct DimSharding {
 };
 
 enum class GradientGroup : uint8_t { kDense, kExpert };
-
-struct Init {
-  enum class Kind : uint8_t {
-    kConstant,        // a
-    kNormal,          // mean 0, standard deviation a
-    kUniform,         // on (a, b)
-    kLogOfUniform,    // log of uniform on (a, b): the A_log of Mamba-2
-    kInverseSoftplus  // of exp(uniform on (log a, log b)) and at least 1e-4: the dt_bias of Mamba-2
-  };
-  Kind kind = Kind::kConstant;
-  double a = 0;
-  double b = 0;
-
-  static Init Constant(double value) { return {Kind::kConstant, value, 0}; }
-  static Init Normal(double standard_deviation) { return {Kind::kNormal, standard_deviation, 0}; }
-  static Init Uniform(double low, double high) { return {Kind::kUniform, low, high}; }
-  static Init LogOfUniform(double low, double high) { return {Kind::kLogOfUniform, low, high}; }
-  static Init InverseSoftplus(double low, double high) {
-    return {Kind::kInverseSoftplus, low, high};
-  }
-};
 
 struct ParameterSpec {
   std::string name;            // canonical, with the global layer index

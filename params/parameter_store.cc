@@ -6,7 +6,6 @@
 
 #include "hetero/base/status.h"
 #include "hetero/params/init.h"
-#include "hetero/tensor/copy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
@@ -25,7 +24,7 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> ParameterStore::Create(const Par
                                                                        const ShardSpec& shard,
                                                                        Device device,
                                                                        MemoryLedger& ledger) {
-  auto store = std::unique_ptr<ParameterStore>(new ParameterStore(table, device));
+  auto store = std::unique_ptr<ParameterStore>(new ParameterStore(table));
   // Frozen parameters and buffers get flat buffers of their own, without gradients.
   struct Member {
     size_t index;
@@ -85,23 +84,9 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> ParameterStore::Create(const Par
 }
 
 absl::Status ParameterStore::Initialize(uint64_t seed, Stream& stream) {
-  if (device_.kind == DeviceKind::kShapeOnly) return absl::OkStatus();
-  PinnedBuffer staging;
-  if (device_.kind == DeviceKind::kCuda) {
-    int64_t largest = 0;
-    for (const auto& parameter : parameters_) {
-      largest = std::max(largest, parameter->value.num_bytes());
-    }
-    HETERO_ASSIGN_OR_RETURN(staging, PinnedBuffer::Allocate(device_, largest));
-  }
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const TensorView& value = parameters_[i]->value;
-    const bool staged = staging.address() != nullptr;
-    const TensorView host = staged ? staging.View(value.dtype(), value.dims()) : value;
-    HETERO_RETURN_IF_ERROR(hetero::Initialize(*parameters_[i]->spec, shards_[i], seed, host));
-    if (!staged) continue;
-    HETERO_RETURN_IF_ERROR(CopyToDevice(Flat(host), Flat(value), stream));
-    HETERO_RETURN_IF_ERROR(stream.Synchronize());
+    HETERO_RETURN_IF_ERROR(
+        hetero::Initialize(*parameters_[i]->spec, shards_[i], seed, parameters_[i]->value, stream));
   }
   return absl::OkStatus();
 }

@@ -62,8 +62,8 @@ class ParameterStore {
                                                                 Device device,
                                                                 MemoryLedger& ledger);
 
-  // Fills all values. A GPU gets what the host draws, and the call waits for it. A no-op on the
-  // shape-only device. Errors: those of PinnedBuffer::Allocate and CopyToDevice.
+  // Fills all values, on the device of the store, which is the stream's. Errors: those of
+  // hetero::Initialize.
   absl::Status Initialize(uint64_t seed, Stream& stream);
 
   // Errors: NOT_FOUND as ParameterTable::Find.
@@ -78,10 +78,9 @@ class ParameterStore {
   absl::Status FinishGradients(Stream& stream);
 
  private:
-  ParameterStore(ParameterTable table, Device device) : table_(std::move(table)), device_(device) {}
+  explicit ParameterStore(ParameterTable table) : table_(std::move(table)) {}
 
   ParameterTable table_;
-  Device device_;
   std::vector<Shard> shards_;  // parallel to parameters_
   std::vector<Buffer> buffers_;
   std::vector<FlatGroup> groups_;
