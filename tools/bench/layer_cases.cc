@@ -12,6 +12,7 @@
 #include "hetero/models/blocks/mamba/mamba.h"
 #include "hetero/models/blocks/moe/moe.h"
 #include "hetero/models/radio/layer.h"
+#include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
 #include "hetero/tensor/ops/norm/norm.h"
@@ -48,7 +49,7 @@ absl::StatusOr<Work> LayerWork(std::vector<ParameterSpec> specs, std::vector<int
   HETERO_ASSIGN_OR_RETURN(
       layer->parameters,
       ParameterStore::Create(table, {}, operands.stream().device(), operands.memory()));
-  operands.Initialize(*layer->parameters);
+  HETERO_RETURN_IF_ERROR(layer->parameters->Initialize(/*seed=*/1, operands.stream()));
   HETERO_ASSIGN_OR_RETURN(layer->block, create(*layer->parameters));
   layer->hidden = operands.Normal({segments.back(), width});
   layer->segments = std::move(segments);

@@ -1,13 +1,11 @@
 #include "hetero/tools/bench/operands.h"
 
 #include <algorithm>
-#include <memory>
 #include <random>
 #include <utility>
 
 #include "absl/log/check.h"
 #include "absl/status/statusor.h"
-#include "hetero/params/init.h"
 #include "hetero/tensor/copy.h"
 
 namespace hetero::bench {
@@ -93,18 +91,6 @@ TensorView Operands::Indices(std::span<const int32_t> values) {
   const TensorView view = Empty(DType::kI32, {std::ssize(values)});
   Upload(ConstTensorView(values, {std::ssize(values)}), view);
   return view;
-}
-
-void Operands::Initialize(ParameterStore& parameters) {
-  for (const std::unique_ptr<Parameter>& parameter : parameters.parameters()) {
-    const ParameterSpec& spec = *parameter->spec;
-    if (spec.init.kind == Init::Kind::kNormal) {
-      FillNormal(parameter->value, spec.init.a);
-    } else {
-      const uint64_t key = StreamKey(seed_, spec.name);
-      Fill(parameter->value, [&](int64_t i) { return InitialValue(spec.init, key, i); });
-    }
-  }
 }
 
 void Operands::FillNormal(const TensorView& view, double stddev) {

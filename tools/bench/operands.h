@@ -11,7 +11,6 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "hetero/params/parameter_store.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
@@ -43,9 +42,6 @@ class Operands {
   // One dim.
   TensorView Values(DType dtype, std::span<const double> values);
   TensorView Indices(std::span<const int32_t> values);
-
-  // Values as their specifications want them; normal ones as Normal's.
-  void Initialize(ParameterStore& parameters);
 
   // Counts what is allocated for the case elsewhere.
   MemoryLedger& memory() { return memory_; }
