@@ -169,8 +169,7 @@ absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTens
   if (context.mode != Mode::kEval) {
     HETERO_ASSIGN_OR_RETURN(
         saved.states,
-        activations.Allocate(dtype,
-                             SsdStatesDims(scan.shape, tokens, batch.row_length, dtype)));
+        activations.Allocate(dtype, SsdStatesDims(scan.shape, tokens, batch.row_length, dtype)));
   }
   HETERO_RETURN_IF_ERROR(SsdForward(scan, saved.scan_TI, saved.states, context.stream));
   HETERO_ASSIGN_OR_RETURN(saved.gated_TI,
