@@ -60,6 +60,9 @@ NEVER = {
 # the default build.
 _SWITCH = "//tensor/cuda:runtime"
 
+# Whether a build has devices at all. Tests of any folder may ask, and be left out where not.
+_QUESTION = "//third_party/cuda:enabled"
+
 _EDGE = re.compile(r'^\s*"([^"]+)" -> "([^"]+)"$')
 
 
@@ -94,6 +97,8 @@ def direct_violations(edges):
             continue
         for target in sorted(targets):
             for prefix, users in ONLY.items():
+                if target == _QUESTION and is_test(source):
+                    continue
                 if within(target, prefix) and user not in users:
                     yield f"{source} -> {target}: only {', '.join(users)} may use {prefix}"
             used = folder(target)
@@ -106,7 +111,7 @@ def direct_violations(edges):
 
 def is_test(label):
     name = label.split(":")[1]
-    return name == "example" or name.endswith(("_test", "_benchmark"))
+    return name == "example" or name.endswith(("_test", "_test_cases", "_benchmark"))
 
 
 def libraries(edges, pattern):

@@ -41,6 +41,12 @@ class CheckLayersTest(unittest.TestCase):
         (violation,) = found(("//models/blocks:linear", "@openblas//:openblas"))
         self.assertIn("only tensor may use @openblas//", violation)
 
+    def test_tests_alone_may_ask_whether_there_are_devices(self):
+        question = "//third_party/cuda:enabled"
+        self.assertEqual(found(("//optim:x_cuda_test_cases", question)), [])
+        self.assertEqual(len(found(("//optim:adamw", question))), 1)
+        self.assertEqual(len(found(("//optim:adamw_test", "//third_party/cuda:cudart"))), 1)
+
     def test_a_chain_to_a_backend_is_printed_whole(self):
         (violation,) = found(
             ("//grid:grid", "//grid:view"),
