@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -140,6 +141,14 @@ absl::Status NcclGroup::Queue(GroupRank me, std::string_view what, const IssueLo
 
 absl::Status NcclGroup::AwaitQueued(GroupRank me, std::string_view what,
                                     absl::FunctionRef<std::vector<GroupRank>()> laggards) {
+  const absl::Status status = PollUntilQueued(me, what, laggards);
+  // NCCL's thread may still be launching on a stream that the caller destroys next.
+  if (!status.ok()) member(me).released.WaitForNotification();
+  return status;
+}
+
+absl::Status NcclGroup::PollUntilQueued(GroupRank me, std::string_view what,
+                                        absl::FunctionRef<std::vector<GroupRank>()> laggards) {
   Member& self = member(me);
   const absl::Time start = absl::Now();
   while (true) {
@@ -214,13 +223,17 @@ bool NcclGroup::Idle() {
   });
 }
 
-std::vector<ncclComm_t> NcclGroup::TakeHandles() {
-  std::vector<ncclComm_t> handles;
+void NcclGroup::TakeDown(std::vector<std::thread>& threads) {
   for (const auto& member : member_states_) {
     absl::MutexLock lock(&member->mutex);
-    if (member->handle != nullptr) handles.push_back(std::exchange(member->handle, nullptr));
+    const ncclComm_t handle = std::exchange(member->handle, nullptr);
+    if (handle == nullptr) continue;
+    threads.emplace_back([handle, &released = member->released] {
+      const absl::Status status = ToStatus(ncclCommAbort(handle), "ncclCommAbort");
+      if (!status.ok()) LOG(ERROR) << status;
+      released.Notify();
+    });
   }
-  return handles;
 }
 
 }  // namespace hetero::internal

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -17,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/comm/nccl/issue_log.h"
@@ -66,8 +68,9 @@ class NcclGroup {
   // Whether every tracked call has finished.
   bool Idle();
 
-  // Takes the members' handles away: from now on their calls are ABORTED.
-  std::vector<ncclComm_t> TakeHandles();
+  // Ends the kernels of all members and frees what NCCL has, adding a thread for each to `threads`:
+  // from now on their calls are ABORTED. Precondition: the run is aborted, or all calls are over.
+  void TakeDown(std::vector<std::thread>& threads);
 
  private:
   struct Outstanding {
@@ -79,7 +82,8 @@ class NcclGroup {
   };
   struct Member {
     absl::Mutex mutex;  // NCCL takes one call on a handle at a time
-    ncclComm_t handle ABSL_GUARDED_BY(mutex) = nullptr;  // null before Join and after an abort
+    ncclComm_t handle ABSL_GUARDED_BY(mutex) = nullptr;  // null before Join and after TakeDown
+    absl::Notification released;  // NCCL uses no stream of the member any more
     std::deque<Outstanding> calls ABSL_GUARDED_BY(mutex);
     std::vector<Event> spare_events ABSL_GUARDED_BY(mutex);
     MemoryLedger memory;
@@ -96,8 +100,11 @@ class NcclGroup {
   std::string Describe(std::span<const GroupRank> ranks);
   std::vector<GroupRank> NotJoined();
   absl::StatusOr<ncclUniqueId> Id();
+  // Until NCCL has queued what it took, or, after a failure, has let go of it.
   absl::Status AwaitQueued(GroupRank me, std::string_view what,
                            absl::FunctionRef<std::vector<GroupRank>()> laggards);
+  absl::Status PollUntilQueued(GroupRank me, std::string_view what,
+                               absl::FunctionRef<std::vector<GroupRank>()> laggards);
   // Of `what`, which has waited for the time-out.
   absl::Status Late(std::string_view what, std::span<const GroupRank> laggards);
   absl::Status PollMember(GroupRank rank, absl::Time now);

@@ -11,7 +11,6 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/log/check.h"
-#include "absl/log/log.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -21,7 +20,6 @@
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/nccl/nccl_communicator.h"
 #include "hetero/comm/nccl/nccl_group.h"
-#include "hetero/comm/nccl/nccl_status.h"
 #include "hetero/comm/threads/threads_state.h"
 
 namespace hetero {
@@ -79,24 +77,10 @@ class NcclWorld final : public RankWorld {
       }
       if (done) absl::SleepFor(kPollInterval);
     }
-    TakeDown();
-    // A communicator that a rank was about to make when the run was aborted.
-    done_.WaitForNotification();
-    TakeDown();
-  }
-
-  // Ends the kernels of all communicators and frees what NCCL has. Each handle has a thread: to
-  // free one is to wait for its streams, which kernels of another hold up until that one's turn.
-  void TakeDown() {
+    // Every handle there is or will be: after an abort none is made. Each has a thread: to free one
+    // is to wait for its streams, which kernels of another hold up until that one's turn.
     std::vector<std::thread> threads;
-    for (NcclGroup* group : Groups()) {
-      for (const ncclComm_t handle : group->TakeHandles()) {
-        threads.emplace_back([handle] {
-          const absl::Status status = internal::ToStatus(ncclCommAbort(handle), "ncclCommAbort");
-          if (!status.ok()) LOG(ERROR) << status;
-        });
-      }
-    }
+    for (NcclGroup* group : Groups()) group->TakeDown(threads);
     for (std::thread& thread : threads) thread.join();
   }
 

@@ -1,0 +1,83 @@
+// A rank that fails or stops in the middle of a step ends the whole run in moments, on ranks that
+// share a GPU and, with as many GPUs as ranks, over NCCL.
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/models/stage.h"
+#include "hetero/trainer/run.h"
+#include "hetero/trainer/testing/hooked_run.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::HasSubstr;
+
+// In the middle of the second step; a step has 4 microbatches.
+constexpr int kBadForward = 4 + 2;
+
+struct Case {
+  std::string name;
+  std::vector<std::string> layout;
+};
+
+class RunFailureCudaTest : public ::testing::TestWithParam<Case> {
+ protected:
+  static RecipeRun Run(const StageHooks& hooks) {
+    std::vector<std::string> assignments = GetParam().layout;
+    assignments.insert(assignments.end(),
+                       {"device=CUDA", "train_steps=3", "collective_timeout_seconds=2"});
+    return RunHooked("radio_encoder", hooks, assignments);
+  }
+};
+
+TEST_P(RunFailureCudaTest, AThrowEndsEveryRankWithItsMessageAndRank) {
+  absl::Time thrown;
+  const RecipeRun run = Run({.before_forward = [&](int forward, StageInput&) {
+    if (forward == kBadForward) {
+      thrown = absl::Now();
+      throw std::runtime_error("the roof leaks");
+    }
+    return absl::OkStatus();
+  }});
+  EXPECT_LT(absl::Now() - thrown, absl::Seconds(10));
+  EXPECT_THAT(run.status,
+              StatusIs(absl::StatusCode::kInternal,
+                       AllOf(ContainsRegex("^rank [01]: "), HasSubstr("the roof leaks"))));
+  EXPECT_THAT(DescribeFailure(run.status), HasSubstr("ABORTED: rank "));
+}
+
+TEST_P(RunFailureCudaTest, TheDeadlineNamesARankThatStops) {
+  absl::Time stopped;
+  const RecipeRun run = Run({.before_forward = [&](int forward, StageInput&) {
+    if (forward == kBadForward) {
+      stopped = absl::Now();
+      absl::SleepFor(absl::Seconds(5));
+    }
+    return absl::OkStatus();
+  }});
+  EXPECT_LT(absl::Now() - stopped, absl::Seconds(10));
+  EXPECT_THAT(run.status, StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                   ContainsRegex("waited 2s for rank [0-9] [(]")));
+  EXPECT_THAT(DescribeFailure(run.status), HasSubstr("last calls of every rank:"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, RunFailureCudaTest,
+                         ::testing::Values(Case{"TwoRanks", {}},
+                                           Case{"ThreeRanks",
+                                                {"launch=threads:3", "radio_encoder.num_ranks=2",
+                                                 "language.rank_offset=2"}}),
+                         [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,95 @@
+#include "hetero/trainer/testing/hooked_run.h"
+
+#include <atomic>
+#include <memory>
+#include <span>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "hetero/models/registry.h"
+#include "hetero/models/vlm/vlm.h"
+
+namespace hetero {
+namespace {
+
+class HookedStage : public Stage {
+ public:
+  HookedStage(std::unique_ptr<Stage> stage, StageHooks hooks)
+      : stage_(std::move(stage)), hooks_(std::move(hooks)) {}
+
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
+                                     const StageInput& input) override {
+    StageInput changed = input;
+    if (hooks_.before_forward) {
+      if (absl::Status status = hooks_.before_forward(num_forwards_++, changed); !status.ok()) {
+        return status;
+      }
+    }
+    return stage_->Forward(context, slot, changed);
+  }
+  absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
+                        std::span<const TensorView> d_upstream) override {
+    if (hooks_.before_backward) hooks_.before_backward(num_backwards_++, d_output);
+    return stage_->Backward(context, slot, d_output, d_upstream);
+  }
+  absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override {
+    return stage_->FinishStep(data_parallel, stream);
+  }
+  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override {
+    return stage_->TakeTotals(totals, stream);
+  }
+
+ private:
+  std::unique_ptr<Stage> stage_;
+  StageHooks hooks_;
+  int num_forwards_ = 0;
+  int num_backwards_ = 0;
+};
+
+class HookedModel : public Model {
+ public:
+  HookedModel(std::unique_ptr<Model> model, std::string_view module, StageHooks hooks)
+      : model_(std::move(model)), module_(module), hooks_(std::move(hooks)) {}
+
+  std::vector<std::string> modules() const override { return model_->modules(); }
+  std::vector<ModelEdge> edges() const override { return model_->edges(); }
+  DType storage() const override { return model_->storage(); }
+  int64_t hidden_width(std::string_view module) const override {
+    return model_->hidden_width(module);
+  }
+  InputContract input_contract() const override { return model_->input_contract(); }
+  absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
+                                           const ShardSpec& shard) const override {
+    return model_->MakeTable(module, shard);
+  }
+  absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view module, StagePlace place,
+                                                   const StageResources& resources) const override {
+    absl::StatusOr<std::unique_ptr<Stage>> stage = model_->MakeStage(module, place, resources);
+    const bool with_data = resources.device.kind != DeviceKind::kShapeOnly;
+    if (!stage.ok() || module != module_ || !with_data || taken_.exchange(true)) return stage;
+    return std::make_unique<HookedStage>(*std::move(stage), hooks_);
+  }
+
+ private:
+  std::unique_ptr<Model> model_;
+  const std::string module_;
+  const StageHooks hooks_;
+  mutable std::atomic<bool> taken_ = false;
+};
+
+}  // namespace
+
+RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
+                    const std::vector<std::string>& assignments) {
+  RecipeRunOptions options;
+  options.models.Register<proto::VisionLanguageModel>(
+      [&](const proto::VisionLanguageModel& config,
+          DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
+        absl::StatusOr<std::unique_ptr<Model>> model = MakeVisionLanguageModel(config, storage);
+        if (!model.ok()) return model;
+        return std::make_unique<HookedModel>(*std::move(model), module, hooks);
+      });
+  return RunConfigured(RecipeConfig("mock_vlm_tiny", assignments), options);
+}
+
+}  // namespace hetero

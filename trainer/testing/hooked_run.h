@@ -1,0 +1,32 @@
+#ifndef HETERO_TRAINER_TESTING_HOOKED_RUN_H_
+#define HETERO_TRAINER_TESTING_HOOKED_RUN_H_
+
+// Runs with one rank that does what a test wants of it: throws, fails, sleeps, changes values.
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/view.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+
+// Called with the number of the call, from 0, before the stage does its work; may change what the
+// stage gets.
+struct StageHooks {
+  std::function<absl::Status(int forward, StageInput& input)> before_forward;
+  std::function<void(int backward, TensorView d_output)> before_backward;
+};
+
+// Runs mock_vlm_tiny, four microbatches a step, with `assignments`. The hooks are of one rank: the
+// first that makes a stage of `module` with data.
+RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
+                    const std::vector<std::string>& assignments);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_TESTING_HOOKED_RUN_H_
