@@ -42,8 +42,8 @@ struct ReceiveRequest {
 };
 
 // Completion of an Exchange; a handle of this very class stands for one that needed no message.
-// Wait is called once, by the owner of the communicator; destroying an unfinished handle is a bug
-// of the caller.
+// Wait is called once, by the owner of the communicator, which outlives the handle; destroying an
+// unfinished handle is a bug of the caller unless the run has failed.
 class TransferHandle {
  public:
   virtual ~TransferHandle() = default;

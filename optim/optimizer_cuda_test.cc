@@ -14,6 +14,7 @@
 #include "hetero/optim/optimizer.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/copy.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/testing.h"
@@ -93,10 +94,17 @@ struct Module {
 
 class OptimizerCudaTest : public ::testing::TestWithParam<DType> {};
 
-// The second step is skipped; each is queued before the last one's report is read.
+// The second step is skipped; each is queued before the last one's report is read. Masters are f32
+// whatever the storage; the CPU, which has no bf16, begins with values rounded to it.
 TEST_P(OptimizerCudaTest, FollowsTheCpuThroughASkippedStep) {
-  Module cpu(Device{}, GetParam()), gpu(Device{DeviceKind::kCuda}, GetParam());
-  EXPECT_EQ(cpu.memory, gpu.memory);
+  Module cpu(Device{}, DType::kF32), gpu(Device{DeviceKind::kCuda}, GetParam());
+  if (GetParam() == DType::kF32) {
+    EXPECT_EQ(cpu.memory, gpu.memory);
+  } else {
+    for (float& value : cpu.store->Find("a").value()->value.values<float>()) {
+      value = static_cast<float>(BFloat16(value));
+    }
+  }
   EXPECT_EQ(gpu.Values(), cpu.Values());
   std::mt19937_64 generator(11);
   std::normal_distribution<float> normal;

@@ -121,6 +121,10 @@ absl::StatusOr<Plan> MakePlan(cublasLtHandle_t handle, const Problem& p) {
   const Preference owned(preference);
   const auto scratch = static_cast<uint64_t>(kMatmulScratchBytes);
   HETERO_RETURN_IF_CUBLAS_ERROR(Set(preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, scratch));
+  // Parts of a split sum meet in f32. By default they may be rounded to the output's type first.
+  const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+  HETERO_RETURN_IF_CUBLAS_ERROR(
+      Set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes));
   HETERO_RETURN_IF_CUBLAS_ERROR(
       Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, p.align_b));
   HETERO_RETURN_IF_CUBLAS_ERROR(
