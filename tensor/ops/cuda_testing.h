@@ -23,6 +23,7 @@
 #include <initializer_list>
 #include <limits>
 #include <numeric>
+#include <ostream>
 #include <span>
 #include <string>
 #include <vector>
@@ -103,6 +104,15 @@ HostTensor<double> NormalFor(DType dtype, std::initializer_list<int64_t> dims, G
   }
   return tensor;
 }
+
+// A matrix that is a slice of a wider one: its columns stand behind `gap` others.
+struct SliceExtents {
+  int64_t rows, columns, gap;
+
+  friend void PrintTo(const SliceExtents& e, std::ostream* out) {
+    *out << e.rows << "x" << e.columns << "+" << e.gap;
+  }
+};
 
 // A tensor in the memory of a stream's GPU, with the bits of the host's values in another type. It
 // lies in the middle of poisoned memory: writes outside it are seen when it is destroyed.

@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <ostream>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -17,18 +16,10 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-struct Extents {
-  int64_t rows, columns, gap;
+constexpr SliceExtents kExtents[] = {{1, 1, 0},     {5, 37, 3},   {9, 128, 8},   {70, 1030, 2},
+                                     {33, 1856, 0}, {2, 9000, 8}, {4500, 24, 0}, {0, 16, 0}};
 
-  friend void PrintTo(const Extents& e, std::ostream* out) {
-    *out << e.rows << "x" << e.columns << "+" << e.gap;
-  }
-};
-
-constexpr Extents kExtents[] = {{1, 1, 0},     {5, 37, 3},   {9, 128, 8},   {70, 1030, 2},
-                                {33, 1856, 0}, {2, 9000, 8}, {4500, 24, 0}, {0, 16, 0}};
-
-class ActivationCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {
+class ActivationCudaTest : public ::testing::TestWithParam<std::tuple<DType, SliceExtents>> {
  protected:
   ActivationCudaTest()
       : dtype_(std::get<0>(GetParam())),
@@ -50,7 +41,7 @@ class ActivationCudaTest : public ::testing::TestWithParam<std::tuple<DType, Ext
   }
 
   DType dtype_;
-  Extents extents_;
+  SliceExtents extents_;
   std::mt19937_64 generator_;
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};

@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <ostream>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -17,18 +16,10 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-struct Extents {
-  int64_t rows, columns, gap;
+constexpr SliceExtents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},
+                                     {9, 4101, 2}, {3, 70008, 8}, {0, 16, 0}};
 
-  friend void PrintTo(const Extents& e, std::ostream* out) {
-    *out << e.rows << "x" << e.columns << "+" << e.gap;
-  }
-};
-
-constexpr Extents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},
-                                {9, 4101, 2}, {3, 70008, 8}, {0, 16, 0}};
-
-class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {
+class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, SliceExtents>> {
  protected:
   CrossEntropyCudaTest()
       : dtype_(std::get<0>(GetParam())),

@@ -1,6 +1,5 @@
 #include <cstdint>
 #include <limits>
-#include <ostream>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -18,19 +17,11 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-struct Extents {
-  int64_t rows, columns, gap;
-
-  friend void PrintTo(const Extents& e, std::ostream* out) {
-    *out << e.rows << "x" << e.columns << "+" << e.gap;
-  }
-};
-
 // Whole vectors, odd ones, more than one block, and slices of columns that start unaligned.
-constexpr Extents kExtents[] = {{1, 1, 0},  {5, 37, 3},    {64, 128, 0}, {64, 128, 64},
-                                {3, 40, 1}, {1, 70001, 0}, {257, 72, 8}, {0, 5, 2}};
+constexpr SliceExtents kExtents[] = {{1, 1, 0},  {5, 37, 3},    {64, 128, 0}, {64, 128, 64},
+                                     {3, 40, 1}, {1, 70001, 0}, {257, 72, 8}, {0, 5, 2}};
 
-class ElementwiseCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {
+class ElementwiseCudaTest : public ::testing::TestWithParam<std::tuple<DType, SliceExtents>> {
  protected:
   ElementwiseCudaTest()
       : dtype_(std::get<0>(GetParam())),
@@ -50,7 +41,7 @@ class ElementwiseCudaTest : public ::testing::TestWithParam<std::tuple<DType, Ex
   }
 
   DType dtype_;
-  Extents extents_;
+  SliceExtents extents_;
   std::vector<int64_t> dims_;
   std::mt19937_64 generator_;
   StreamWithWorkspace cpu_;

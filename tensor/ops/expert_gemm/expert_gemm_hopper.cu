@@ -20,23 +20,18 @@
 // same call gives the same bits, and a row's result does not depend on other rows.
 
 #include <cuda.h>
-#include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cuda/ptx>
-#include <memory>
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "cute/arch/mma_sm90_gmma.hpp"
 #include "hetero/base/status.h"
-#include "hetero/tensor/cuda/status.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
+#include "hetero/tensor/ops/expert_gemm/tensor_maps.cuh"
 
 namespace hetero::internal {
 namespace {
@@ -495,53 +490,6 @@ __global__ __cluster_dims__(kCluster, 1, 1)
 }
 
 // ---- The host's side ----
-
-// The driver's function that describes a tensor to tensor copies.
-struct TensorMaps {
-  decltype(&cuTensorMapEncodeTiled) encode = nullptr;
-
-  static absl::StatusOr<std::unique_ptr<TensorMaps>> Create(Stream&) {
-    auto maps = std::make_unique<TensorMaps>();
-    void* function = nullptr;
-    cudaDriverEntryPointQueryResult result;
-    HETERO_RETURN_IF_CUDA_ERROR(cudaGetDriverEntryPointByVersion(
-        "cuTensorMapEncodeTiled", &function, 12000, cudaEnableDefault, &result));
-    if (result != cudaDriverEntryPointSuccess) {
-      return absl::FailedPreconditionError(
-          "the driver has no cuTensorMapEncodeTiled; it must be of CUDA 12.0 or later");
-    }
-    maps->encode = reinterpret_cast<decltype(encode)>(function);
-    return maps;
-  }
-
-  // `dims` and `box` from the innermost, whose rows copies swizzle, of 64 or 128 bytes. Zeros are
-  // read outside.
-  template <size_t kRank>
-  absl::Status Make(const ConstTensorView& view, const std::array<int64_t, kRank>& dims,
-                    const std::array<uint32_t, kRank>& box, CUtensorMap& map) const {
-    std::array<cuuint64_t, kRank> extents;
-    std::array<cuuint64_t, kRank> strides;  // of dims 1 and on, in bytes; the last is not read
-    std::array<cuuint32_t, kRank> steps;
-    cuuint64_t stride = SizeOf(view.dtype());
-    for (size_t d = 0; d < kRank; ++d) {
-      extents[d] = dims[d];
-      strides[d] = stride *= dims[d];
-      steps[d] = 1;
-    }
-    const CUresult result =
-        encode(&map,
-               view.dtype() == DType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
-                                            : CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-               kRank, const_cast<void*>(view.address()), extents.data(), strides.data(), box.data(),
-               steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-               box[0] * SizeOf(view.dtype()) == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                                   : CU_TENSOR_MAP_SWIZZLE_128B,
-               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-    if (result == CUDA_SUCCESS) return absl::OkStatus();
-    return absl::InternalError(
-        absl::StrCat("cuTensorMapEncodeTiled: code ", result, " for ", view.ToString()));
-  }
-};
 
 template <Kind kKind>
 absl::Status LaunchProduct(const ExpertProduct& product, Stream& stream) {

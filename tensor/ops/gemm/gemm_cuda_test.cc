@@ -34,8 +34,8 @@ constexpr DTypes kDTypes[] = {
 // Sums of k products of standard normal numbers, so of size sqrt(k), in f32 and in any order, and
 // one rounding to the output. Roundings of k partial sums walk k epsilons / 5 far as a rule. Tensor
 // cores cut what they align where f32 units round it: each of the k / 16 partial sums loses up to
-// an epsilon of its size, always towards zero. What is already there, `adds`, may meet the product
-// after that is rounded to its storage.
+// an epsilon of its size, always towards zero. To what is already there, `adds`, some of the
+// library's kernels add the product after they have rounded it to its storage.
 ErrorSpec Tolerance(const DTypes& dtypes, int64_t k, bool adds) {
   const double terms = static_cast<double>(k);
   const double size = std::sqrt(terms);

@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <ostream>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -17,19 +16,11 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-struct Extents {
-  int64_t rows, columns, gap;
-
-  friend void PrintTo(const Extents& e, std::ostream* out) {
-    *out << e.rows << "x" << e.columns << "+" << e.gap;
-  }
-};
-
 // A warp and a block a row, whole vectors and odd columns, parts of one and of many rows.
-constexpr Extents kExtents[] = {{1, 1, 0},     {5, 37, 3},   {9, 128, 8},   {70, 1030, 2},
-                                {33, 2688, 0}, {3, 4104, 8}, {4500, 24, 0}, {0, 16, 0}};
+constexpr SliceExtents kExtents[] = {{1, 1, 0},     {5, 37, 3},   {9, 128, 8},   {70, 1030, 2},
+                                     {33, 2688, 0}, {3, 4104, 8}, {4500, 24, 0}, {0, 16, 0}};
 
-class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, Extents>> {
+class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, SliceExtents>> {
  protected:
   NormCudaTest()
       : dtype_(std::get<0>(GetParam())),
@@ -65,7 +56,7 @@ class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, Ext
 
   DType dtype_;
   bool centered_;
-  Extents extents_;
+  SliceExtents extents_;
   std::mt19937_64 generator_;
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};

@@ -311,16 +311,9 @@ __global__ __launch_bounds__(Tile::kChunk * 2) void InputGradientKernel(SsdCudaP
 }
 
 template <typename T, typename Tile>
-struct ProjectionStage {  // of one head
-  alignas(128) T rows[Tile::kChunk * cuda::TileStride<T>(Tile::kHeadDim)];
-  alignas(128) T state[Tile::kHeadDim * cuda::TileStride<T>(Tile::kStateSize)];
-  alignas(128) float steps[kNumSsdSteps * Tile::kChunk];
-};
-
-template <typename T, typename Tile>
 struct ProjectionShared {
   alignas(128) T c[Tile::kChunk * cuda::TileStride<T>(Tile::kStateSize)];
-  ProjectionStage<T, Tile> stages[2];
+  SsdStage<T, Tile> stages[2];
 };
 
 // Of one group of one chunk, a warp for 16 tokens and half of a state's row. Without kOfC:
@@ -333,7 +326,7 @@ __global__ __launch_bounds__(Tile::kChunk * 4,
                                                       const T* row_states, const T* d_cb,
                                                       cuda::Rows<T> to, float* token_sums) {
   using Shared = ProjectionShared<T, Tile>;
-  using Stage = ProjectionStage<T, Tile>;
+  using Stage = SsdStage<T, Tile>;
   constexpr int kThreads = Tile::kChunk * 4;
   constexpr int kBlocks = Tile::kChunk / 16;
   constexpr int kColumns = Tile::kStateSize / 2;

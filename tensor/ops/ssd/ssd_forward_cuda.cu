@@ -10,16 +10,9 @@ namespace hetero::internal {
 namespace {
 
 template <typename T, typename Tile>
-struct OutputStage {  // of one head
-  alignas(128) T x[Tile::kChunk * cuda::TileStride<T>(Tile::kHeadDim)];
-  alignas(128) T state[Tile::kHeadDim * cuda::TileStride<T>(Tile::kStateSize)];
-  alignas(128) float steps[kNumSsdSteps * Tile::kChunk];
-};
-
-template <typename T, typename Tile>
 struct OutputShared {
   alignas(128) T c[Tile::kChunk * cuda::TileStride<T>(Tile::kStateSize)];
-  OutputStage<T, Tile> stages[2];
+  SsdStage<T, Tile> stages[2];
   alignas(128) int32_t first[Tile::kChunk];
 };
 
@@ -32,7 +25,7 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
                                                                        const T* states,
                                                                        cuda::Rows<T> y) {
   using Shared = OutputShared<T, Tile>;
-  using Stage = OutputStage<T, Tile>;
+  using Stage = SsdStage<T, Tile>;
   constexpr int kThreads = Tile::kChunk * 2;
   constexpr int kBlocks = Tile::kChunk / 16;
   constexpr int kStateStride = cuda::TileStride<T>(Tile::kStateSize);
@@ -41,7 +34,7 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
   static_assert(sizeof(Shared::c) <= offsetof(Stage, steps));
   extern __shared__ __align__(128) unsigned char bytes[];
   Shared& shared = *reinterpret_cast<Shared*>(bytes);
-  T* const b_tile = shared.stages[1].x;
+  T* const b_tile = shared.stages[1].rows;
 
   const int thread = cuda::ThreadIndex();
   const SsdChunk chunk(p, blockIdx.x);
@@ -57,8 +50,9 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
   const auto fill = [&](int h) {
     if (h < heads_per_group) {
       Stage& stage = shared.stages[h % 2];
-      cuda::FillTile<kThreads, Tile::kChunk, Tile::kHeadDim>(
-          thread, stage.x, x_at + h * p.head_dim, p.x.stride, chunk.length, p.head_dim, p.vectors);
+      cuda::FillTile<kThreads, Tile::kChunk, Tile::kHeadDim>(thread, stage.rows,
+                                                             x_at + h * p.head_dim, p.x.stride,
+                                                             chunk.length, p.head_dim, p.vectors);
       if (!chunk.is_first) {
         cuda::FillTile<kThreads, Tile::kHeadDim, Tile::kStateSize>(
             thread, stage.state, states_at + h * p.elements_per_state, p.state_size, p.head_dim,
@@ -161,7 +155,7 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
 #pragma unroll
       for (int i = 0; i < Tile::kHeadDim / 16; ++i) {
         cuda::FragmentB<T> b[2];
-        cuda::LoadB<kHeadStride>(stage.x + j * 16 * kHeadStride + i * 16, b);
+        cuda::LoadB<kHeadStride>(stage.rows + j * 16 * kHeadStride + i * 16, b);
         cuda::MultiplyAdd(a, b[0], out[2 * i]);
         cuda::MultiplyAdd(a, b[1], out[2 * i + 1]);
       }
@@ -170,7 +164,7 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int m = row + half * 8;
-      const T* const x = stage.x + m * kHeadStride + cuda::LaneColumn();
+      const T* const x = stage.rows + m * kHeadStride + cuda::LaneColumn();
 #pragma unroll
       for (int j = 0; j < Tile::kHeadDim / 8; ++j) {
         const float2 pair = cuda::LoadPair(x + j * 8);

@@ -25,6 +25,14 @@ struct SsdTileType {
   static constexpr int kStateSize = kExtents.state_size;
 };
 
+// What a block has of one head while it loads the next.
+template <typename T, typename Tile>
+struct SsdStage {
+  alignas(128) T rows[Tile::kChunk * cuda::TileStride<T>(Tile::kHeadDim)];
+  alignas(128) T state[Tile::kHeadDim * cuda::TileStride<T>(Tile::kStateSize)];
+  alignas(128) float steps[kNumSsdSteps * Tile::kChunk];
+};
+
 template <typename T>
 struct SsdCudaProblem {
   SsdCudaProblem(const SsdInputs& inputs, const SsdCudaWorkspace& workspace,
