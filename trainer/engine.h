@@ -139,7 +139,7 @@ class Engine {
   std::unique_ptr<Stream> stream_;
   std::vector<OwnStage> own_;
   std::vector<Edge> edges_;
-  std::vector<Runtime> runtimes_;  // parallel to own_; after edges_, whose sends they hold
+  std::vector<Runtime> runtimes_;      // parallel to own_; after edges_, whose sends they hold
   std::vector<RankStep> programs_[2];  // by Split
 };
 
