@@ -16,7 +16,7 @@
 namespace hetero {
 
 // Called with the number of the call, from 0, before the stage does its work; may change what the
-// stage gets.
+// stage gets, and may throw. An error is the stage's. On a GPU `d_output` is not the host's.
 struct StageHooks {
   std::function<absl::Status(int forward, StageInput& input)> before_forward;
   std::function<void(int backward, TensorView d_output)> before_backward;
