@@ -98,6 +98,9 @@ class OptimizerCudaTest : public ::testing::TestWithParam<DType> {};
 // whatever the storage; the CPU, which has no bf16, begins with values rounded to it.
 TEST_P(OptimizerCudaTest, FollowsTheCpuThroughASkippedStep) {
   Module cpu(Device{}, DType::kF32), gpu(Device{DeviceKind::kCuda}, GetParam());
+  const Module predicted({.kind = DeviceKind::kShapeOnly, .predicts = DeviceKind::kCuda},
+                         GetParam());
+  EXPECT_EQ(gpu.memory, predicted.memory);
   if (GetParam() == DType::kF32) {
     EXPECT_EQ(cpu.memory, gpu.memory);
   } else {
