@@ -39,8 +39,9 @@ class TensorMaps {
     return maps;
   }
 
-  // `dims` and `box` from the innermost, whose rows copies swizzle, of 64 or 128 bytes. Zeros are
-  // read outside.
+  // `map`: of the bf16 or f32 elements of `view` as a dense tensor of extents `dims`, of which a
+  // copy takes `box`. Both from the innermost, whose rows copies swizzle, of 64 or 128 bytes. Zeros
+  // are read outside. Errors: INTERNAL with the driver's code.
   template <size_t kRank>
   absl::Status Make(const ConstTensorView& view, const std::array<int64_t, kRank>& dims,
                     const std::array<uint32_t, kRank>& box, CUtensorMap& map) const {
