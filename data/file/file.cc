@@ -22,7 +22,27 @@ namespace {
 constexpr size_t kWriteBufferBytes = size_t{1} << 20;
 
 absl::Status SystemError(std::string_view what, const std::filesystem::path& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat(what, " ", path.native()));
+  const int error = errno;
+  const absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(what, " ", path.native()));
+  switch (error) {
+    case EMFILE:
+      return absl::Status(status.code(),
+                          absl::StrCat(status.message(), "; raise the limit (ulimit -n)"));
+    default:
+      return status;
+  }
+}
+
+std::string_view KindOf(mode_t mode) {
+  if (S_ISDIR(mode)) return "folder";
+  if (S_ISFIFO(mode)) return "FIFO";
+  if (S_ISSOCK(mode)) return "socket";
+  return "device";
+}
+
+absl::Status NotRegular(const std::filesystem::path& path, mode_t mode) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(path.native(), " is a ", KindOf(mode), "; it must be a regular file"));
 }
 
 absl::Status WriteAll(int descriptor, std::string_view bytes, const std::filesystem::path& path) {
@@ -73,14 +93,21 @@ class PosixFile : public RandomAccessFile {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenFile(const std::filesystem::path& path) {
-  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return SystemError("cannot open", path);
-  absl::Cleanup close_descriptor = [descriptor] { close(descriptor); };
+  // Opening a FIFO would otherwise wait for a writer.
+  const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   struct stat info;
-  if (fstat(descriptor, &info) != 0) return SystemError("cannot stat", path);
-  if (!S_ISREG(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path.native(), " is not a regular file"));
+  if (descriptor < 0) {
+    const int error = errno;
+    // A socket cannot be opened, only looked at.
+    if (stat(path.c_str(), &info) == 0 && S_ISSOCK(info.st_mode)) {
+      return NotRegular(path, info.st_mode);
+    }
+    errno = error;
+    return SystemError("cannot open", path);
   }
+  absl::Cleanup close_descriptor = [descriptor] { close(descriptor); };
+  if (fstat(descriptor, &info) != 0) return SystemError("cannot stat", path);
+  if (!S_ISREG(info.st_mode)) return NotRegular(path, info.st_mode);
   std::move(close_descriptor).Cancel();
   return std::make_unique<PosixFile>(path, descriptor, static_cast<uint64_t>(info.st_size));
 }

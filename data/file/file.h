@@ -29,7 +29,9 @@ class RandomAccessFile {
   virtual absl::Status Read(uint64_t offset, std::span<char> out) const = 0;
 };
 
-// Opens a regular file for reading. NOT_FOUND or the system's reason, naming the path.
+// Opens a regular file for reading; never waits. Errors name the path: NOT_FOUND, INVALID_ARGUMENT
+// for a folder, FIFO, socket or device, RESOURCE_EXHAUSTED at the limit of open files, or the
+// system's reason.
 absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenFile(const std::filesystem::path& path);
 
 // A window of a file that is already in memory: `bytes` lie at [base, base + bytes.size()).

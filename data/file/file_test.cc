@@ -1,14 +1,23 @@
 #include "hetero/data/file/file.h"
 
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/file/shell_word.h"
 #include "hetero/data/file/test_folder.h"
 
 namespace hetero::data {
@@ -17,6 +26,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 TEST(FileTest, WritesAcrossTheBufferComeBackWhole) {
@@ -58,6 +68,40 @@ TEST(FileTest, MissingFileAndFolderAreErrorsWithThePath) {
   EXPECT_THAT(OpenFile(folder), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST(FileTest, WhatIsNoRegularFileIsNamedAndNeverWaitedFor) {
+  const std::filesystem::path folder = FreshFolder("kinds");
+  ASSERT_EQ(mkfifo((folder / "fifo").c_str(), 0600), 0);
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "s"};
+  const int socket_descriptor = socket(AF_UNIX, SOCK_STREAM, 0);
+  // The path of a socket is short: it is bound inside its folder.
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder);
+  ASSERT_EQ(bind(socket_descriptor, reinterpret_cast<const sockaddr*>(&address), sizeof address),
+            0);
+  std::filesystem::current_path(before);
+  for (const auto& [path, kind] :
+       {std::pair(folder / "fifo", "is a FIFO"), std::pair(folder, "is a folder"),
+        std::pair(folder / "s", "is a socket"),
+        std::pair(std::filesystem::path("/dev/null"), "is a device")}) {
+    EXPECT_THAT(OpenFile(path), StatusIs(absl::StatusCode::kInvalidArgument,
+                                         AllOf(HasSubstr(path.native()), HasSubstr(kind))));
+  }
+  close(socket_descriptor);
+}
+
+TEST(FileTest, TheLimitOfOpenFilesIsCalledThat) {
+  const std::filesystem::path path = FreshFolder("limit") / "shard.tar";
+  ASSERT_THAT(WriteFileAtomically(path, "bytes"), IsOk());
+  rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low = {.rlim_cur = 0, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  const absl::Status status = OpenFile(path).status();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted,
+                               AllOf(HasSubstr("shard.tar"), HasSubstr("ulimit -n"))));
+}
+
 TEST(FileTest, MemoryFileKeepsToItsWindow) {
   const MemoryFile file("abcdef", 100);
   std::string out(3, '\0');
@@ -65,6 +109,19 @@ TEST(FileTest, MemoryFileKeepsToItsWindow) {
   EXPECT_EQ(out, "def");
   EXPECT_THAT(file.Read(99, out), StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_THAT(file.Read(104, out), StatusIs(absl::StatusCode::kDataLoss));
+}
+
+TEST(ShellWordTest, TheShellReadsTheNameBack) {
+  for (const std::string name :
+       {"parts/a-0.tar", "two words.tar", "it's.tar", "$(x)`y`\"z\\.tar", "-dash*.tar", ""}) {
+    const std::string command = "printf %s " + ShellWord(name);
+    FILE* const output = popen(command.c_str(), "r");
+    std::string read(100, '\0');
+    read.resize(fread(read.data(), 1, read.size(), output));
+    EXPECT_EQ(pclose(output), 0);
+    EXPECT_EQ(read, name);
+  }
+  EXPECT_EQ(ShellWord("parts/a-0.tar"), "parts/a-0.tar");
 }
 
 TEST(FileLockTest, HoldersExcludeEachOther) {
