@@ -1,15 +1,23 @@
 #include "hetero/data/image/codec.h"
 
+#include <optional>
+
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/image/jpeg.h"
 #include "hetero/data/image/png.h"
+#include "hetero/data/image/signature.h"
 
 namespace hetero::data {
 namespace {
 
-absl::Status UnknownFormat() {
-  return absl::UnimplementedError("the bytes are neither a PNG nor a JPEG file");
+absl::Status UnknownFormat(std::string_view bytes) {
+  if (bytes.empty()) return absl::DataLossError("the file has 0 bytes");
+  const std::optional<std::string_view> format = KnownFormat(bytes);
+  return absl::UnimplementedError(
+      absl::StrCat("the bytes are ", format.has_value() ? absl::StrCat(*format, ", ") : "",
+                   "neither a PNG nor a JPEG image"));
 }
 
 absl::Status CheckSize(ImageSize size) {
@@ -29,7 +37,7 @@ absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes) {
   } else if (internal::IsJpeg(bytes)) {
     HETERO_ASSIGN_OR_RETURN(size, internal::ProbeJpeg(bytes));
   } else {
-    return UnknownFormat();
+    return UnknownFormat(bytes);
   }
   HETERO_RETURN_IF_ERROR(CheckSize(size));
   return size;

@@ -17,7 +17,8 @@ namespace hetero::data {
 inline constexpr int64_t kMaxImagePixels = 178'956'970;
 
 // Reads the size from the header; no pixel is decoded.
-// Errors: DATA_LOSS for a damaged header, UNIMPLEMENTED for a format that is neither PNG nor JPEG.
+// Errors: DATA_LOSS for no bytes or a damaged header, UNIMPLEMENTED for bytes that are neither PNG
+// nor JPEG, saying what they are instead where their signature tells.
 absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes);
 
 // Decodes in the file's own mode: grey, RGB or RGB with alpha. Palettes become RGB, transparency

@@ -6,6 +6,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -81,9 +82,31 @@ TEST(CodecTest, UnsupportedFilesSayWhy) {
   Image image;
   EXPECT_THAT(DecodeImage("GIF89a......", image),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("neither a PNG nor a JPEG")));
-  EXPECT_THAT(DecodeImage("", image), StatusIs(absl::StatusCode::kUnimplemented));
   EXPECT_THAT(DecodeImage(kJpegCmyk.file, image),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("CMYK")));
+}
+
+TEST(CodecTest, AFileWithoutBytesIsCalledThat) {
+  Image image;
+  EXPECT_THAT(ProbeImage(""), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("has 0 bytes")));
+  EXPECT_THAT(DecodeImage("", image),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("has 0 bytes")));
+}
+
+TEST(CodecTest, OtherFormatsAreCalledByTheirName) {
+  for (const auto& [bytes, format] :
+       {std::pair(std::string_view("RIFF\x90\x03\0\0WEBPVP8 ", 16), "a WebP image"),
+        std::pair(std::string_view("GIF89a......"), "a GIF image"),
+        std::pair(std::string_view("II*\0\x08\0\0\0", 8), "a TIFF image"),
+        std::pair(std::string_view("\0\0\0\x1c"
+                                   "ftypavif",
+                                   12),
+                  "an AVIF image"),
+        std::pair(std::string_view("<!DOCTYPE html><title>404"), "an HTML page")}) {
+    EXPECT_THAT(ProbeImage(bytes), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(format)));
+  }
+  EXPECT_THAT(ProbeImage("plain words"), StatusIs(absl::StatusCode::kUnimplemented,
+                                                  "the bytes are neither a PNG nor a JPEG image"));
 }
 
 TEST(CodecTest, HugeAndEmptyImagesAreRefusedBeforeDecoding) {
