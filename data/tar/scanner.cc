@@ -9,6 +9,8 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/data/tar/archive_end.h"
+#include "hetero/data/tar/compression.h"
 
 namespace hetero::data {
 namespace {
@@ -51,7 +53,7 @@ absl::StatusOr<bool> TarScanner::Next(TarMember& member) {
     if (available < kTarBlockBytes) {
       return Fail(offset, "",
                   absl::DataLossError(absl::StrFormat(
-                      "the file ends after %d of the header's 512 bytes", available)));
+                      "the %s ends after %d of the header's 512 bytes", range_, available)));
     }
     std::array<char, kTarBlockBytes> block;
     HETERO_RETURN_IF_ERROR(file_.Read(offset, block));
@@ -85,8 +87,8 @@ absl::StatusOr<bool> TarScanner::Next(TarMember& member) {
     if (payload_size > left || TarPaddedSize(payload_size) > left) {
       return Fail(offset, header.name,
                   absl::DataLossError(absl::StrFormat(
-                      "the payload has %d bytes (%d with padding) but the file ends after %d",
-                      payload_size, TarPaddedSize(payload_size), left)));
+                      "the payload has %d bytes (%d with padding) but the %s ends after %d",
+                      payload_size, TarPaddedSize(payload_size), range_, left)));
     }
     position_ = payload_offset + TarPaddedSize(payload_size);
 
@@ -128,6 +130,7 @@ std::vector<uint64_t> ShardContents::Index() const {
 }
 
 absl::StatusOr<ShardContents> ScanShard(const RandomAccessFile& file, std::string_view shard) {
+  HETERO_RETURN_IF_ERROR(CheckUncompressed(file, shard));
   ShardContents contents;
   TarScanner scanner(file, shard);
   TarMember member;
@@ -152,6 +155,7 @@ absl::StatusOr<ShardContents> ScanShard(const RandomAccessFile& file, std::strin
     part->payload_offset = member.payload_offset;
     part->payload_size = member.payload_size;
   }
+  HETERO_RETURN_IF_ERROR(CheckArchiveEnd(file, shard, scanner.end_offset()));
   contents.end_offset = scanner.end_offset();
   contents.has_end_marker = scanner.has_end_marker();
   return contents;

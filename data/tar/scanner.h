@@ -24,11 +24,13 @@ struct TarMember {
 };
 
 // Reads headers one after the other. The range [begin, file.size()) of `file` starts at a header.
-// `file` and `shard` (the name in messages) must outlive the scanner.
+// `file` and the names in messages must outlive the scanner.
 class TarScanner {
  public:
-  TarScanner(const RandomAccessFile& file, std::string_view shard, uint64_t begin = 0)
-      : file_(file), shard_(shard), position_(begin) {}
+  // `range` is what messages call the bytes up to file.size().
+  TarScanner(const RandomAccessFile& file, std::string_view shard, uint64_t begin = 0,
+             std::string_view range = "file")
+      : file_(file), shard_(shard), range_(range), position_(begin) {}
 
   // Moves to the next regular file; false at the end of the archive. Directories, links and global
   // pax headers are passed over.
@@ -48,6 +50,7 @@ class TarScanner {
 
   const RandomAccessFile& file_;
   std::string_view shard_;
+  std::string_view range_;
   uint64_t position_;
   bool has_end_marker_ = false;
 };
@@ -76,7 +79,8 @@ struct ShardContents {
   std::vector<uint64_t> Index() const;
 };
 
-// Reads every header of `file`. Of parts with one extension the last wins. Errors as TarScanner.
+// Reads every header of `file`. Of parts with one extension the last wins. Errors as TarScanner,
+// and DATA_LOSS for a compressed file or one that goes on behind its end marker.
 absl::StatusOr<ShardContents> ScanShard(const RandomAccessFile& file, std::string_view shard);
 
 }  // namespace hetero::data

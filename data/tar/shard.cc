@@ -1,7 +1,7 @@
 #include "hetero/data/tar/shard.h"
 
 #include <algorithm>
-#include <bit>
+#include <array>
 #include <optional>
 #include <span>
 #include <utility>
@@ -9,6 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/data/tar/archive_end.h"
+#include "hetero/data/tar/compression.h"
 #include "hetero/data/tar/format.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
@@ -33,9 +35,34 @@ absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenPart(const std::filesystem
 absl::Status CheckLength(std::string_view shard, const std::filesystem::path& path, uint64_t size,
                          uint64_t end) {
   if (size >= end) return absl::OkStatus();
-  return absl::DataLossError(
-      absl::StrFormat("shard %s is cut short: %s has %d bytes, its index ends at %d; %s", shard,
-                      path.native(), size, end, kRemedy));
+  return absl::DataLossError(absl::StrFormat(
+      "shard %s is cut short, or its index is of another tar: %s has %d bytes, the index ends at "
+      "%d; %s",
+      shard, path.native(), size, end, kRemedy));
+}
+
+// Whether the archive ends where its index does.
+absl::Status CheckEnd(const RandomAccessFile& tar, std::string_view shard,
+                      const std::filesystem::path& path, uint64_t end) {
+  const std::filesystem::path index_path = TarIndexPath(path);
+  if (end % kTarBlockBytes != 0) {
+    return absl::DataLossError(absl::StrFormat(
+        "shard %s: the last entry of index %s is %d, which is no multiple of 512; prepare the data "
+        "set again",
+        shard, index_path.native(), end));
+  }
+  HETERO_RETURN_IF_ERROR(CheckUncompressed(tar, shard));
+  HETERO_RETURN_IF_ERROR(CheckLength(shard, path, tar.size(), end));
+  std::array<char, kTarBlockBytes> block = {};
+  const size_t count = std::min<uint64_t>(block.size(), tar.size() - end);
+  HETERO_RETURN_IF_ERROR(tar.Read(end, std::span(block).first(count)));
+  if (!IsZeroBlock(block)) {
+    return absl::DataLossError(absl::StrFormat(
+        "shard %s goes on at byte %d, where its index %s ends: the index was made for another tar; "
+        "prepare the data set again",
+        shard, end, index_path.native()));
+  }
+  return CheckArchiveEnd(tar, shard, end);
 }
 
 }  // namespace
@@ -53,7 +80,7 @@ absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out) 
   out.key.clear();
   out.parts.clear();
   const MemoryFile file(out.buffer, base);
-  TarScanner scanner(file, shard, base);
+  TarScanner scanner(file, shard, base, "index entry");
   TarMember member;
   while (true) {
     HETERO_ASSIGN_OR_RETURN(const bool found, scanner.Next(member));
@@ -65,8 +92,7 @@ absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out) 
     } else if (out.key != name->base) {
       return absl::DataLossError(
           absl::StrFormat("shard %s, member \"%s\" at byte %d: it follows sample \"%s\" inside one "
-                          "index entry; the "
-                          "index is stale, prepare the data set again",
+                          "index entry",
                           shard, member.name, member.offset, out.key));
     }
     auto part = std::find_if(out.parts.begin(), out.parts.end(), [&](const RawSample::Part& p) {
@@ -80,9 +106,12 @@ absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out) 
         std::string_view(out.buffer).substr(member.payload_offset - base, member.payload_size);
   }
   if (out.parts.empty()) {
-    return absl::DataLossError(absl::StrFormat(
-        "shard %s: no sample at byte %d; the index is stale, prepare the data set again", shard,
-        base));
+    return absl::DataLossError(absl::StrFormat("shard %s: no sample at byte %d", shard, base));
+  }
+  if (scanner.end_offset() != file.size()) {
+    return absl::DataLossError(
+        absl::StrFormat("shard %s: the archive ends at byte %d, the index entry at byte %d", shard,
+                        scanner.end_offset(), file.size()));
   }
   return absl::OkStatus();
 }
@@ -93,7 +122,7 @@ absl::StatusOr<std::unique_ptr<TarShard>> TarShard::Open(const std::filesystem::
   HETERO_RETURN_IF_ERROR(OpenPart(TarIndexPath(path), "index", name));
   absl::StatusOr<std::vector<uint64_t>> index = ReadTarIndex(path);
   HETERO_RETURN_IF_ERROR(index.status()).With(absl::StrCat("shard ", name));
-  HETERO_RETURN_IF_ERROR(CheckLength(name, path, file->size(), index->back()));
+  HETERO_RETURN_IF_ERROR(CheckEnd(*file, name, path, index->back()));
   return std::unique_ptr<TarShard>(new TarShard(name, std::move(file), *std::move(index)));
 }
 
@@ -102,7 +131,14 @@ absl::Status TarShard::Read(int64_t i, RawSample& out) const {
   out.buffer.resize(index_[i + 1] - begin);
   HETERO_RETURN_IF_ERROR(file_->Read(begin, out.buffer))
       .With(absl::StrCat("shard ", name_, ", sample ", i));
-  return ParseSample(name_, begin, out);
+  absl::Status parsed = ParseSample(name_, begin, out);
+  if (absl::IsDataLoss(parsed)) {
+    return absl::DataLossError(absl::StrFormat(
+        "%s; sample %d lies at bytes [%d, %d) by the index: the tar was changed after "
+        "its index was made, or is damaged; prepare the data set again",
+        parsed.message(), i, begin, index_[i + 1]));
+  }
+  return parsed;
 }
 
 absl::Status CheckShard(const std::filesystem::path& path, std::string_view name,
@@ -121,7 +157,7 @@ absl::Status CheckShard(const std::filesystem::path& path, std::string_view name
   uint64_t end = 0;
   HETERO_RETURN_IF_ERROR(
       index->Read(expected - sizeof end, std::span(reinterpret_cast<char*>(&end), sizeof end)));
-  return CheckLength(name, path, tar->size(), end);
+  return CheckEnd(*tar, name, path, end);
 }
 
 }  // namespace hetero::data

@@ -46,7 +46,7 @@ absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out);
 class TarShard {
  public:
   // `name` is how messages call the shard. Errors: NOT_FOUND for a missing tar or index, DATA_LOSS
-  // for a damaged index or a tar that is shorter than its index says.
+  // for a damaged index, a compressed tar, or one that does not end where its index does.
   static absl::StatusOr<std::unique_ptr<TarShard>> Open(const std::filesystem::path& path,
                                                         std::string_view name);
 
@@ -66,8 +66,8 @@ class TarShard {
   std::vector<uint64_t> index_;
 };
 
-// Checks a shard against its index without reading it: both files exist, the index has
-// num_samples + 1 entries and the tar is not shorter than the last one. Errors as TarShard::Open.
+// Checks a shard against its index without reading its samples: both files exist, the index has
+// num_samples + 1 entries and the tar ends where the last one says. Errors as TarShard::Open.
 absl::Status CheckShard(const std::filesystem::path& path, std::string_view name,
                         int64_t num_samples);
 

@@ -1,4 +1,5 @@
-// Any bytes as a tar file: scanning ends in samples that lie inside the bytes, or in an error.
+// Any bytes as a tar file or as the range of a sample: scanning ends in samples that lie inside the
+// bytes, or in an error.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,11 +10,15 @@
 #include "hetero/data/file/file.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
+#include "hetero/data/tar/shard.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hetero::data;  // NOLINT: the function lives outside the namespace
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   ParseTarIndex(bytes).IgnoreError();
+  RawSample sample;
+  sample.buffer = bytes;
+  if (ParseSample("fuzz.tar", 0, sample).ok()) CHECK(!sample.parts.empty());
   const absl::StatusOr<ShardContents> contents = ScanShard(MemoryFile(bytes), "fuzz.tar");
   if (!contents.ok()) return 0;
   CHECK_LE(contents->end_offset, size);

@@ -1,11 +1,13 @@
 #include <array>
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <optional>
 #include <random>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -264,18 +266,107 @@ TEST_F(ShardTest, MissingFilesAndShortTarsAreCaughtBeforeReading) {
   EXPECT_THAT(CheckShard(path_, "data-0.tar", 10), StatusIs(absl::StatusCode::kNotFound));
 }
 
-TEST_F(ShardTest, ReplacedTarIsNoticedByTheStaleIndex) {
+TEST_F(ShardTest, ATarThatIsNotTheOneOfItsIndexIsCalledThat) {
   Write(10);
   TarWriter writer = TarWriter::Create(path_).value();
   for (int i = 0; i < 60; ++i) {
     ASSERT_THAT(writer.Add(absl::StrCat("other", i, ".png"), "small"), IsOk());
   }
   ASSERT_THAT(writer.Close(), IsOk());
+  const auto stale =
+      StatusIs(absl::StatusCode::kDataLoss,
+               AllOf(HasSubstr("data-0.tar.idx"), HasSubstr("the index was made for another tar"),
+                     HasSubstr("prepare the data set again")));
+  EXPECT_THAT(TarShard::Open(path_, "data-0.tar"), stale);
+  EXPECT_THAT(CheckShard(path_, "data-0.tar", 10), stale);
+}
+
+TEST_F(ShardTest, AnotherTarOfTheSameLengthIsNoticedWhenASampleIsRead) {
+  path_ = FreshFolder("same_length") / "data-0.tar";
+  const std::string end = EndMarker();
+  ASSERT_THAT(
+      WriteFileAtomically(path_, Entry("a.png", std::string(700, 'a')) + Entry("a.txt", "a") +
+                                     Entry("b.png", "b") + Entry("b.txt", "b") + end),
+      IsOk());
+  const std::vector<uint64_t> index = {0, 1024, 4608};
+  ASSERT_THAT(WriteTarIndex(path_, index), IsOk());
   const auto shard = TarShard::Open(path_, "data-0.tar").value();
   RawSample sample;
-  int num_errors = 0;
-  for (int i = 0; i < 10; ++i) num_errors += !shard->Read(i, sample).ok();
-  EXPECT_GT(num_errors, 0);
+  EXPECT_THAT(shard->Read(0, sample),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("\"a.png\""), HasSubstr("the index entry ends after 512"),
+                             HasSubstr("sample 0 lies at bytes [0, 1024) by the index"),
+                             HasSubstr("prepare the data set again"))));
+}
+
+TEST_F(ShardTest, AnEndMarkerInsideAnIndexEntryIsNoSample) {
+  path_ = FreshFolder("early_end") / "data-0.tar";
+  ASSERT_THAT(WriteFileAtomically(path_, Entry("a.txt", "a") + std::string(1024, '\0') +
+                                             Entry("b.txt", "b") + EndMarker()),
+              IsOk());
+  const std::vector<uint64_t> index = {0, 3072};
+  ASSERT_THAT(WriteTarIndex(path_, index), IsOk());
+  RawSample sample;
+  EXPECT_THAT(TarShard::Open(path_, "data-0.tar").value()->Read(0, sample),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the archive ends at byte 1024")));
+}
+
+TEST_F(ShardTest, CompressedTarsAreCalledByTheirCompressionAndUnpackAsTold) {
+  Write(10);
+  const std::filesystem::path folder = path_.parent_path();
+  const auto run = [&](std::string_view command) {
+    return std::system(absl::StrCat("cd ", folder.native(), " && ", command).c_str());
+  };
+  for (const auto& [tool, name] :
+       {std::pair("gzip", "gzip"), std::pair("bzip2", "bzip2"), std::pair("xz", "xz")}) {
+    if (run(absl::StrCat("command -v ", tool, " > /dev/null")) != 0) continue;
+    ASSERT_EQ(run(absl::StrCat(tool, " -c data-0.tar > c && mv c data-0.tar")), 0);
+    const absl::Status status = CheckShard(path_, "data-0.tar", 10);
+    ASSERT_THAT(status, StatusIs(absl::StatusCode::kDataLoss,
+                                 HasSubstr(absl::StrCat("compressed with ", name))));
+    EXPECT_EQ(ScanShard(*OpenFile(path_).value(), "data-0.tar").status().message(),
+              status.message());
+    const std::string message(status.message());
+    EXPECT_EQ(run(message.substr(message.find("unpack it: ") + 11)), 0) << message;
+    EXPECT_THAT(CheckShard(path_, "data-0.tar", 10), IsOk());
+  }
+}
+
+TEST_F(ShardTest, JoinedArchivesAreRefusedAndMadeOneAsTold) {
+  Write(4);
+  const std::filesystem::path folder = path_.parent_path();
+  const std::string first = ReadFile(path_).value();
+  std::string second;
+  {
+    TarWriter writer = TarWriter::Create(folder / "second.tar").value();
+    ASSERT_THAT(writer.Add("z.png", "zz"), IsOk());
+    ASSERT_THAT(writer.Close(), IsOk());
+    second = ReadFile(folder / "second.tar").value();
+  }
+  ASSERT_THAT(WriteFileAtomically(path_, first + second), IsOk());
+  const absl::Status status = CheckShard(path_, "data-0.tar", 4);
+  EXPECT_THAT(status,
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("data-0.tar is two archives joined"), HasSubstr("\"z.png\""),
+                             HasSubstr(absl::StrCat("byte ", first.size())))));
+  EXPECT_EQ(ScanError(first + second).code(), absl::StatusCode::kDataLoss);
+  const std::string message(status.message());
+  EXPECT_EQ(std::system(absl::StrCat("cd ", folder.native(), " && ",
+                                     message.substr(message.find("of it: ") + 7))
+                            .c_str()),
+            0)
+      << message;
+  const ShardContents contents = ScanShard(*OpenFile(path_).value(), "data-0.tar").value();
+  ASSERT_EQ(contents.samples.size(), 5);
+  EXPECT_EQ(contents.samples.back().key, "z");
+}
+
+TEST(ScanTest, OtherBytesBehindTheEndAreNamed) {
+  const std::string tar = Entry("a.txt", "a") + EndMarker();
+  EXPECT_THAT(ScanShard(MemoryFile(tar + std::string(40000, '\0')), "s.tar"), IsOk());
+  EXPECT_THAT(ScanError(tar + std::string(1024, '\0') + "garbage"),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("ends at byte 1024"), HasSubstr("follow at byte 3072"))));
 }
 
 TEST(TarIndexTest, RefusesWhatIsNoIndex) {
