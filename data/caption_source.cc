@@ -8,6 +8,7 @@
 #include "hetero/base/status.h"
 #include "hetero/data/image/codec.h"
 #include "hetero/data/webdataset/field.h"
+#include "hetero/data/webdataset/prepare_command.h"
 
 namespace hetero::data {
 namespace {
@@ -26,6 +27,11 @@ void PlaceOnCanvas(const Image& image, ImageSize size, Image& canvas) {
     const size_t to = (static_cast<size_t>(top + y) * size.width + left) * image.channels;
     std::copy_n(image.pixels.data() + y * row_bytes, row_bytes, canvas.pixels.data() + to);
   }
+}
+
+// For a run it is all one why an image has no pixels, unless the machine is short of something.
+absl::Status BytesAtFault(const absl::Status& cause) {
+  return absl::IsResourceExhausted(cause) ? cause : absl::DataLossError(cause.message());
 }
 
 }  // namespace
@@ -87,6 +93,11 @@ int64_t CaptionSource::NumTokens(ImageSize size) const {
   return patchifier_.NumPatches(size) / PatchesPerToken(options_.tiling);
 }
 
+absl::Status CaptionSource::Unreadable(const absl::Status& cause) const {
+  return absl::DataLossError(absl::StrFormat("%s; to exclude what cannot be read: %s",
+                                             cause.message(), PrepareCommand(dataset_->root())));
+}
+
 absl::Status CaptionSource::AtMember(const absl::Status& cause, const RawSample::Part& part) const {
   return absl::Status(cause.code(),
                       absl::StrFormat("shard %s, sample %s, member %s.%s: %s", sample_.shard,
@@ -94,12 +105,18 @@ absl::Status CaptionSource::AtMember(const absl::Status& cause, const RawSample:
 }
 
 absl::StatusOr<CaptionSource::Placement> CaptionSource::ReadAndPlace(int64_t index) {
+  absl::StatusOr<Placement> placement = Place(index);
+  if (absl::IsDataLoss(placement.status())) return Unreadable(placement.status());
+  return placement;
+}
+
+absl::StatusOr<CaptionSource::Placement> CaptionSource::Place(int64_t index) {
   HETERO_RETURN_IF_ERROR(dataset_->Read(index, sample_));
   Placement placement;
   HETERO_ASSIGN_OR_RETURN(placement.image, SelectPart(sample_, dataset_->fields().image));
   HETERO_ASSIGN_OR_RETURN(placement.caption, SelectPart(sample_, dataset_->fields().caption));
   const absl::StatusOr<ImageSize> size = ProbeImage(placement.image->bytes);
-  if (!size.ok()) return AtMember(size.status(), *placement.image);
+  if (!size.ok()) return AtMember(BytesAtFault(size.status()), *placement.image);
   const auto text_size = static_cast<int64_t>(placement.caption->bytes.size()) + 1;
   if (text_size >= options_.sequence_length) {
     return AtMember(absl::InvalidArgumentError(absl::StrFormat(
@@ -145,7 +162,8 @@ absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
 absl::Status CaptionSource::ReadImages(int64_t index, ImageBatch& out) {
   HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
   if (absl::Status decoded = DecodeImage(placement.image->bytes, decoded_); !decoded.ok()) {
-    return AtMember(absl::DataLossError(decoded.message()), *placement.image);
+    const absl::Status cause = AtMember(BytesAtFault(decoded), *placement.image);
+    return absl::IsDataLoss(cause) ? Unreadable(cause) : cause;
   }
   const Image* pixels = &rgb_;
   if (options_.canvases.empty()) {

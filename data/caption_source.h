@@ -36,7 +36,9 @@ struct CaptionOptions {
 // Errors: INVALID_ARGUMENT naming the field.
 absl::Status Validate(const CaptionOptions& options);
 
-// Text is the caption's bytes (ByteTokenizer) and an end.
+// Text is the caption's bytes (ByteTokenizer) and an end. Reading gives DATA_LOSS, naming shard,
+// sample and member, for a missing member and for an image that cannot be decoded: preparation
+// excludes those. INVALID_ARGUMENT is a sample that does not fit the options.
 class CaptionSource : public SampleSource {
  public:
   static absl::StatusOr<std::unique_ptr<CaptionSource>> Create(
@@ -60,6 +62,9 @@ class CaptionSource : public SampleSource {
   ImageSize CanvasOf(int64_t index) const;
   int64_t NumTokens(ImageSize size) const;
   absl::StatusOr<Placement> ReadAndPlace(int64_t index);
+  absl::StatusOr<Placement> Place(int64_t index);
+  // With what the user can do about a sample that cannot be read.
+  absl::Status Unreadable(const absl::Status& cause) const;
   absl::Status AtMember(const absl::Status& cause, const RawSample::Part& part) const;
 
   std::shared_ptr<const Dataset> dataset_;

@@ -98,7 +98,7 @@ TEST_F(WebDatasetRunTest, TrainsOnWhatPreparationCouldDecode) {
   const data::PrepareReport report = Prepare();
   EXPECT_EQ(report.num_samples, kNumSamples);
   EXPECT_THAT(report.excluded,
-              ElementsAre(Field(&data::PrepareReport::Excluded::sample, "shard0.tar/k05")));
+              ElementsAre(Field(&data::UnreadableSample::sample, "shard0.tar/k05")));
   const RecipeRun run = Train();
   EXPECT_THAT(run.status, IsOk());
   EXPECT_EQ(run.steps.size(), 3);

@@ -11,8 +11,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
-#include "hetero/data/file/file.h"
 #include "hetero/data/webdataset/brace.h"
+#include "hetero/data/webdataset/metadata_folder.h"
 #include "hetero/data/webdataset/sample_index.h"
 
 namespace hetero::data {
@@ -21,54 +21,21 @@ namespace {
 // Bounds the file descriptors of a data set with thousands of shards.
 constexpr size_t kMaxOpenShards = 64;
 
-absl::StatusOr<DatasetInfo> ReadInfo(const std::filesystem::path& folder) {
-  absl::StatusOr<std::string> json = ReadFile(folder / kInfoFile);
-  if (json.ok()) return ParseDatasetInfo(*json);
-  if (!absl::IsNotFound(json.status())) return json.status();
-  absl::StatusOr<std::string> yaml = ReadFile(folder / kOldInfoFile);
-  if (yaml.ok()) return ParseDatasetInfoYaml(*yaml);
-  if (!absl::IsNotFound(yaml.status())) return yaml.status();
-  return absl::NotFoundError(absl::StrCat("no file ", (folder / kInfoFile).native(),
-                                          "; the folder holds no prepared data set"));
-}
-
-absl::StatusOr<std::vector<std::string>> ShardsOf(const SplitConfig& config,
-                                                  std::string_view split) {
-  const auto part = std::find_if(config.parts.begin(), config.parts.end(),
-                                 [&](const auto& entry) { return entry.first == split; });
-  if (part == config.parts.end()) {
-    const std::string names = absl::StrJoin(
-        config.parts, ", ",
-        [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); });
-    return absl::NotFoundError(
-        absl::StrFormat("%s has no split \"%s\"; it has %s", kSplitFile, split, names));
-  }
-  std::vector<std::string> shards;
-  for (const std::string& pattern : part->second) {
-    HETERO_ASSIGN_OR_RETURN(std::vector<std::string> names, ExpandBraces(pattern));
-    std::move(names.begin(), names.end(), std::back_inserter(shards));
-  }
-  return shards;
-}
-
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesystem::path& root,
                                                              std::string_view split) {
   const std::string context = absl::StrFormat("data set %s, split \"%s\"", root.native(), split);
   const auto open = [&]() -> absl::StatusOr<std::shared_ptr<const Dataset>> {
-    const std::filesystem::path folder = root / kMetadataFolder;
-    HETERO_ASSIGN_OR_RETURN(const DatasetInfo info, ReadInfo(folder));
-    HETERO_ASSIGN_OR_RETURN(const std::string split_yaml, ReadFile(folder / kSplitFile));
-    HETERO_ASSIGN_OR_RETURN(const SplitConfig config, ParseSplitConfig(split_yaml));
-    HETERO_ASSIGN_OR_RETURN(const std::string sample_yaml, ReadFile(folder / kSampleFile));
+    HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
+    const DatasetInfo& info = metadata.info;
     std::shared_ptr<Dataset> dataset(new Dataset());
     dataset->root_ = root;
-    HETERO_ASSIGN_OR_RETURN(dataset->fields_, ParseCaptioningFields(sample_yaml));
+    dataset->fields_ = std::move(metadata.fields);
 
     const std::unordered_map<std::string, int64_t> counts(info.shard_counts.begin(),
                                                           info.shard_counts.end());
-    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> names, ShardsOf(config, split));
+    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> names, ShardsOf(metadata.split, split));
     int64_t position = 0;
     for (const std::string& name : names) {
       const auto count = counts.find(name);
@@ -82,7 +49,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
           Shard{.name = name, .first = position, .num_samples = count->second});
       position += count->second;
     }
-    HETERO_RETURN_IF_ERROR(dataset->Exclude(config, info));
+    HETERO_RETURN_IF_ERROR(dataset->Exclude(metadata.split, info));
     dataset->size_ = position - dataset->num_excluded();
     if (dataset->size_ == 0) {
       return absl::FailedPreconditionError(absl::StrFormat(
@@ -163,8 +130,17 @@ int64_t Dataset::Position(int64_t i) const {
 absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard) const {
   const absl::MutexLock lock(&mutex_);
   if (open_[shard] == nullptr) {
-    HETERO_ASSIGN_OR_RETURN(open_[shard],
-                            TarShard::Open(root_ / shards_[shard].name, shards_[shard].name));
+    const auto& [name, first, num_samples] = shards_[shard];
+    HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const TarShard> tar,
+                            TarShard::Open(root_ / name, name));
+    if (tar->num_samples() != num_samples) {
+      return absl::DataLossError(
+          absl::StrFormat("shard %s: its index has %d samples now, %d when the data set was "
+                          "opened; prepare the data "
+                          "set again",
+                          name, tar->num_samples(), num_samples));
+    }
+    open_[shard] = std::move(tar);
     open_order_.push_back(shard);
     if (open_order_.size() > kMaxOpenShards) {
       open_[open_order_.front()] = nullptr;

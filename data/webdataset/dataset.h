@@ -25,7 +25,8 @@ class Dataset {
   // Opens `split` of the data set at `root` and checks every shard of it against its index; no
   // sample is read. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared
   // data set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for
-  // a short shard or a damaged index; FAILED_PRECONDITION when every sample is excluded.
+  // a damaged or compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a
+  // split without shards or with every sample excluded.
   static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
                                                              std::string_view split);
 

@@ -18,7 +18,7 @@ absl::StatusOr<const RawSample::Part*> SelectPart(const RawSample& sample, std::
   const std::string present = absl::StrJoin(
       sample.parts, ", ",
       [](std::string* out, const RawSample::Part& part) { out->append(part.extension); });
-  return absl::InvalidArgumentError(
+  return absl::DataLossError(
       absl::StrFormat("sample %s has no member \"%s\"; it has %s", sample.Name(), field, present));
 }
 

@@ -11,7 +11,7 @@
 namespace hetero::data {
 
 // `field` is "png" or a list of alternatives, "png,jpg": the first that `sample` has.
-// Errors: INVALID_ARGUMENT naming sample, field and the members present.
+// Errors: DATA_LOSS naming sample, field and the members present.
 absl::StatusOr<const RawSample::Part*> SelectPart(const RawSample& sample, std::string_view field);
 
 }  // namespace hetero::data

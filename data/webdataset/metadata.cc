@@ -84,9 +84,19 @@ absl::StatusOr<SplitConfig> ReadSplit(const YAML::Node& root) {
 }
 
 absl::StatusOr<CaptioningFields> ReadFields(const YAML::Node& root) {
-  const YAML::Node type = root.IsMap() ? root["sample_type"] : YAML::Node();
-  if (!type || !type.IsMap() || !type["__class__"]) {
-    return Wrong("sample_type.__class__", "is not set");
+  constexpr std::string_view kSupported =
+      "supported is sample_type: {__module__: megatron.energon, __class__: CaptioningSample} with "
+      "a "
+      "field_map";
+  if (!root.IsMap()) return Wrong("the file", absl::StrCat("is no map; ", kSupported));
+  if (const YAML::Node loader = root["__class__"]; loader && loader.IsScalar()) {
+    return Wrong("__class__", absl::StrCat("is ", loader.Scalar(), "; ", kSupported,
+                                           " and no __class__ beside it"));
+  }
+  const YAML::Node type = root["sample_type"];
+  if (!type) return Wrong("sample_type", absl::StrCat("is not set; ", kSupported));
+  if (!type.IsMap() || !type["__class__"]) {
+    return Wrong("sample_type.__class__", absl::StrCat("is not set; ", kSupported));
   }
   const std::string name = type["__class__"].as<std::string>();
   if (name != "CaptioningSample") {

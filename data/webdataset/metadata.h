@@ -48,6 +48,8 @@ std::string FormatSplitConfig(const SplitConfig& config);
 struct CaptioningFields {
   std::string image = "png,jpg,jpeg";
   std::string caption = "txt";
+
+  bool operator==(const CaptioningFields&) const = default;
 };
 
 absl::StatusOr<CaptioningFields> ParseCaptioningFields(std::string_view yaml);

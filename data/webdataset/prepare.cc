@@ -11,13 +11,14 @@
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/file/file.h"
-#include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/brace.h"
-#include "hetero/data/webdataset/field.h"
+#include "hetero/data/webdataset/exclusions.h"
+#include "hetero/data/webdataset/metadata_folder.h"
+#include "hetero/data/webdataset/sample_check.h"
 #include "hetero/data/webdataset/sample_index.h"
 
 namespace hetero::data {
@@ -34,32 +35,6 @@ absl::Status FileSystemError(std::string_view what, const fs::path& path,
 }
 
 bool IsHidden(const fs::path& path) { return path.filename().native().starts_with('.'); }
-
-// Shard names relative to `root`, ordered by path components.
-absl::StatusOr<std::vector<std::string>> FindShards(const fs::path& root) {
-  std::error_code error;
-  std::vector<fs::path> paths;
-  fs::recursive_directory_iterator entry(root, error);
-  if (error) return FileSystemError("cannot list", root, error);
-  for (; entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    if (error) return FileSystemError("cannot list", root, error);
-    if (IsHidden(entry->path())) {
-      entry.disable_recursion_pending();
-      continue;
-    }
-    const fs::path extension = entry->path().extension();
-    if (extension == ".tgz") {
-      return absl::UnimplementedError(absl::StrCat(
-          entry->path().native(), " is compressed and has no random access; unpack it to a .tar"));
-    }
-    if (extension == ".tar") paths.push_back(entry->path().lexically_relative(root));
-  }
-  if (paths.empty()) return absl::NotFoundError(absl::StrCat(root.native(), " holds no .tar file"));
-  std::sort(paths.begin(), paths.end());
-  std::vector<std::string> names;
-  for (const fs::path& path : paths) names.push_back(path.generic_string());
-  return names;
-}
 
 absl::StatusOr<SplitConfig> ResolveSplits(const PrepareOptions& options,
                                           std::span<const std::string> shards) {
@@ -85,15 +60,6 @@ absl::StatusOr<SplitConfig> ResolveSplits(const PrepareOptions& options,
   return config;
 }
 
-// What a run will need from the sample, decoded once.
-absl::Status CheckSample(const RawSample& sample, const CaptioningFields& fields, Image& scratch) {
-  HETERO_RETURN_IF_ERROR(SelectPart(sample, fields.caption));
-  HETERO_ASSIGN_OR_RETURN(const RawSample::Part* image, SelectPart(sample, fields.image));
-  HETERO_RETURN_IF_ERROR(DecodeImage(image->bytes, scratch))
-      .With(absl::StrCat("member ", sample.key, ".", image->extension));
-  return absl::OkStatus();
-}
-
 // A random UUID (RFC 4122, version 4).
 std::string RandomUuid() {
   std::random_device random;
@@ -109,6 +75,31 @@ absl::Status WriteFlushed(const fs::path& path, std::string_view bytes) {
   HETERO_ASSIGN_OR_RETURN(FileWriter writer, FileWriter::Create(path));
   HETERO_RETURN_IF_ERROR(writer.Write(bytes));
   return writer.Close();
+}
+
+// The text of dataset.yaml: the user's own where it says the same.
+std::string SampleText(const fs::path& old, const CaptioningFields& fields) {
+  absl::StatusOr<std::string> text = ReadFile(old / kSampleFile);
+  if (text.ok()) {
+    const absl::StatusOr<CaptioningFields> said = ParseCaptioningFields(*text);
+    if (said.ok() && *said == fields) return *std::move(text);
+  }
+  return FormatCaptioningFields(fields);
+}
+
+// Copies what preparation does not write from the folder `old`, if there is one, to `fresh`.
+absl::Status KeepOtherFiles(const fs::path& old, const fs::path& fresh) {
+  std::error_code error;
+  if (!fs::exists(old, error)) return absl::OkStatus();
+  for (const auto& entry : fs::directory_iterator(old, error)) {
+    const fs::path name = entry.path().filename();
+    // The older form of the shard list would contradict the one just written.
+    if (name == kOldInfoFile || fs::exists(fresh / name, error)) continue;
+    fs::copy(entry.path(), fresh / name, fs::copy_options::recursive, error);
+    if (error) return FileSystemError("cannot copy", entry.path(), error);
+  }
+  if (error) return FileSystemError("cannot list", old, error);
+  return absl::OkStatus();
 }
 
 // Puts `fresh` in the place of the metadata folder of `root`.
@@ -128,13 +119,50 @@ absl::Status InstallMetadata(const fs::path& fresh, const fs::path& root) {
 
 }  // namespace
 
+absl::StatusOr<std::vector<std::string>> FindShards(const fs::path& root) {
+  std::error_code error;
+  std::vector<fs::path> paths;
+  fs::recursive_directory_iterator entry(root, error);
+  if (error) return FileSystemError("cannot list", root, error);
+  for (; entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+    if (error) return FileSystemError("cannot list", root, error);
+    if (IsHidden(entry->path())) {
+      entry.disable_recursion_pending();
+      continue;
+    }
+    const fs::path extension = entry->path().extension();
+    if (extension == ".tgz") {
+      return absl::UnimplementedError(absl::StrCat(
+          entry->path().native(), " is compressed and has no random access; unpack it to a .tar"));
+    }
+    if (extension == ".tar") paths.push_back(entry->path().lexically_relative(root));
+  }
+  if (paths.empty()) return absl::NotFoundError(absl::StrCat(root.native(), " holds no .tar file"));
+  std::sort(paths.begin(), paths.end());
+  std::vector<std::string> names;
+  for (const fs::path& path : paths) names.push_back(path.generic_string());
+  return names;
+}
+
+absl::StatusOr<PrepareOptions> OptionsOfPrepared(const fs::path& root) {
+  HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
+  PrepareOptions options = {.splits = {},
+                            .fields = std::move(metadata.fields),
+                            .exclude = std::move(metadata.split.exclude)};
+  for (auto& part : metadata.split.parts) {
+    if (!part.second.empty()) options.splits.push_back(std::move(part));
+  }
+  return options;
+}
+
 absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const PrepareOptions& options) {
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> shards, FindShards(root));
   HETERO_ASSIGN_OR_RETURN(SplitConfig split, ResolveSplits(options, shards));
+  HETERO_ASSIGN_OR_RETURN(Exclusions exclusions, Exclusions::Of(options.exclude));
 
   std::error_code error;
-  fs::path fresh = root / kMetadataFolder;
-  fresh += ".tmp";
+  const fs::path old = root / kMetadataFolder;
+  const fs::path fresh = fs::path(old) += ".tmp";
   fs::remove_all(fresh, error);
   fs::create_directory(fresh, error);
   if (error) return FileSystemError("cannot create", fresh, error);
@@ -143,6 +171,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   DatasetInfo info = {.energon_version = std::string(kEnergonVersion), .shard_counts = {}};
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleIndexWriter> index,
                           SampleIndexWriter::Create(fresh / kIndexFile));
+  int64_t num_usable = 0;
   RawSample sample;
   Image decoded;
   for (const std::string& name : shards) {
@@ -163,21 +192,46 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
     info.shard_counts.emplace_back(name, static_cast<int64_t>(contents.samples.size()));
 
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<TarShard> shard, TarShard::Open(path, name));
+    const bool is_excluded = exclusions.Contains(name);
     for (int64_t i = 0; i < shard->num_samples(); ++i) {
       HETERO_RETURN_IF_ERROR(shard->Read(i, sample));
-      if (absl::Status bad = CheckSample(sample, options.fields, decoded); !bad.ok()) {
-        report.excluded.push_back({.sample = sample.Name(), .reason = std::string(bad.message())});
-        split.exclude.push_back(sample.Name());
+      if (exclusions.Contains(sample.Name()) || is_excluded) continue;
+      const absl::Status status = CheckSample(sample, options.fields, decoded);
+      if (absl::IsResourceExhausted(status)) return status;
+      if (status.ok()) {
+        ++num_usable;
+      } else {
+        report.excluded.push_back(
+            {.sample = sample.Name(), .reason = std::string(status.message())});
       }
     }
     ++report.num_shards;
     report.num_samples += shard->num_samples();
   }
   HETERO_RETURN_IF_ERROR(index->Close());
+  if (num_usable == 0 && !report.excluded.empty()) {
+    return absl::DataLossError(
+        absl::StrFormat("none of the %d samples can be used; the first is %s: %s",
+                        report.num_samples, report.excluded[0].sample, report.excluded[0].reason));
+  }
+  split.exclude = exclusions.Found();
+  for (const UnreadableSample& excluded : report.excluded) split.exclude.push_back(excluded.sample);
+  for (const std::string& name : exclusions.NotFound()) {
+    report.warnings.push_back(absl::StrFormat(
+        "the exclude list's entry \"%s\" names no shard or sample; it is dropped", name));
+  }
+  if (auto before = SampleIndex::Open(old / kIndexFile);
+      before.ok() && (*before)->HasMediaMetadata().value_or(false)) {
+    report.warnings.push_back(absl::StrFormat(
+        "%s had media metadata, which this preparation does not write: make it again "
+        "with energon, or keep the old index",
+        kIndexFile));
+  }
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kInfoFile, FormatDatasetInfo(info)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSplitFile, FormatSplitConfig(split)));
-  HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSampleFile, FormatCaptioningFields(options.fields)));
+  HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSampleFile, SampleText(old, options.fields)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kIndexIdFile, RandomUuid()));
+  HETERO_RETURN_IF_ERROR(KeepOtherFiles(old, fresh));
   HETERO_RETURN_IF_ERROR(SyncToDevice(fresh));
   HETERO_RETURN_IF_ERROR(InstallMetadata(fresh, root));
   return report;

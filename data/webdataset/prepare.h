@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/data/webdataset/metadata.h"
+#include "hetero/data/webdataset/sample_check.h"
 
 namespace hetero::data {
 
@@ -19,26 +20,32 @@ struct PrepareOptions {
   // Split names and the shards of each, as brace patterns relative to the folder.
   std::vector<std::pair<std::string, std::vector<std::string>>> splits;
   CaptioningFields fields;
+  // What no split may use: "shard" or "shard/key", as brace patterns.
+  std::vector<std::string> exclude = {};
 };
+
+// The splits, fields and exclude list of the data set at `root`, to prepare it again with.
+// Errors: those of ReadMetadata.
+absl::StatusOr<PrepareOptions> OptionsOfPrepared(const std::filesystem::path& root);
+
+// The shards of a folder, "**/*.tar" below `root` (hidden folders apart), as names relative to it,
+// ordered by path components. Errors: NOT_FOUND without any, UNIMPLEMENTED for .tgz.
+absl::StatusOr<std::vector<std::string>> FindShards(const std::filesystem::path& root);
 
 struct PrepareReport {
   int64_t num_shards = 0;
   int64_t num_samples = 0;  // excluded ones included
 
-  struct Excluded {
-    std::string sample;  // "shard/key"
-    std::string reason;
-  };
-  std::vector<Excluded> excluded;
+  std::vector<UnreadableSample> excluded;  // those that options.exclude names apart
 
-  std::vector<std::string> warnings;  // accepted oddities of shards
+  std::vector<std::string> warnings;  // accepted oddities of shards, entries that name nothing
 };
 
-// Indexes every "**/*.tar" below `root` (hidden folders apart), decodes every image once and puts
-// samples that fail on the exclude list. The metadata folder appears, or is replaced, as a whole at
-// the end. The caller keeps other writers away.
-// Errors: NOT_FOUND without shards, INVALID_ARGUMENT for a split that names no shard or an unknown
-// one, DATA_LOSS for a damaged archive, ALREADY_EXISTS for a repeated key, UNIMPLEMENTED for .tgz.
+// Indexes every shard below `root`, decodes every image once and puts samples that fail on the
+// exclude list. The metadata folder appears, or is replaced, as a whole at the end; what else it
+// held is kept. The caller keeps other writers away. Errors: NOT_FOUND without shards,
+// INVALID_ARGUMENT for a split that names no shard or an unknown one, DATA_LOSS for a damaged
+// archive, a repeated key, or when no sample can be read, UNIMPLEMENTED for .tgz.
 absl::StatusOr<PrepareReport> PrepareDataset(const std::filesystem::path& root,
                                              const PrepareOptions& options);
 

@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/file/file.h"
+#include "hetero/data/tar/repack_command.h"
 
 namespace hetero::data {
 namespace {
@@ -88,6 +90,57 @@ struct SampleIndexWriter::State {
   std::vector<std::string> shard_names;
 };
 
+namespace {
+
+// The error for `sample`, number `i` of `shard`, whose key the database has already.
+absl::Status RepeatedKey(const SampleIndexWriter::State& state, const SampleEntry& sample, size_t i,
+                         std::string_view shard) {
+  sqlite3* database = state.database.get();
+  HETERO_ASSIGN_OR_RETURN(
+      const Statement find,
+      Prepare(database, "SELECT tar_file_id, sample_index FROM samples WHERE sample_key = ?",
+              state.path));
+  BindText(find.get(), 1, sample.key);
+  if (sqlite3_step(find.get()) != SQLITE_ROW) return Failure(database, state.path);
+  const sqlite3_int64 first_shard_id = sqlite3_column_int64(find.get(), 0);
+  const sqlite3_int64 first_index = sqlite3_column_int64(find.get(), 1);
+  const std::string& first_shard = state.shard_names[first_shard_id];
+  HETERO_ASSIGN_OR_RETURN(
+      const Statement parts,
+      Prepare(database,
+              "SELECT part_name FROM sample_parts WHERE tar_file_id = ? AND sample_index = ?",
+              state.path));
+  BindInteger(parts.get(), 1, first_shard_id);
+  BindInteger(parts.get(), 2, first_index);
+  bool share_a_part = false;
+  while (sqlite3_step(parts.get()) == SQLITE_ROW) {
+    const std::string_view part(reinterpret_cast<const char*>(sqlite3_column_text(parts.get(), 0)),
+                                static_cast<size_t>(sqlite3_column_bytes(parts.get(), 0)));
+    share_a_part |= std::any_of(sample.parts.begin(), sample.parts.end(),
+                                [&](const PartEntry& entry) { return entry.extension == part; });
+  }
+  const std::string places =
+      absl::StrFormat("sample %d of %s and sample %d of %s", first_index, first_shard, i, shard);
+  if (share_a_part) {
+    return absl::DataLossError(
+        absl::StrFormat("key \"%s\" names two samples: %s; keys are unique in a data set, rename "
+                        "the members of one",
+                        sample.key, places));
+  }
+  if (first_shard != shard) {
+    return absl::DataLossError(
+        absl::StrFormat("the members of sample \"%s\" lie in two shards, as %s; a sample's members "
+                        "stand side by side in one tar",
+                        sample.key, places));
+  }
+  return absl::DataLossError(
+      absl::StrFormat("the members of sample \"%s\" do not stand side by side in %s: they make %s; "
+                      "sort the tar by name: %s",
+                      sample.key, shard, places, RepackCommand(shard)));
+}
+
+}  // namespace
+
 SampleIndexWriter::SampleIndexWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
 SampleIndexWriter::~SampleIndexWriter() = default;
 
@@ -133,17 +186,7 @@ absl::Status SampleIndexWriter::AddShard(int64_t id, std::string_view name,
       if (sqlite3_extended_errcode(database) != SQLITE_CONSTRAINT_UNIQUE) {
         return Failure(database, state_->path);
       }
-      HETERO_ASSIGN_OR_RETURN(
-          const Statement find,
-          Prepare(database, "SELECT tar_file_id, sample_index FROM samples WHERE sample_key = ?",
-                  state_->path));
-      BindText(find.get(), 1, sample.key);
-      sqlite3_step(find.get());
-      return absl::AlreadyExistsError(absl::StrFormat(
-          "key \"%s\" names two samples: sample %d of %s and sample %d of %s; keys are unique in a "
-          "data set, rename the members of one",
-          sample.key, sqlite3_column_int64(find.get(), 1),
-          state_->shard_names[sqlite3_column_int64(find.get(), 0)], i, name));
+      return RepeatedKey(*state_, sample, i, name);
     }
     for (const PartEntry& part : sample.parts) {
       insert = state_->insert_part.get();
@@ -180,11 +223,12 @@ SampleIndex::SampleIndex(std::unique_ptr<State> state) : state_(std::move(state)
 SampleIndex::~SampleIndex() = default;
 
 absl::StatusOr<std::unique_ptr<SampleIndex>> SampleIndex::Open(const std::filesystem::path& path) {
-  std::error_code error;
-  if (!std::filesystem::exists(path, error)) {
+  const absl::Status is_file = OpenFile(path).status();
+  if (absl::IsNotFound(is_file)) {
     return absl::NotFoundError(
         absl::StrCat("no file ", path.native(), "; prepare the data set again"));
   }
+  HETERO_RETURN_IF_ERROR(is_file);
   auto state = std::make_unique<State>();
   state->path = path.native();
   HETERO_ASSIGN_OR_RETURN(state->database,
@@ -194,6 +238,18 @@ absl::StatusOr<std::unique_ptr<SampleIndex>> SampleIndex::Open(const std::filesy
       Prepare(state->database.get(),
               "SELECT tar_file_id, sample_index FROM samples WHERE sample_key = ?", state->path));
   return std::unique_ptr<SampleIndex>(new SampleIndex(std::move(state)));
+}
+
+absl::StatusOr<bool> SampleIndex::HasMediaMetadata() {
+  sqlite3* database = state_->database.get();
+  HETERO_ASSIGN_OR_RETURN(
+      const Statement find,
+      Prepare(database,
+              "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'media_metadata'",
+              state_->path));
+  const int code = sqlite3_step(find.get());
+  if (code != SQLITE_ROW && code != SQLITE_DONE) return Failure(database, state_->path);
+  return code == SQLITE_ROW;
 }
 
 absl::StatusOr<std::optional<SampleIndex::Location>> SampleIndex::Find(std::string_view key) {

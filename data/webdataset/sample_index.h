@@ -26,14 +26,16 @@ class SampleIndexWriter {
   ~SampleIndexWriter();
 
   // Appends the samples of the shard with this id (its place in the shard list) and name.
-  // Errors: ALREADY_EXISTS naming both places when a key was used before.
+  // Errors: DATA_LOSS naming both places when a key was used before, by another sample or by
+  // members of the same one that do not stand side by side.
   absl::Status AddShard(int64_t id, std::string_view name, const ShardContents& contents);
 
   // Builds the secondary indices and commits. Precondition: not closed.
   absl::Status Close();
 
- private:
   struct State;
+
+ private:
   explicit SampleIndexWriter(std::unique_ptr<State> state);
 
   std::unique_ptr<State> state_;
@@ -53,6 +55,10 @@ class SampleIndex {
 
   // nullopt when no sample has this key.
   absl::StatusOr<std::optional<Location>> Find(std::string_view key);
+
+  // Whether the database has the optional tables of media metadata, which SampleIndexWriter does
+  // not write.
+  absl::StatusOr<bool> HasMediaMetadata();
 
  private:
   struct State;

@@ -1,8 +1,12 @@
+#include <sys/stat.h>
+
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -17,6 +21,7 @@
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/brace.h"
+#include "hetero/data/webdataset/check.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/field.h"
 #include "hetero/data/webdataset/metadata.h"
@@ -92,6 +97,22 @@ TEST(MetadataTest, ErrorsNameTheFileAndTheField) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("split_parts")));
   EXPECT_THAT(ParseCaptioningFields("sample_type: {__class__: VQASample}"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("VQASample")));
+  // What another kind of data set says of itself is named, and what to write instead.
+  for (const auto& [yaml, says] :
+       {std::pair("__module__: megatron.energon\n__class__: CrudeWebdataset\n",
+                  "__class__ is CrudeWebdataset"),
+        std::pair("__module__: megatron.energon\n__class__: CaptioningWebdataset\n"
+                  "field_map: {image: png, caption: txt}\n",
+                  "__class__ is CaptioningWebdataset"),
+        std::pair("field_map: {image: png, caption: txt}\n", "sample_type is not set"),
+        std::pair("sample_type: {__module__: megatron.energon}\n",
+                  "sample_type.__class__ is not set")}) {
+    EXPECT_THAT(ParseCaptioningFields(yaml),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         AllOf(HasSubstr("dataset.yaml"), HasSubstr(says),
+                               HasSubstr("sample_type: {__module__: megatron.energon, __class__: "
+                                         "CaptioningSample}"))));
+  }
   EXPECT_THAT(
       ParseCaptioningFields("sample_type: {__class__: CaptioningSample}\nsample_loader: f.py:g"),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("Python")));
@@ -215,6 +236,91 @@ TEST_F(DatasetTest, UndecodableImagesAreExcludedByNameAndPositionsStay) {
   EXPECT_EQ(dataset->num_excluded(), 1);
 }
 
+TEST_F(DatasetTest, WhatNoRunCanUseIsExcludedWithItsReason) {
+  TarWriter writer = TarWriter::Create(root_ / "parts/data-0.tar").value();
+  ASSERT_THAT(writer.Add("empty.png", ""), IsOk());
+  ASSERT_THAT(writer.Add("empty.txt", "1"), IsOk());
+  ASSERT_THAT(writer.Add("other.jpg", std::string_view("RIFF\x90\x03\0\0WEBPVP8 ", 16)), IsOk());
+  ASSERT_THAT(writer.Add("other.txt", "2"), IsOk());
+  ASSERT_THAT(writer.Add("silent.png", Png(3)), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  const PrepareReport report = Prepare().value();
+  ASSERT_THAT(report.excluded, SizeIs(3));
+  EXPECT_EQ(report.excluded[0].reason, "member empty.png: the file has 0 bytes");
+  EXPECT_THAT(report.excluded[1].reason,
+              AllOf(HasSubstr("member other.jpg"), HasSubstr("a WebP image")));
+  EXPECT_THAT(
+      report.excluded[2].reason,
+      AllOf(HasSubstr("parts/data-0.tar/silent has no member \"txt\""), HasSubstr("it has png")));
+  EXPECT_EQ(Dataset::Open(root_, "train").value()->size(), 5);
+}
+
+TEST_F(DatasetTest, AFolderOfWhichNothingCanBeUsedIsNotPrepared) {
+  const PrepareOptions options = {.splits = {{"train", {"parts/data-0.tar"}}},
+                                  .fields = {.image = "webp", .caption = "txt"}};
+  EXPECT_THAT(PrepareDataset(root_, options),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("none of the 15 samples"), HasSubstr("parts/data-0.tar/s00"),
+                             HasSubstr("no member \"webp\""))));
+  EXPECT_FALSE(fs::exists(root_ / kMetadataFolder));
+}
+
+TEST_F(DatasetTest, PreparedAgainItKeepsSplitsFieldsExcludesAndOtherFiles) {
+  ASSERT_THAT(Prepare(), IsOk());
+  const fs::path folder = root_ / kMetadataFolder;
+  const std::string sample_yaml =
+      ReadFile(folder / kSampleFile).value() + "# mine\nsubflavors: {kind: numbers}\n";
+  ASSERT_THAT(WriteFileAtomically(folder / kSampleFile, sample_yaml), IsOk());
+  ASSERT_THAT(WriteFileAtomically(folder / "notes.txt", "mine"), IsOk());
+  const SplitConfig config = {
+      .parts = {{"train", {"parts/data-{0..1}.tar"}}, {"val", {}}, {"test", {"parts/data-2.tar"}}},
+      .exclude = {"parts/data-0.tar/s0{1..2}", "parts/data-0.tar/s0{4..5}"}};
+  ASSERT_THAT(WriteFileAtomically(folder / kSplitFile, FormatSplitConfig(config)), IsOk());
+  WriteShard(0, "s03");
+  fs::remove(TarIndexPath(ShardPath(0)));
+
+  const PrepareReport report = PrepareDataset(root_, OptionsOfPrepared(root_).value()).value();
+  ASSERT_THAT(report.excluded, SizeIs(1));
+  EXPECT_EQ(report.excluded[0].sample, "parts/data-0.tar/s03");
+  // s05 lies in another shard.
+  EXPECT_THAT(report.warnings,
+              ElementsAre(HasSubstr("\"parts/data-0.tar/s05\" names no shard or sample")));
+  EXPECT_THAT(Captions("train"), ElementsAre("0", "5", "6", "7", "8", "9"));
+  EXPECT_THAT(Captions("test"), SizeIs(5));
+  EXPECT_THAT(ReadFile(folder / kSampleFile), IsOkAndHolds(sample_yaml));
+  EXPECT_THAT(ReadFile(folder / "notes.txt"), IsOkAndHolds("mine"));
+}
+
+TEST_F(DatasetTest, CheckFindsWhatARunWouldMeetAndPreparationMendsIt) {
+  ASSERT_THAT(Prepare(), IsOk());
+  EXPECT_THAT(CheckDataset(root_).value().unreadable, IsEmpty());
+  // A member of the same size whose bytes changed after preparation.
+  std::string tar = ReadFile(ShardPath(1)).value();
+  tar[tar.find("s07.png") + 512 + 60] ^= 0x55;
+  ASSERT_THAT(WriteFileAtomically(ShardPath(1), tar), IsOk());
+  const CheckReport report = CheckDataset(root_).value();
+  EXPECT_EQ(report.num_shards, 3);
+  EXPECT_EQ(report.num_samples, 15);
+  ASSERT_THAT(report.splits, SizeIs(2));
+  EXPECT_EQ(report.splits[0].num_samples, 10);
+  ASSERT_THAT(report.unreadable, SizeIs(1));
+  EXPECT_EQ(report.unreadable[0].sample, "parts/data-1.tar/s07");
+  EXPECT_THAT(report.unreadable[0].reason, HasSubstr("member s07.png: PNG"));
+  ASSERT_THAT(PrepareDataset(root_, OptionsOfPrepared(root_).value()), IsOk());
+  EXPECT_THAT(CheckDataset(root_).value().unreadable, IsEmpty());
+  EXPECT_THAT(Captions("train"), ElementsAre("0", "1", "2", "3", "4", "5", "6", "8", "9"));
+}
+
+TEST_F(DatasetTest, CheckNoticesAnIndexOfAnotherTarOfTheSameLength) {
+  ASSERT_THAT(Prepare(), IsOk());
+  std::vector<uint64_t> index = ReadTarIndex(ShardPath(2)).value();
+  index[1] -= 512;
+  ASSERT_THAT(WriteTarIndex(ShardPath(2), index), IsOk());
+  EXPECT_THAT(CheckDataset(root_),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("parts/data-2.tar"), HasSubstr("made for another tar"))));
+}
+
 TEST_F(DatasetTest, ExcludeListsTakeShardsAndSamples) {
   ASSERT_THAT(Prepare(), IsOk());
   SplitConfig config = {.parts = {{"train", {"parts/data-{0..2}.tar"}}},
@@ -229,7 +335,8 @@ TEST_F(DatasetTest, ExcludeListsTakeShardsAndSamples) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nobody")));
   config.exclude = {"parts/data-{0..2}.tar"};
   ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
-  EXPECT_THAT(Dataset::Open(root_, "train"), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(Dataset::Open(root_, "train"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("all of them excluded")));
   config.exclude = {"elsewhere.tar"};
   ASSERT_THAT(WriteFileAtomically(path, FormatSplitConfig(config)), IsOk());
   EXPECT_THAT(Dataset::Open(root_, "train"),
@@ -253,6 +360,85 @@ TEST_F(DatasetTest, DamageIsFoundWhenASplitIsOpened) {
   EXPECT_THAT(Dataset::Open(root_, "test"), IsOk());
 }
 
+TEST_F(DatasetTest, ASplitWithoutShardsIsCalledThat) {
+  ASSERT_THAT(Prepare(), IsOk());
+  const SplitConfig config = {.parts = {{"train", {"parts/data-0.tar"}}, {"val", {}}},
+                              .exclude = {}};
+  ASSERT_THAT(WriteFileAtomically(root_ / kMetadataFolder / kSplitFile, FormatSplitConfig(config)),
+              IsOk());
+  EXPECT_THAT(Dataset::Open(root_, "val"),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("lists no shards under split_parts.val"),
+                             ::testing::Not(HasSubstr("excluded")))));
+}
+
+TEST_F(DatasetTest, AFolderThatIsNotPreparedSaysHowToPrepareIt) {
+  EXPECT_THAT(
+      Dataset::Open(root_, "train"),
+      StatusIs(absl::StatusCode::kNotFound,
+               HasSubstr(absl::StrCat("//tools:dataset_check -- --prepare ", root_.native()))));
+  EXPECT_THAT(Dataset::Open(root_ / "nowhere", "train"),
+              StatusIs(absl::StatusCode::kNotFound,
+                       HasSubstr(absl::StrCat("there is no folder ", root_.native(), "/nowhere"))));
+}
+
+TEST_F(DatasetTest, AFifoAsAShardOrIndexIsNamedAndNotWaitedFor) {
+  ASSERT_THAT(Prepare(), IsOk());
+  for (const fs::path& path :
+       {ShardPath(1), TarIndexPath(ShardPath(0)), root_ / kMetadataFolder / kSplitFile}) {
+    const fs::path kept = fs::path(path) += ".kept";
+    fs::rename(path, kept);
+    ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+    EXPECT_THAT(Dataset::Open(root_, "train"),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr(absl::StrCat(path.native(), " is a FIFO"))));
+    fs::remove(path);
+    fs::rename(kept, path);
+  }
+  fs::remove(ShardPath(1));
+  ASSERT_EQ(mkfifo(ShardPath(1).c_str(), 0600), 0);
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is a FIFO")));
+}
+
+TEST_F(DatasetTest, AnIndexThatChangesUnderARunIsDataLoss) {
+  ASSERT_THAT(Prepare(), IsOk());
+  const auto dataset = Dataset::Open(root_, "train").value();
+  RawSample sample;
+  // Cut, and whole but of fewer samples.
+  const std::string index = ReadFile(TarIndexPath(ShardPath(1))).value();
+  for (const std::string& changed : {index.substr(0, 12), index.substr(0, 8) + index.substr(40)}) {
+    ASSERT_THAT(WriteFileAtomically(TarIndexPath(ShardPath(1)), changed), IsOk());
+    EXPECT_THAT(dataset->Read(9, sample),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("parts/data-1.tar")));
+  }
+  EXPECT_THAT(dataset->Read(0, sample), IsOk());
+}
+
+TEST_F(DatasetTest, MembersThatDoNotStandSideBySideAreSortedAsTold) {
+  TarWriter writer = TarWriter::Create(root_ / "parts/extra tar.tar").value();
+  for (const std::string key : {"x", "y"}) ASSERT_THAT(writer.Add(key + ".png", Png(1)), IsOk());
+  for (const std::string key : {"x", "y"}) ASSERT_THAT(writer.Add(key + ".txt", "1"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  const absl::Status status = Prepare().status();
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss,
+                               AllOf(HasSubstr("members of sample \"x\" do not stand side by side"),
+                                     HasSubstr("parts/extra tar.tar"), HasSubstr("sort the tar"))));
+  const std::string message(status.message());
+  const std::string command = message.substr(message.find("by name: ") + 9);
+  EXPECT_EQ(std::system(absl::StrCat("cd ", root_.native(), " && ", command).c_str()), 0)
+      << command;
+  EXPECT_EQ(Prepare().value().num_samples, 17);
+}
+
+TEST_F(DatasetTest, MembersOfASampleInTwoShardsAreNamed) {
+  TarWriter writer = TarWriter::Create(root_ / "parts/json.tar").value();
+  ASSERT_THAT(writer.Add("s07.json", "{}"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss,
+                                  AllOf(HasSubstr("members of sample \"s07\" lie in two shards"),
+                                        HasSubstr("parts/json.tar"))));
+}
+
 TEST_F(DatasetTest, CorruptSampleIndexIsDataLoss) {
   WriteShard(0, "s03");
   ASSERT_THAT(Prepare(), IsOk());
@@ -266,7 +452,7 @@ TEST_F(DatasetTest, DuplicateKeysAndDamagedTarsLeaveNoMetadata) {
   TarWriter writer = TarWriter::Create(root_ / "parts/extra.tar").value();
   ASSERT_THAT(writer.Add("s07.png", Png(1)), IsOk());
   ASSERT_THAT(writer.Close(), IsOk());
-  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kAlreadyExists,
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss,
                                   AllOf(HasSubstr("s07"), HasSubstr("sample 2 of parts/data-1.tar"),
                                         HasSubstr("sample 0 of parts/extra.tar"))));
   fs::resize_file(root_ / "parts/extra.tar", 700);

@@ -1,0 +1,26 @@
+#ifndef HETERO_DATA_WEBDATASET_SAMPLE_CHECK_H_
+#define HETERO_DATA_WEBDATASET_SAMPLE_CHECK_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/tar/shard.h"
+#include "hetero/data/webdataset/metadata.h"
+
+namespace hetero::data {
+
+// A sample that no run can use.
+struct UnreadableSample {
+  std::string sample;  // "shard/key", as the exclude list has it
+  std::string reason;
+};
+
+// Whether a run can use `sample`: it has both members and the image decodes. `scratch` is
+// overwritten. Errors: DATA_LOSS naming the member and what is wrong with it; RESOURCE_EXHAUSTED
+// says nothing about the sample.
+absl::Status CheckSample(const RawSample& sample, const CaptioningFields& fields, Image& scratch);
+
+}  // namespace hetero::data
+
+#endif  // HETERO_DATA_WEBDATASET_SAMPLE_CHECK_H_
