@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -39,29 +40,51 @@ struct Split {
 constexpr std::array<Split, 2> kSplits = {Split{.name = "train", .file_prefix = "train"},
                                           Split{.name = "test", .file_prefix = "t10k"}};
 
+// The bytes that gzip `packed` holds, of all its members.
+absl::StatusOr<std::string> Unpack(std::string_view packed) {
+  constexpr size_t kPiece = size_t{1} << 20;
+  constexpr size_t kLimit = size_t{1} << 30;
+  constexpr int kOnlyGzip = 15 + 16;  // zlib's largest window, and no format but gzip
+  z_stream stream = {};
+  if (inflateInit2(&stream, kOnlyGzip) != Z_OK) {
+    return absl::ResourceExhaustedError("no memory to unpack");
+  }
+  const absl::Cleanup end = [&] { inflateEnd(&stream); };
+  // zlib reads its input only; its interface has no const.
+  stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(packed.data()));
+  stream.avail_in = static_cast<uInt>(packed.size());
+  std::string bytes;
+  while (bytes.size() < kLimit) {
+    const size_t done = bytes.size();
+    bytes.resize(done + kPiece);
+    stream.next_out = reinterpret_cast<Bytef*>(bytes.data() + done);
+    stream.avail_out = static_cast<uInt>(kPiece);
+    const int code = inflate(&stream, Z_NO_FLUSH);
+    bytes.resize(bytes.size() - stream.avail_out);
+    if (code == Z_MEM_ERROR) return absl::ResourceExhaustedError("no memory to unpack");
+    if (code == Z_BUF_ERROR) return absl::DataLossError("the file ends early");
+    if (code != Z_OK && code != Z_STREAM_END) {
+      return absl::DataLossError(
+          absl::StrCat("no gzip file, or damaged: ", stream.msg == nullptr ? "" : stream.msg));
+    }
+    if (code == Z_STREAM_END) {
+      if (stream.avail_in == 0) return bytes;
+      inflateReset(&stream);
+    }
+  }
+  return absl::DataLossError(absl::StrFormat("it unpacks to more than %d bytes", kLimit));
+}
+
 absl::StatusOr<std::string> ReadGzip(const fs::path& path) {
-  gzFile file = gzopen(path.c_str(), "rb");
-  if (file == nullptr) {
-    return absl::NotFoundError(absl::StrCat("cannot read ", path.native(),
+  absl::StatusOr<std::string> packed = ReadFile(path);
+  if (absl::IsNotFound(packed.status())) {
+    return absl::NotFoundError(absl::StrCat("there is no file ", path.native(),
                                             "; install the Debian package dataset-fashion-mnist or "
                                             "name the folder that holds its files"));
   }
-  const absl::Cleanup close = [file] { gzclose(file); };
-  constexpr size_t kPiece = size_t{1} << 20;
-  constexpr size_t kLimit = size_t{1} << 30;
-  std::string bytes;
-  int count = 0;
-  do {
-    const size_t end = bytes.size();
-    bytes.resize(end + kPiece);
-    count = gzread(file, bytes.data() + end, kPiece);
-    bytes.resize(end + static_cast<size_t>(std::max(count, 0)));
-  } while (count > 0 && bytes.size() < kLimit);
-  int code = Z_OK;
-  const char* reason = gzerror(file, &code);
-  if (count < 0 || code != Z_OK) {
-    return absl::DataLossError(absl::StrCat(path.native(), ": ", reason));
-  }
+  HETERO_RETURN_IF_ERROR(packed.status());
+  absl::StatusOr<std::string> bytes = Unpack(*packed);
+  HETERO_RETURN_IF_ERROR(bytes.status()).With(path.native());
   return bytes;
 }
 
@@ -140,12 +163,23 @@ absl::Status WriteShards(const FashionMnistOptions& options, const Split& split,
 absl::StatusOr<bool> IsPrepared(const fs::path& folder) {
   std::error_code error;
   if (!fs::exists(folder, error) || fs::is_empty(folder, error)) return false;
+  if (!fs::exists(folder / kMetadataFolder, error)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(folder.native(),
+                     " holds something else than a prepared data set; name another "
+                     "folder"));
+  }
   for (const Split& split : kSplits) {
-    if (const auto dataset = Dataset::Open(folder, split.name); !dataset.ok()) {
-      return absl::FailedPreconditionError(
-          absl::StrFormat("%s; delete the folder %s to prepare it again, or name another",
-                          dataset.status().message(), folder.native()));
+    const absl::Status status = Dataset::Open(folder, split.name).status();
+    // What the machine lacks or forbids is no fault of the folder.
+    if (status.ok() || absl::IsResourceExhausted(status) || absl::IsPermissionDenied(status)) {
+      HETERO_RETURN_IF_ERROR(status);
+      continue;
     }
+    return absl::Status(
+        absl::IsDataLoss(status) ? status.code() : absl::StatusCode::kFailedPrecondition,
+        absl::StrFormat("%s; delete the folder %s to prepare it again, or name another",
+                        status.message(), folder.native()));
   }
   return true;
 }

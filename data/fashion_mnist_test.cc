@@ -1,5 +1,8 @@
 #include "hetero/data/fashion_mnist.h"
 
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdint>
@@ -10,7 +13,9 @@
 #include <thread>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/data/image/codec.h"
@@ -26,6 +31,7 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 std::string BigEndian(uint32_t value) {
   std::string bytes;
@@ -151,7 +157,8 @@ TEST_F(FashionMnistTest, ForeignAndDamagedFoldersAreLeftAlone) {
   fs::create_directories(Options().output);
   std::ofstream(Options().output / "notes.txt") << "mine";
   EXPECT_THAT(PrepareFashionMnist(Options()),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("delete the folder")));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("name another folder"), Not(HasSubstr("delete")))));
   EXPECT_TRUE(fs::exists(Options().output / "notes.txt"));
 
   fs::remove_all(Options().output);
@@ -160,6 +167,55 @@ TEST_F(FashionMnistTest, ForeignAndDamagedFoldersAreLeftAlone) {
   EXPECT_THAT(PrepareFashionMnist(Options()), StatusIs(absl::StatusCode::kFailedPrecondition,
                                                        AllOf(HasSubstr("train-001.tar is missing"),
                                                              HasSubstr("delete the folder"))));
+}
+
+TEST_F(FashionMnistTest, ACutShardOrIndexOfTheCacheIsDataLoss) {
+  for (const char* name : {"train-001.tar", "test-000.tar.idx"}) {
+    fs::remove_all(Options().output);
+    ASSERT_THAT(PrepareFashionMnist(Options()), IsOk());
+    const fs::path path = Options().output / name;
+    fs::resize_file(path, fs::file_size(path) / 2);
+    EXPECT_THAT(
+        PrepareFashionMnist(Options()),
+        StatusIs(absl::StatusCode::kDataLoss,
+                 AllOf(HasSubstr(path.native()),
+                       HasSubstr(absl::StrCat("delete the folder ", Options().output.native())))));
+  }
+}
+
+// Runs PrepareFashionMnist with so many descriptors left.
+absl::Status PrepareWithDescriptors(int count, const FashionMnistOptions& options) {
+  const int lowest_free = dup(0);
+  close(lowest_free);
+  rlimit before;
+  EXPECT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low = {.rlim_cur = static_cast<rlim_t>(lowest_free + count),
+                      .rlim_max = before.rlim_max};
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  absl::Status status = PrepareFashionMnist(options).status();
+  EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  return status;
+}
+
+TEST_F(FashionMnistTest, TheLimitOfOpenFilesIsNoReasonToDeleteOrInstallAnything) {
+  const auto refused =
+      StatusIs(absl::StatusCode::kResourceExhausted,
+               AllOf(HasSubstr("ulimit -n"), Not(HasSubstr("delete")), Not(HasSubstr("install"))));
+  for (const int count : {0, 1}) EXPECT_THAT(PrepareWithDescriptors(count, Options()), refused);
+  ASSERT_THAT(PrepareFashionMnist(Options()), IsOk());
+  for (const int count : {0, 1, 2}) {
+    const absl::Status status = PrepareWithDescriptors(count, Options());
+    EXPECT_THAT(status, refused) << count << " descriptors";
+  }
+}
+
+TEST_F(FashionMnistTest, AFifoInTheArchiveIsNamedAndNotWaitedFor) {
+  const fs::path path = root_ / "source/t10k-labels-idx1-ubyte.gz";
+  fs::remove(path);
+  ASSERT_EQ(mkfifo(path.c_str(), 0600), 0);
+  EXPECT_THAT(PrepareFashionMnist(Options()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr(absl::StrCat(path.native(), " is a FIFO"))));
 }
 
 }  // namespace
