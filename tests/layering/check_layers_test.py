@@ -20,7 +20,7 @@ class CheckLayersTest(unittest.TestCase):
                 ("//comm:communicator", "//comm:communicator.h"),
                 ("//models/vlm:vlm", "//tensor/ops/gemm:gemm"),
                 ("//grid:grid_test", "@com_google_googletest//:gtest_main"),
-                ("//tools/build:fuzz", "//third_party/cuda:enable"),
+                ("//tools/build:fuzz", "//third_party/cuda:enabled"),
                 ("//tensor/ops/gemm:gemm", "@openblas//:openblas"),
             ),
             [],

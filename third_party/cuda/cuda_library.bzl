@@ -129,11 +129,8 @@ cuda_library = rule(
             cfg = "exec",
             executable = True,
         ),
-        "_compiler_files": attr.label(
-            default = "//third_party/cuda:compiler_files",
-            allow_files = True,
-        ),
-        "_nvcc": attr.label(default = "//third_party/cuda:nvcc", allow_single_file = True),
+        "_compiler_files": attr.label(default = "@cuda//:compiler_files", allow_files = True),
+        "_nvcc": attr.label(default = "@cuda//:bin/nvcc", allow_single_file = True),
         "_runtime": attr.label_list(default = ["//third_party/cuda:cudart"]),
         "_toolkit_headers": attr.label_list(default = ["//third_party/cuda:cccl"]),
     },

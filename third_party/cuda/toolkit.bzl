@@ -1,9 +1,13 @@
-"""The CUDA toolkit as a repository: an installed one, else the pinned wheels."""
+"""The CUDA toolkit as a repository: an installed one, else the pinned wheels.
+
+HETERO_CUDA=1 switches it on, which --config=cuda sets. Without it the repository has its targets
+but no file behind them: whatever a build or a query loads, nothing is fetched or looked for.
+"""
 
 # One header of each part that the build needs.
 _NEEDED = ["cccl/cub/cub.cuh", "cublasLt.h", "cuda_runtime.h", "cudnn.h", "nccl.h"]
 
-def _toolkit_impl(ctx):
+def _link_toolkit(ctx):
     home = ctx.os.environ.get("CUDA_HOME", "")
     if home:
         root = ctx.path(home)
@@ -20,10 +24,23 @@ def _toolkit_impl(ctx):
     ctx.symlink(root.get_child("include"), "include")
     ctx.symlink(root.get_child("nvvm"), "nvvm")
     ctx.symlink(libraries, "lib")
+
+    headers = ctx.path(Label("@cuda_header_wheels//:BUILD")).dirname
+    ctx.symlink(headers.get_child("cutlass"), "cutlass")
+    ctx.symlink(headers.get_child("include"), "cudnn_frontend")
+
+def _toolkit_impl(ctx):
+    enabled = ctx.os.environ.get("HETERO_CUDA", "") == "1"
+    ctx.file("enabled.bzl", "ENABLED = %s\n" % enabled)
     ctx.symlink(ctx.attr.build_file, "BUILD")
+    if enabled:
+        _link_toolkit(ctx)
 
 cuda_toolkit = repository_rule(
     implementation = _toolkit_impl,
     attrs = {"build_file": attr.label(mandatory = True)},
-    environ = ["CUDA_HOME"],
+    environ = [
+        "CUDA_HOME",
+        "HETERO_CUDA",
+    ],
 )
