@@ -12,7 +12,7 @@
 #include "absl/crc/crc32c.h"
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "hetero/telemetry/event.pb.h"
+#include "hetero/telemetry/event/event.pb.h"
 
 namespace hetero {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "hetero/telemetry/event.pb.h"
+#include "hetero/telemetry/event/event.pb.h"
 
 namespace hetero {
 

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/telemetry/event.pb.h"
+#include "hetero/telemetry/event/event.pb.h"
 #include "hetero/telemetry/event_file_reader.h"
 
 namespace hetero {

@@ -11,7 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "hetero/grid/from_proto.h"
+#include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/field_rules.h"
 

@@ -6,8 +6,8 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/descriptor.h"
-#include "hetero/base/field_rule.pb.h"
-#include "hetero/grid/grid.pb.h"
+#include "hetero/base/config/field_rule.pb.h"
+#include "hetero/grid/config/grid.pb.h"
 
 namespace hetero {
 namespace {

@@ -2,7 +2,7 @@
 #define HETERO_TRAINER_FIELD_RULES_H_
 
 // Checks any configuration message against the rules stated beside its fields
-// (base/field_rule.proto).
+// (base/config/field_rule.proto).
 
 #include <string>
 #include <string_view>

@@ -9,7 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/telemetry/event.pb.h"
+#include "hetero/telemetry/event/event.pb.h"
 #include "hetero/telemetry/event_file_reader.h"
 
 namespace hetero {

@@ -1,12 +1,9 @@
 """The rules of this repository: they set warnings and include prefixes in one place.
 
-A header grid/view.h is included as "hetero/grid/view.h", a proto grid/grid.proto is imported as
-"hetero/grid/grid.proto" and its code included as "hetero/grid/grid.pb.h", here and in any workspace
-that uses this one.
+A header grid/view.h is included as "hetero/grid/view.h", here and in any workspace that uses this
+one. proto.bzl has the rules for messages.
 """
 
-load("@com_google_protobuf//bazel:cc_proto_library.bzl", "cc_proto_library")
-load("@com_google_protobuf//bazel:proto_library.bzl", "proto_library")
 load("@rules_cc//cc:cc_binary.bzl", "cc_binary")
 load("@rules_cc//cc:cc_library.bzl", "cc_library")
 load("@rules_cc//cc:cc_test.bzl", "cc_test")
@@ -184,13 +181,3 @@ def hetero_cc_benchmark(name, copts = [], deps = [], tags = [], **kwargs):
         deps = deps + ["@com_github_google_benchmark//:benchmark_main"],
         **kwargs
     )
-
-def hetero_proto_library(name, **kwargs):
-    proto_library(
-        name = name,
-        import_prefix = _INCLUDE_PREFIX,
-        **kwargs
-    )
-
-def hetero_cc_proto_library(name, **kwargs):
-    cc_proto_library(name = name, **kwargs)

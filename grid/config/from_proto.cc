@@ -1,4 +1,4 @@
-#include "hetero/grid/from_proto.h"
+#include "hetero/grid/config/from_proto.h"
 
 #include <cstdint>
 

@@ -1,9 +1,9 @@
-#ifndef HETERO_GRID_FROM_PROTO_H_
-#define HETERO_GRID_FROM_PROTO_H_
+#ifndef HETERO_GRID_CONFIG_FROM_PROTO_H_
+#define HETERO_GRID_CONFIG_FROM_PROTO_H_
 
 // Grids from their configuration message.
 
-#include "hetero/grid/grid.pb.h"
+#include "hetero/grid/config/grid.pb.h"
 #include "hetero/grid/module_grid.h"
 
 namespace hetero {
@@ -13,4 +13,4 @@ GridSpec FromProto(const proto::GridSpec& message);
 
 }  // namespace hetero
 
-#endif  // HETERO_GRID_FROM_PROTO_H_
+#endif  // HETERO_GRID_CONFIG_FROM_PROTO_H_
