@@ -39,6 +39,8 @@ def stand_in_repositories():
     _declare("rules_shell", ["", "shell"], {
         "sh_rules.bzl": "shell/sh_binary.bzl shell/sh_library.bzl shell/sh_test.bzl",
     })
+    for name in ["com_googlesource_code_re2", "libpfm"]:
+        _declare(name, [], {"untaken.BUILD": "BUILD"})
     version = native.bazel_version
     if version and not version.startswith("4."):
         return
