@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -17,6 +18,7 @@
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/prepare.h"
+#include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
@@ -44,13 +46,17 @@ class WebDatasetRunTest : public ::testing::Test {
 
   fs::path Shard(int shard) const { return folder_ / absl::StrCat("shard", shard, ".tar"); }
 
-  void WriteShards(std::string_view last_caption = "grey") {
+  static std::string Png() {
     data::Image image;
     image.Reshape({.height = 32, .width = 32}, 1);
     for (size_t i = 0; i < image.pixels.size(); ++i) {
       image.pixels[i] = static_cast<uint8_t>(i * 2654435761u >> 24);
     }
-    const std::string png = data::EncodePng(image, 0).value();
+    return data::EncodePng(image, 0).value();
+  }
+
+  void WriteShards(std::string_view last_caption = "grey") {
+    const std::string png = Png();
     for (int shard = 0; shard < 2; ++shard) {
       data::TarWriter writer = data::TarWriter::Create(Shard(shard)).value();
       for (int i = shard * kNumSamples / 2; i < (shard + 1) * kNumSamples / 2; ++i) {
@@ -111,6 +117,39 @@ TEST_F(WebDatasetRunTest, AnImageDamagedAfterPreparationIsNamed) {
   EXPECT_THAT(Train().status, StatusIs(absl::StatusCode::kDataLoss,
                                        AllOf(HasSubstr("rank 0: step "), HasSubstr("shard1.tar"),
                                              HasSubstr("k17.png"))));
+}
+
+// Another program's preparation decodes nothing and excludes nothing.
+TEST_F(WebDatasetRunTest, WhatNobodyExcludedIsCorruptDataNamedWithTheRemedy) {
+  struct Fault {
+    std::string_view extension;
+    std::string_view bytes;
+    std::string_view says;
+  };
+  const std::string png = Png();
+  for (const Fault& fault :
+       {Fault{"png", "", "bad.png: the file has 0 bytes"},
+        Fault{"jpg", std::string_view("RIFF\x90\x03\0\0WEBPVP8 ", 16),
+              "bad.jpg: the bytes are a WebP"},
+        Fault{"json", "{}", "has no member \"png,jpg,jpeg\"; it has json, txt"},
+        Fault{"png", std::string_view(png).substr(0, 200), "bad.png: PNG: "}}) {
+    data::TarWriter writer = data::TarWriter::Create(Shard(0)).value();
+    ASSERT_THAT(writer.Add("good.png", png), IsOk());
+    ASSERT_THAT(writer.Add("good.txt", "grey"), IsOk());
+    ASSERT_THAT(writer.Add(absl::StrCat("bad.", fault.extension), fault.bytes), IsOk());
+    ASSERT_THAT(writer.Add("bad.txt", "grey"), IsOk());
+    ASSERT_THAT(writer.Close(), IsOk());
+    ASSERT_THAT(
+        data::PrepareDataset(folder_, {.splits = {{"train", {"shard0.tar"}}}, .fields = {}}),
+        IsOk());
+    std::ofstream(folder_ / ".nv-meta/split.yaml")
+        << "split_parts: {train: [shard0.tar]}\nexclude: []\n";
+    const absl::Status status = Train().status;
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss,
+                                 AllOf(HasSubstr("shard0.tar"), HasSubstr(fault.says),
+                                       HasSubstr(absl::StrCat("--prepare ", folder_.native())))));
+    EXPECT_EQ(ExitCodeFor(status), ExitCode::kData);
+  }
 }
 
 TEST_F(WebDatasetRunTest, AMissingShardIsNamed) {

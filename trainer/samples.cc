@@ -16,6 +16,7 @@
 #include "hetero/data/image/tiling.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/prepare_command.h"
 
 namespace hetero {
 namespace {
@@ -249,14 +250,30 @@ SampleSet CaptionSamples(std::shared_ptr<const data::Dataset> dataset, data::Sam
           }};
 }
 
-// Training samples of `train_folder`'s split "train" and, if the run evaluates, those of a split of
-// another folder.
-absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const fs::path& train_folder,
-                                        const fs::path& evaluation_folder,
-                                        std::string_view evaluation_split,
+// A split of a prepared folder, and the field of the configuration that names the folder.
+struct NamedSplit {
+  std::string_view field;
+  fs::path folder;
+  std::string_view split;
+};
+
+absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSplit& named) {
+  absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
+      data::Dataset::Open(named.folder, named.split);
+  if (absl::IsDataLoss(dataset.status())) {
+    return absl::DataLossError(
+        absl::StrCat(named.field, ": ", dataset.status().message(),
+                     "; to prepare it again: ", data::PrepareCommand(named.folder)));
+  }
+  HETERO_RETURN_IF_ERROR(dataset.status()).With(named.field);
+  return dataset;
+}
+
+// Training samples and, if the run evaluates, those of `evaluation_split`.
+absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSplit& train_split,
+                                        const NamedSplit& evaluation_split,
                                         const data::CaptionOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
-                          data::Dataset::Open(train_folder, "train"));
+  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train, OpenDataset(train_split));
   HETERO_ASSIGN_OR_RETURN(
       const data::SampleOrder shuffled,
       data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
@@ -265,7 +282,7 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const fs::path&
                         .description = {}};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
-                          data::Dataset::Open(evaluation_folder, evaluation_split));
+                          OpenDataset(evaluation_split));
   HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
                           data::SampleOrder::OnePass(evaluation->size()));
   samples.evaluation = CaptionSamples(std::move(evaluation), once, options);
@@ -314,8 +331,10 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
     const ImageSize pixels = PixelsOf(size);
     options.canvases.push_back({.height = pixels.height, .width = pixels.width});
   }
+  constexpr std::string_view kField = "data.fashion_mnist.cache";
   HETERO_ASSIGN_OR_RETURN(RunSamples samples,
-                          OpenCaptions(config, prepare.output, prepare.output, "test", options));
+                          OpenCaptions(config, {kField, prepare.output, "train"},
+                                       {kField, prepare.output, "test"}, options));
   samples.description = absl::StrCat("Fashion-MNIST in ", prepare.output.native());
   return samples;
 }
@@ -331,7 +350,9 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
   const fs::path train = working_folder / web.train();
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
-      OpenCaptions(config, train, working_folder / web.evaluation(), "val", options));
+      OpenCaptions(config, {"data.web_dataset.train", train, "train"},
+                   {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
+                   options));
   samples.description = absl::StrCat("WebDataset in ", train.native());
   return samples;
 }

@@ -14,7 +14,11 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/image/image.h"
 #include "hetero/data/source.h"
+#include "hetero/data/tar/writer.h"
+#include "hetero/data/webdataset/prepare.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/stage.h"
 #include "hetero/models/vlm/vlm.pb.h"
@@ -241,6 +245,38 @@ TEST_F(PrepareSamplesTest, MissingDatasetNamesItsFolder) {
   EXPECT_THAT(Prepare({"data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 "
                        "max_patches: 100 end_token_id: 256}"}),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr((folder_ / "shards").native())));
+}
+
+constexpr std::string_view kWeb =
+    "data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 max_patches: 100 "
+    "end_token_id: 256}";
+
+TEST_F(PrepareSamplesTest, ErrorsOfADatasetNameItsFieldAndTheRemedy) {
+  const fs::path folder = folder_ / "shards";
+  fs::create_directories(folder);
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("data.web_dataset.train"),
+                             HasSubstr("//tools:dataset_check -- --prepare " + folder.native()))));
+
+  data::TarWriter writer = data::TarWriter::Create(folder / "a.tar").value();
+  data::Image image;
+  image.Reshape({.height = 8, .width = 8}, 1);
+  ASSERT_THAT(writer.Add("k.png", data::EncodePng(image).value()), IsOk());
+  ASSERT_THAT(writer.Add("k.txt", "grey"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  ASSERT_THAT(data::PrepareDataset(folder, {.splits = {{"train", {"a.tar"}}}, .fields = {}}),
+              IsOk());
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("data.web_dataset.evaluation"),
+                             HasSubstr("no split \"val\" under split_parts; it has train"))));
+
+  fs::resize_file(folder / "a.tar", 512);
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("data.web_dataset.train"), HasSubstr("cut short"),
+                             HasSubstr("--prepare " + folder.native()))));
 }
 
 TEST_F(PrepareSamplesTest, MockSamplesNeverEndUnlessTold) {

@@ -56,8 +56,8 @@ absl::StatusOr<std::vector<std::string>> ShardsOf(const SplitConfig& config,
     const std::string names = absl::StrJoin(
         config.parts, ", ",
         [](std::string* out, const auto& entry) { absl::StrAppend(out, entry.first); });
-    return absl::NotFoundError(
-        absl::StrFormat("%s has no split \"%s\"; it has %s", kSplitFile, split, names));
+    return absl::NotFoundError(absl::StrFormat(
+        "%s has no split \"%s\" under split_parts; it has %s", kSplitFile, split, names));
   }
   if (part->second.empty()) {
     return absl::FailedPreconditionError(
