@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "absl/log/check.h"
@@ -120,15 +121,20 @@ StepReport Optimizer::Read(const Pending& step) const {
   const std::span<const double> totals = host.values<double>();
   const std::span<const double> decisions = totals.last(kNumUpdateDecisions);
   const size_t tokens = 2 * modules_.size();
+  // The device's norms leave out what is not finite, which they count.
+  const auto norm_of = [](double finite_norm, double non_finite) {
+    return non_finite > 0 ? std::numeric_limits<double>::quiet_NaN() : finite_norm;
+  };
   StepReport report = {.learning_rate = step.learning_rate,
-                       .gradient_norm = decisions[kUpdateGradientNorm],
                        .clip_factor = decisions[kUpdateClipFactor],
                        .tokens = static_cast<int64_t>(totals[tokens])};
   double non_finite = 0;
   for (size_t i = 0; i < modules_.size(); ++i) {
-    report.module_norms.push_back(std::sqrt(totals[2 * i]) / std::max(1.0, totals[tokens]));
+    report.module_norms.push_back(
+        norm_of(std::sqrt(totals[2 * i]) / std::max(1.0, totals[tokens]), totals[2 * i + 1]));
     non_finite += totals[2 * i + 1];
   }
+  report.gradient_norm = norm_of(decisions[kUpdateGradientNorm], non_finite);
   report.non_finite_gradients = static_cast<int64_t>(non_finite);
   const std::span<const double> sums = totals.subspan(tokens + 1, num_addends_);
   report.sums.assign(sums.begin(), sums.end());

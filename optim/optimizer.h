@@ -47,8 +47,10 @@ enum class StepOutcome : uint8_t {
 struct StepReport {
   StepOutcome outcome = StepOutcome::kApplied;
   double learning_rate = 0;
-  double gradient_norm = 0;          // of the token mean, over all modules, before clipping
-  std::vector<double> module_norms;  // in the order of the modules
+  // Of the token mean, before clipping: over all modules, and of each in their order. NaN where a
+  // gradient is infinite or NaN.
+  double gradient_norm = 0;
+  std::vector<double> module_norms;
   double clip_factor = 1;
   int64_t tokens = 0;
   int64_t non_finite_gradients = 0;

@@ -178,6 +178,10 @@ TEST(OptimizerTest, ANonFiniteGradientOfOneRankSkipsTheStepOnAll) {
                               report.outcome == StepOutcome::kNonFinite &&
                               report.non_finite_gradients == 1;
             if (!kept) return absl::InternalError("a skipped step changed something");
+            if (!std::isnan(report.gradient_norm) || !std::isnan(report.module_norms[0]) ||
+                report.module_norms[1] != 1) {
+              return absl::InternalError("the norm of gradients that are not finite is a number");
+            }
 
             std::ranges::fill(module.gradient("w"), 1.0f);
             HETERO_ASSIGN_OR_RETURN(report, optimizer->Step({.samples = 10, .tokens = 1}, *stream));

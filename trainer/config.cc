@@ -29,6 +29,9 @@ void Append(std::vector<Violation>& violations, std::vector<Violation> more) {
 // Longer than any step or evaluation batch keeps a healthy rank away from its peers.
 constexpr double kDefaultCollectiveTimeoutSeconds = 300;
 
+// Longer than any glitch of single batches lasts.
+constexpr int64_t kDefaultDivergenceSteps = 10;
+
 int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Lanes of the language grid; nullopt when that grid is absent or broken.
@@ -242,6 +245,7 @@ RunConfig Resolve(RunConfig config) {
   if (!config.has_collective_timeout_seconds()) {
     config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
   }
+  if (!config.has_divergence_steps()) config.set_divergence_steps(kDefaultDivergenceSteps);
   if (config.has_evaluation()) {
     proto::Evaluation& evaluation = *config.mutable_evaluation();
     const int64_t micro = EvaluationMicro(config);

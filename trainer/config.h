@@ -43,7 +43,8 @@ struct ScheduleLengths {
 ScheduleLengths LengthsOf(const proto::RunConfig& config);
 
 // `config` with every default written out, as it is printed and saved: precision, batch sizes of
-// evaluation, lengths and initial value of the schedule, the collectives' timeout. Precondition:
+// evaluation, lengths and initial value of the schedule, the collectives' timeout, the steps that
+// mean divergence. Precondition:
 // Validate(config) is empty.
 proto::RunConfig Resolve(proto::RunConfig config);
 

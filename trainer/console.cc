@@ -45,6 +45,12 @@ std::string Rough(absl::Duration duration) {
 
 }  // namespace
 
+std::string FormatNumber(const absl::FormatSpec<double>& format, double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
+  return absl::StrFormat(format, value);
+}
+
 std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& last,
                          const IntervalAverages& averages) {
   std::string line =
@@ -58,12 +64,13 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   }
   absl::StrAppendFormat(&line, " global batch size: %5d |", last.global_batch_size);
   for (const NamedValue& loss : averages.losses) {
-    if (loss.value >= 0) absl::StrAppendFormat(&line, " %s: %.6E |", loss.name, loss.value);
+    if (loss.value < 0) continue;
+    absl::StrAppend(&line, " ", loss.name, ": ", FormatNumber("%.6E", loss.value), " |");
   }
   // f32 and bf16 need no loss scale; readers of the line expect its field.
   absl::StrAppend(&line, " loss scale: 1.0 |");
   if (last.grad_norm.has_value()) {
-    absl::StrAppendFormat(&line, " grad norm: %.3f |", *last.grad_norm);
+    absl::StrAppend(&line, " grad norm: ", FormatNumber("%.3f", *last.grad_norm), " |");
   }
   absl::StrAppendFormat(&line, " number of skipped iterations: %3d |", averages.skipped_iterations);
   absl::StrAppendFormat(&line, " number of nan iterations: %3d |", averages.nan_iterations);
@@ -73,12 +80,13 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
 std::string ValidationBlock(std::string_view place, std::span<const NamedValue> values) {
   std::string line = absl::StrCat(" validation loss at ", place, " | ");
   for (const NamedValue& value : values) {
-    absl::StrAppendFormat(&line, "%s value: %.6E | ", value.name, value.value);
+    absl::StrAppend(&line, value.name, " value: ", FormatNumber("%.6E", value.value), " | ");
     if (value.name.ends_with("loss")) {
-      absl::StrAppendFormat(&line, "%s PPL: %.6E | ", value.name,
-                            std::exp(std::min(20.0, value.value)));
+      absl::StrAppend(&line, value.name, " PPL: ", FormatNumber("%.6E", Perplexity(value.value)),
+                      " | ");
     }
   }
+  if (values.empty()) absl::StrAppend(&line, "no token had a loss | ");
   const std::string dashes(line.size() + 1, '-');
   return absl::StrCat(dashes, "\n", line, "\n", dashes);
 }
@@ -90,7 +98,7 @@ std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const Na
     std::string name = value.name;
     std::ranges::replace_if(
         name, [](char c) { return !absl::ascii_isalnum(c); }, '_');
-    absl::StrAppendFormat(&line, " %s=%.6g", name, value.value);
+    absl::StrAppend(&line, " ", name, "=", FormatNumber("%.6g", value.value));
   }
   return line;
 }

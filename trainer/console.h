@@ -11,12 +11,17 @@
 #include <string_view>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "hetero/trainer/metrics.h"
 
 namespace hetero {
+
+// `value` in a format of absl::StrFormat; "nan", "inf" or "-inf" where it is not finite, in lower
+// case and without a sign before "nan".
+std::string FormatNumber(const absl::FormatSpec<double>& format, double value);
 
 struct TrainingLineContext {
   absl::Time now;
@@ -25,13 +30,13 @@ struct TrainingLineContext {
 };
 
 // One line without its line feed. `last` is the latest iteration of the interval. A loss is printed
-// only if its average is at least 0, the learning rate only if there is one.
+// unless its average is below 0, the learning rate only if there is one.
 std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& last,
                          const IntervalAverages& averages);
 
 // Three lines, the outer ones dashes, without the last line feed. Values whose names end in "loss"
-// are followed by their perplexity exp(min(20, value)). `place` follows "validation loss at", for
-// example "iteration 200".
+// are followed by their perplexity. `place` follows "validation loss at", for example "iteration
+// 200". Without values the line says that no token had a loss.
 std::string ValidationBlock(std::string_view place, std::span<const NamedValue> values);
 
 // "RESULT steps=600 seconds=95.125 lm_loss=0.0312": steps of this process, wall seconds since its

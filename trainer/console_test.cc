@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,55 @@ TEST(MetricsIntervalTest, SkippedIterationsCountTimeButNoLoss) {
   interval.Reset();
   interval.Add(Step(6, 3, 1), absl::Seconds(1));
   EXPECT_THAT(interval.averages().losses, ::testing::ElementsAre(NamedValue{"lm loss", 3}));
+}
+
+// A NaN of either sign: what 0 / 0 gives has its sign bit set.
+const double kNaNs[] = {std::nan(""), -std::nan("")};
+
+TEST(TrainingLineTest, NotANumberReadsNan) {
+  for (const double nan : kNaNs) {
+    MetricsInterval interval;
+    StepMetrics last = Step(1, nan, 3);
+    last.skipped = true;
+    last.grad_norm = nan;
+    interval.Add(last, absl::Milliseconds(10));
+    EXPECT_THAT(TrainingLine(Context(), last, interval.averages()),
+                HasSubstr("| lm loss: nan | loss scale: 1.0 | grad norm: nan | number of skipped "
+                          "iterations:   1 | number of nan iterations:   1 |"));
+    last.grad_norm = std::numeric_limits<double>::infinity();
+    EXPECT_THAT(TrainingLine(Context(), last, interval.averages()),
+                HasSubstr("| grad norm: inf |"));
+  }
+}
+
+TEST(MetricsIntervalTest, WhereNothingWasUpdatedTheLossIsThatOfTheSkippedIterations) {
+  MetricsInterval interval;
+  for (const double loss : {4.0, 8.0}) {
+    StepMetrics skipped = Step(1, loss, 1);
+    skipped.skipped = true;
+    interval.Add(skipped, absl::Seconds(1));
+  }
+  EXPECT_THAT(interval.averages().losses, ::testing::ElementsAre(NamedValue{"lm loss", 6}));
+  interval.Add(Step(2, 3, 1), absl::Seconds(1));
+  EXPECT_THAT(interval.averages().losses, ::testing::ElementsAre(NamedValue{"lm loss", 3}));
+}
+
+TEST(ValidationBlockTest, NotANumberReadsNan) {
+  for (const double nan : kNaNs) {
+    EXPECT_THAT(ValidationBlock("iteration 1", std::vector<NamedValue>{{"lm loss", nan}}),
+                HasSubstr("| lm loss value: nan | lm loss PPL: nan |"));
+    EXPECT_EQ(ResultLine(1, absl::Seconds(1), std::vector<NamedValue>{{"lm loss", nan}}),
+              "RESULT steps=1 seconds=1.000 lm_loss=nan");
+  }
+  EXPECT_THAT(ValidationBlock(
+                  "iteration 1",
+                  std::vector<NamedValue>{{"lm loss", std::numeric_limits<double>::infinity()}}),
+              HasSubstr("| lm loss value: inf | lm loss PPL: inf |"));
+}
+
+TEST(ValidationBlockTest, SaysThatNothingHadALoss) {
+  EXPECT_THAT(ValidationBlock("iteration 1", {}),
+              HasSubstr("\n validation loss at iteration 1 | no token had a loss | \n"));
 }
 
 TEST(ValidationBlockTest, FramesLossAndPerplexity) {

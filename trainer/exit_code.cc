@@ -1,8 +1,37 @@
 #include "hetero/trainer/exit_code.h"
 
+#include "absl/strings/cord.h"
+
 namespace hetero {
+namespace {
+
+constexpr std::string_view kDivergedPayload = "hetero/diverged";
+
+constexpr ExitCodeMeaning kTable[] = {
+    {ExitCode::kOk, "the run ended"},
+    {ExitCode::kInternal, "a bug of this program"},
+    {ExitCode::kConfig, "the run as described cannot work: flags, configuration, paths, layout"},
+    {ExitCode::kData, "a data set is corrupt"},
+    {ExitCode::kCommunication, "a rank failed, left or was too slow; starting again may help"},
+    {ExitCode::kDiverged, "the run diverged: gradients or the loss stayed infinite or NaN"},
+    {ExitCode::kStopped,
+     "SIGINT or SIGTERM: the step was finished, then the run ended; a second signal ends it at "
+     "once"},
+    {ExitCode::kOutOfResources, "out of memory, device memory or disk"},
+};
+
+}  // namespace
+
+std::span<const ExitCodeMeaning> ExitCodeTable() { return kTable; }
+
+absl::Status DivergedError(std::string_view message) {
+  absl::Status status = absl::FailedPreconditionError(message);
+  status.SetPayload(kDivergedPayload, absl::Cord());
+  return status;
+}
 
 ExitCode ExitCodeFor(const absl::Status& status) {
+  if (status.GetPayload(kDivergedPayload).has_value()) return ExitCode::kDiverged;
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return ExitCode::kOk;

@@ -3,6 +3,9 @@
 
 // How a training process ends, for job scripts. Only main() exits; everybody else returns a Status.
 
+#include <span>
+#include <string_view>
+
 #include "absl/status/status.h"
 
 namespace hetero {
@@ -13,14 +16,26 @@ enum class ExitCode : int {
   kConfig = 2,          // the run as described cannot work: flags, config, paths, layout
   kData = 3,            // a data set is corrupt
   kCommunication = 4,   // a rank failed, left, or was too slow; starting again may help
+  kDiverged = 5,        // gradients or the loss stayed infinite or NaN
   kStopped = 6,         // SIGINT or SIGTERM: the step was finished
   kOutOfResources = 7,  // memory, device memory or disk
 };
 
-// CANCELLED kStopped; INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, PERMISSION_DENIED,
-// UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE, UNIMPLEMENTED kConfig; DATA_LOSS kData;
-// ABORTED, UNAVAILABLE, DEADLINE_EXCEEDED kCommunication; RESOURCE_EXHAUSTED kOutOfResources; the
-// rest kInternal.
+struct ExitCodeMeaning {
+  ExitCode code;
+  std::string_view meaning;  // for users, without a full stop
+};
+
+// Every code, ascending: what --help prints and the READMEs show.
+std::span<const ExitCodeMeaning> ExitCodeTable();
+
+// FAILED_PRECONDITION whose exit code is kDiverged.
+absl::Status DivergedError(std::string_view message);
+
+// kDiverged for a DivergedError; else by code: CANCELLED kStopped; INVALID_ARGUMENT, NOT_FOUND,
+// ALREADY_EXISTS, PERMISSION_DENIED, UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE,
+// UNIMPLEMENTED kConfig; DATA_LOSS kData; ABORTED, UNAVAILABLE, DEADLINE_EXCEEDED kCommunication;
+// RESOURCE_EXHAUSTED kOutOfResources; the rest kInternal.
 ExitCode ExitCodeFor(const absl::Status& status);
 
 }  // namespace hetero

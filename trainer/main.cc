@@ -75,6 +75,10 @@ std::string Help() {
                           absl::StrCat("--", name, flag->IsOfType<bool>() ? "" : "=..."),
                           flag->Help());
   }
+  absl::StrAppend(&text, "\nExit codes:\n");
+  for (const ExitCodeMeaning& row : ExitCodeTable()) {
+    absl::StrAppendFormat(&text, "  %d  %s\n", static_cast<int>(row.code), row.meaning);
+  }
   return text;
 }
 
@@ -89,6 +93,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
   CommandLine line;
   for (size_t i = 0; i < arguments.size(); ++i) {
     std::string_view text = arguments[i];
+    if (text == "-h") {
+      line.help = true;
+      continue;
+    }
     if (!absl::ConsumePrefix(&text, "--")) {
       return absl::InvalidArgumentError(
           absl::StrCat("unexpected argument \"", text, "\"; fields are set with --set path=value"));

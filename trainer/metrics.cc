@@ -6,22 +6,31 @@
 #include "absl/log/check.h"
 
 namespace hetero {
+namespace {
+
+void AddTo(std::vector<LossSum>& totals, const std::vector<LossSum>& losses) {
+  for (const LossSum& loss : losses) {
+    auto total = std::ranges::find(totals, loss.name, &LossSum::name);
+    if (total == totals.end()) total = totals.insert(total, {.name = loss.name});
+    total->sum += loss.sum;
+    total->count += loss.count;
+  }
+}
+
+}  // namespace
+
+double Perplexity(double loss) {
+  return std::isfinite(loss) ? std::exp(std::min(20.0, loss)) : loss;
+}
 
 void MetricsInterval::Add(const StepMetrics& step, absl::Duration elapsed) {
   elapsed_ += elapsed;
   ++num_iterations_;
-  if (step.skipped) {
-    ++skipped_iterations_;
-    nan_iterations_ += std::ranges::any_of(
-        step.losses, [](const LossSum& loss) { return !std::isfinite(loss.sum); });
-    return;
-  }
-  for (const LossSum& loss : step.losses) {
-    auto total = std::ranges::find(losses_, loss.name, &LossSum::name);
-    if (total == losses_.end()) total = losses_.insert(total, {.name = loss.name});
-    total->sum += loss.sum;
-    total->count += loss.count;
-  }
+  AddTo(step.skipped ? skipped_ : losses_, step.losses);
+  if (!step.skipped) return;
+  ++skipped_iterations_;
+  nan_iterations_ += std::ranges::any_of(
+      step.losses, [](const LossSum& loss) { return !std::isfinite(loss.sum); });
 }
 
 IntervalAverages MetricsInterval::averages() const {
@@ -30,7 +39,8 @@ IntervalAverages MetricsInterval::averages() const {
       .seconds_per_iteration = absl::ToDoubleSeconds(elapsed_) / num_iterations_,
       .skipped_iterations = skipped_iterations_,
       .nan_iterations = nan_iterations_};
-  for (const LossSum& loss : losses_) {
+  const bool none_updated = skipped_iterations_ == num_iterations_;
+  for (const LossSum& loss : none_updated ? skipped_ : losses_) {
     if (loss.count > 0) averages.losses.push_back({loss.name, loss.sum / loss.count});
   }
   return averages;

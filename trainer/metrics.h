@@ -40,12 +40,15 @@ struct StepMetrics {
 
 struct IntervalAverages {
   double seconds_per_iteration = 0;
-  // Of iterations that updated the parameters: total sum / total count of each loss, in order of
-  // first appearance; none for a loss that counted nothing.
+  // Total sum / total count of each loss, in order of first appearance; none for a loss that
+  // counted nothing. Of the iterations that updated the parameters; of all of them where none did.
   std::vector<NamedValue> losses;
   int64_t skipped_iterations = 0;
   int64_t nan_iterations = 0;  // skipped, and one of their losses was not finite
 };
+
+// exp(min(20, loss)); the loss itself where it is infinite or NaN.
+double Perplexity(double loss);
 
 // Accumulates the iterations since the last Reset.
 class MetricsInterval {
@@ -60,7 +63,8 @@ class MetricsInterval {
   void Reset() { *this = MetricsInterval(); }
 
  private:
-  std::vector<LossSum> losses_;
+  std::vector<LossSum> losses_;   // of iterations that updated the parameters
+  std::vector<LossSum> skipped_;  // of the others
   absl::Duration elapsed_;
   int64_t num_iterations_ = 0;
   int64_t skipped_iterations_ = 0;

@@ -1,7 +1,5 @@
 #include "hetero/trainer/metrics_writer.h"
 
-#include <algorithm>
-#include <cmath>
 #include <utility>
 #include <vector>
 
@@ -43,8 +41,7 @@ void MetricsWriter::WriteEvaluation(int64_t iteration, int64_t consumed_samples,
   for (const NamedValue& value : values) {
     tagged.push_back({absl::StrCat(value.name, " validation"), value.value});
     if (value.name.ends_with("loss")) {
-      tagged.push_back(
-          {absl::StrCat(value.name, " validation ppl"), std::exp(std::min(20.0, value.value))});
+      tagged.push_back({absl::StrCat(value.name, " validation ppl"), Perplexity(value.value)});
     }
   }
   WriteWithTwins(iteration, consumed_samples, tagged, now);

@@ -1,5 +1,6 @@
 #include "hetero/trainer/metrics_writer.h"
 
+#include <cmath>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -71,6 +72,20 @@ TEST(MetricsWriterTest, AbsentValuesHaveNoTag) {
                   Pair("lm loss", Pair(3, 2.4f)), Pair("lm loss vs samples", Pair(192, 2.4f)),
                   Pair("loss-scale", Pair(3, 1)), Pair("loss-scale vs samples", Pair(192, 1)),
                   Pair("world-size", Pair(3, 4)), Pair("world-size vs samples", Pair(192, 4))));
+}
+
+TEST(MetricsWriterTest, NotANumberIsWrittenAsSuch) {
+  StepMetrics step = Step();
+  step.losses = {{"lm loss", std::nan(""), 5}};
+  step.grad_norm = std::nan("");
+  const Scalars written = Written([&](MetricsWriter& writer) {
+    writer.WriteStep(step);
+    writer.WriteEvaluation(3, 192, std::vector<NamedValue>{{"lm loss", std::nan("")}});
+  });
+  for (const char* tag : {"lm loss", "grad-norm", "lm loss validation", "lm loss validation ppl"}) {
+    ASSERT_TRUE(written.contains(tag)) << tag;
+    EXPECT_TRUE(std::isnan(written.at(tag).second)) << tag;
+  }
 }
 
 TEST(MetricsWriterTest, IntervalHasBothIterationTimes) {

@@ -1,7 +1,10 @@
 #include "hetero/trainer/reporter.h"
 
+#include <algorithm>
+#include <string>
+#include <string_view>
+
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 
 namespace hetero {
 
@@ -36,21 +39,31 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
       interval_.Reset();
     }
   }
-  const std::string detail = lm_loss_ ? absl::StrFormat("lm loss %.4f", *lm_loss_) : "";
+  const std::string detail =
+      lm_loss_ ? absl::StrCat("lm loss ", FormatNumber("%.4f", *lm_loss_)) : "";
   console_.Progress(
       {.what = "train", .done = iteration, .total = num_steps_, .start = start_, .detail = detail});
 }
 
 void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
-  evaluation_ = {{"lm loss", result.lm_loss_sum / static_cast<double>(result.tokens)},
-                 {"caption accuracy", static_cast<double>(result.exact_matches) /
-                                          static_cast<double>(result.sequences)}};
+  evaluation_.clear();
+  const auto add = [&](std::string_view name, double sum, int64_t count) {
+    if (count > 0) evaluation_.push_back({std::string(name), sum / static_cast<double>(count)});
+  };
+  add("lm loss", result.lm_loss_sum, result.tokens);
+  add("caption accuracy", static_cast<double>(result.exact_matches), result.sequences);
   console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
   events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
 }
 
+std::optional<double> Reporter::validation_loss() const {
+  const auto loss = std::ranges::find(evaluation_, "lm loss", &NamedValue::name);
+  return loss == evaluation_.end() ? std::nullopt : std::optional(loss->value);
+}
+
 std::vector<NamedValue> Reporter::ResultValues() const {
-  std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(train_time_)}};
+  std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(train_time_)},
+                                    {"skipped steps", static_cast<double>(tally_.num_skipped())}};
   if (lm_loss_.has_value()) values.push_back({"lm loss", *lm_loss_});
   for (const NamedValue& value : evaluation_) {
     const bool also_trained = value.name == "lm loss";

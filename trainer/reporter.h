@@ -19,6 +19,7 @@
 #include "hetero/trainer/metrics_writer.h"
 #include "hetero/trainer/rank_trainer.h"
 #include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step_tally.h"
 
 namespace hetero {
 
@@ -41,9 +42,11 @@ class Reporter {
   // After `iteration` steps.
   void Evaluation(int64_t iteration, const EvaluationResult& result);
 
-  // After the last step: the wall time of all without evaluation, and whether a signal ended them.
-  void TrainingEnds(absl::Duration train_time, bool stopped) {
+  // After the last step: the wall time of all without evaluation, what became of them, and whether
+  // a signal ended them.
+  void TrainingEnds(absl::Duration train_time, const StepTally& tally, bool stopped) {
     train_time_ = train_time;
+    tally_ = tally;
     stopped_ = stopped;
   }
 
@@ -51,10 +54,14 @@ class Reporter {
   absl::Status Close() { return events_->Close(); }
 
   int64_t num_steps_done() const { return num_steps_done_; }
+  const StepTally& tally() const { return tally_; }
   bool stopped() const { return stopped_; }
 
-  // For the RESULT line: "train seconds", and of the last step and evaluation "lm loss",
-  // "validation lm loss", "caption accuracy" where there are any.
+  // Of the latest evaluation.
+  std::optional<double> validation_loss() const;
+
+  // For the RESULT line: "train seconds", "skipped steps", and of the last step and evaluation "lm
+  // loss", "validation lm loss", "caption accuracy" where there are any.
   std::vector<NamedValue> ResultValues() const;
 
  private:
@@ -68,6 +75,7 @@ class Reporter {
 
   int64_t num_steps_done_ = 0;
   absl::Duration train_time_;
+  StepTally tally_;
   bool stopped_ = false;
   std::optional<double> lm_loss_;
   std::vector<NamedValue> evaluation_;  // of the latest

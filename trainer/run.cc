@@ -29,6 +29,7 @@
 #include "hetero/trainer/reporter.h"
 #include "hetero/trainer/samples.h"
 #include "hetero/trainer/start_up.h"
+#include "hetero/trainer/step_tally.h"
 
 namespace hetero {
 namespace {
@@ -191,10 +192,15 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   int64_t queued = 0;
   int64_t reported = 0;
   bool stopped = false;
+  StepTally tally;
+  const auto ends_early = [&] {
+    return stopped || tally.not_finite_in_a_row() >= job.config.divergence_steps();
+  };
   const auto report_until = [&](int64_t step) -> absl::Status {
     for (; reported < step; ++reported) {
       HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
       stopped = stopped || result.stop_requested;
+      tally.Add(result.report.outcome, result.lm_loss_sum);
       const absl::Time now = absl::Now();
       if (reporter != nullptr) {
         const int64_t consumed = trainer.optimizer().progress().consumed_samples;
@@ -207,16 +213,17 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   // A GPU has the next step in its queue while the host waits for the last one.
   const int64_t ahead = engine.stream().device().kind == DeviceKind::kCuda ? 1 : 0;
   std::optional<int64_t> evaluated_at;
-  while (queued < job.sizes.train_steps && !stopped) {
+  while (queued < job.sizes.train_steps && !ends_early()) {
     HETERO_RETURN_IF_ERROR(trainer.Queue(queued, signals.requested() != 0));
     if (queued == 0 && engine.stream().ledger().collective_hash() != predicted.collective_hash()) {
       return absl::InternalError("the first step's collectives are not those of the dry run");
     }
     ++queued;
     HETERO_RETURN_IF_ERROR(report_until(queued - ahead));
-    if (evaluation.has_interval_steps() && queued % evaluation.interval_steps() == 0 && !stopped) {
+    if (evaluation.has_interval_steps() && queued % evaluation.interval_steps() == 0 &&
+        !ends_early()) {
       HETERO_RETURN_IF_ERROR(report_until(queued));
-      if (stopped) break;
+      if (ends_early()) break;
       const absl::Time evaluation_start = absl::Now();
       HETERO_RETURN_IF_ERROR(evaluate(queued));
       evaluated_at = queued;
@@ -228,8 +235,8 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   record.profile = {.wall_time = absl::Now() - start - evaluation_time,
                     .thread_time = ThreadTime() - thread_start,
                     .calls = engine.stream().ledger()};
-  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, stopped);
-  if (job.evaluate.has_value() && !stopped && evaluated_at != queued) {
+  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, tally, stopped);
+  if (job.evaluate.has_value() && !ends_early() && evaluated_at != queued) {
     HETERO_RETURN_IF_ERROR(evaluate(queued));
   }
   return absl::OkStatus();
@@ -328,13 +335,16 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
     for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
     console.Print(DescribeProfile(profiles, reporter.num_steps_done()));
   }
+  if (const std::string skipped = DescribeSkipped(reporter.tally()); !skipped.empty()) {
+    console.Print(skipped);
+  }
   console.Print(
       ResultLine(reporter.num_steps_done(), absl::Now() - start, reporter.ResultValues()));
   if (reporter.stopped()) {
     return absl::CancelledError(absl::StrCat("stopped by signal ", signals.requested(), " after ",
                                              reporter.num_steps_done(), " steps"));
   }
-  return absl::OkStatus();
+  return JudgeRun(reporter.tally(), reporter.validation_loss());
 }
 
 std::string DescribeFailure(const absl::Status& status) {

@@ -33,7 +33,7 @@ struct RunOptions {
 // without.
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of data and
 // ranks, the first failure of the run with its rank; CANCELLED after a stop signal, when the step
-// was finished.
+// was finished; those of JudgeRun.
 absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
                  const StopSignals& signals);
 

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <iterator>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -104,19 +105,24 @@ TEST(RunFailureTest, ImageTokensThatDoNotMatchThePlaceholdersNameBothCounts) {
                                  "tokens for 64 placeholders")));
 }
 
+// Takes the loss tokens away from the forwards in [begin, end).
+StageHooks Silence(int begin, int end, TokenBatch& silent) {
+  return {.before_forward = [=, &silent](int forward, StageInput& input) {
+    if (forward < begin || forward >= end) return absl::OkStatus();
+    silent = *input.tokens;
+    for (ConstTensorView* view :
+         {&silent.loss_positions, &silent.loss_targets, &silent.loss_weights}) {
+      *view = view->Rows(0, 0);
+    }
+    input.tokens = &silent;
+    return absl::OkStatus();
+  }};
+}
+
 TEST(RunFailureTest, AStepWithoutLossTokensIsSkippedAndCounted) {
   TokenBatch silent;
   const RecipeRun run =
-      RunThreeRanks("language", {.before_forward = [&](int forward, StageInput& input) {
-                      if (forward / kMicrobatches != 1) return absl::OkStatus();
-                      silent = *input.tokens;
-                      for (ConstTensorView* view :
-                           {&silent.loss_positions, &silent.loss_targets, &silent.loss_weights}) {
-                        *view = view->Rows(0, 0);
-                      }
-                      input.tokens = &silent;
-                      return absl::OkStatus();
-                    }});
+      RunThreeRanks("language", Silence(kMicrobatches, 2 * kMicrobatches, silent));
   ASSERT_THAT(run.status, IsOk());
   ASSERT_EQ(run.steps.size(), 3);
   EXPECT_FALSE(run.steps[0].skipped);
@@ -125,6 +131,26 @@ TEST(RunFailureTest, AStepWithoutLossTokensIsSkippedAndCounted) {
   EXPECT_EQ(run.steps[1].losses[0].count, 0);
   EXPECT_TRUE(std::isfinite(run.steps[2].losses[0].sum));
   EXPECT_THAT(run.output, Not(HasSubstr("lm loss nan")));
+  EXPECT_EQ(ResultValue(run.output, "skipped_steps"), 1);
+}
+
+TEST(RunFailureTest, ARunThatTrainedNothingSaysSo) {
+  TokenBatch silent;
+  const RecipeRun run = RunThreeRanks("language", Silence(0, 3 * kMicrobatches, silent));
+  EXPECT_THAT(run.status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("in 3 steps no token had a loss")));
+  EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kConfig);
+  EXPECT_EQ(ResultValue(run.output, "skipped_steps"), 3);
+}
+
+TEST(RunFailureTest, AnEvaluationWithoutLossTokensShowsNoNumber) {
+  TokenBatch silent;
+  const RecipeRun run = RunThreeRanks("language", Silence(3 * kMicrobatches, 1000, silent),
+                                      {"evaluation.num_batches=1"});
+  ASSERT_THAT(run.status, IsOk());
+  EXPECT_THAT(run.output, HasSubstr(" validation loss at iteration 3 | no token had a loss | "));
+  EXPECT_THAT(run.output, Not(HasSubstr(": nan")));
+  EXPECT_THAT(run.output, Not(HasSubstr("validation_lm_loss")));
 }
 
 TEST(RunFailureTest, GradientsThatAreNotFiniteAnywhereSkipTheStepEverywhere) {
@@ -139,8 +165,38 @@ TEST(RunFailureTest, GradientsThatAreNotFiniteAnywhereSkipTheStepEverywhere) {
   EXPECT_FALSE(run.steps[0].skipped);
   EXPECT_TRUE(run.steps[1].skipped);
   EXPECT_FALSE(run.steps[2].skipped);
+  EXPECT_TRUE(std::isnan(run.steps[1].grad_norm.value()));
+  EXPECT_EQ(ResultValue(run.output, "skipped_steps"), 1);
   EXPECT_TRUE(std::isfinite(run.steps[2].grad_norm.value()));
   EXPECT_TRUE(std::isfinite(run.steps[2].losses[0].sum));
+}
+
+// The first update throws the weights to 1e30, and no later step is finite.
+constexpr std::string_view kDiverging[] = {"schedule.peak=1e30", "schedule.style=CONSTANT",
+                                           "logging.console_interval_steps=1"};
+
+RecipeRun RunDiverging(std::vector<std::string> assignments) {
+  assignments.insert(assignments.begin(), std::begin(kDiverging), std::end(kDiverging));
+  return RunConfigured(RecipeConfig("mock_tiny", assignments));
+}
+
+TEST(RunFailureTest, ARunWhoseLastStepsWereNotFiniteEndsAsDivergedWithItsResult) {
+  const RecipeRun run = RunDiverging({"train_steps=4"});
+  EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kDiverged) << run.status;
+  EXPECT_EQ(run.steps.size(), 4);
+  EXPECT_THAT(run.output,
+              AllOf(HasSubstr("| grad norm: nan |"),
+                    HasSubstr("the last 3 of 4 steps were skipped"), HasSubstr("RESULT steps=4 ")));
+  EXPECT_EQ(ResultValue(run.output, "skipped_steps"), 3);
+}
+
+TEST(RunFailureTest, AsManyStepsInARowAsTheConfigurationSaysEndTheRun) {
+  const RecipeRun run = RunDiverging({"train_steps=1000", "divergence_steps=2"});
+  EXPECT_THAT(run.status, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                   HasSubstr("NaN in 2 steps in a row, up to the last of 3;")));
+  EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kDiverged);
+  EXPECT_EQ(run.steps.size(), 3);
+  EXPECT_EQ(ResultValue(run.output, "steps"), 3);
 }
 
 TEST(RunFailureTest, AStopSignalLetsTheStepFinish) {

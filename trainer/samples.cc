@@ -212,7 +212,14 @@ class Checker {
       Refuse(kField, " is ", num_tokens,
              ", must be below sequence_length; nearest: ", config_.sequence_length() - 1);
     }
-    if (num_tokens == 0) return;
+    if (num_tokens == 0) {
+      if (config_.sequence_length() == 1) {
+        Refuse("sequence_length",
+               " is 1, must be at least 2: the first token of a text is never predicted, so no "
+               "step would have a loss; nearest: 2");
+      }
+      return;
+    }
     if (!TakesImages(contract_)) {
       Refuse(kField, " is ", num_tokens, ", the model takes no images; nearest: 0");
       return;

@@ -75,6 +75,13 @@ TEST(ValidateDataTest, RecipesFitTheirModels) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {}), kText), IsEmpty());
 }
 
+TEST(ValidateDataTest, ATextOfOneTokenHasNothingToPredict) {
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=1"}), kText),
+              ElementsAre("sequence_length is 1, must be at least 2: the first token of a text is "
+                          "never predicted, so no step would have a loss; nearest: 2"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=2"}), kText), IsEmpty());
+}
+
 TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
   EXPECT_THAT(FashionMessages({"data.pad_token_id=511"}),
               ElementsAre("data.pad_token_id is 511, which is the model's image token; nearest: "
