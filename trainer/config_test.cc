@@ -41,6 +41,15 @@ std::vector<std::string> Messages(std::vector<std::string_view> assignments) {
   return Messages(Changed("fashion_tiny", std::move(assignments)));
 }
 
+TEST(RecipesTest, SayInOneLineWhatTheyAreFor) {
+  for (std::string_view name : RecipeNames()) {
+    SCOPED_TRACE(name);
+    const auto config = ParseRunConfig(*FindRecipe(name), name);
+    ASSERT_THAT(config, IsOk());
+    EXPECT_THAT(config->description(), ::testing::MatchesRegex("[^\n]{10,100}[.]"));
+  }
+}
+
 TEST(ValidateTest, EveryRecipeIsValid) {
   for (std::string_view name : RecipeNames()) {
     EXPECT_THAT(Messages(Changed(name, {})), IsEmpty()) << name;

@@ -1,5 +1,6 @@
 #include "hetero/trainer/console.h"
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -32,6 +33,16 @@ std::string Bar(double fraction) {
   if (filled < kBarColumns) bar += '>';
   bar.resize(kBarColumns, ' ');
   return absl::StrCat("[", bar, "]");
+}
+
+// Returns the errno of a write that failed, or 0.
+int WriteAll(int descriptor, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = write(descriptor, bytes.data(), bytes.size());
+    if (written < 0 && errno != EINTR) return errno;
+    if (written > 0) bytes.remove_prefix(written);
+  }
+  return 0;
 }
 
 // Two units are enough for a person: "2d3h", "1h5m", "1m28s", "9s".
@@ -135,14 +146,40 @@ std::string ProgressLine(const ProgressState& state, absl::Time now, int max_col
 
 Console::Console(int descriptor) : descriptor_(descriptor), is_terminal_(isatty(descriptor) == 1) {}
 
-Console::~Console() { EndProgress(); }
+Console::~Console() {
+  EndProgress();
+  absl::MutexLock lock(&mutex_);
+  if (log_ >= 0) close(log_);
+}
 
-void Console::Write(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(descriptor_, bytes.data(), bytes.size());
-    if (written < 0 && errno != EINTR) return;
-    if (written > 0) bytes.remove_prefix(written);
+void Console::Write(std::string_view bytes) { WriteAll(descriptor_, bytes); }
+
+absl::Status Console::KeepLog(const std::filesystem::path& path) {
+  const int log = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
+  if (log < 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot create file ", path.native()));
   }
+  absl::MutexLock lock(&mutex_);
+  log_path_ = path.native();
+  log_ = log;
+  return absl::OkStatus();
+}
+
+void Console::Log(std::string_view text) {
+  absl::MutexLock lock(&mutex_);
+  WriteLog(text);
+}
+
+void Console::WriteLog(std::string_view text) {
+  if (log_ < 0 || !log_status_.ok()) return;
+  if (const int error = WriteAll(log_, absl::StrCat(text, "\n")); error != 0) {
+    log_status_ = absl::ErrnoToStatus(error, absl::StrCat("cannot write file ", log_path_));
+  }
+}
+
+absl::Status Console::log_status() {
+  absl::MutexLock lock(&mutex_);
+  return log_status_;
 }
 
 std::string Console::Redraw(std::string_view line) {
@@ -152,6 +189,7 @@ std::string Console::Redraw(std::string_view line) {
 
 void Console::Print(std::string_view text) {
   absl::MutexLock lock(&mutex_);
+  WriteLog(text);
   if (progress_.empty()) {
     Write(absl::StrCat(text, "\n"));
   } else {

@@ -5,12 +5,14 @@
 // validation block, the last line for machines, and a progress line for people at a terminal.
 
 #include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
@@ -70,6 +72,13 @@ class Console {
   // none at its end.
   void Print(std::string_view text);
 
+  // From now on what Print prints is also written to a new file at `path`; progress lines are not.
+  // Errors: those of the file system, naming the path. At most once.
+  absl::Status KeepLog(const std::filesystem::path& path);
+
+  // Writes to the log of KeepLog alone, if there is one: what went to people by another way.
+  void Log(std::string_view text);
+
   // On a terminal redraws one line in place, at most ten times a second and narrower than the
   // terminal. Elsewhere prints a plain line, at most one in kPlainProgressInterval. The state with
   // done == total is always shown.
@@ -83,14 +92,21 @@ class Console {
   static constexpr absl::Duration kRedrawInterval = absl::Milliseconds(100);
   static constexpr absl::Duration kPlainProgressInterval = absl::Seconds(10);
 
+  // Whether all of the log could be written. Errors: the first one, naming the file.
+  absl::Status log_status();
+
  private:
   void Write(std::string_view bytes);
+  void WriteLog(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // "\r", `line`, and blanks over what a longer progress line left.
   std::string Redraw(std::string_view line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const int descriptor_;
   const bool is_terminal_;
   absl::Mutex mutex_;
+  std::string log_path_ ABSL_GUARDED_BY(mutex_);
+  int log_ ABSL_GUARDED_BY(mutex_) = -1;  // the console's own
+  absl::Status log_status_ ABSL_GUARDED_BY(mutex_);
   std::string progress_ ABSL_GUARDED_BY(mutex_);  // on the screen, its cursor at the end
   std::optional<absl::Time> last_progress_ ABSL_GUARDED_BY(mutex_);
 };

@@ -2,12 +2,17 @@
 
 #include <fcntl.h>
 #include <pty.h>
+#include <sys/resource.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -217,6 +222,53 @@ TEST(ConsoleTest, PipeGetsPlainLinesNowAndThen) {
             "train 200/300 [=============>      ]  66% | 10/s | ETA 10s\n"
             "a line\n"
             "train 300/300 [====================] 100% | 10/s\n");
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(ConsoleTest, TheLogHasEveryLineAndNoProgress) {
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "console.log";
+  std::filesystem::remove(path);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  {
+    Console console(ends[1]);
+    console.Print("before");
+    ASSERT_TRUE(console.KeepLog(path).ok());
+    console.Print("two\nlines");
+    ProgressState state{.what = "train", .done = 1, .total = 1, .start = kNow};
+    console.Progress(state, kNow);
+    console.Log("an error");
+    console.Print("after");
+    EXPECT_TRUE(console.log_status().ok());
+  }
+  std::stringstream log;
+  log << std::ifstream(path).rdbuf();
+  EXPECT_EQ(log.str(), "two\nlines\nan error\nafter\n");
+  EXPECT_THAT(Reader(ends[0]).ReadAll(), Not(HasSubstr("an error")));
+  Console other(ends[1]);
+  EXPECT_THAT(std::string(other.KeepLog(path).message()), HasSubstr(path.native()));
+  close(ends[0]);
+  close(ends[1]);
+}
+
+TEST(ConsoleTest, ALogThatCannotBeWrittenIsReportedAndStopsNothing) {
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const std::filesystem::path path = std::filesystem::path(testing::TempDir()) / "full.log";
+  std::filesystem::remove(path);
+  Console console(ends[1]);
+  ASSERT_TRUE(console.KeepLog(path).ok());
+  rlimit previous;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &previous), 0);
+  const auto ignored = signal(SIGXFSZ, SIG_IGN);
+  const rlimit none = {.rlim_cur = 0, .rlim_max = previous.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &none), 0);
+  console.Print("a line");
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &previous), 0);
+  signal(SIGXFSZ, ignored);
+  EXPECT_EQ(Reader(ends[0]).ReadAll(), "a line\n");
+  EXPECT_THAT(std::string(console.log_status().message()), HasSubstr(path.native()));
   close(ends[0]);
   close(ends[1]);
 }

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -33,6 +34,7 @@
 #include "hetero/trainer/recipes/recipes.h"
 #include "hetero/trainer/run.h"
 #include "hetero/trainer/signals.h"
+#include "hetero/trainer/version/version.h"
 
 ABSL_FLAG(std::string, recipe, std::string(hetero::kDefaultRecipe),
           "Run configuration that the program carries; --list_recipes names them.");
@@ -46,7 +48,9 @@ ABSL_FLAG(bool, profile, false, "Print where the time of a step went, after the 
 ABSL_FLAG(std::string, trace, "",
           "File for a trace of what every rank did when; open it in ui.perfetto.dev.");
 ABSL_FLAG(bool, print_config, false, "Print the resolved run configuration and stop.");
-ABSL_FLAG(bool, list_recipes, false, "Print the names of the recipes and stop.");
+ABSL_FLAG(bool, list_recipes, false, "Print what the recipes are for and stop.");
+ABSL_FLAG(bool, version, false,
+          "Print commit, compiler, libraries and devices of this program and stop.");
 
 namespace hetero {
 namespace {
@@ -80,6 +84,17 @@ std::string Help() {
     absl::StrAppendFormat(&text, "  %d  %s\n", static_cast<int>(row.code), row.meaning);
   }
   return text;
+}
+
+// A line for each, and which one runs when none is named.
+absl::StatusOr<std::string> ListRecipes() {
+  std::vector<std::string> lines;
+  for (std::string_view name : RecipeNames()) {
+    HETERO_ASSIGN_OR_RETURN(const proto::RunConfig config, ParseRunConfig(*FindRecipe(name), name));
+    lines.push_back(absl::StrFormat("%-16s %s%s", name, config.description(),
+                                    name == kDefaultRecipe ? " The default." : ""));
+  }
+  return absl::StrJoin(lines, "\n");
 }
 
 struct CommandLine {
@@ -177,8 +192,13 @@ absl::Status Main(std::span<char* const> arguments, Console& console) {
     console.Print(Help());
     return absl::OkStatus();
   }
+  if (absl::GetFlag(FLAGS_version)) {
+    console.Print(DescribeProgram());
+    return absl::OkStatus();
+  }
   if (absl::GetFlag(FLAGS_list_recipes)) {
-    console.Print(absl::StrJoin(RecipeNames(), "\n"));
+    HETERO_ASSIGN_OR_RETURN(const std::string recipes, ListRecipes());
+    console.Print(recipes);
     return absl::OkStatus();
   }
   const ModelRegistry models = BuiltInModels();
@@ -187,6 +207,8 @@ absl::Status Main(std::span<char* const> arguments, Console& console) {
                      .print_config = absl::GetFlag(FLAGS_print_config),
                      .profile = absl::GetFlag(FLAGS_profile),
                      .trace = absl::GetFlag(FLAGS_trace)};
+  options.program = absl::StrCat(ProgramName(), ": ", absl::StrJoin(arguments, " "));
+  std::ranges::replace(options.program, '\n', ' ');
   HETERO_ASSIGN_OR_RETURN(options.config, LoadConfig(options.working_folder, line.assignments));
   StopSignals signals;
   return Run(options, models, console, signals);
@@ -200,8 +222,10 @@ int main(int argc, char** argv) {
   hetero::Console console(STDOUT_FILENO);
   const absl::Status status = hetero::Main(std::span(argv, argc).subspan(1), console);
   if (!status.ok()) {
+    const std::string text = hetero::DescribeFailure(status);
     console.EndProgress();
-    std::cerr << hetero::DescribeFailure(status) << std::endl;
+    console.Log(text);
+    std::cerr << text << std::endl;
   }
   return static_cast<int>(hetero::ExitCodeFor(status));
 }

@@ -1,6 +1,8 @@
 #include "hetero/trainer/run.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <span>
@@ -18,7 +20,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/telemetry/spans.h"
-#include "hetero/tensor/gpu_count.h"
+#include "hetero/tensor/gpus.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/metrics_writer.h"
@@ -27,6 +29,7 @@
 #include "hetero/trainer/profile.h"
 #include "hetero/trainer/rank_trainer.h"
 #include "hetero/trainer/reporter.h"
+#include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/samples.h"
 #include "hetero/trainer/start_up.h"
 #include "hetero/trainer/step_tally.h"
@@ -260,6 +263,23 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
   });
 }
 
+// The run's own folder, with its configuration and from now on what the console shows.
+absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, const Job& job,
+                                                    Console& console) {
+  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder,
+                          CreateRunFolder(options.working_folder / job.config.logging().folder()));
+  const std::filesystem::path config = folder / kResolvedConfigFile;
+  std::ofstream file(config);
+  file << "# " << options.program << "\n" << ToText(job.config);
+  file.close();
+  if (!file) {
+    return absl::ErrnoToStatus(errno != 0 ? errno : EIO,
+                               absl::StrCat("cannot write file ", config.native()));
+  }
+  HETERO_RETURN_IF_ERROR(console.KeepLog(folder / kConsoleLogFile));
+  return folder;
+}
+
 absl::Status DryRun(const Job& job, Console& console) {
   console.Print(job.train.ToString());
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
@@ -299,10 +319,10 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   }
   if (options.dry_run) return DryRun(job, console);
   HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
+  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder, OpenRunFolder(options, job, console));
   HETERO_ASSIGN_OR_RETURN(
       job.samples, PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
                                   [&](std::string_view line) { console.Print(line); }));
-  const std::filesystem::path folder = options.working_folder / job.config.logging().folder();
   console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
                               job.samples->description, folder));
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
@@ -344,7 +364,8 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
     return absl::CancelledError(absl::StrCat("stopped by signal ", signals.requested(), " after ",
                                              reporter.num_steps_done(), " steps"));
   }
-  return JudgeRun(reporter.tally(), reporter.validation_loss());
+  HETERO_RETURN_IF_ERROR(JudgeRun(reporter.tally(), reporter.validation_loss()));
+  return console.log_status();
 }
 
 std::string DescribeFailure(const absl::Status& status) {

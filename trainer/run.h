@@ -19,6 +19,7 @@ namespace hetero {
 struct RunOptions {
   proto::RunConfig config = {};
   std::filesystem::path working_folder = {};  // what relative folders of the configuration begin at
+  std::string program = {};                   // one line on what runs, kept with the configuration
   bool dry_run = false;
   bool print_config = false;
   bool profile = false;  // print where the time of a step went
@@ -30,7 +31,7 @@ struct RunOptions {
 };
 
 // Prints as it goes and ends with the RESULT line; a dry run or printing the configuration ends
-// without.
+// without. Files are left in a folder of the run's own below logging.folder: run_folder.h.
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of data and
 // ranks, the first failure of the run with its rank; CANCELLED after a stop signal, when the step
 // was finished; those of JudgeRun.

@@ -4,14 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/telemetry/event_file_reader.h"
+#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
@@ -79,6 +87,46 @@ TEST(RunTest, TakesTheMemoryAndTheCollectivesThatTheDryRunSaid) {
     EXPECT_THAT(run.status, IsOk());
     EXPECT_EQ(run.steps.size(), 2);
     EXPECT_TRUE(std::isfinite(ResultValue(run.output, "validation_lm_loss")));
+  }
+}
+
+std::string ReadFile(const std::filesystem::path& path) {
+  std::stringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+// Two runs into one logging folder: no event of one is in the folder of the other.
+TEST(RunTest, EveryRunLeavesItsFilesInAFolderOfItsOwn) {
+  const std::filesystem::path parent = TestFolder() / "two_runs";
+  std::filesystem::remove_all(parent);
+  std::vector<RecipeRun> runs;
+  for (const std::string steps : {"train_steps=1", "train_steps=2"}) {
+    runs.push_back(RunConfigured(RecipeConfig("mock_tiny", {steps, "logging.folder=two_runs"})));
+    ASSERT_THAT(runs.back().status, IsOk());
+  }
+  std::vector<std::filesystem::path> folders(std::filesystem::directory_iterator(parent), {});
+  std::ranges::sort(folders);
+  ASSERT_EQ(folders.size(), 2);
+  for (int i = 0; i < 2; ++i) {
+    SCOPED_TRACE(folders[i]);
+    EXPECT_THAT(runs[i].output, HasSubstr(absl::StrCat("output: ", folders[i].native(), "\n")));
+    const auto events = ReadEventsIn(folders[i]);
+    ASSERT_THAT(events, IsOk());
+    int64_t num_losses = 0;
+    for (const TensorBoardEvent& event : *events) {
+      for (const auto& value : event.summary().value()) num_losses += value.tag() == "lm loss";
+    }
+    EXPECT_EQ(num_losses, i + 1);
+
+    const auto config = ParseRunConfig(ReadFile(folders[i] / kResolvedConfigFile), "config");
+    ASSERT_THAT(config, IsOk());
+    EXPECT_EQ(config->train_steps(), i + 1);
+    EXPECT_EQ(config->schedule().decay_steps(), i + 1);
+
+    std::vector<std::string> printed = absl::StrSplit(runs[i].output, '\n');
+    std::erase_if(printed, [](const std::string& line) { return line.starts_with("train "); });
+    EXPECT_EQ(ReadFile(folders[i] / kConsoleLogFile), absl::StrJoin(printed, "\n"));
   }
 }
 
