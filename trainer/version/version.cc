@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "google/protobuf/stubs/common.h"
+#include "hetero/comm/nccl/nccl_version.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/trainer/version/commit.h"
@@ -57,7 +58,9 @@ std::string Libraries() {
                    LIBJPEG_TURBO_VERSION_NUMBER % 1000),
       absl::StrCat("zlib ", zlibVersion()),
       absl::StrCat("SQLite ", sqlite3_libversion())};
-  if (std::string cuda = DescribeCuda(); !cuda.empty()) libraries.push_back(std::move(cuda));
+  for (const std::string& optional : {DescribeCuda(), DescribeNccl()}) {
+    if (!optional.empty()) libraries.push_back(optional);
+  }
   return absl::StrJoin(libraries, "; ");
 }
 
