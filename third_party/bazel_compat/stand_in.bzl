@@ -52,6 +52,7 @@ def stand_in_repositories():
             "cc_library",
             "cc_test",
         ]]),
+        "cc_compiler.BUILD": "cc/compiler/BUILD",
         "find_cc_toolchain.bzl": "cc/find_cc_toolchain.bzl",
         "cc_common.bzl": "cc/common/cc_common.bzl",
         "cc_info.bzl": "cc/common/cc_info.bzl",
