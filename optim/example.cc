@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/status_matchers.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/run_ranks.h"
@@ -58,7 +57,7 @@ absl::Status RunOneRank(GlobalRank rank, CommunicatorFactory& factory) {
   return loss < 1e-4 ? absl::OkStatus() : absl::InternalError("the line was not found");
 }
 
-TEST(Example, TwoRanksFitALine) { EXPECT_THAT(RunRanks(2, RunOneRank), absl_testing::IsOk()); }
+TEST(Example, TwoRanksFitALine) { EXPECT_EQ(RunRanks(2, RunOneRank), absl::OkStatus()); }
 
 }  // namespace
 }  // namespace hetero

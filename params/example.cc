@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -43,7 +42,7 @@ absl::Status HalvesMakeAWhole() {
 }
 
 TEST(Example, TwoRanksHoldHalvesOfTheSameBits) {
-  EXPECT_THAT(HalvesMakeAWhole(), absl_testing::IsOk());
+  EXPECT_EQ(HalvesMakeAWhole(), absl::OkStatus());
 }
 
 }  // namespace

@@ -1,11 +1,10 @@
-// Prepares Fashion-MNIST once and prints what the lanes of two grids read in the first step.
-//
-//   bazel run //data/example:read_captions -- FOLDER
+// Prepares Fashion-MNIST once in a folder and prints what the lanes of two grids read first.
 
 #include <cstdint>
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -56,11 +55,7 @@ absl::Status Run(const std::filesystem::path& folder) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::cerr << "usage: read_captions FOLDER\n";
-    return 2;
-  }
-  const absl::Status status = Run(argv[1]);
+  const absl::Status status = Run(argc > 1 ? argv[1] : "fashion_mnist");
   if (!status.ok()) std::cerr << status << "\n";
   return status.ok() ? 0 : 1;
 }
