@@ -39,6 +39,9 @@ ONLY = {
     "@openblas//": ["tensor"],
 }
 
+# What only tests may name: newer than the oldest Abseil that a user's workspace may bring.
+TESTS_ONLY = ["@com_google_absl//absl/status:status_matchers"]
+
 _PROTOBUF = ["@com_google_protobuf//"]
 _BLAS = ["@openblas//", "@onednn//"]
 _DEVICE = ["//third_party/cuda", "@cuda//"]
@@ -96,6 +99,8 @@ def direct_violations(edges):
         if not user or user not in LAYERS or any(within(source, "//" + p) for p in ANYONE):
             continue
         for target in sorted(targets):
+            if target in TESTS_ONLY and not source.endswith(("_test", "_test_cases", "_harness")):
+                yield f"{source} -> {target}: only tests may use it"
             for prefix, users in ONLY.items():
                 if target == _QUESTION and is_test(source):
                     continue

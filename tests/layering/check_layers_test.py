@@ -47,6 +47,11 @@ class CheckLayersTest(unittest.TestCase):
         self.assertEqual(len(found(("//optim:adamw", question))), 1)
         self.assertEqual(len(found(("//optim:adamw_test", "//third_party/cuda:cudart"))), 1)
 
+    def test_what_the_oldest_abseil_lacks_is_for_tests(self):
+        matchers = "@com_google_absl//absl/status:status_matchers"
+        self.assertEqual(found(("//grid:view_test", matchers)), [])
+        self.assertEqual(len(found(("//grid:view", matchers), ("//grid:example", matchers))), 2)
+
     def test_a_chain_to_a_backend_is_printed_whole(self):
         (violation,) = found(
             ("//grid:grid", "//grid:view"),
