@@ -3,7 +3,7 @@
 
     tools/bench/compare_with_pytorch.py --rounds 5 \\
         --ours "bazel-bin/trainer/hetero --set train_steps=200" \\
-        --peer "VENV/bin/python tools/bench/fashion_tiny_pytorch.py --steps 200"
+        --peer "VENV/bin/python tools/bench/fashion_tiny_pytorch.py --start FILE --steps 200"
 
 Ours prints a last line "RESULT steps=N ... train_seconds=S" (or seconds=S), the peer a line with
 "steps/s X". Rounds alternate which of the two goes first, so that a machine that warms up, slows

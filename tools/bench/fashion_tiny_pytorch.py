@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""The default run's model in PyTorch on the CPU, to compare speed and learning with.
+"""The default run in PyTorch on the CPU, to compare speed and learning with.
 
-Same images, captions, sizes, batch, optimizer and schedule as the recipe fashion_tiny, in fp32 and in
-one process that takes the whole batch at once: fused attention, one state-space chunk a sequence,
-experts on sorted rows. Prints "steps/s X", the median over windows of ten steps after ten to warm
-up, and with --evaluate the caption accuracy on the test images.
+The same run as the recipe fashion_tiny: initial parameters, samples of every step and learning rates
+come from a file that our side writes; images, captions, batch and optimizer are the recipe's. In fp32
+and in one process that takes the whole batch at once: fused attention, one state-space chunk a
+sequence, experts on sorted rows. Prints "steps/s X", the median over windows of ten steps after ten
+to warm up, and with --evaluate the caption accuracy on the test images.
 
+    bazel run //tools/bench:run_start -- --output=/tmp/start.safetensors
     python3 -m venv VENV && VENV/bin/pip install torch==2.11.0 numpy
-    VENV/bin/python tools/bench/fashion_tiny_pytorch.py --steps 60
+    VENV/bin/python tools/bench/fashion_tiny_pytorch.py --start /tmp/start.safetensors --steps 60
 
 The images are those of Debian's package dataset-fashion-mnist.
 """
@@ -24,6 +26,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import run_start
+
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CANVASES = ((32, 32), (32, 48), (48, 32))  # height, width; sample i is shown on canvas i mod 3
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -39,8 +43,6 @@ END_TOKEN = 256
 IMAGE_TOKEN = 511
 NO_LOSS = -100
 
-PEAK_RATE = 3e-3
-WARM_UP_STEPS = 30
 BIAS_RATE = 1e-3
 
 
@@ -58,6 +60,7 @@ class Collator:
 
     def __init__(self):
         captions = [list(name.encode()) + [END_TOKEN] for name in CLASSES]
+        self.lengths = torch.tensor([len(caption) for caption in captions])
         self.longest = max(map(len, captions))
         self.ids = torch.zeros(len(CLASSES), self.longest, dtype=torch.int64)
         self.targets = torch.full_like(self.ids, NO_LOSS)
@@ -75,8 +78,9 @@ class Collator:
         return F.unfold((pixels - self.mean) / self.std, PATCH, stride=PATCH).transpose(1, 2)
 
     def __call__(self, images, labels, picked):
-        """Returns [(canvas, patches)], ids [batch, SEQUENCE] and targets of the same shape."""
+        """Returns [(canvas, patches)], ids [batch, SEQUENCE], targets, and what is no padding."""
         groups = []
+        lengths = torch.zeros(len(picked), 1, dtype=torch.int64)
         ids = torch.zeros(len(picked), SEQUENCE, dtype=torch.int64)
         targets = torch.full_like(ids, NO_LOSS)
         first = 0
@@ -91,16 +95,13 @@ class Collator:
             ids[rows, :length] = IMAGE_TOKEN
             ids[rows, length : length + self.longest] = self.ids[of_class]
             targets[rows, length - 1 : length - 1 + self.longest] = self.targets[of_class]
+            lengths[rows, 0] = length + self.lengths[of_class]
             first = rows.stop
-        return groups, ids, targets
+        return groups, ids, targets, torch.arange(SEQUENCE) < lengths
 
 
-def normal(*shape, std):
-    return nn.Parameter(torch.empty(*shape).normal_(std=std))
-
-
-def ones(*shape):
-    return nn.Parameter(torch.ones(*shape))
+def parameter(*shape):
+    return nn.Parameter(torch.empty(*shape))
 
 
 def unit_rms(x, eps=1e-5):
@@ -125,7 +126,8 @@ class VisionBlock(nn.Module):
 
     def forward(self, x):
         batch, length, _ = x.shape
-        query, key, value = self.qkv(self.norm1(x)).view(batch, length, 3, self.HEADS, -1).permute(2, 0, 3, 1, 4)
+        heads = self.qkv(self.norm1(x)).view(batch, length, self.HEADS, 3, -1)
+        query, key, value = heads.permute(3, 0, 2, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value)
         x = x + self.proj(mixed.transpose(1, 2).reshape(batch, length, -1))
         return x + self.fc2(F.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
@@ -136,9 +138,9 @@ class VisionEncoder(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embed = normal(VISION_WIDTH, 3 * PATCH * PATCH, std=0.1)
-        self.class_tokens = normal(NUM_CLASS_TOKENS, VISION_WIDTH, std=1)
-        self.positions = normal(1, VISION_WIDTH, 16, 16, std=0.125)
+        self.embed = parameter(VISION_WIDTH, 3 * PATCH * PATCH)
+        self.class_tokens = parameter(NUM_CLASS_TOKENS, VISION_WIDTH)
+        self.positions = parameter(1, 16 * 16, VISION_WIDTH)
         self.blocks = nn.ModuleList(VisionBlock() for _ in range(2))
         self.norm = nn.LayerNorm(VISION_WIDTH, eps=1e-6)
         self.projector = nn.Linear(4 * VISION_WIDTH, WIDTH, bias=False)
@@ -146,7 +148,8 @@ class VisionEncoder(nn.Module):
     def forward(self, canvas, patches):
         rows, columns = canvas[0] // PATCH, canvas[1] // PATCH
         square = (max(rows, columns),) * 2
-        positions = F.interpolate(self.positions, square, mode="bilinear", align_corners=False)
+        table = self.positions.view(1, 16, 16, VISION_WIDTH).permute(0, 3, 1, 2)
+        positions = F.interpolate(table, square, mode="bilinear", align_corners=False)
         positions = positions[0, :, :rows, :columns].flatten(1).t()
         batch = len(patches)
         x = torch.cat([self.class_tokens.expand(batch, -1, -1), F.linear(patches, self.embed) + positions], dim=1)
@@ -164,20 +167,19 @@ class Mamba(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm = ones(WIDTH)
-        self.in_proj = normal(2 * self.INNER + 2 * self.SHARED + self.HEADS, WIDTH, std=0.05)
+        self.norm = parameter(WIDTH)
+        self.in_proj = parameter(2 * self.INNER + 2 * self.SHARED + self.HEADS, WIDTH)
         channels = self.INNER + 2 * self.SHARED
         self.conv = nn.Conv1d(channels, channels, kernel_size=4, padding=3, groups=channels)
-        step = torch.exp(math.log(1e-3) + math.log(100) * torch.rand(self.HEADS))
-        self.step_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))
-        self.log_rate = nn.Parameter(torch.log(1 + 15 * torch.rand(self.HEADS)))
-        self.skip = ones(self.HEADS)
-        self.gate_norm = ones(self.INNER)
-        self.out_proj = normal(WIDTH, self.INNER, std=0.02)
+        self.step_bias = parameter(self.HEADS)
+        self.log_rate = parameter(self.HEADS)
+        self.skip = parameter(self.HEADS)
+        self.gate_norm = parameter(self.INNER)
+        self.out_proj = parameter(WIDTH, self.INNER)
         above = torch.ones(SEQUENCE, SEQUENCE, dtype=torch.bool).triu(1)
         self.register_buffer("future", above, persistent=False)
 
-    def forward(self, hidden):
+    def forward(self, hidden, kept):
         batch, length, _ = hidden.shape
         projected = F.linear(unit_rms(hidden) * self.norm, self.in_proj)
         gate, mixed, step = projected.split([self.INNER, self.INNER + 2 * self.SHARED, self.HEADS], dim=-1)
@@ -205,15 +207,16 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.norm = ones(WIDTH)
-        self.qkv = normal((self.HEADS + 2 * self.KEY_HEADS) * self.HEAD_DIM, WIDTH, std=0.05)
-        self.out = normal(WIDTH, self.HEADS * self.HEAD_DIM, std=0.02)
+        self.norm = parameter(WIDTH)
+        self.qkv = parameter((self.HEADS + 2 * self.KEY_HEADS) * self.HEAD_DIM, WIDTH)
+        self.out = parameter(WIDTH, self.HEADS * self.HEAD_DIM)
 
-    def forward(self, hidden):
+    def forward(self, hidden, kept):
         batch, length, _ = hidden.shape
-        heads = F.linear(unit_rms(hidden) * self.norm, self.qkv).view(batch, length, -1, self.HEAD_DIM).transpose(1, 2)
-        query, key, value = heads.split([self.HEADS, self.KEY_HEADS, self.KEY_HEADS], dim=1)
         repeats = self.HEADS // self.KEY_HEADS
+        groups = F.linear(unit_rms(hidden) * self.norm, self.qkv)
+        groups = groups.view(batch, length, self.KEY_HEADS, repeats + 2, self.HEAD_DIM)
+        query, key, value = (part.flatten(2, 3).transpose(1, 2) for part in groups.split([repeats, 1, 1], dim=3))
         mixed = F.scaled_dot_product_attention(
             query, key.repeat_interleave(repeats, dim=1), value.repeat_interleave(repeats, dim=1), is_causal=True
         )
@@ -221,54 +224,61 @@ class Attention(nn.Module):
 
 
 class Experts(nn.Module):
-    """Two of eight squared-ReLU experts a token, chosen by biased sigmoid scores, and a shared one."""
+    """Two of eight squared-ReLU experts a token, chosen by biased sigmoid scores, and a shared one.
+
+    Padding chooses none and is counted nowhere.
+    """
 
     COUNT, CHOSEN, INNER, SHARED_INNER = 8, 2, 96, 128
     SCALE, BALANCE = 2.5, 1e-2
 
     def __init__(self):
         super().__init__()
-        self.norm = ones(WIDTH)
-        self.router = normal(self.COUNT, WIDTH, std=0.05)
-        self.up = normal(self.COUNT, self.INNER, WIDTH, std=0.05)
-        self.down = normal(self.COUNT, WIDTH, self.INNER, std=0.02)
-        self.shared_up = normal(self.SHARED_INNER, WIDTH, std=0.05)
-        self.shared_down = normal(WIDTH, self.SHARED_INNER, std=0.02)
+        self.norm = parameter(WIDTH)
+        self.router = parameter(self.COUNT, WIDTH)
+        self.up = parameter(self.COUNT, self.INNER, WIDTH)
+        self.down = parameter(self.COUNT, WIDTH, self.INNER)
+        self.shared_up = parameter(self.SHARED_INNER, WIDTH)
+        self.shared_down = parameter(WIDTH, self.SHARED_INNER)
         self.register_buffer("bias", torch.zeros(self.COUNT))
-        self.register_buffer("load", torch.zeros(self.COUNT))
+        self.register_buffer("load", torch.zeros(self.COUNT), persistent=False)
         self.balance_loss = None  # of the last forward, summed over tokens
 
-    def forward(self, hidden):
-        batch, length, _ = hidden.shape
-        tokens = (unit_rms(hidden) * self.norm).view(-1, WIDTH)
+    def forward(self, hidden, kept):
+        normed = (unit_rms(hidden) * self.norm).view(-1, WIDTH)
+        place = kept.flatten().nonzero()[:, 0]
+        tokens = normed[place]
         scores = torch.sigmoid(F.linear(tokens, self.router))
         chosen = torch.topk(scores + self.bias, self.CHOSEN).indices
         weights = scores.gather(1, chosen)
         weights = self.SCALE * weights / (weights.sum(-1, keepdim=True) + 1e-20)
-        self.balance_loss = self.balance(scores, batch, length)
+        self.balance_loss = self.balance(scores, kept)
 
         flat = chosen.flatten()
         order = torch.argsort(flat, stable=True)
         load = torch.bincount(flat, minlength=self.COUNT)
         self.load += load
         sizes = load.tolist()
-        source = order // self.CHOSEN
-        inputs = tokens[source].split(sizes)
+        source = place[order // self.CHOSEN]
+        inputs = normed[source].split(sizes)
         gates = weights.flatten()[order][:, None].split(sizes)
         outputs = [
             F.linear(squared_relu(F.linear(rows, self.up[e])) * gate, self.down[e])
             for e, (rows, gate) in enumerate(zip(inputs, gates))
         ]
-        routed = torch.zeros_like(tokens).index_add(0, source, torch.cat(outputs))
-        shared = F.linear(squared_relu(F.linear(tokens, self.shared_up)), self.shared_down)
+        routed = torch.zeros_like(normed).index_add(0, source, torch.cat(outputs))
+        shared = F.linear(squared_relu(F.linear(normed, self.shared_up)), self.shared_down)
         return hidden + (routed + shared).view_as(hidden)
 
-    def balance(self, scores, batch, length):
+    def balance(self, scores, kept):
         """Sequence-wise balance: tokens that prefer an expert times its mean share, per sequence."""
         share = scores / (scores.sum(-1, keepdim=True) + 1e-20)
         prefers = torch.zeros_like(share).scatter(1, torch.topk(share, self.CHOSEN).indices, 1)
-        product = prefers.view(batch, length, -1).sum(1) * share.view(batch, length, -1).sum(1)
-        return product.sum() * (self.BALANCE * self.COUNT / (self.CHOSEN * length))
+        sequence = kept.nonzero()[:, 0]
+        zeros = share.new_zeros(len(kept), self.COUNT)
+        product = zeros.index_add(0, sequence, prefers) * zeros.index_add(0, sequence, share)
+        per_sequence = product.sum(1) / kept.sum(1)
+        return per_sequence.sum() * (self.BALANCE * self.COUNT / self.CHOSEN)
 
     @torch.no_grad()
     def adjust_bias(self):
@@ -280,29 +290,111 @@ class VisionLanguageModel(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder = VisionEncoder()
-        self.embedding = normal(VOCABULARY, WIDTH, std=0.05)
+        self.embedding = parameter(VOCABULARY, WIDTH)
         self.layers = nn.ModuleList([Mamba(), Experts(), Mamba(), Attention(), Experts()])
-        self.norm = ones(WIDTH)
-        self.head = normal(VOCABULARY, WIDTH, std=0.05)
+        self.norm = parameter(WIDTH)
+        self.head = parameter(VOCABULARY, WIDTH)
 
-    def forward(self, groups, ids):
+    def forward(self, groups, ids, kept):
         features = torch.cat([self.encoder(canvas, patches) for canvas, patches in groups])
         hidden = F.embedding(ids.clamp(max=IMAGE_TOKEN - 1), self.embedding)
         hidden = hidden.masked_scatter((ids == IMAGE_TOKEN)[..., None], features)
         for layer in self.layers:
-            hidden = layer(hidden)
+            hidden = layer(hidden, kept)
         return F.linear(unit_rms(hidden) * self.norm, self.head)
 
 
-def rate_at(step, steps):
-    if step < WARM_UP_STEPS:
-        return PEAK_RATE * (step + 1) / WARM_UP_STEPS
-    progress = (step - WARM_UP_STEPS) / max(1, steps - WARM_UP_STEPS)
-    return PEAK_RATE * (1 + math.cos(math.pi * progress)) / 2
+# Our names of the parameters of each kind of part, below the part's own name.
+VISION_BLOCK = {
+    "norm1.weight": "self_attention.linear_qkv.layer_norm_weight",
+    "norm1.bias": "self_attention.linear_qkv.layer_norm_bias",
+    "qkv.weight": "self_attention.linear_qkv.weight",
+    "qkv.bias": "self_attention.linear_qkv.bias",
+    "proj.weight": "self_attention.linear_proj.weight",
+    "proj.bias": "self_attention.linear_proj.bias",
+    "norm2.weight": "mlp.linear_fc1.layer_norm_weight",
+    "norm2.bias": "mlp.linear_fc1.layer_norm_bias",
+    "fc1.weight": "mlp.linear_fc1.weight",
+    "fc1.bias": "mlp.linear_fc1.bias",
+    "fc2.weight": "mlp.linear_fc2.weight",
+    "fc2.bias": "mlp.linear_fc2.bias",
+}
+MAMBA = {
+    "norm": "mixer.in_proj.layer_norm_weight",
+    "in_proj": "mixer.in_proj.weight",
+    "conv.weight": "mixer.conv1d.weight",
+    "conv.bias": "mixer.conv1d.bias",
+    "step_bias": "mixer.dt_bias",
+    "log_rate": "mixer.A_log",
+    "skip": "mixer.D",
+    "gate_norm": "mixer.norm.weight",
+    "out_proj": "mixer.out_proj.weight",
+}
+ATTENTION = {
+    "norm": "self_attention.linear_qkv.layer_norm_weight",
+    "qkv": "self_attention.linear_qkv.weight",
+    "out": "self_attention.linear_proj.weight",
+}
+EXPERTS = {
+    "norm": "pre_mlp_layernorm.weight",
+    "router": "mlp.router.weight",
+    "bias": "mlp.router.expert_bias",
+    "up": "mlp.experts.linear_fc1.weight",
+    "down": "mlp.experts.linear_fc2.weight",
+    "shared_up": "mlp.shared_experts.linear_fc1.weight",
+    "shared_down": "mlp.shared_experts.linear_fc2.weight",
+}
+TOP = {
+    "encoder.embed": "radio_encoder/encoder.embedder.weight",
+    "encoder.class_tokens": "radio_encoder/encoder.class_token",
+    "encoder.positions": "radio_encoder/encoder.position_embeddings",
+    "encoder.norm.weight": "radio_encoder/encoder.decoder.final_layernorm.weight",
+    "encoder.norm.bias": "radio_encoder/encoder.decoder.final_layernorm.bias",
+    "encoder.projector.weight": "radio_encoder/projector.encoder.weight",
+    "embedding": "language/embedding.word_embeddings.weight",
+    "norm": "language/decoder.final_norm.weight",
+    "head": "language/output_layer.weight",
+}
+
+
+def our_names(model):
+    """Returns {name of a parameter or buffer here: its name in the file of our side}."""
+    names = dict(TOP)
+    for i in range(len(model.encoder.blocks)):
+        prefix = f"radio_encoder/encoder.decoder.layers.{i}."
+        names.update({f"encoder.blocks.{i}.{here}": prefix + there for here, there in VISION_BLOCK.items()})
+    kinds = {Mamba: MAMBA, Attention: ATTENTION, Experts: EXPERTS}
+    for i, layer in enumerate(model.layers):
+        prefix = f"language/decoder.layers.{i}."
+        names.update({f"layers.{i}.{here}": prefix + there for here, there in kinds[type(layer)].items()})
+    return names
+
+
+@torch.no_grad()
+def load(model, start):
+    """Fills all parameters; exits unless both sides have the same, of the same shapes."""
+    names = our_names(model)
+    here = {name: value for name, value in [*model.named_parameters(), *model.named_buffers()] if name in names}
+    here.update((name, value) for name, value in model.named_parameters())
+    unknown = here.keys() - names.keys()
+    left = start.keys() - set(names.values()) - {"learning_rates", "samples"}
+    if unknown or left:
+        raise SystemExit(f"parameters without a counterpart: here {sorted(unknown)}, in the file {sorted(left)}")
+    for name, value in here.items():
+        tensor = torch.from_numpy(start[names[name]])
+        if tensor.shape != value.shape:
+            raise SystemExit(f"{name} is {tuple(value.shape)}, {names[name]} {tuple(tensor.shape)}")
+        value.copy_(tensor)
 
 
 def train(args):
     model = VisionLanguageModel()
+    start = run_start.read(args.start)
+    load(model, start)
+    rates, samples = start["learning_rates"], torch.from_numpy(start["samples"])
+    if args.steps > len(rates):
+        raise SystemExit(f"--steps {args.steps}: {args.start} has {len(rates)}")
+    batch_size = samples.shape[1]
     forward = torch.compile(model, dynamic=True) if args.compile else model
     experts = [layer for layer in model.layers if isinstance(layer, Experts)]
     parameters = list(model.parameters())
@@ -311,7 +403,6 @@ def train(args):
             {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 0.05},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ],
-        lr=PEAK_RATE,
         betas=(0.9, 0.95),
         eps=1e-8,
     )
@@ -319,31 +410,29 @@ def train(args):
 
     images, labels = read_split(args.data, "train")
     collate = Collator()
-    shuffled = torch.randperm(len(images))
-    order = shuffled.repeat(1 + args.steps * args.batch_size // len(images))
     seconds = []
     for step in range(args.steps):
         begin = time.perf_counter()
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(step, args.steps)
-        groups, ids, targets = collate(images, labels, order[step * args.batch_size : (step + 1) * args.batch_size])
-        logits = forward(groups, ids)
+            group["lr"] = rates[step]
+        groups, ids, targets, kept = collate(images, labels, samples[step])
+        logits = forward(groups, ids, kept)
         num_tokens = (targets != NO_LOSS).sum()
         loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=NO_LOSS, reduction="sum")
         optimizer.zero_grad(set_to_none=True)
         ((loss + sum(layer.balance_loss for layer in experts)) / num_tokens).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
+        norm = nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         for layer in experts:
             layer.adjust_bias()
         seconds.append(time.perf_counter() - begin)
-        if (step + 1) % 50 == 0:
-            print(f"step {step + 1} lm loss {loss.item() / num_tokens.item():.4f}", flush=True)
+        if step < 20 or (step + 1) % 50 == 0:
+            print(f"step {step + 1} lm loss {loss.item() / num_tokens.item():.6f} grad norm {norm:.4f}", flush=True)
 
     windows = [sum(seconds[i : i + 10]) / 10 for i in range(10, args.steps - 9, 10)]
     median = statistics.median(windows)
     print(
-        f"steps/s {1 / median:.3f} samples/s {args.batch_size / median:.1f}"
+        f"steps/s {1 / median:.3f} samples/s {batch_size / median:.1f}"
         f" step ms {1e3 * min(windows):.1f}..{1e3 * max(windows):.1f} train_seconds {sum(seconds):.1f}"
     )
     return model, collate
@@ -354,18 +443,17 @@ def evaluate(args, model, collate):
     images, labels = read_split(args.data, "t10k")
     exact = 0
     for picked in torch.arange(len(images)).split(250):
-        groups, ids, targets = collate(images, labels, picked)
-        right = (model(groups, ids).argmax(-1) == targets) | (targets == NO_LOSS)
+        groups, ids, targets, kept = collate(images, labels, picked)
+        right = (model(groups, ids, kept).argmax(-1) == targets) | (targets == NO_LOSS)
         exact += right.all(-1).sum().item()
     print(f"caption accuracy {exact / len(images):.4f}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--start", required=True, metavar="FILE", help="written by //tools/bench:run_start")
     parser.add_argument("--steps", type=int, default=60, help="at least 20")
-    parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder of the four IDX files")
     parser.add_argument("--compile", action="store_true", help="torch.compile the model")
     parser.add_argument("--evaluate", action="store_true", help="caption accuracy on the 10,000 test images")
@@ -373,7 +461,6 @@ def main():
     if args.steps < 20:
         parser.error(f"--steps {args.steps}: a speed needs at least 20, the first ten warm up")
     torch.set_num_threads(args.threads)
-    torch.manual_seed(args.seed)
     model, collate = train(args)
     if args.evaluate:
         evaluate(args, model, collate)

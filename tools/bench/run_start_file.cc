@@ -1,0 +1,110 @@
+#include "hetero/tools/bench/run_start_file.h"
+
+#include <cstdint>
+#include <fstream>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/models/registry.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/arena.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/trainer/config.h"
+#include "hetero/trainer/optimizer_settings.h"
+#include "hetero/trainer/samples.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+namespace {
+
+// The length of a JSON header in 8 bytes, little-endian, the header with type, shape and place of
+// every tensor, their bytes: https://github.com/huggingface/safetensors, section "Format".
+class TensorFile {
+ public:
+  template <typename T>
+  void Add(const std::string& name, std::string_view type, const std::vector<int64_t>& shape,
+           std::span<const T> values) {
+    header_[name] = {{"dtype", type},
+                     {"shape", shape},
+                     {"data_offsets", {bytes_.size(), bytes_.size() + values.size_bytes()}}};
+    bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+  }
+
+  absl::Status Write(const std::filesystem::path& path) const {
+    const std::string header = header_.dump();
+    std::string length;
+    for (int i = 0; i < 8; ++i) length += static_cast<char>(header.size() >> (8 * i));
+    std::ofstream file(path, std::ios::binary);
+    file << length << header << bytes_;
+    file.close();
+    return file ? absl::OkStatus()
+                : absl::InternalError(absl::StrCat("cannot write file ", path.native()));
+  }
+
+ private:
+  nlohmann::json header_;
+  std::string bytes_;
+};
+
+absl::Status AddParameters(const Model& model, const std::string& module, uint64_t seed,
+                           TensorFile& file) {
+  MemoryLedger ledger;
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
+                          Stream::Create(Device{}, workspace));
+  HETERO_ASSIGN_OR_RETURN(const ParameterTable table, model.MakeTable(module, ShardSpec{}));
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<ParameterStore> store,
+                          ParameterStore::Create(table, ShardSpec{}, Device{}, ledger));
+  HETERO_RETURN_IF_ERROR(store->Initialize(seed, *stream));
+  for (const std::unique_ptr<Parameter>& parameter : store->parameters()) {
+    file.Add<float>(absl::StrCat(module, "/", parameter->spec->name), "F32", parameter->spec->shape,
+                    parameter->value.values<float>());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteRunStart(const proto::RunConfig& config,
+                           const std::filesystem::path& working_folder,
+                           const std::filesystem::path& path,
+                           absl::FunctionRef<void(std::string_view)> message) {
+  if (const std::vector<Violation> violations = Validate(config); !violations.empty()) {
+    return absl::InvalidArgumentError(violations.front().message);
+  }
+  const proto::RunConfig resolved = Resolve(config);
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                          BuiltInModels().Make(resolved.model(), DType::kF32));
+  TensorFile file;
+  for (const std::string& module : model->modules()) {
+    HETERO_RETURN_IF_ERROR(AddParameters(*model, module, resolved.seed(), file)).With(module);
+  }
+
+  const int64_t num_steps = SizesOf(resolved).train_steps;
+  const int64_t batch = resolved.global_batch_size();
+  HETERO_ASSIGN_OR_RETURN(const OptimizerSettings settings, MakeOptimizerSettings(resolved));
+  std::vector<double> rates;
+  for (int64_t step = 0; step < num_steps; ++step) {
+    rates.push_back(settings.schedule.At(step * batch));
+  }
+  file.Add<double>("learning_rates", "F64", {num_steps}, rates);
+
+  HETERO_ASSIGN_OR_RETURN(
+      const RunSamples samples,
+      PrepareSamples(resolved, model->input_contract(), working_folder, message));
+  std::vector<int64_t> positions;
+  for (int64_t i = 0; i < num_steps * batch; ++i) {
+    positions.push_back(samples.train.order.DatasetIndex(i).value());
+  }
+  file.Add<int64_t>("samples", "I64", {num_steps, batch}, positions);
+  return file.Write(path);
+}
+
+}  // namespace hetero
