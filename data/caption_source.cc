@@ -55,6 +55,22 @@ absl::Status Validate(const CaptionOptions& options) {
   return absl::OkStatus();
 }
 
+ImageSize LargestImage(const CaptionOptions& options) {
+  if (!options.canvases.empty()) {
+    return *std::ranges::max_element(options.canvases, {}, [](const ImageSize& canvas) {
+      return int64_t{canvas.height} * canvas.width;
+    });
+  }
+  // Beside no text but its end; FitImages never gives an image less than min_patches.
+  const TilingOptions& tiling = options.tiling;
+  const int64_t tokens = std::max<int64_t>(options.sequence_length - 1 - kReservedPositions, 0);
+  int64_t budget = tokens * PatchesPerToken(tiling);
+  if (tiling.max_patches > 0) budget = std::min(budget, tiling.max_patches);
+  const PatchGrid grid = LargestGrid(std::max<int64_t>(budget, tiling.min_patches), tiling);
+  return {.height = static_cast<int>(grid.rows) * tiling.patch_size,
+          .width = static_cast<int>(grid.columns) * tiling.patch_size};
+}
+
 CaptionSource::CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options)
     : dataset_(std::move(dataset)),
       options_(options),
@@ -67,21 +83,26 @@ absl::StatusOr<std::unique_ptr<CaptionSource>> CaptionSource::Create(
 }
 
 SourceLimits CaptionSource::limits() const {
-  SourceLimits limits = {.patch_elements = patchifier_.patch_elements(),
-                         .max_images = 1,
-                         .max_patches = 0,
-                         .max_image_tokens = 0};
-  if (options_.canvases.empty()) {
-    // A row that is longer than the sequence is refused, so no accepted image has more tokens.
-    limits.max_image_tokens = options_.sequence_length;
-    limits.max_patches = options_.sequence_length * PatchesPerToken(options_.tiling);
-    return limits;
+  const ImageSize largest = LargestImage(options_);
+  return {.patch_elements = patchifier_.patch_elements(),
+          .max_images = 1,
+          .max_patches = patchifier_.NumPatches(largest),
+          .max_image_tokens = NumTokens(largest)};
+}
+
+absl::StatusOr<ImageSize> CaptionSource::TileOf(ImageSize image, int64_t text_size) const {
+  const int64_t budget =
+      std::max<int64_t>(options_.sequence_length - text_size - kReservedPositions, 0);
+  const PatchGrid grid = FitImages(std::span(&image, 1), budget, options_.tiling).front();
+  const int64_t most = patchifier_.NumPatches(LargestImage(options_));
+  if (grid.NumPatches() > most) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "the image of %d x %d pixels (height x width) is so thin that it takes %d patches; "
+        "max_patches and the sequence length allow %d",
+        image.height, image.width, grid.NumPatches(), most));
   }
-  for (const ImageSize& canvas : options_.canvases) {
-    limits.max_patches = std::max(limits.max_patches, patchifier_.NumPatches(canvas));
-    limits.max_image_tokens = std::max(limits.max_image_tokens, NumTokens(canvas));
-  }
-  return limits;
+  return ImageSize{.height = static_cast<int>(grid.rows) * options_.tiling.patch_size,
+                   .width = static_cast<int>(grid.columns) * options_.tiling.patch_size};
 }
 
 ImageSize CaptionSource::CanvasOf(int64_t index) const {
@@ -125,11 +146,9 @@ absl::StatusOr<CaptionSource::Placement> CaptionSource::Place(int64_t index) {
                     *placement.caption);
   }
   if (options_.canvases.empty()) {
-    const int64_t budget =
-        std::max<int64_t>(options_.sequence_length - text_size - kReservedPositions, 0);
-    const PatchGrid grid = FitImages(std::span(&*size, 1), budget, options_.tiling).front();
-    placement.size = {.height = static_cast<int>(grid.rows) * options_.tiling.patch_size,
-                      .width = static_cast<int>(grid.columns) * options_.tiling.patch_size};
+    const absl::StatusOr<ImageSize> tile = TileOf(*size, text_size);
+    if (!tile.ok()) return AtMember(tile.status(), *placement.image);
+    placement.size = *tile;
   } else {
     placement.size = CanvasOf(index);
     if (size->height > placement.size.height || size->width > placement.size.width) {

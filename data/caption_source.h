@@ -36,6 +36,10 @@ struct CaptionOptions {
 // Errors: INVALID_ARGUMENT naming the field.
 absl::Status Validate(const CaptionOptions& options);
 
+// The largest image that a source of these options gives, in pixels: no other has more patches. A
+// sample whose image would is an error of the source.
+ImageSize LargestImage(const CaptionOptions& options);
+
 // Text is the caption's bytes (ByteTokenizer) and an end. Reading gives DATA_LOSS, naming shard,
 // sample and member, for a missing member and for an image that cannot be decoded: preparation
 // excludes those. INVALID_ARGUMENT is a sample that does not fit the options.
@@ -59,6 +63,7 @@ class CaptionSource : public SampleSource {
   };
 
   CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
+  absl::StatusOr<ImageSize> TileOf(ImageSize image, int64_t text_size) const;
   ImageSize CanvasOf(int64_t index) const;
   int64_t NumTokens(ImageSize size) const;
   absl::StatusOr<Placement> ReadAndPlace(int64_t index);

@@ -58,23 +58,34 @@ int64_t LongestLabel() {
   return static_cast<int64_t>(longest);
 }
 
-// The most patches that one image of a WebDataset may have: even sides under pixel shuffle, within
-// the model's largest side and, with one text token, within the sequence.
-ImageSize LargestTile(const RunConfig& config, const InputContract& contract) {
-  const int64_t unit = SideStep(contract) / contract.patch_size;
-  const int64_t budget = std::min(config.data().web_dataset().max_patches(),
-                                  (config.sequence_length() - 1) * contract.patches_per_token);
-  const int64_t max_side = contract.max_image_side / contract.patch_size / unit * unit;
-  int64_t best_rows = 0;
-  int64_t best_columns = 0;
-  for (int64_t rows = unit; rows <= max_side && rows * rows <= budget; rows += unit) {
-    const int64_t columns = std::min(budget / rows / unit * unit, max_side);
-    if (rows * columns < best_rows * best_columns) continue;
-    best_rows = rows;
-    best_columns = columns;
+// Patches of the largest image that the model is made for.
+int64_t MostPatches(const InputContract& contract) {
+  const auto side =
+      static_cast<int32_t>(contract.max_image_side / SideStep(contract) * SideStep(contract));
+  return NumPatches({.height = side, .width = side}, contract);
+}
+
+// How images with captions become samples, without where they come from.
+data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContract& contract) {
+  data::CaptionOptions options = {
+      .sequence_length = config.sequence_length(),
+      .tiling = {.patch_size = static_cast<int>(contract.patch_size),
+                 .min_patches = static_cast<int>(contract.patches_per_token),
+                 .pixel_shuffle = PixelShuffle(contract)}};
+  if (config.data().has_web_dataset()) {
+    const proto::WebDataset& web = config.data().web_dataset();
+    options.end_id = static_cast<int32_t>(web.end_token_id());
+    options.tiling.min_patches = static_cast<int>(web.min_patches());
+    options.tiling.max_patches = web.max_patches();
+    return options;
   }
-  return {.height = static_cast<int32_t>(best_rows * contract.patch_size),
-          .width = static_cast<int32_t>(best_columns * contract.patch_size)};
+  const proto::FashionMnist& fashion = config.data().fashion_mnist();
+  options.end_id = static_cast<int32_t>(fashion.end_token_id());
+  for (const proto::ImageSize& size : fashion.sizes()) {
+    const ImageSize pixels = PixelsOf(size);
+    options.canvases.push_back({.height = pixels.height, .width = pixels.width});
+  }
+  return options;
 }
 
 absl::StatusOr<data::ImageSize> MockTile(const RunConfig& config, const InputContract& contract) {
@@ -186,13 +197,22 @@ class Checker {
       Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
              ", must be at least the patches of a token; nearest: ", contract_.patches_per_token);
     }
+    const int64_t most = MostPatches(contract_);
+    const int64_t fit = (config_.sequence_length() - 1) * contract_.patches_per_token;
     if (web.max_patches() < web.min_patches()) {
       Refuse("data.web_dataset.max_patches", " is ", web.max_patches(),
              ", must be at least data.web_dataset.min_patches; nearest: ", web.min_patches());
-    } else if (NumPatches(LargestTile(config_, contract_), contract_) < web.min_patches()) {
-      Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
-             ", no image of so many patches fits the sequence length ", config_.sequence_length(),
-             " and the model's largest side of ", contract_.max_image_side, " pixels");
+    } else {
+      if (web.max_patches() > most) {
+        Refuse("data.web_dataset.max_patches", " is ", web.max_patches(), ", must be at most ",
+               most, ", the patches of the model's largest image (max_image_side: ",
+               contract_.max_image_side, "); nearest: ", most);
+      }
+      if (web.min_patches() > std::min(fit, most)) {
+        Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
+               ", no image of so many patches fits the sequence length ", config_.sequence_length(),
+               " and the model's largest side of ", contract_.max_image_side, " pixels");
+      }
     }
     if (config_.has_evaluation() && !web.has_evaluation()) {
       Refuse("data.web_dataset.evaluation",
@@ -296,12 +316,6 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSpli
   return samples;
 }
 
-data::TilingOptions TilingOf(const InputContract& contract) {
-  return {.patch_size = static_cast<int>(contract.patch_size),
-          .min_patches = static_cast<int>(contract.patches_per_token),
-          .pixel_shuffle = PixelShuffle(contract)};
-}
-
 absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder,
                                           absl::FunctionRef<void(std::string_view)> message) {
@@ -331,17 +345,11 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
     message(absl::StrCat("prepared ", report->prepared.num_samples, " photographs, ",
                          report->prepared.excluded.size(), " of them unreadable"));
   }
-  data::CaptionOptions options = {.sequence_length = config.sequence_length(),
-                                  .tiling = TilingOf(contract)};
-  options.end_id = static_cast<int32_t>(fashion.end_token_id());
-  for (const proto::ImageSize& size : fashion.sizes()) {
-    const ImageSize pixels = PixelsOf(size);
-    options.canvases.push_back({.height = pixels.height, .width = pixels.width});
-  }
   constexpr std::string_view kField = "data.fashion_mnist.cache";
-  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
-                          OpenCaptions(config, {kField, prepare.output, "train"},
-                                       {kField, prepare.output, "test"}, options));
+  HETERO_ASSIGN_OR_RETURN(
+      RunSamples samples,
+      OpenCaptions(config, {kField, prepare.output, "train"}, {kField, prepare.output, "test"},
+                   CaptionOptionsOf(config, contract)));
   samples.description = absl::StrCat("Fashion-MNIST in ", prepare.output.native());
   return samples;
 }
@@ -349,17 +357,12 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
 absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder) {
   const proto::WebDataset& web = config.data().web_dataset();
-  data::CaptionOptions options = {.sequence_length = config.sequence_length(),
-                                  .tiling = TilingOf(contract)};
-  options.end_id = static_cast<int32_t>(web.end_token_id());
-  options.tiling.min_patches = static_cast<int>(web.min_patches());
-  options.tiling.max_patches = web.max_patches();
   const fs::path train = working_folder / web.train();
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
       OpenCaptions(config, {"data.web_dataset.train", train, "train"},
                    {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
-                   options));
+                   CaptionOptionsOf(config, contract)));
   samples.description = absl::StrCat("WebDataset in ", train.native());
   return samples;
 }
@@ -412,17 +415,12 @@ SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
   if (!TakesImages(contract)) return limits;
   limits.patch_elements = 3 * contract.patch_size * contract.patch_size;
   switch (config.data().source_case()) {
-    case Data::kFashionMnist: {
-      const auto& sizes = config.data().fashion_mnist().sizes();
-      limits.images = {PixelsOf(*std::max_element(
-          sizes.begin(), sizes.end(), [](const proto::ImageSize& a, const proto::ImageSize& b) {
-            return a.rows() * a.columns() < b.rows() * b.columns();
-          }))};
+    case Data::kFashionMnist:
+    case Data::kWebDataset: {
+      const data::ImageSize largest = data::LargestImage(CaptionOptionsOf(config, contract));
+      limits.images = {{.height = largest.height, .width = largest.width}};
       break;
     }
-    case Data::kWebDataset:
-      limits.images = {LargestTile(config, contract)};
-      break;
     case Data::kMock:
       if (config.data().mock().num_image_tokens() > 0) {
         const data::ImageSize tile = MockTile(config, contract).value();

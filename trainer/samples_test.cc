@@ -133,8 +133,15 @@ TEST(ValidateDataTest, ChecksWebDatasets) {
               ElementsAre(HasSubstr("max_patches is 100, must be at least")));
   EXPECT_THAT(
       FashionMessages({web, "data.web_dataset.evaluation=shards",
-                       "data.web_dataset.max_patches=300", "data.web_dataset.min_patches=200"}),
+                       "data.web_dataset.max_patches=256", "data.web_dataset.min_patches=200"}),
       ElementsAre(HasSubstr("no image of so many patches fits the sequence length 48")));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=1024"}),
+              ElementsAre("data.web_dataset.max_patches is 1024, must be at most 256, the patches "
+                          "of the model's largest image (max_image_side: 64); nearest: 256"));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=256"}),
+              IsEmpty());
 }
 
 TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
@@ -144,14 +151,14 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
   EXPECT_EQ(fashion.max_image_tokens, 24);
   EXPECT_THAT(fashion.images, ElementsAre(ImageSize{.height = 32, .width = 48}));
 
-  // 47 of 48 positions are left for an image, whose sides are at most 8 tokens.
+  // 43 of 48 positions are left for an image, whatever its sides: the longest take most memory.
   const SampleLimits web =
       LimitsOf(Changed("fashion_tiny", {"data.web_dataset={train: \"shards\" min_patches: 8 "
-                                        "max_patches: 1000 end_token_id: 256}"}),
+                                        "max_patches: 256 end_token_id: 256}"}),
                kVision);
   EXPECT_EQ(web.max_patches, 4 * web.max_image_tokens);
-  EXPECT_THAT(web.images, ElementsAre(ImageSize{.height = 48, .width = 56}));
-  EXPECT_EQ(web.max_image_tokens, 42);
+  EXPECT_THAT(web.images, ElementsAre(ImageSize{.height = 8, .width = 344}));
+  EXPECT_EQ(web.max_image_tokens, 43);
 
   const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
   EXPECT_EQ(text.max_patches, 0);

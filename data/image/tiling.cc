@@ -73,6 +73,11 @@ PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options)
   return {.rows = rows, .columns = columns};
 }
 
+PatchGrid LargestGrid(int64_t budget, const TilingOptions& options) {
+  const int64_t divisor = options.pixel_shuffle ? 2 : 1;
+  return {.rows = divisor, .columns = budget / divisor / divisor * divisor};
+}
+
 std::vector<PatchGrid> FitImages(std::span<const ImageSize> sizes, int64_t token_budget,
                                  const TilingOptions& options) {
   const int64_t min_patches = options.min_patches;

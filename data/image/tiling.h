@@ -42,6 +42,12 @@ constexpr int64_t PatchesPerToken(const TilingOptions& options) {
 // Precondition: size positive, budget >= min_patches.
 PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options);
 
+// The grid with the most patches and the longest side that an image can have under a budget of
+// patches: two rows of them, one without pixel shuffle. Images so thin that their short side would
+// round to nothing may exceed it in FitImage, which keeps two rows whatever the budget.
+// Precondition: budget >= min_patches.
+PatchGrid LargestGrid(int64_t budget, const TilingOptions& options);
+
 // The grids of a sample's images when `token_budget` tokens are left for all of them. Images keep
 // at least min_patches each, whatever the budget, so callers check the sum against the sequence.
 std::vector<PatchGrid> FitImages(std::span<const ImageSize> sizes, int64_t token_budget,

@@ -1,5 +1,6 @@
 #include "hetero/data/image/tiling.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <random>
 #include <vector>
@@ -80,6 +81,24 @@ TEST(FitImageTest, GridsAreEvenAndKeepToTheBudget) {
       ASSERT_LE(grid.NumPatches(), budget) << size.width << "x" << size.height << " " << budget;
     }
   }
+}
+
+// Whatever the image: memory that is planned for the largest grid holds every other.
+TEST(LargestGridTest, HoldsEveryGridOfTheBudget) {
+  std::mt19937 random(std::random_device{}());
+  for (int round = 0; round < 20000; ++round) {
+    const TilingOptions options = {.patch_size = 4, .pixel_shuffle = round % 2 == 0};
+    const ImageSize size =
+        Size(1 + static_cast<int>(random() % 2000), 1 + static_cast<int>(random() % 2000));
+    const int64_t budget = 4 + static_cast<int64_t>(random() % 2000);
+    const PatchGrid grid = FitImage(size, budget, options);
+    const PatchGrid largest = LargestGrid(budget, options);
+    ASSERT_LE(largest.NumPatches(), budget);
+    if (grid.NumPatches() > budget) continue;  // thinner than a grid
+    ASSERT_LE(grid.NumPatches(), largest.NumPatches()) << size.width << "x" << size.height;
+    ASSERT_LE(std::max(grid.rows, grid.columns), largest.columns);
+  }
+  EXPECT_EQ(FitImage(Size(500, 30), 64, {.patch_size = 4}), LargestGrid(64, {.patch_size = 4}));
 }
 
 TEST(FitImageTest, WithoutPixelShuffleOddGridsStay) {

@@ -10,8 +10,9 @@
 namespace hetero {
 namespace {
 
-// Scratch for the interpolation of one image, both axes: rows of D entries with D the longest side.
-// A GPU computes them where it needs them.
+// Scratch for the interpolation of one image, both axes: rows of D entries, D at least the longest
+// side. Any images of N patches have room in it, so that the number of patches alone says what
+// memory a batch takes. A GPU computes them where it needs them.
 struct AxisScratch {
   TensorView cells;    // i32[4, D]: lower and upper cell of the row axis, then of the column axis
   TensorView weights;  // [2, D]: of the upper cell
@@ -19,10 +20,7 @@ struct AxisScratch {
 
 absl::StatusOr<AxisScratch> AllocateAxes(const ImageLayout& layout, DType dtype, Stream& stream) {
   if (stream.device().IsCuda()) return AxisScratch();
-  int64_t longest = 0;
-  for (int64_t i = 0; i < layout.num_images(); ++i) {
-    longest = std::max({longest, layout.rows(i), layout.columns(i)});
-  }
+  const int64_t longest = layout.num_patches() / 2;  // no side is shorter than two
   HETERO_ASSIGN_OR_RETURN(const TensorView cells,
                           stream.workspace().Allocate(DType::kI32, {4, longest}));
   HETERO_ASSIGN_OR_RETURN(const TensorView weights,

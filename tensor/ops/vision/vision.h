@@ -70,7 +70,8 @@ absl::Status ShufflePixelsBackward(const ImageLayout& layout, const ConstTensorV
 
 namespace internal {
 
-// `axis_cells` i32[4, D] and `axis_weights` [2, D] are scratch; D is the longest side in patches.
+// `axis_cells` i32[4, D] and `axis_weights` [2, D] are scratch; D is at least the longest side in
+// patches.
 absl::Status PackImageTokensCpu(const ImageLayout& layout, const ConstTensorView& embedding_NC,
                                 const ConstTensorView& positions_YXC,
                                 const ConstTensorView& class_tokens_KC, const TensorView& tokens_SC,
