@@ -103,7 +103,7 @@ absl::Status Engine::MakeStage(int index) {
   for (auto [family, communicator] : {std::pair(Family::kDpCpGtpRemat, &own.data_parallel),
                                       std::pair(Family::kExptDp, &own.expert_data_parallel)}) {
     const Group group = *grid.GroupOf(family, options_.rank);
-    if (group.size() < 2) continue;
+    if (group.size() < 2 || !plan_stage.trains) continue;
     HETERO_ASSIGN_OR_RETURN(
         *communicator,
         options_.factory.Create(
@@ -142,7 +142,8 @@ absl::Status Engine::MakeEdges() {
     BridgeOptions bridge{.edge = static_cast<int64_t>(e),
                          .dtype = options_.model.storage(),
                          .width = plan_edge.width,
-                         .num_slots = 1};
+                         .num_slots = 1,
+                         .returns = plan_edge.returns};
     RowPlan example;
     for (Split split : {Split::kTrain, Split::kEvaluate}) {
       const StepPlan* plan = PlanOf(split);
@@ -222,7 +223,7 @@ absl::Status Engine::Execute(Split split, int64_t step, const RankStep& rank_ste
         HETERO_ASSIGN_OR_RETURN(std::unique_ptr<TransferHandle> sent,
                                 edge.bridge->forward().Send(slot.output, rows, i, *stream_));
         slot.sends.push_back(std::move(sent));
-        if (split == Split::kTrain) {
+        if (split == Split::kTrain && plan.edges[e].returns) {
           HETERO_ASSIGN_OR_RETURN(std::unique_ptr<BridgeReceive> receive,
                                   edge.bridge->backward().PostReceive(Inverse(rows), i, *stream_));
           edge.backward.push_back(std::move(receive));
@@ -246,6 +247,7 @@ absl::Status Engine::Execute(Split split, int64_t step, const RankStep& rank_ste
       return Backward(own, i);
     case StepKind::kSendBackward:
       for (size_t k = 0; k < stage.in_edges.size(); ++k) {
+        if (!plan.edges[stage.in_edges[k]].returns) continue;
         Edge& edge = EdgeAt(stage.in_edges[k]);
         HETERO_ASSIGN_OR_RETURN(RowPlan rows, PlanRows(split, step, edge, i));
         HETERO_ASSIGN_OR_RETURN(std::unique_ptr<TransferHandle> sent,
@@ -266,9 +268,11 @@ absl::Status Engine::Forward(Split split, int64_t step, int own, int microbatch)
   slot.activations.Release(0);
   HETERO_ASSIGN_OR_RETURN(const FeedInput batch, runtime.feeds[static_cast<int>(split)]->Load(
                                                      s, step, microbatch, *stream_));
+  const bool trains =
+      split == Split::kTrain && options_.train.stages[own_[own].index].runs_backward;
   ModuleContext context{.stream = *stream_,
                         .activations = slot.activations,
-                        .mode = split == Split::kTrain ? Mode::kTrain : Mode::kEval};
+                        .mode = trains ? Mode::kTrain : Mode::kEval};
   HETERO_ASSIGN_OR_RETURN(
       slot.output,
       own_[own].stage->Forward(
@@ -279,15 +283,17 @@ absl::Status Engine::Forward(Split split, int64_t step, int own, int microbatch)
 absl::Status Engine::Backward(int own, int microbatch) {
   const int s = SlotOf(own, microbatch);
   Slot& slot = runtimes_[own].slots[s];
-  slot.d_upstream.clear();
-  for (const ConstTensorView& upstream : slot.upstream) {
-    HETERO_ASSIGN_OR_RETURN(TensorView d_upstream,
-                            slot.activations.Allocate(upstream.dtype(), upstream.dims()));
-    slot.d_upstream.push_back(d_upstream);
+  const PlanStage& stage = options_.train.stages[own_[own].index];
+  slot.d_upstream.assign(slot.upstream.size(), TensorView());
+  bool returns = false;
+  for (size_t k = 0; k < slot.upstream.size(); ++k) {
+    if (!options_.train.edges[stage.in_edges[k]].returns) continue;
+    returns = true;
+    HETERO_ASSIGN_OR_RETURN(slot.d_upstream[k], slot.activations.Allocate(slot.upstream[k].dtype(),
+                                                                          slot.upstream[k].dims()));
   }
-  ModuleContext context{.stream = *stream_,
-                        .activations = slot.activations,
-                        .needs_input_gradient = !slot.upstream.empty()};
+  ModuleContext context{
+      .stream = *stream_, .activations = slot.activations, .needs_input_gradient = returns};
   return own_[own].stage->Backward(context, s, slot.d_output, slot.d_upstream);
 }
 

@@ -14,7 +14,7 @@ namespace {
 std::vector<StageNode> Nodes(const StepPlan& plan) {
   std::vector<StageNode> nodes;
   for (const PlanStage& stage : plan.stages) {
-    StageNode node{.name = stage.name(), .consumers = {}};
+    StageNode node{.name = stage.name(), .consumers = {}, .runs_backward = stage.runs_backward};
     for (int edge : stage.out_edges) node.consumers.push_back(plan.edges[edge].destination);
     nodes.push_back(std::move(node));
   }
@@ -24,8 +24,10 @@ std::vector<StageNode> Nodes(const StepPlan& plan) {
 void AddEdge(StepPlan& plan, int source, int destination, int64_t width) {
   const int index = static_cast<int>(plan.edges.size());
   plan.edges.push_back(
-      {source, destination, width,
-       absl::StrCat(plan.stages[source].name(), "-", plan.stages[destination].name())});
+      {.source = source,
+       .destination = destination,
+       .width = width,
+       .name = absl::StrCat(plan.stages[source].name(), "-", plan.stages[destination].name())});
   plan.stages[source].out_edges.push_back(index);
   plan.stages[destination].in_edges.push_back(index);
 }
@@ -41,8 +43,14 @@ absl::Status AddStages(const Layout& layout, const Model& model, StepPlan& plan)
     }
     const int first = static_cast<int>(plan.stages.size());
     const int num_stages = static_cast<int>(grid->Size(Axis::kPp));
+    HETERO_ASSIGN_OR_RETURN(
+        const ParameterTable table,
+        model.MakeTable(module, {.pp = {.rank = 0, .size = grid->Size(Axis::kPp)}}));
     for (int s = 0; s < num_stages; ++s) {
-      plan.stages.push_back({.module = module, .place = {s, num_stages}});
+      const bool trains = std::ranges::any_of(table.specs(), [&](const ParameterSpec& spec) {
+        return spec.stage == s && spec.trainable && !spec.is_buffer;
+      });
+      plan.stages.push_back({.module = module, .place = {s, num_stages}, .trains = trains});
       if (s > 0) AddEdge(plan, first + s - 1, first + s, model.hidden_width(module));
     }
     ends[module] = {first, first + num_stages - 1};
@@ -53,12 +61,32 @@ absl::Status AddStages(const Layout& layout, const Model& model, StepPlan& plan)
   return absl::OkStatus();
 }
 
+// Which stages run backward and which edges return: what comes after something that trains.
+void FindBackward(StepPlan& plan) {
+  for (PlanStage& stage : plan.stages) stage.runs_backward = stage.trains;
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (PlanEdge& edge : plan.edges) {
+      edge.returns = plan.stages[edge.source].runs_backward;
+      PlanStage& destination = plan.stages[edge.destination];
+      if (!edge.returns || destination.runs_backward) continue;
+      destination.runs_backward = true;
+      changed = true;
+    }
+  }
+}
+
+bool Returns(const StepPlan& plan, const PlanStage& stage) {
+  return std::ranges::any_of(stage.in_edges, [&](int edge) { return plan.edges[edge].returns; });
+}
+
 ScheduleShape ShapeOf(const StepPlan& plan, const PlanStage& stage, bool forward_only) {
   return {.num_microbatches = plan.batch.num_microbatches(),
           .warmup = stage.warmup,
           .has_upstream = !stage.in_edges.empty(),
           .has_downstream = !stage.out_edges.empty(),
-          .forward_only = forward_only};
+          .forward_only = forward_only,
+          .returns = Returns(plan, stage)};
 }
 
 }  // namespace
@@ -88,6 +116,7 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                      plan.batch.language_lanes, " language lanes; nearest is ", nearest * samples));
   }
   HETERO_RETURN_IF_ERROR(AddStages(layout, model, plan));
+  FindBackward(plan);
 
   std::vector<StageNode> nodes = Nodes(plan);
   HETERO_ASSIGN_OR_RETURN(const std::vector<int> warmups, MakeWarmups(nodes));
@@ -95,8 +124,8 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
     PlanStage& stage = plan.stages[s];
     const bool source = stage.in_edges.empty() && !stage.out_edges.empty();
     stage.warmup = warmups[s] + (source ? run_ahead : 0);
-    plan.train_programs.push_back(MakeSchedule(ShapeOf(plan, stage, false)));
-    plan.evaluate_programs.push_back(MakeSchedule(ShapeOf(plan, stage, true)));
+    plan.train_programs.push_back(MakeSchedule(ShapeOf(plan, stage, !stage.runs_backward)));
+    plan.evaluate_programs.push_back(MakeSchedule(ShapeOf(plan, stage, /*forward_only=*/true)));
   }
   if (plan.placement == Placement::kNonColocated) {
     const TransferModel transfers =
@@ -134,9 +163,10 @@ std::vector<RankStep> StepPlan::RankProgram(const Layout& layout, GlobalRank ran
     }
     if (evaluate) continue;
     for (auto s = own.rbegin(); s != own.rend(); ++s) {
+      if (!stages[*s].runs_backward) continue;
       if (!stages[*s].out_edges.empty()) add(*s, {StepKind::kReceiveBackward, i});
       add(*s, {StepKind::kBackward, i});
-      if (!stages[*s].in_edges.empty()) add(*s, {StepKind::kSendBackward, i});
+      if (Returns(*this, stages[*s])) add(*s, {StepKind::kSendBackward, i});
     }
   }
   return program;

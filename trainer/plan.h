@@ -40,6 +40,9 @@ struct PlanStage {
   int warmup = 0;
   std::vector<int> in_edges;  // indices into StepPlan::edges, in the model's order
   std::vector<int> out_edges;
+  bool trains = false;  // has a parameter that trains
+  // It or a stage before it trains: else it keeps nothing for a backward and nothing comes back.
+  bool runs_backward = false;
 
   std::string name() const;  // "radio_encoder.0"
 };
@@ -48,6 +51,7 @@ struct PlanEdge {
   int source = 0;  // stage
   int destination = 0;
   int64_t width = 0;
+  bool returns = false;  // gradients of its rows go back: the source runs backward
 
   // "radio_encoder.0-language.0", the prefix of the calls on it.
   std::string name;
@@ -83,7 +87,7 @@ struct StepPlan {
 
 // Builds the plan and proves it free of deadlock.
 // Errors: INVALID_ARGUMENT when the global batch does not divide into microbatches or a module has
-// no grid; FAILED_PRECONDITION from the check.
+// no grid; those of Model::MakeTable; FAILED_PRECONDITION from the check.
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
                                   int encoder_run_ahead);

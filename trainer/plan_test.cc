@@ -1,5 +1,6 @@
 #include "hetero/trainer/plan.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -22,19 +23,31 @@ using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-// A graph of modules; plans ask a model for nothing else.
+// A graph of modules and what of them trains; plans ask a model for nothing else.
 class GraphModel : public Model {
  public:
-  GraphModel(std::vector<std::string> modules, std::vector<ModelEdge> edges)
-      : modules_(std::move(modules)), edges_(std::move(edges)) {}
+  // `frozen`: names of stages, "vision.0".
+  GraphModel(std::vector<std::string> modules, std::vector<ModelEdge> edges,
+             std::vector<std::string> frozen = {})
+      : modules_(std::move(modules)), edges_(std::move(edges)), frozen_(std::move(frozen)) {}
 
   std::vector<std::string> modules() const override { return modules_; }
   std::vector<ModelEdge> edges() const override { return edges_; }
   DType storage() const override { return DType::kF32; }
   int64_t hidden_width(std::string_view module) const override { return module.size(); }
   InputContract input_contract() const override { return {}; }
-  absl::StatusOr<ParameterTable> MakeTable(std::string_view, const ShardSpec&) const override {
-    return absl::UnimplementedError("a graph has no parameters");
+  // Of every stage a buffer and a weight.
+  absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
+                                           const ShardSpec& shard) const override {
+    std::vector<ParameterSpec> specs;
+    for (int s = 0; s < shard.pp.size; ++s) {
+      const std::string stage = absl::StrCat(module, ".", s);
+      const bool trainable = std::ranges::find(frozen_, stage) == frozen_.end();
+      specs.push_back({.name = absl::StrCat(stage, ".bias"), .shape = {1}, .is_buffer = true});
+      specs.push_back({.name = stage, .shape = {1}, .trainable = trainable});
+      specs[specs.size() - 2].stage = specs.back().stage = s;
+    }
+    return ParameterTable::Make(std::move(specs));
   }
   absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view, StagePlace,
                                                    const StageResources&) const override {
@@ -44,10 +57,13 @@ class GraphModel : public Model {
  private:
   std::vector<std::string> modules_;
   std::vector<ModelEdge> edges_;
+  std::vector<std::string> frozen_;
 };
 
-GraphModel Vision() {
-  return {{"vision", "language"}, {{.source = "vision", .destination = "language", .width = 128}}};
+GraphModel Vision(std::vector<std::string> frozen = {}) {
+  return {{"vision", "language"},
+          {{.source = "vision", .destination = "language", .width = 128}},
+          std::move(frozen)};
 }
 
 Layout MakeLayout(const std::vector<GridSpec>& specs, int64_t world_size) {
@@ -184,6 +200,66 @@ TEST(PlanTest, EncodersOfUnequalDepthAreFreeOfDeadlock) {
                           {.source = "audio", .destination = "language", .width = 8}});
   const StepPlan plan = MakePlan(layout, model, 8, 64, 0).value();
   EXPECT_THAT(Warmups(plan), ElementsAre(5, 4, 4, 3, 2, 1, 0));
+}
+
+// A stage runs backward when it or one before it trains; the others only run forward, and no
+// gradient crosses an edge behind which nothing trains.
+TEST(PlanTest, WhatIsFrozenRunsForwardOnly) {
+  for (int run_ahead : {0, 2}) {
+    const Layout layout = Disjoint(2, 1, 2);
+    const StepPlan plan = MakePlan(layout, Vision({"vision.0"}), 8, 24, run_ahead).value();
+    EXPECT_EQ(ToString(plan.train_programs[0]), "F0 sf0 F1 sf1 F2 sf2");
+    EXPECT_EQ(ToString(plan.train_programs[1]),
+              "rf0 F0 sf0 rf1 F1 [sf1+rb0] B0 rf2 F2 [sf2+rb1] B1 rb2 B2");
+    EXPECT_FALSE(plan.edges[0].returns);
+    EXPECT_TRUE(plan.edges[1].returns);
+
+    const StepPlan frozen =
+        MakePlan(layout, Vision({"vision.0", "vision.1"}), 8, 24, run_ahead).value();
+    EXPECT_EQ(ToString(frozen.train_programs[1]), "rf0 F0 sf0 rf1 F1 sf1 rf2 F2 sf2");
+    EXPECT_EQ(ToString(frozen.train_programs[2]), "rf0 F0 B0 rf1 F1 B1 rf2 F2 B2");
+    for (const PlanEdge& edge : frozen.edges) EXPECT_FALSE(edge.returns) << edge.name;
+    EXPECT_FALSE(frozen.stages[1].runs_backward);
+
+    const StepPlan language = MakePlan(layout, Vision({"language.0"}), 8, 24, run_ahead).value();
+    EXPECT_FALSE(language.stages[2].trains);
+    EXPECT_TRUE(language.stages[2].runs_backward) << "gradients pass through it";
+    EXPECT_EQ(language.train_programs,
+              MakePlan(layout, Vision(), 8, 24, run_ahead)->train_programs);
+  }
+}
+
+TEST(PlanTest, OfTwoEncodersOneFrozenOneGetsGradients) {
+  const Layout layout =
+      MakeLayout({{.name = "image", .num_ranks = 1},
+                  {.name = "audio", .num_ranks = 1, .rank_offset = 1},
+                  {.name = "language", .num_ranks = 2, .pp = 2, .rank_offset = 2}},
+                 4);
+  const GraphModel model({"image", "audio", "language"},
+                         {{.source = "image", .destination = "language", .width = 8},
+                          {.source = "audio", .destination = "language", .width = 8}},
+                         {"image.0"});
+  for (int run_ahead : {0, 2}) {
+    const StepPlan plan = MakePlan(layout, model, 8, 32, run_ahead).value();
+    EXPECT_EQ(ToString(plan.train_programs[0]), "F0 sf0 F1 sf1 F2 sf2 F3 sf3");
+    EXPECT_EQ(ToString(plan.train_programs[3]),
+              "rf0 F0 B0 [sb0+rf1] F1 B1 [sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3");
+  }
+}
+
+TEST(PlanTest, ColocatedFrozenModulesRunForwardOnly) {
+  const Layout layout =
+      MakeLayout({{.name = "vision", .num_ranks = 1}, {.name = "language", .num_ranks = 1}}, 1);
+  const auto text = [&](const GraphModel& model) {
+    const StepPlan plan = MakePlan(layout, model, 8, 16, 0).value();
+    std::string all;
+    for (const RankStep& step : plan.RankProgram(layout, GlobalRank(0), false)) {
+      absl::StrAppend(&all, step.stage, ToString(std::span(&step.step, 1)), " ");
+    }
+    return all;
+  };
+  EXPECT_EQ(text(Vision({"vision.0"})), "0F0 0sf0 1rf0 1F0 1B0 0F1 0sf1 1rf1 1F1 1B1 ");
+  EXPECT_EQ(text(Vision({"vision.0", "language.0"})), "0F0 0sf0 1rf0 1F0 0F1 0sf1 1rf1 1F1 ");
 }
 
 TEST(PlanTest, AGlobalBatchThatDoesNotDivideNamesTheNearest) {

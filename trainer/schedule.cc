@@ -20,6 +20,7 @@ std::vector<ScheduleStep> MakeSchedule(const ScheduleShape& shape) {
   const int m = shape.num_microbatches;
   CHECK_GE(m, 1);
   CHECK_GE(shape.warmup, 0);
+  const bool returns = shape.has_upstream && shape.returns;
   std::vector<ScheduleStep> steps;
   const auto add = [&](StepKind kind, int microbatch) { steps.push_back({kind, microbatch}); };
   const auto receive_forward = [&](int i) {
@@ -32,7 +33,7 @@ std::vector<ScheduleStep> MakeSchedule(const ScheduleShape& shape) {
     if (shape.has_downstream) add(StepKind::kReceiveBackward, i);
   };
   const auto send_backward = [&](int i) {
-    if (shape.has_upstream) add(StepKind::kSendBackward, i);
+    if (returns) add(StepKind::kSendBackward, i);
   };
 
   if (shape.forward_only) {
@@ -60,7 +61,7 @@ std::vector<ScheduleStep> MakeSchedule(const ScheduleShape& shape) {
     add(StepKind::kBackward, k);
     send_backward(k);
     if (k + 1 < remaining) {
-      if (shape.has_upstream) steps.back().with_next = true;
+      if (returns) steps.back().with_next = true;
       receive_forward(warmup + k + 1);
     }
   }
@@ -160,6 +161,7 @@ absl::Status CheckDeadlockFree(std::span<const StageNode> stages,
       for (const ScheduleStep& step : group) {
         if (step.kind != down_kind && step.kind != up_kind) continue;
         const bool down = step.kind == down_kind;
+        if (!down && !stages[u].runs_backward) continue;
         if (model == TransferModel::kSynchronous) {
           (down ? std::get<2>(joint) : std::get<3>(joint)) = step.microbatch;
         } else {

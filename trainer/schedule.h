@@ -39,7 +39,8 @@ struct ScheduleShape {
   int warmup = 0;
   bool has_upstream = false;
   bool has_downstream = false;
-  bool forward_only = false;
+  bool forward_only = false;  // an evaluation, or nothing up to this stage trains
+  bool returns = true;        // gradients go back upstream: something trains there
 };
 
 // Steps of one stage, in program order. Stages without an upstream edge neither receive forward nor
@@ -59,6 +60,7 @@ int PeakInFlight(std::span<const ScheduleStep> steps);
 struct StageNode {
   std::string name;  // "radio_encoder.0"
   std::vector<int> consumers;
+  bool runs_backward = true;  // its consumers send gradients back
 };
 
 // Warm-up of every stage: the number of stages after it on the longest path to a sink, raised where

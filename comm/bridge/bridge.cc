@@ -19,6 +19,7 @@ absl::StatusOr<std::unique_ptr<Bridge>> Bridge::Create(const BridgeOptions& opti
   HETERO_ASSIGN_OR_RETURN(
       bridge->forward_,
       BridgeChannel::Create(channel, source, destination, plan, rank, factory, device, ledger));
+  if (!options.returns) return bridge;
   channel.name = absl::StrCat("bridge.backward.", options.edge);
   channel.max_rows = options.max_backward_rows;
   HETERO_ASSIGN_OR_RETURN(bridge->backward_,

@@ -1,8 +1,8 @@
 #ifndef HETERO_COMM_BRIDGE_BRIDGE_H_
 #define HETERO_COMM_BRIDGE_BRIDGE_H_
 
-// An edge from module to module, both directions, at one rank. Any row plan of the grid library
-// runs on it: leaders, slices, sequence owners, colocated.
+// An edge from module to module, both directions or forward alone, at one rank. Any row plan of the
+// grid library runs on it: leaders, slices, sequence owners, colocated.
 //
 //   receive = bridge.forward().PostReceive(plan, microbatch, stream);    // destination, ahead
 //   sent = bridge.forward().Send(activation, plan, microbatch, stream);  // source
@@ -29,6 +29,7 @@ struct BridgeOptions {
   int64_t width = 0;              // elements of a row: the destination's hidden size
   int64_t num_slots = 1;          // receives posted ahead, the current one included, per direction
   int64_t max_forward_rows = 0;   // of a microbatch at a destination rank
+  bool returns = true;            // gradients go back; false: the backward direction takes nothing
   int64_t max_backward_rows = 0;  // of a microbatch at a source rank
 };
 
@@ -43,6 +44,7 @@ class Bridge {
                                                         MemoryLedger& ledger);
 
   BridgeChannel& forward() { return *forward_; }
+  // Precondition: BridgeOptions::returns.
   BridgeChannel& backward() { return *backward_; }
 
  private:

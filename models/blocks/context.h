@@ -11,9 +11,12 @@
 // where Backward turns the gradient of the block's output into that of its input in place.
 
 #include <cstdint>
+#include <span>
 
+#include "absl/status/statusor.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
 
 namespace hetero {
 
@@ -33,6 +36,14 @@ struct ModuleContext {
   Mode mode = Mode::kTrain;
   bool needs_input_gradient = true;  // of the module's input; false for pixels and frozen parts
   bool needs_weight_gradient = true;
+
+  // Where a block of the residual stream leaves what it returns; null: in `activations`.
+  TensorView result = {};
+
+  // Memory for what a block returns. Precondition: `result` is null or of this dtype and shape.
+  absl::StatusOr<TensorView> AllocateResult(DType dtype, std::span<const int64_t> dims) const {
+    return result.is_null() ? activations.Allocate(dtype, dims) : result;
+  }
 
   bool counts_statistics() const { return mode == Mode::kTrain; }
 };

@@ -53,7 +53,7 @@ absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed
 absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
                                            const Parameter& weight_HK, ConstTensorView hidden_TH) {
   HETERO_ASSIGN_OR_RETURN(const TensorView out_TH,
-                          context.activations.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+                          context.AllocateResult(hidden_TH.dtype(), hidden_TH.dims()));
   HETERO_RETURN_IF_ERROR(Copy(hidden_TH, out_TH, context.stream));
   HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
                                .b = weight_HK.value,

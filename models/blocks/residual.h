@@ -31,7 +31,7 @@ absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed
                                 ConstTensorView hidden_TH, ConstTensorView rstd_T,
                                 Parameter& weight_H, TensorView d_hidden_TH);
 
-// hidden + x wᵀ, in the activation arena.
+// hidden + x wᵀ, where the context wants a block's result.
 absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
                                            const Parameter& weight_HK, ConstTensorView hidden_TH);
 

@@ -1,11 +1,11 @@
 #include "hetero/models/radio/encoder.h"
 
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/run_layers.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/validate.h"
@@ -153,25 +153,28 @@ absl::StatusOr<TensorView> RadioEncoder::Forward(ModuleContext& context, const I
                           place_.last()
                               ? arena.Allocate(dtype, {patches / 4, config_.feature_width()})
                               : arena.Allocate(dtype, {tokens, c}));
-  std::optional<ArenaScope> kept_by_nobody;
-  if (context.mode == Mode::kEval) kept_by_nobody.emplace(arena);
+  // `output` is all that evaluation leaves.
+  ArenaScope kept_by_nobody(context.stream.workspace());
+  ModuleContext inner = context.mode == Mode::kEval ? KeepingNothing(context) : context;
 
   ConstTensorView hidden_SC = upstream_SC;
   if (place_.first()) {
-    HETERO_ASSIGN_OR_RETURN(hidden_SC, Embed(context, saved));
+    HETERO_ASSIGN_OR_RETURN(hidden_SC, Embed(inner, saved));
   }
   saved.layers.resize(layers_.size());
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    HETERO_ASSIGN_OR_RETURN(
-        hidden_SC, layers_[i].Forward(context, hidden_SC, saved.segments, saved.layers[i]));
-  }
+  HETERO_ASSIGN_OR_RETURN(
+      hidden_SC, RunLayers(inner, hidden_SC, std::ssize(layers_),
+                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_SC) {
+                             return layers_[i].Forward(of_layer, input_SC, saved.segments,
+                                                       saved.layers[i]);
+                           }));
   if (!place_.last()) {
     HETERO_RETURN_IF_ERROR(Copy(hidden_SC, output, context.stream));
     return output;
   }
   if (config_.final_norm) {
     HETERO_ASSIGN_OR_RETURN(
-        hidden_SC, ApplyLayerNorm(context, hidden_SC, final_norm_, config_.layer.norm_epsilon,
+        hidden_SC, ApplyLayerNorm(inner, hidden_SC, final_norm_, config_.layer.norm_epsilon,
                                   saved.final_norm));
   }
   HETERO_RETURN_IF_ERROR(ShufflePixels(saved.layout, hidden_SC, output, context.stream));

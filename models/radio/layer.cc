@@ -198,7 +198,7 @@ absl::StatusOr<TensorView> RadioLayer::Forward(ModuleContext& context, ConstTens
       .With(w1_FC_->spec->name);
   HETERO_RETURN_IF_ERROR(GeluForward(saved.inner_SF, b1_F_->value, saved.activated_SF, stream))
       .With(b1_F_->spec->name);
-  HETERO_ASSIGN_OR_RETURN(const TensorView out_SC, arena.Allocate(dtype, {tokens, c}));
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_SC, context.AllocateResult(dtype, hidden_SC.dims()));
   HETERO_RETURN_IF_ERROR(
       LinearForward(saved.activated_SF, w2_CF_->value, b2_C_->value, out_SC, stream))
       .With(w2_CF_->spec->name);

@@ -1,0 +1,106 @@
+// What is frozen keeps nothing for a backward and has nothing sent back, in the prediction and in
+// the run, which fails unless it takes what was predicted.
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::vector<std::string> kFreezeVision = {"model.freeze_encoder=true",
+                                                "model.freeze_projector=true"};
+
+std::vector<std::string> Joined(std::vector<std::string> a, const std::vector<std::string>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+std::string DryRun(const std::vector<std::string>& assignments) {
+  const RecipeRun run =
+      RunConfigured(RecipeConfig("mock_vlm_tiny", assignments), {.dry_run = true});
+  EXPECT_THAT(run.status, IsOk());
+  return run.output;
+}
+
+// Bytes of `label` that the dry run says for `rank`.
+int64_t Bytes(std::string_view dry_run, int rank, std::string_view label) {
+  const size_t at = dry_run.find(absl::StrCat("rank ", rank, "\n"));
+  std::string_view text = dry_run.substr(dry_run.find(absl::StrCat("    ", label, " "), at));
+  text.remove_prefix(4 + label.size());
+  text = text.substr(0, text.find('\n'));
+  int64_t bytes = -1;
+  EXPECT_TRUE(absl::SimpleAtoi(absl::StripLeadingAsciiWhitespace(text), &bytes)) << text;
+  return bytes;
+}
+
+TEST(FrozenRunTest, AFrozenEncoderTakesNoMemoryByTheLayer) {
+  const auto of_layers = [](int layers, const std::vector<std::string>& frozen) {
+    return DryRun(Joined({absl::StrCat("model.encoder.num_layers=", layers)}, frozen));
+  };
+  const std::vector<std::string> freeze_encoder = {"model.freeze_encoder=true"};
+  for (const auto& frozen : {freeze_encoder, kFreezeVision}) {
+    const std::string few = of_layers(2, frozen), many = of_layers(12, frozen);
+    EXPECT_GT(Bytes(many, 0, "weights"), 3 * Bytes(few, 0, "weights"));
+    for (const char* label : {"activations", "workspace", "main gradients", "optimizer"}) {
+      EXPECT_EQ(Bytes(many, 0, label), Bytes(few, 0, label)) << label;
+    }
+  }
+  const std::string few = of_layers(2, {}), many = of_layers(12, {});
+  EXPECT_GT(Bytes(many, 0, "activations"), 3 * Bytes(few, 0, "activations"));
+  EXPECT_LT(Bytes(of_layers(2, freeze_encoder), 0, "activations"),
+            Bytes(few, 0, "activations") / 10);
+}
+
+TEST(FrozenRunTest, NothingIsSentBackToWhatIsFrozen) {
+  const std::string trained = DryRun({}), frozen = DryRun(kFreezeVision);
+  EXPECT_THAT(trained, HasSubstr("bridge.backward.0.send"));
+  EXPECT_THAT(frozen, HasSubstr("bridge.forward.0.send"));
+  EXPECT_THAT(frozen, Not(HasSubstr("bridge.backward")));
+  EXPECT_THAT(frozen, HasSubstr("F0 sf0 F1 sf1 F2 sf2 F3 sf3\n"));
+  EXPECT_EQ(Bytes(frozen, 0, "main gradients"), 0);
+  EXPECT_GT(Bytes(trained, 0, "bridge"), 0);
+  EXPECT_EQ(Bytes(frozen, 0, "bridge"), 0);
+  // The projector alone needs them again.
+  EXPECT_THAT(DryRun({"model.freeze_encoder=true"}), HasSubstr("bridge.backward.0.send"));
+}
+
+TEST(FrozenRunTest, FrozenRanksSumNoGradients) {
+  const std::vector<std::string> two_encoders = {"launch=threads:4", "radio_encoder.num_ranks=2",
+                                                 "language.num_ranks=2", "language.rank_offset=2"};
+  EXPECT_THAT(DryRun(two_encoders), HasSubstr("radio_encoder.grad"));
+  EXPECT_THAT(DryRun(Joined(two_encoders, kFreezeVision)), Not(HasSubstr("radio_encoder.grad")));
+}
+
+TEST(FrozenRunTest, EveryPartCanBeFrozenAndTheRestTrains) {
+  for (const auto& frozen : std::vector<std::vector<std::string>>{
+           {"model.freeze_encoder=true"},
+           {"model.freeze_projector=true"},
+           {"model.freeze_language=true"},
+           kFreezeVision,
+           {"model.freeze_encoder=true", "model.freeze_language=true"}}) {
+    for (const auto& layout : std::vector<std::vector<std::string>>{
+             {}, {"launch=threads:1", "language.rank_offset=0"}}) {
+      const RecipeRun run = RunConfigured(
+          RecipeConfig("mock_vlm_tiny", Joined(Joined({"train_steps=2"}, frozen), layout)));
+      EXPECT_THAT(run.status, IsOk()) << frozen[0];
+      EXPECT_EQ(run.steps.size(), 2);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hetero
