@@ -27,6 +27,7 @@ struct LanguageBatch {
   std::vector<int32_t> tokens;            // [B, S]
   std::vector<int32_t> labels;            // [B, S]
   std::vector<float> loss_mask;           // [B, S], 1 where the label counts
+  std::vector<int64_t> num_tokens;        // [B]: positions before the padding
   std::vector<int64_t> num_image_tokens;  // [B]: rows of encoder output each sample takes
   int64_t num_loss_tokens = 0;            // positions that count, over the batch
 };

@@ -18,6 +18,7 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
   out.tokens.assign(size, format.pad_id);
   out.labels.assign(size, kIgnoredLabel);
   out.loss_mask.assign(size, 0.0f);
+  out.num_tokens.assign(static_cast<size_t>(range.size), 0);
   out.num_image_tokens.assign(static_cast<size_t>(range.size), 0);
   out.num_loss_tokens = 0;
   for (int64_t b = 0; b < range.size; ++b) {
@@ -31,6 +32,12 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
           "sample %s has %d positions (%d image tokens, %d text tokens); the sequence length is %d",
           scratch.name, num_image + num_text, num_image, num_text, length));
     }
+    for (int64_t n = 0; n < num_text; ++n) {
+      if (scratch.text[n] >= 0 && scratch.text[n] < format.vocabulary_size) continue;
+      return absl::InvalidArgumentError(
+          absl::StrFormat("sample %s: its text token %d has the id %d; the vocabulary has 0 to %d",
+                          scratch.name, n, scratch.text[n], format.vocabulary_size - 1));
+    }
     const auto row = b * length;
     int32_t* tokens = out.tokens.data() + row;
     std::fill_n(tokens, num_image, format.image_id);
@@ -42,6 +49,7 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
       out.loss_mask[row + t] = 1.0f;
       ++out.num_loss_tokens;
     }
+    out.num_tokens[b] = num_image + num_text;
     out.num_image_tokens[b] = num_image;
   }
   return absl::OkStatus();

@@ -18,14 +18,15 @@ namespace hetero::data {
 // How the language model writes a row.
 struct RowFormat {
   int64_t sequence_length = 0;
+  int64_t vocabulary_size = 0;  // text ids are below
   int32_t image_id = 0;
   int32_t pad_id = 0;
 };
 
 // Rows of the samples in `range`, in order. Places behind the end of a single pass become rows of
 // padding without loss. `scratch` is working memory.
-// Errors: INVALID_ARGUMENT naming sample, length and limit when a sample does not fit a row; errors
-// of the source.
+// Errors: INVALID_ARGUMENT naming the sample, its length and the limit, when it does not fit a row,
+// or its text token that is outside the vocabulary and the range; errors of the source.
 absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                                 const RowFormat& format, LanguageSample& scratch,
                                 LanguageBatch& out);

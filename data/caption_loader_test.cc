@@ -41,7 +41,8 @@ using ::testing::HasSubstr;
 
 constexpr int kNumSamples = 24;
 constexpr int64_t kSequence = 48;
-constexpr RowFormat kFormat = {.sequence_length = kSequence, .image_id = 511, .pad_id = 0};
+constexpr RowFormat kFormat = {
+    .sequence_length = kSequence, .vocabulary_size = 512, .image_id = 511, .pad_id = 0};
 
 CaptionOptions Canvases() {
   return {
@@ -251,10 +252,23 @@ TEST_F(CaptionLoaderTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
 
   LanguageBatch rows;
   EXPECT_THAT(BuildLanguageBatch(*Source(), SampleOrder::OnePass(kNumSamples).value(),
-                                 {.begin = 5, .size = 1}, {.sequence_length = 30}, sample, rows),
+                                 {.begin = 5, .size = 1},
+                                 {.sequence_length = 30, .vocabulary_size = 512}, sample, rows),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("a.tar/k05"), HasSubstr("31 positions"),
                              HasSubstr("length is 30"))));
+}
+
+TEST_F(CaptionLoaderTest, ATokenOutsideTheVocabularyIsNamedWithItsSample) {
+  LanguageSample sample;
+  LanguageBatch rows;
+  RowFormat format = kFormat;
+  format.vocabulary_size = 'z';  // the captions' letters are below, their end is not
+  EXPECT_THAT(
+      BuildLanguageBatch(*Source(), SampleOrder::OnePass(kNumSamples).value(),
+                         {.begin = 3, .size = 2}, format, sample, rows),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("a.tar/k03"), HasSubstr("has the id 256"), HasSubstr("0 to 121"))));
 }
 
 TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {

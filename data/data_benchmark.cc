@@ -87,8 +87,9 @@ void BM_LanguageBatch(benchmark::State& state) {
   const int64_t size = state.range(0);
   int64_t n = 0;
   for (auto _ : state) {
-    CHECK_OK(BuildLanguageBatch(*source, order, {.begin = size * n++, .size = size},
-                                {.sequence_length = kSequence, .image_id = 511}, scratch, batch));
+    CHECK_OK(BuildLanguageBatch(
+        *source, order, {.begin = size * n++, .size = size},
+        {.sequence_length = kSequence, .vocabulary_size = 512, .image_id = 511}, scratch, batch));
   }
   state.SetItemsProcessed(state.iterations() * size);
 }

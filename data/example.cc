@@ -42,9 +42,9 @@ absl::Status Run(const std::filesystem::path& folder) {
                             CaptionSource::Create(dataset, captions));
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<LanguageLoader> language,
-        MakeLanguageLoader(std::move(text),
-                           {.order = order, .layout = layout, .position = {lane, 2}},
-                           {.sequence_length = 48, .image_id = ByteTokenizer::kImage}));
+        MakeLanguageLoader(
+            std::move(text), {.order = order, .layout = layout, .position = {lane, 2}},
+            {.sequence_length = 48, .vocabulary_size = 512, .image_id = ByteTokenizer::kImage}));
     HETERO_ASSIGN_OR_RETURN(const BatchLease<LanguageBatch> rows, language->Next());
     std::cout << "language lane " << lane << " of 2: " << rows->num_samples << " rows, "
               << rows->num_loss_tokens << " loss tokens\n";

@@ -44,10 +44,12 @@ LanguageBatch Language(const MockOptions& options, SampleRange range) {
   const SampleOrder order = SampleOrder::OnePass(options.num_samples).value();
   LanguageSample scratch;
   LanguageBatch batch;
-  EXPECT_THAT(BuildLanguageBatch(*source, order, range,
-                                 {.sequence_length = options.sequence_length, .image_id = 511},
-                                 scratch, batch),
-              IsOk());
+  EXPECT_THAT(
+      BuildLanguageBatch(
+          *source, order, range,
+          {.sequence_length = options.sequence_length, .vocabulary_size = 512, .image_id = 511},
+          scratch, batch),
+      IsOk());
   return batch;
 }
 

@@ -73,7 +73,7 @@ absl::StatusOr<std::vector<double>> LearnToCount(int num_steps) {
     HETERO_RETURN_IF_ERROR(stage->Backward(context, /*slot=*/0, {}, {}));
     HETERO_RETURN_IF_ERROR(parameters->FinishGradients(stream));
     HETERO_ASSIGN_OR_RETURN(const StageStatistics statistics, stage->TakeStatistics(stream));
-    losses.push_back(statistics.loss_sum / static_cast<double>(statistics.loss_tokens));
+    losses.push_back(statistics.loss_sum / statistics.loss_weight);
     for (FlatGroup& group : parameters->groups()) {
       const auto values = group.values.values<float>(), gradients = group.gradients.values<float>();
       for (size_t i = 0; i < values.size(); ++i) values[i] -= 0.02f * gradients[i];

@@ -20,11 +20,12 @@ absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
       CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
   HETERO_RETURN_IF_ERROR(stream.Synchronize());
   return StageStatistics{.loss_sum = sums[kStageLossSum],
-                         .loss_tokens = counts.loss_tokens,
+                         .loss_weight = sums[kStageLossWeight],
                          .sequences = static_cast<int64_t>(sums[kStageSequences]),
                          .exact_matches = static_cast<int64_t>(sums[kStageExactMatches]),
                          .balance_loss = sums[kStageBalanceLoss],
-                         .balance_terms = counts.balance_terms};
+                         .balance_tokens = counts.balance_tokens,
+                         .invalid_ids = static_cast<int64_t>(sums[kStageInvalidIds])};
 }
 
 }  // namespace hetero

@@ -48,25 +48,29 @@ struct StageInput {
 // f64 in its memory,
 enum StageTotal : int {
   kStageLossSum,
+  kStageLossWeight,
   kStageSequences,
   kStageExactMatches,
   kStageBalanceLoss,
+  kStageInvalidIds,  // token ids and targets outside the vocabulary, where the host cannot refuse
+                     // them
   kNumStageTotals
 };
 // and those that the host makes.
 struct StageCounts {
-  int64_t loss_tokens = 0;
-  int64_t balance_terms = 0;
+  int64_t balance_tokens = 0;
 };
 
 // All of them, on the host.
 struct StageStatistics {
-  double loss_sum = 0;  // weighted, over the tokens that count
-  int64_t loss_tokens = 0;
-  int64_t sequences = 0;      // evaluation: rows with at least one such token
-  int64_t exact_matches = 0;  // evaluation: of these, where all of them have the largest logit
-  double balance_loss = 0;    // training: of the MoE layers, over their coefficient, 1 when even
-  int64_t balance_terms = 0;  // microbatches times MoE layers in that sum
+  double loss_sum = 0;         // weighted, over the tokens that count
+  double loss_weight = 0;      // N, the sum of their weights
+  int64_t sequences = 0;       // evaluation: rows with at least one such token
+  int64_t exact_matches = 0;   // evaluation: of these, where all of them have the largest logit
+  double balance_loss = 0;     // training: of the MoE layers, over their coefficient; that of a
+                               // sequence, 1 when even, counts with its tokens
+  int64_t balance_tokens = 0;  // tokens times MoE layers in that sum
+  int64_t invalid_ids = 0;     // on a GPU: ids outside the vocabulary
 };
 
 // One pipeline stage of one module on one rank. Slots number the microbatches in flight: what
@@ -78,7 +82,8 @@ class Stage {
   // Returns what goes downstream, [rows, width] in the context's activation arena, or a null view
   // from the last stage of a sink, which adds to its statistics instead.
   // Errors: INVALID_ARGUMENT when the input does not fit the model (rows against placeholders,
-  // sizes against patches), naming both numbers.
+  // sizes against patches), naming both numbers, or, on the CPU, an id is outside the vocabulary; a
+  // GPU counts these in kStageInvalidIds.
   virtual absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
                                              const StageInput& input) = 0;
 

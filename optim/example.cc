@@ -46,13 +46,14 @@ absl::Status RunOneRank(GlobalRank rank, CommunicatorFactory& factory) {
     w->gradient_written = true;
     HETERO_RETURN_IF_ERROR(store->FinishGradients(stream));
     HETERO_RETURN_IF_ERROR(sync.Run(stream));
-    const double own_loss = 0.5 * error * error;
+    const double own_tokens = 1, own_loss = 0.5 * error * error;
     HETERO_ASSIGN_OR_RETURN(
         const StepReport report,
-        optimizer->Step(
-            {.samples = 2, .tokens = 1, .addends = ConstTensorView(&own_loss, DType::kF64, {1})},
-            stream));
-    loss = report.sums[0] / static_cast<double>(report.tokens);
+        optimizer->Step({.samples = 2,
+                         .tokens = ConstTensorView(&own_tokens, DType::kF64, {1}),
+                         .addends = ConstTensorView(&own_loss, DType::kF64, {1})},
+                        stream));
+    loss = report.sums[0] / report.tokens;
   }
   return loss < 1e-4 ? absl::OkStatus() : absl::InternalError("the line was not found");
 }

@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
     }
     optimizer->local_index_.push_back(found - names.begin());
   }
-  const int64_t num_totals = 2 * optimizer->num_modules() + 1 + num_addends;
+  const int64_t num_totals = 2 * optimizer->num_modules() + 2 + num_addends;
   const int64_t num_all = num_totals + kNumUpdateDecisions;
   const int64_t num_bytes = num_all * SizeOf(DType::kF64);
   HETERO_ASSIGN_OR_RETURN(optimizer->buffer_,
@@ -53,18 +53,22 @@ absl::Status Optimizer::Queue(const StepInputs& inputs, Stream& stream) {
   if (num_addends_ > 0 || !inputs.addends.is_null()) {
     HETERO_RETURN_IF_ERROR(ExpectDense("addends", inputs.addends, DType::kF64, {num_addends_}));
   }
+  HETERO_RETURN_IF_ERROR(ExpectDense("tokens", inputs.tokens, DType::kF64, {1}));
   HETERO_RETURN_IF_ERROR(Settle());
   const TensorView statistics = totals_.Rows(0, 2 * num_modules());
   const TensorView tokens = totals_.Rows(2 * num_modules(), 1);
+  const TensorView faults = totals_.Rows(2 * num_modules() + 1, 1);
   HETERO_RETURN_IF_ERROR(Fill(0, statistics, stream));
   for (size_t i = 0; i < local_.size(); ++i) {
     HETERO_RETURN_IF_ERROR(
         local_[i]->AddStatistics(statistics.Rows(2 * local_index_[i], 2), stream));
   }
-  HETERO_RETURN_IF_ERROR(Fill(static_cast<double>(inputs.tokens), tokens, stream));
+  HETERO_RETURN_IF_ERROR(Copy(inputs.tokens, tokens, stream));
+  HETERO_RETURN_IF_ERROR(inputs.faults.is_null() ? Fill(0, faults, stream)
+                                                 : Copy(inputs.faults, faults, stream));
   if (num_addends_ > 0) {
     HETERO_RETURN_IF_ERROR(
-        Copy(inputs.addends, totals_.Rows(2 * num_modules() + 1, num_addends_), stream));
+        Copy(inputs.addends, totals_.Rows(2 * num_modules() + 2, num_addends_), stream));
   }
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
@@ -72,6 +76,7 @@ absl::Status Optimizer::Queue(const StepInputs& inputs, Stream& stream) {
   }
   HETERO_RETURN_IF_ERROR(DecideUpdate({.statistics_M2 = statistics.Reshape({num_modules(), 2}),
                                        .tokens_1 = tokens,
+                                       .faults_1 = faults,
                                        .max_norm = clip_gradient_norm_,
                                        .decisions = decisions_},
                                       stream));
@@ -127,20 +132,22 @@ StepReport Optimizer::Read(const Pending& step) const {
   };
   StepReport report = {.learning_rate = step.learning_rate,
                        .clip_factor = decisions[kUpdateClipFactor],
-                       .tokens = static_cast<int64_t>(totals[tokens])};
+                       .tokens = totals[tokens]};
+  const double divisor = report.tokens > 0 ? report.tokens : 1;
   double non_finite = 0;
   for (size_t i = 0; i < modules_.size(); ++i) {
-    report.module_norms.push_back(
-        norm_of(std::sqrt(totals[2 * i]) / std::max(1.0, totals[tokens]), totals[2 * i + 1]));
+    report.module_norms.push_back(norm_of(std::sqrt(totals[2 * i]) / divisor, totals[2 * i + 1]));
     non_finite += totals[2 * i + 1];
   }
   report.gradient_norm = norm_of(decisions[kUpdateGradientNorm], non_finite);
   report.non_finite_gradients = static_cast<int64_t>(non_finite);
-  const std::span<const double> sums = totals.subspan(tokens + 1, num_addends_);
+  const std::span<const double> sums = totals.subspan(tokens + 2, num_addends_);
   report.sums.assign(sums.begin(), sums.end());
-  if (report.non_finite_gradients > 0) {
+  if (totals[tokens + 1] != 0) {
+    report.outcome = StepOutcome::kFaulty;
+  } else if (report.non_finite_gradients > 0) {
     report.outcome = StepOutcome::kNonFinite;
-  } else if (report.tokens == 0) {
+  } else if (!(report.tokens > 0)) {
     report.outcome = StepOutcome::kNoTokens;
   }
   return report;
@@ -157,6 +164,9 @@ void Optimizer::Advance(StepOutcome outcome, int64_t samples) {
       break;
     case StepOutcome::kNoTokens:
       ++progress_.skipped_no_tokens;
+      break;
+    case StepOutcome::kFaulty:
+      ++progress_.skipped_faulty;
       break;
   }
 }

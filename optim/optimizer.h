@@ -3,7 +3,7 @@
 
 // The optimizer step of a run: all modules, all ranks, one decision. One reduction of a small
 // vector over the world carries the squares of every module's gradients, the number of non-finite
-// gradients, the loss tokens and whatever sums the caller adds; norm, clipping, the mean over
+// gradients, the loss weights and whatever sums the caller adds; norm, clipping, the mean over
 // tokens and whether to skip follow from it alike on every rank, on the device. The host reads the
 // same numbers when they are there: a rank that queues the next step before it asks for the report
 // of the last never leaves its device without work.
@@ -34,6 +34,7 @@ struct OptimizerProgress {
   int64_t consumed_samples = 0;  // of applied steps: the argument of the learning rate
   int64_t skipped_non_finite = 0;
   int64_t skipped_no_tokens = 0;
+  int64_t skipped_faulty = 0;
 
   bool operator==(const OptimizerProgress&) const = default;
 };
@@ -42,6 +43,7 @@ enum class StepOutcome : uint8_t {
   kApplied,
   kNonFinite,  // a gradient was infinite or NaN: no rank updates
   kNoTokens,   // no token of the step had a loss: no rank updates
+  kFaulty,     // what the gradients come from was not valid: no rank updates
 };
 
 struct StepReport {
@@ -52,15 +54,17 @@ struct StepReport {
   double gradient_norm = 0;
   std::vector<double> module_norms;
   double clip_factor = 1;
-  int64_t tokens = 0;
+  double tokens = 0;  // the sum of their loss weights
   int64_t non_finite_gradients = 0;
   std::vector<double> sums;  // of the caller's addends
 };
 
 struct StepInputs {
-  int64_t samples = 0;           // of the whole run in this step
-  int64_t tokens = 0;            // with a loss, that this rank counts; each is counted by one rank
-  ConstTensorView addends = {};  // f64, on the device; summed over the world, as many on every rank
+  int64_t samples = 0;  // of the whole run in this step
+  // f64 on the device, summed over the world.
+  ConstTensorView tokens;        // [1]: the loss weights that this rank has; each is on one rank
+  ConstTensorView faults = {};   // [1]: above 0 on any rank, the step is not applied; null: none
+  ConstTensorView addends = {};  // as many on every rank
 };
 
 class Optimizer {
@@ -125,7 +129,7 @@ class Optimizer {
   OptimizerProgress progress_;
   Buffer buffer_;
   TensorView all_;        // f64: the two below
-  TensorView totals_;     // {squares, non-finite} per module, tokens, addends
+  TensorView totals_;     // {squares, non-finite} per module, tokens, faults, addends
   TensorView decisions_;  // of DecideUpdate
   PinnedBuffer staging_;  // for all_
   Event read_;            // all_ is in staging_

@@ -54,7 +54,8 @@ struct Module {
         optimizer(Optimizer::Create(Cosine(), 1.0, {"language"}, {module.get()}, nullptr, 1, device,
                                     memory)
                       .value()),
-        addends(Buffer::Allocate(device, MemoryLabel::kData, 8, memory).value()) {
+        addends(Buffer::Allocate(device, MemoryLabel::kData, 8, memory).value()),
+        tokens(Buffer::Allocate(device, MemoryLabel::kData, 8, memory).value()) {
     EXPECT_THAT(store->Initialize(7, *stream), IsOk());
     EXPECT_THAT(module->LoadMasters(*stream), IsOk());
   }
@@ -67,7 +68,9 @@ struct Module {
          {CopyToDevice(ConstTensorView(gradient.data(), DType::kF32, {kCount}),
                        parameter.gradient.Reshape({kCount}), *stream),
           store->FinishGradients(*stream), Fill(addend, sum, *stream),
-          optimizer->Queue({.samples = 10, .tokens = 4, .addends = sum}, *stream)}) {
+          Fill(4, tokens.View(DType::kF64, {1}), *stream),
+          optimizer->Queue({.samples = 10, .tokens = tokens.View(DType::kF64, {1}), .addends = sum},
+                           *stream)}) {
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
@@ -91,6 +94,7 @@ struct Module {
   std::unique_ptr<ModuleOptimizer> module;
   std::unique_ptr<Optimizer> optimizer;
   Buffer addends;
+  Buffer tokens;
 };
 
 class OptimizerCudaTest : public ::testing::TestWithParam<DType> {};

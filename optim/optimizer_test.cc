@@ -62,6 +62,13 @@ struct Module {
   std::unique_ptr<ModuleOptimizer> optimizer;
 };
 
+// Of one step: read while it is queued.
+ConstTensorView Tokens(double count) {
+  thread_local double tokens;
+  tokens = count;
+  return {&tokens, DType::kF64, {1}};
+}
+
 std::unique_ptr<Optimizer> Alone(Module& module, double clip, int64_t num_addends = 0) {
   return Optimizer::Create(Linear(), clip, {module.grid.name()}, {module.optimizer.get()}, nullptr,
                            num_addends, Device{}, module.memory)
@@ -114,30 +121,30 @@ TEST(StatisticsTest, PiecesCoverEachParameterOnceInEveryLayout) {
 TEST(OptimizerTest, OneNormAndOneClipFactorOverAllModules) {
   std::vector<StepReport> reports(2);
   EXPECT_THAT(
-      RunRanks(
-          2,
-          [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
-            const bool first = rank == GlobalRank(0);
-            StreamWithWorkspace stream;
-            Module module(first ? "vision" : "language", {{.name = "w", .shape = {1, 1}}});
-            module.grid = Grid::Make({.name = module.grid.name(), .num_ranks = 1}).value();
-            HETERO_ASSIGN_OR_RETURN(auto control,
-                                    factory.Create({"control", {GlobalRank(0), GlobalRank(1)}}));
-            HETERO_ASSIGN_OR_RETURN(
-                auto optimizer,
-                Optimizer::Create(Linear(), 1.0, {"language", "vision"}, {module.optimizer.get()},
-                                  control.get(), 2, Device{}, module.memory));
-            module.gradient("w")[0] = first ? 4.0f * 8 : -3.0f * 8;
-            const HostTensor<double> addends({2}, {first ? 0 : 20.5, 1});
-            HETERO_ASSIGN_OR_RETURN(
-                reports[rank.value()],
-                optimizer->Step({.samples = 4, .tokens = first ? 0 : 8, .addends = addends.view()},
-                                *stream));
-            const float moment = module.optimizer->moments()[0].first.values<float>()[0];
-            const double expected = (1 - 0.9) * (first ? 4.0 : -3.0) * 0.2;
-            return std::abs(moment - expected) < 1e-6 ? absl::OkStatus()
-                                                      : absl::InternalError("moment");
-          }),
+      RunRanks(2,
+               [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+                 const bool first = rank == GlobalRank(0);
+                 StreamWithWorkspace stream;
+                 Module module(first ? "vision" : "language", {{.name = "w", .shape = {1, 1}}});
+                 module.grid = Grid::Make({.name = module.grid.name(), .num_ranks = 1}).value();
+                 HETERO_ASSIGN_OR_RETURN(
+                     auto control, factory.Create({"control", {GlobalRank(0), GlobalRank(1)}}));
+                 HETERO_ASSIGN_OR_RETURN(
+                     auto optimizer, Optimizer::Create(Linear(), 1.0, {"language", "vision"},
+                                                       {module.optimizer.get()}, control.get(), 2,
+                                                       Device{}, module.memory));
+                 module.gradient("w")[0] = first ? 4.0f * 8 : -3.0f * 8;
+                 const HostTensor<double> addends({2}, {first ? 0 : 20.5, 1});
+                 HETERO_ASSIGN_OR_RETURN(
+                     reports[rank.value()],
+                     optimizer->Step(
+                         {.samples = 4, .tokens = Tokens(first ? 0 : 8), .addends = addends.view()},
+                         *stream));
+                 const float moment = module.optimizer->moments()[0].first.values<float>()[0];
+                 const double expected = (1 - 0.9) * (first ? 4.0 : -3.0) * 0.2;
+                 return std::abs(moment - expected) < 1e-6 ? absl::OkStatus()
+                                                           : absl::InternalError("moment");
+               }),
       IsOk());
   for (const StepReport& report : reports) {
     EXPECT_EQ(report.outcome, StepOutcome::kApplied);
@@ -165,12 +172,13 @@ TEST(OptimizerTest, ANonFiniteGradientOfOneRankSkipsTheStepOnAll) {
                 Optimizer::Create(Linear(), 1.0, {"vision", "language"}, {module.optimizer.get()},
                                   control.get(), 0, Device{}, module.memory));
             std::ranges::fill(module.gradient("w"), 1.0f);
-            HETERO_RETURN_IF_ERROR(optimizer->Step({.samples = 10, .tokens = 1}, *stream).status());
+            HETERO_RETURN_IF_ERROR(
+                optimizer->Step({.samples = 10, .tokens = Tokens(1)}, *stream).status());
             const std::vector<float> before(module.values("w").begin(), module.values("w").end());
             const OptimizerProgress progress = optimizer->progress();
             if (first) module.gradient("w")[3] = std::numeric_limits<float>::infinity();
             HETERO_ASSIGN_OR_RETURN(StepReport report,
-                                    optimizer->Step({.samples = 10, .tokens = 1}, *stream));
+                                    optimizer->Step({.samples = 10, .tokens = Tokens(1)}, *stream));
             OptimizerProgress expected = progress;
             expected.skipped_non_finite = 1;
             const bool kept = std::ranges::equal(module.values("w"), before) &&
@@ -184,7 +192,8 @@ TEST(OptimizerTest, ANonFiniteGradientOfOneRankSkipsTheStepOnAll) {
             }
 
             std::ranges::fill(module.gradient("w"), 1.0f);
-            HETERO_ASSIGN_OR_RETURN(report, optimizer->Step({.samples = 10, .tokens = 1}, *stream));
+            HETERO_ASSIGN_OR_RETURN(report,
+                                    optimizer->Step({.samples = 10, .tokens = Tokens(1)}, *stream));
             return report.learning_rate == Linear().At(10) &&
                            optimizer->progress().applied_steps == 2
                        ? absl::OkStatus()
@@ -199,9 +208,9 @@ TEST(OptimizerTest, AStepIsQueuedBeforeTheLastOneIsReported) {
   StreamWithWorkspace stream;
   const auto optimizer = Alone(module, 0);
   std::ranges::fill(module.gradient("w"), 1.0f);
-  ASSERT_THAT(optimizer->Queue({.samples = 10, .tokens = 0}, *stream), IsOk());
+  ASSERT_THAT(optimizer->Queue({.samples = 10, .tokens = Tokens(0)}, *stream), IsOk());
   for (const double learning_rate : {Linear().At(0), Linear().At(10)}) {
-    ASSERT_THAT(optimizer->Queue({.samples = 10, .tokens = 1}, *stream), IsOk());
+    ASSERT_THAT(optimizer->Queue({.samples = 10, .tokens = Tokens(1)}, *stream), IsOk());
     const StepReport late = optimizer->Report().value();
     EXPECT_EQ(late.outcome == StepOutcome::kNoTokens, late.tokens == 0);
     EXPECT_EQ(optimizer->progress().applied_steps, late.tokens);
@@ -230,8 +239,8 @@ TEST(OptimizerTest, ParametersStoredInBf16FollowTheirF32Masters) {
     for (Module* module : {&wide, &narrow}) {
       std::ranges::copy(std::vector<float>{1, -2, 3}, module->gradient("w").begin());
     }
-    ASSERT_THAT(wide_steps->Step({.samples = 1, .tokens = 1}, *stream), IsOk());
-    ASSERT_THAT(narrow_steps->Step({.samples = 1, .tokens = 1}, *stream), IsOk());
+    ASSERT_THAT(wide_steps->Step({.samples = 1, .tokens = Tokens(1)}, *stream), IsOk());
+    ASSERT_THAT(narrow_steps->Step({.samples = 1, .tokens = Tokens(1)}, *stream), IsOk());
     for (size_t i = 0; i < initial.size(); ++i) {
       EXPECT_EQ(stored[i].bits(), BFloat16(wide.values("w")[i]).bits());
     }
@@ -244,10 +253,24 @@ TEST(OptimizerTest, AStepWithoutTokensIsSkippedAndCounted) {
   StreamWithWorkspace stream;
   const auto optimizer = Alone(module, 0);
   std::ranges::fill(module.gradient("w"), 1.0f);
-  const StepReport report = optimizer->Step({.samples = 4, .tokens = 0}, *stream).value();
+  const StepReport report = optimizer->Step({.samples = 4, .tokens = Tokens(0)}, *stream).value();
   EXPECT_EQ(report.outcome, StepOutcome::kNoTokens);
   EXPECT_THAT(module.values("w"), Each(0));
   EXPECT_EQ(optimizer->progress(), (OptimizerProgress{.skipped_no_tokens = 1}));
+}
+
+TEST(OptimizerTest, AFaultSkipsTheStepAndSaysSo) {
+  Module module("language", {{.name = "w", .shape = {2}}});
+  StreamWithWorkspace stream;
+  const auto optimizer = Alone(module, 0);
+  std::ranges::fill(module.gradient("w"), 1.0f);
+  const HostTensor<double> faults({1}, {3});
+  const StepReport report =
+      optimizer->Step({.samples = 4, .tokens = Tokens(4), .faults = faults.view()}, *stream)
+          .value();
+  EXPECT_EQ(report.outcome, StepOutcome::kFaulty);
+  EXPECT_THAT(module.values("w"), Each(0));
+  EXPECT_EQ(optimizer->progress(), (OptimizerProgress{.skipped_faulty = 1}));
 }
 
 TEST(OptimizerTest, TheMeanOverTokensIsInTheUpdateAndClippingCanBeOff) {
@@ -256,7 +279,7 @@ TEST(OptimizerTest, TheMeanOverTokensIsInTheUpdateAndClippingCanBeOff) {
   const auto optimizer = Alone(module, 0);
   const std::vector<float> gradient = {40, -8, 0};
   std::ranges::copy(gradient, module.gradient("w").begin());
-  const StepReport report = optimizer->Step({.samples = 4, .tokens = 4}, *stream).value();
+  const StepReport report = optimizer->Step({.samples = 4, .tokens = Tokens(4)}, *stream).value();
   EXPECT_DOUBLE_EQ(report.gradient_norm, std::sqrt(1600.0 + 64.0) / 4);
   EXPECT_EQ(report.clip_factor, 1);
   EXPECT_THAT(module.optimizer->moments()[0].first.values<float>().subspan(0, 3),
@@ -282,7 +305,7 @@ TEST(OptimizerTest, OnlyWhatItsSpecDecaysShrinks) {
   for (const auto& parameter : module.store->parameters()) {
     std::ranges::fill(parameter->value.values<float>(), 1.0f);
   }
-  ASSERT_THAT(optimizer->Step({.samples = 1, .tokens = 1}, *stream), IsOk());
+  ASSERT_THAT(optimizer->Step({.samples = 1, .tokens = Tokens(1)}, *stream), IsOk());
   EXPECT_THAT(module.values("norm"), Each(1.0f));
   EXPECT_THAT(module.values("conv.bias"), Each(1.0f));
   for (const std::string_view name : {"conv", "embedding", "head", "experts"}) {
@@ -300,7 +323,7 @@ TEST(OptimizerTest, AFrozenModuleHasNoStateAndAddsNothingToTheNorm) {
                                            nullptr, 0, Device{}, language.memory)
                              .value();
   language.gradient("w")[0] = 3;
-  const StepReport report = optimizer->Step({.samples = 1, .tokens = 1}, *stream).value();
+  const StepReport report = optimizer->Step({.samples = 1, .tokens = Tokens(1)}, *stream).value();
   EXPECT_THAT(report.module_norms, ElementsAre(0, 3));
   EXPECT_THAT(vision.values("patch"), Each(0));
   EXPECT_LT(language.values("w")[0], 0);
@@ -328,33 +351,34 @@ TEST(OptimizerTest, DataParallelStepsEqualTheSingleRankBitwise) {
   const auto optimizer = Alone(single, 0);
   for (int64_t step = 0; step < 5; ++step) {
     fill(single, step, {0, 1});
-    ASSERT_THAT(optimizer->Step({.samples = 8, .tokens = 13}, *stream), IsOk());
+    ASSERT_THAT(optimizer->Step({.samples = 8, .tokens = Tokens(13)}, *stream), IsOk());
   }
   const std::vector<float> expected(single.values("a").begin(), single.values("a").end());
-  EXPECT_THAT(RunRanks(2,
-                       [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
-                         const Group world = {GlobalRank(0), GlobalRank(1)};
-                         Module module("language", specs, 2, rank.value());
-                         StreamWithWorkspace own;
-                         HETERO_ASSIGN_OR_RETURN(auto control, factory.Create({"control", world}));
-                         HETERO_ASSIGN_OR_RETURN(auto dp, factory.Create({"gradient", world}));
-                         GradientSync sync("language", *module.store, {.dense = dp.get()});
-                         HETERO_ASSIGN_OR_RETURN(
-                             auto shared,
-                             Optimizer::Create(Linear(), 0, {"language"}, {module.optimizer.get()},
-                                               control.get(), 0, Device{}, module.memory));
-                         for (int64_t step = 0; step < 5; ++step) {
-                           fill(module, step, {rank.value()});
-                           HETERO_RETURN_IF_ERROR(sync.Run(*own));
-                           const int64_t tokens = rank == GlobalRank(0) ? 3 : 10;
-                           HETERO_RETURN_IF_ERROR(
-                               shared->Step({.samples = 8, .tokens = tokens}, *own).status());
-                         }
-                         return std::ranges::equal(module.values("a"), expected)
-                                    ? absl::OkStatus()
-                                    : absl::InternalError("parameters differ");
-                       }),
-              IsOk());
+  EXPECT_THAT(
+      RunRanks(2,
+               [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+                 const Group world = {GlobalRank(0), GlobalRank(1)};
+                 Module module("language", specs, 2, rank.value());
+                 StreamWithWorkspace own;
+                 HETERO_ASSIGN_OR_RETURN(auto control, factory.Create({"control", world}));
+                 HETERO_ASSIGN_OR_RETURN(auto dp, factory.Create({"gradient", world}));
+                 GradientSync sync("language", *module.store, {.dense = dp.get()});
+                 HETERO_ASSIGN_OR_RETURN(
+                     auto shared,
+                     Optimizer::Create(Linear(), 0, {"language"}, {module.optimizer.get()},
+                                       control.get(), 0, Device{}, module.memory));
+                 for (int64_t step = 0; step < 5; ++step) {
+                   fill(module, step, {rank.value()});
+                   HETERO_RETURN_IF_ERROR(sync.Run(*own));
+                   const double tokens = rank == GlobalRank(0) ? 3 : 10;
+                   HETERO_RETURN_IF_ERROR(
+                       shared->Step({.samples = 8, .tokens = Tokens(tokens)}, *own).status());
+                 }
+                 return std::ranges::equal(module.values("a"), expected)
+                            ? absl::OkStatus()
+                            : absl::InternalError("parameters differ");
+               }),
+      IsOk());
 }
 
 TEST(OptimizerTest, AShapeOnlyStepRecordsWhatARealOneDoes) {
@@ -371,7 +395,7 @@ TEST(OptimizerTest, AShapeOnlyStepRecordsWhatARealOneDoes) {
       Optimizer::Create(Linear(), 1, {"language"}, {module.get()}, nullptr, 0, shape_only, memory)
           .value();
   StreamWithWorkspace stream(DeviceKind::kShapeOnly);
-  ASSERT_THAT(optimizer->Step({.samples = 1, .tokens = 1}, *stream), IsOk());
+  ASSERT_THAT(optimizer->Step({.samples = 1, .tokens = Tokens(1)}, *stream), IsOk());
   EXPECT_EQ(stream->ledger().operations().at("adamw").calls, 1);
   EXPECT_EQ(stream->ledger().operations().at("sum_of_squares").calls, 1);
   EXPECT_EQ(optimizer->progress(), OptimizerProgress());
@@ -387,7 +411,7 @@ TEST(OptimizerTest, RefusesUnknownModulesAndOtherAddends) {
       Optimizer::Create(Linear(), NAN, {"language"}, {}, nullptr, 0, Device{}, module.memory),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("clip_gradient_norm is nan")));
   StreamWithWorkspace stream;
-  EXPECT_THAT(Alone(module, 1, 2)->Step({.samples = 1, .tokens = 1}, *stream),
+  EXPECT_THAT(Alone(module, 1, 2)->Step({.samples = 1, .tokens = Tokens(1)}, *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("addends")));
 }
 

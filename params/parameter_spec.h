@@ -17,18 +17,20 @@ enum class ShardAxis : uint8_t { kNone, kTp, kEp, kExptTp };
 
 // How one dim of the logical tensor is divided. With `blocks` the dim is a concatenation of blocks
 // (z|x|B|C|dt of a Mamba input projection, the KV groups of qkv) and every block is cut by itself:
-// a rank holds its slice of the first block, then of the second, and so on.
+// a rank holds its slice of the first block, then of the second, and so on. Slices are equal, or,
+// with `tile`, multiples of it, of which the last ranks have fewer and less than one: what is
+// missing to equal slices is nowhere, so that no layout has elements that another has not.
 struct DimSharding {
   ShardAxis axis = ShardAxis::kNone;
   std::vector<int64_t> blocks;  // sizes, their sum is the dim; empty: one block
+  int64_t tile = 0;             // 0: the axis divides every block
 };
 
 enum class GradientGroup : uint8_t { kDense, kExpert };
 
 struct ParameterSpec {
   std::string name;            // canonical, with the global layer index
-  std::vector<int64_t> shape;  // logical: of the whole model, padded rows included
-  int64_t unpadded_rows = -1;  // rows of dim 0 that mean something; -1: all
+  std::vector<int64_t> shape;  // logical: of the whole model
   bool is_buffer = false;      // saved but not trained (router expert bias)
   DType storage = DType::kF32;
   Init init;

@@ -1,5 +1,6 @@
 #include "hetero/params/shard.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 #include <vector>
@@ -35,13 +36,16 @@ absl::StatusOr<std::vector<Interval>> CutDim(const ParameterSpec& spec, size_t d
   int64_t logical = 0;
   int64_t local = 0;
   for (size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i] % axis.size != 0) {
+    if (dim.tile == 0 && blocks[i] % axis.size != 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           spec.name, " dim ", d, " block ", i, " has ", blocks[i], " entries for ", axis.size,
           " shards; the nearest count that divides is ", NearestDivisor(blocks[i], axis.size)));
     }
-    const int64_t extent = blocks[i] / axis.size;
-    pieces.push_back({logical + axis.rank * extent, local, extent});
+    const int64_t tile = std::max<int64_t>(dim.tile, 1);
+    const int64_t share = (blocks[i] + axis.size * tile - 1) / (axis.size * tile) * tile;
+    const int64_t begin = std::min(axis.rank * share, blocks[i]);
+    const int64_t extent = std::min(share, blocks[i] - begin);
+    pieces.push_back({logical + begin, local, extent});
     logical += blocks[i];
     local += extent;
   }

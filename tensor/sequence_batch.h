@@ -13,24 +13,34 @@
 namespace hetero {
 
 // T = num_rows * row_length tokens, token t = row * row_length + position. A row is one sequence,
-// or a pack of several.
+// or a pack of several; it may end with padding, which no token before it sees.
 struct SequenceBatch {
   int64_t num_rows = 0;
   int64_t row_length = 0;
 
   // Host, ascending from 0 to T: attention stays inside [cu_seqlens[i], cu_seqlens[i + 1]). Borders
-  // of rows are always borders of sequences.
+  // of rows are always borders of sequences. Empty where no layer attends.
   std::span<const int32_t> cu_seqlens;
 
   // i32[T]: number of a token's sequence, non-decreasing; null when every row is one sequence.
   ConstTensorView sequence_index;
 
+  // [num_rows + 1], ascending from 0: row r has token_offsets[r + 1] - token_offsets[r] tokens that
+  // are not padding, its first. What sizes buffers is on the host, and the same i32 numbers are
+  // where kernels read them. Empty and null: there is no padding.
+  std::span<const int32_t> token_offsets;
+  ConstTensorView device_token_offsets;
+
   int64_t num_tokens() const { return num_rows * row_length; }
+  int64_t num_unpadded_tokens() const {
+    return token_offsets.empty() ? num_tokens() : token_offsets.back();
+  }
 };
 
-// What kernels that walk the token dimension need of a batch; cu_seqlens are not looked at.
-// Errors: INVALID_ARGUMENT unless the rows are not empty and make up `num_tokens`, and
-// sequence_index is null or dense i32 [num_tokens].
+// Errors: INVALID_ARGUMENT unless the rows are not empty and make up `num_tokens`; cu_seqlens are
+// empty or ascend from 0 to `num_tokens` over every border of rows, and over no other without
+// sequence_index, because what walks the tokens would carry state from one sequence to the next;
+// sequence_index is null or dense i32 [num_tokens]; token_offsets fit the rows on both sides.
 absl::Status Validate(const SequenceBatch& sequences, int64_t num_tokens);
 
 struct ImageSize {

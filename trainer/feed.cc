@@ -75,6 +75,7 @@ int64_t BatchFeed::LayOut(void* memory, Tensors& tensors) const {
     }
     place(tensors.loss_weights, DType::kF32, {num_tokens()});
     place(tensors.modality_positions, DType::kI32, {max_rows()});
+    place(tensors.token_offsets, DType::kI32, {num_samples_ + 1});
   }
   if (options_.reads_images) {
     place(tensors.patches, options_.storage, {max_patches(), options_.limits.patch_elements});
@@ -89,6 +90,7 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
     HETERO_ASSIGN_OR_RETURN(slot.memory,
                             Buffer::Allocate(options_.device, MemoryLabel::kData, bytes, ledger));
     LayOut(slot.memory.address(), slot.tensors);
+    slot.token_offsets.reserve(num_samples_ + 1);
     slot.sizes.reserve(num_samples_ * options_.limits.images.size());
   }
   if (options_.device.kind != DeviceKind::kCuda) return absl::OkStatus();
@@ -108,7 +110,9 @@ void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_
   slot.token_batch = {.sequences = {.num_rows = num_samples_,
                                     .row_length = options_.sequence_length,
                                     .cu_seqlens = cu_seqlens_,
-                                    .sequence_index = {}},
+                                    .sequence_index = {},
+                                    .token_offsets = slot.token_offsets,
+                                    .device_token_offsets = tensors.token_offsets},
                       .text_tokens = tensors.text_tokens.Rows(0, num_text_tokens),
                       .text_positions = tensors.text_positions.Rows(0, num_text_tokens),
                       .modality_positions = {},
@@ -127,7 +131,10 @@ void BatchFeed::FillShapes() {
     counts.rows.assign(layout_.samples_per_microbatch, options_.limits.max_image_tokens);
   }
   for (Slot& slot : slots_) {
-    if (options_.reads_tokens) PublishTokens(slot, max_rows(), num_tokens());
+    if (options_.reads_tokens) {
+      slot.token_offsets = cu_seqlens_;
+      PublishTokens(slot, max_rows(), num_tokens());
+    }
     if (!options_.reads_images) continue;
     for (int64_t i = 0; i < num_samples_; ++i) {
       slot.sizes.insert(slot.sizes.end(), options_.limits.images.begin(),
@@ -204,6 +211,8 @@ absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream
     HETERO_RETURN_IF_ERROR(copy(host.loss_weights, device.loss_weights, tokens.loss_weights));
     HETERO_RETURN_IF_ERROR(
         copy(host.modality_positions, device.modality_positions, slot.modality_view));
+    HETERO_RETURN_IF_ERROR(
+        copy(host.token_offsets, device.token_offsets, tokens.sequences.device_token_offsets));
   }
   if (!options_.reads_images) return absl::OkStatus();
   return copy(host.patches, device.patches, slot.image_batch.patches);
@@ -217,6 +226,7 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
       Take(language_, step, microbatch, [&](auto source, const data::LoaderOptions& loader) {
         return data::MakeLanguageLoader(std::move(source), loader,
                                         {.sequence_length = options_.sequence_length,
+                                         .vocabulary_size = options_.vocabulary_size,
                                          .image_id = image_id,
                                          .pad_id = static_cast<int32_t>(options_.pad_token_id)});
       }));
@@ -256,6 +266,11 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
     loss_targets[num_loss] = batch->labels[t];
     loss_weights[num_loss++] = batch->loss_mask[t];
   }
+  slot.token_offsets.assign(1, 0);
+  for (const int64_t count : batch->num_tokens) {
+    slot.token_offsets.push_back(slot.token_offsets.back() + static_cast<int32_t>(count));
+  }
+  std::ranges::copy(slot.token_offsets, host.token_offsets.data<int32_t>());
   PublishTokens(slot, num_image, num_loss);
   return absl::OkStatus();
 }

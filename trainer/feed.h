@@ -39,6 +39,7 @@ struct BatchFeedOptions {
   data::LanePosition position;  // of the rank in the stage's grid
   BatchShape batch;
   int64_t sequence_length = 0;  // S
+  int64_t vocabulary_size = 0;
   int64_t pad_token_id = 0;
   std::optional<int64_t> image_token_id;  // unset: the model takes no images
   int num_slots = 1;                      // microbatches in flight
@@ -73,7 +74,8 @@ class BatchFeed {
   // is loaded again. What is asked for in the order of (step, microbatch) was prepared before; any
   // other request starts reading anew from there.
   // Errors: those of the source, with lane, step and microbatch; INVALID_ARGUMENT naming the sample
-  // when its placeholders are not as many as its images' rows, or a microbatch is above the limits.
+  // when its placeholders are not as many as its images' rows, a token is outside the vocabulary,
+  // or a microbatch is above the limits.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
   // Encoder output rows of each sample of the whole microbatch, all lanes, in order: the same on
@@ -97,6 +99,7 @@ class BatchFeed {
     TensorView loss_targets;
     TensorView loss_weights;
     TensorView modality_positions;  // i32[max_rows]
+    TensorView token_offsets;       // i32[num_samples + 1]
     TensorView patches;             // [max_patches, patch_elements]
   };
 
@@ -104,6 +107,7 @@ class BatchFeed {
     Buffer memory;
     Tensors tensors;
     ConstTensorView modality_view;
+    std::vector<int32_t> token_offsets;
     std::vector<ImageSize> sizes;
     TokenBatch token_batch;
     ImageBatch image_batch;

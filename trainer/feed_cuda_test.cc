@@ -40,6 +40,7 @@ BatchFeedOptions Options(Device device, DType storage) {
       .position = {.lane = 0, .num_lanes = 1},
       .batch = {.micro_batch_size = 4, .global_batch_size = 12, .language_lanes = 1},
       .sequence_length = 16,
+      .vocabulary_size = 64,
       .image_token_id = 63,
       .num_slots = 2,
       .device = device,
@@ -74,7 +75,8 @@ absl::StatusOr<std::vector<std::string>> Load(Device device, DType storage) {
     const TokenBatch& tokens = *input.tokens;
     for (const ConstTensorView& view :
          {tokens.text_tokens, tokens.text_positions, tokens.modality_positions[0],
-          tokens.loss_positions, tokens.loss_targets, tokens.loss_weights, input.images->patches}) {
+          tokens.loss_positions, tokens.loss_targets, tokens.loss_weights,
+          tokens.sequences.device_token_offsets, input.images->patches}) {
       HETERO_ASSIGN_OR_RETURN(PinnedBuffer buffer,
                               PinnedBuffer::Allocate(device, view.num_bytes()));
       copies.push_back(buffer.View(view.dtype(), view.dims()));
@@ -98,7 +100,7 @@ TEST_P(BatchFeedCudaTest, EveryMicrobatchArrivesWhole) {
   ASSERT_THAT(actual, IsOk());
   ASSERT_EQ(actual->size(), expected->size());
   for (size_t i = 0; i < expected->size(); ++i) {
-    EXPECT_TRUE((*actual)[i] == (*expected)[i]) << "microbatch " << i / 7 << ", tensor " << i % 7;
+    EXPECT_TRUE((*actual)[i] == (*expected)[i]) << "microbatch " << i / 8 << ", tensor " << i % 8;
   }
 }
 

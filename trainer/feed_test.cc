@@ -95,6 +95,7 @@ BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
                     .global_batch_size = kGlobalBatch,
                     .language_lanes = 2},
           .sequence_length = kSequence,
+          .vocabulary_size = 512,
           .pad_token_id = kPad,
           .image_token_id = kImageId,
           .num_slots = 2,
@@ -216,6 +217,18 @@ TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
                 return id != kImageId && id != kPad;
               }));
 
+    // Padding is what lies behind the tokens of a row.
+    const SequenceBatch& sequences = batch.sequences;
+    const auto on_device = sequences.device_token_offsets.values<int32_t>();
+    EXPECT_TRUE(std::ranges::equal(sequences.token_offsets, on_device));
+    ASSERT_THAT(on_device, SizeIs(5));
+    for (int64_t row = 0; row < 4; ++row) {
+      const int64_t count = on_device[row + 1] - on_device[row];
+      const auto places = std::span(tokens).subspan(row * kSequence, kSequence);
+      EXPECT_THAT(places.subspan(count), Each(kPad));
+      EXPECT_THAT(places.first(count), Each(testing::Ne(kPad)));
+    }
+
     // The rows that cross the edge belong to this lane's half of all samples.
     const auto rows = feed.RowsPerSample(5, microbatch).value();
     ASSERT_THAT(rows, SizeIs(kMicrobatch));
@@ -250,6 +263,8 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
             continue;
           }
           EXPECT_EQ(num_rows, 0);
+          const auto offsets = input.tokens->sequences.token_offsets;
+          EXPECT_EQ(offsets[row + 1], offsets[row]);
           EXPECT_THAT(std::span(targets).subspan(row * kSequence, kSequence), Each(-1));
           EXPECT_THAT(std::span(tokens).subspan(row * kSequence, kSequence), Each(kPad));
         }

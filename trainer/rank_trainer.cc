@@ -13,9 +13,17 @@
 namespace hetero {
 namespace {
 
-// Sums over the world, of a training step or an evaluation: what stages sum, then what they count,
-// terms of the balance loss or tokens, and ranks that were asked to stop.
-enum Total : int { kCounted = kNumStageTotals, kStop, kNumTotals };
+// Sums over the world, of a training step or an evaluation: what stages sum, then the tokens that
+// their hosts counted in the balance loss, and ranks that were asked to stop.
+enum Total : int { kBalanceTokens = kNumStageTotals, kStop, kNumTotals };
+
+absl::Status RefuseInvalidIds(const double* sums) {
+  if (sums[kStageInvalidIds] == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(sums[kStageInvalidIds],
+                   " token ids or targets are outside the model's vocabulary; the step was not "
+                   "applied"));
+}
 
 }  // namespace
 
@@ -64,8 +72,7 @@ absl::StatusOr<StageCounts> RankTrainer::TakeTotals(const TensorView& totals) {
   for (Engine::OwnStage& own : engine_->stages()) {
     HETERO_ASSIGN_OR_RETURN(const StageCounts part,
                             own.stage->TakeTotals(totals.Rows(0, kNumStageTotals), stream));
-    counts.loss_tokens += part.loss_tokens;
-    counts.balance_terms += part.balance_terms;
+    counts.balance_tokens += part.balance_tokens;
   }
   return counts;
 }
@@ -85,11 +92,14 @@ absl::Status RankTrainer::Queue(int64_t step, bool stop) {
   const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
   HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
   HETERO_RETURN_IF_ERROR(
-      Fill(static_cast<double>(counts.balance_terms), totals.Rows(kCounted, 1), stream));
+      Fill(static_cast<double>(counts.balance_tokens), totals.Rows(kBalanceTokens, 1), stream));
   HETERO_RETURN_IF_ERROR(Fill(stop ? 1 : 0, totals.Rows(kStop, 1), stream));
   const Span update(engine_->spans(), "optimizer", "optimizer");
-  return optimizer_->Queue(
-      {.samples = samples_per_step_, .tokens = counts.loss_tokens, .addends = totals}, stream);
+  return optimizer_->Queue({.samples = samples_per_step_,
+                            .tokens = totals.Rows(kStageLossWeight, 1),
+                            .faults = totals.Rows(kStageInvalidIds, 1),
+                            .addends = totals},
+                           stream);
 }
 
 absl::StatusOr<StepResult> RankTrainer::Result() {
@@ -97,9 +107,10 @@ absl::StatusOr<StepResult> RankTrainer::Result() {
   HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Report());
   const std::vector<double>& sums = result.report.sums;
   if (sums.empty()) return result;
+  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums.data()));
   result.lm_loss_sum = sums[kStageLossSum];
-  result.has_balance_loss = sums[kCounted] > 0;
-  if (result.has_balance_loss) result.balance_loss = sums[kStageBalanceLoss] / sums[kCounted];
+  result.has_balance_loss = sums[kBalanceTokens] > 0;
+  if (result.has_balance_loss) result.balance_loss = sums[kStageBalanceLoss] / sums[kBalanceTokens];
   result.stop_requested = sums[kStop] > 0;
   return result;
 }
@@ -111,9 +122,7 @@ absl::StatusOr<EvaluationResult> RankTrainer::Evaluate(int64_t num_steps) {
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
   const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
-  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
-  HETERO_RETURN_IF_ERROR(
-      Fill(static_cast<double>(counts.loss_tokens), totals.Rows(kCounted, 1), stream));
+  HETERO_RETURN_IF_ERROR(TakeTotals(totals).status());
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals, totals, ReduceOp::kSum, stream, "evaluation.totals"));
@@ -122,8 +131,9 @@ absl::StatusOr<EvaluationResult> RankTrainer::Evaluate(int64_t num_steps) {
   HETERO_RETURN_IF_ERROR(
       CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumTotals}), stream));
   HETERO_RETURN_IF_ERROR(stream.Synchronize());
+  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums.data()));
   return EvaluationResult{.lm_loss_sum = sums[kStageLossSum],
-                          .tokens = static_cast<int64_t>(sums[kCounted]),
+                          .tokens = sums[kStageLossWeight],
                           .sequences = static_cast<int64_t>(sums[kStageSequences]),
                           .exact_matches = static_cast<int64_t>(sums[kStageExactMatches])};
 }

@@ -30,14 +30,14 @@ struct OptimizerSettings {
 struct StepResult {
   StepReport report;
   double lm_loss_sum = 0;
-  double balance_loss = 0;  // mean over MoE layers, microbatches and lanes; 1 for an even load
+  double balance_loss = 0;  // mean over MoE layers and tokens; 1 for an even load
   bool has_balance_loss = false;
   bool stop_requested = false;  // by any rank
 };
 
 struct EvaluationResult {
   double lm_loss_sum = 0;
-  int64_t tokens = 0;
+  double tokens = 0;  // the sum of their loss weights
   int64_t sequences = 0;
   int64_t exact_matches = 0;
 };
@@ -54,6 +54,7 @@ class RankTrainer {
 
   // Of the oldest queued step that was not asked for, once the device has finished it. Empty on the
   // shape-only device. Precondition: there is such a step.
+  // Errors: INVALID_ARGUMENT where a GPU met ids outside the vocabulary.
   absl::StatusOr<StepResult> Result();
 
   // Evaluation steps [0, num_steps), summed over the world. Waits for the device.

@@ -17,7 +17,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                       .skipped = result.report.outcome != StepOutcome::kApplied,
                       .learning_rate = learning_rate,
                       .grad_norm = result.report.gradient_norm};
-  const double tokens = static_cast<double>(result.report.tokens);
+  const double tokens = result.report.tokens;
   metrics.losses.push_back({"lm loss", result.lm_loss_sum, tokens});
   if (result.has_balance_loss) {
     metrics.losses.push_back({"seq_load_balancing_loss", result.balance_loss, 1});
@@ -47,11 +47,12 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
 
 void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
   evaluation_.clear();
-  const auto add = [&](std::string_view name, double sum, int64_t count) {
-    if (count > 0) evaluation_.push_back({std::string(name), sum / static_cast<double>(count)});
+  const auto add = [&](std::string_view name, double sum, double count) {
+    if (count > 0) evaluation_.push_back({std::string(name), sum / count});
   };
   add("lm loss", result.lm_loss_sum, result.tokens);
-  add("caption accuracy", static_cast<double>(result.exact_matches), result.sequences);
+  add("caption accuracy", static_cast<double>(result.exact_matches),
+      static_cast<double>(result.sequences));
   console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
   events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
 }

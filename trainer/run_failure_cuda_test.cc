@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -38,11 +39,11 @@ struct Case {
 
 class RunFailureCudaTest : public ::testing::TestWithParam<Case> {
  protected:
-  static RecipeRun Run(const StageHooks& hooks) {
+  static RecipeRun Run(const StageHooks& hooks, std::string_view module = "radio_encoder") {
     std::vector<std::string> assignments = GetParam().layout;
     assignments.insert(assignments.end(),
                        {"device=CUDA", "train_steps=3", "collective_timeout_seconds=2"});
-    return RunHooked("radio_encoder", hooks, assignments);
+    return RunHooked(module, hooks, assignments);
   }
 };
 
@@ -78,6 +79,37 @@ TEST_P(RunFailureCudaTest, TheDeadlineNamesARankThatStops) {
       StatusIs(absl::StatusCode::kDeadlineExceeded,
                ContainsRegex(absl::StrCat("waited 2s for rank ", GetParam().laggard, " [(]"))));
   EXPECT_THAT(DescribeFailure(run.status), HasSubstr("last calls of every rank:"));
+}
+
+// No host waits for the ids, which here are the bits of the loss weights: the step is not applied
+// and the run ends.
+TEST_P(RunFailureCudaTest, IdsOutsideTheVocabularyEndTheRun) {
+  TokenBatch spoilt;
+  const auto spoil = [&](auto change) {
+    return Run({.before_forward =
+                    [&, change](int forward, StageInput& input) {
+                      if (forward != kBadForward) return absl::OkStatus();
+                      spoilt = *input.tokens;
+                      change(spoilt);
+                      input.tokens = &spoilt;
+                      return absl::OkStatus();
+                    }},
+               "language");
+  };
+  const RecipeRun targets = spoil([](TokenBatch& batch) {
+    batch.loss_targets =
+        ConstTensorView(batch.loss_weights.address(), DType::kI32, batch.loss_weights.dims());
+  });
+  EXPECT_THAT(targets.status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       ContainsRegex("[1-9][0-9]* token ids or targets are outside")));
+  EXPECT_EQ(targets.steps.size(), 1);
+  const RecipeRun ids = spoil([](TokenBatch& batch) {
+    batch.text_tokens =
+        ConstTensorView(batch.loss_weights.address(), DType::kI32, batch.text_tokens.dims());
+  });
+  EXPECT_THAT(ids.status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                   HasSubstr("token ids or targets are outside")));
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, RunFailureCudaTest,

@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdint>
 #include <iterator>
 #include <limits>
 #include <stdexcept>
@@ -197,6 +198,26 @@ TEST(RunFailureTest, AsManyStepsInARowAsTheConfigurationSaysEndTheRun) {
   EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kDiverged);
   EXPECT_EQ(run.steps.size(), 3);
   EXPECT_EQ(ResultValue(run.output, "steps"), 3);
+}
+
+// The feed refuses such samples; here the ids are spoilt behind it.
+TEST(RunFailureTest, AnIdOutsideTheVocabularyIsNamedWithItsRange) {
+  const std::vector<int32_t> ids(4 * 48, 600);
+  TokenBatch spoilt;
+  const RecipeRun run =
+      RunThreeRanks("language", {.before_forward = [&](int forward, StageInput& input) {
+                      if (forward == kMicrobatches + 3) {
+                        spoilt = *input.tokens;
+                        spoilt.text_tokens = ConstTensorView(ids.data(), DType::kI32,
+                                                             input.tokens->text_tokens.dims());
+                        input.tokens = &spoilt;
+                      }
+                      return absl::OkStatus();
+                    }});
+  EXPECT_THAT(run.status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("rank 2: step 1 language.0 F3: token id 600 at 0; expected 0 to "
+                                 "511")));
 }
 
 TEST(RunFailureTest, AStopSignalLetsTheStepFinish) {

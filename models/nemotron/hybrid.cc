@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/run_layers.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -38,24 +39,21 @@ std::vector<ParameterSpec> LayerParameters(const HybridConfig& config, int64_t l
   return {};
 }
 
-ParameterSpec VocabularyMatrix(const HybridConfig& config, std::string_view name, int64_t rows) {
+// Ranks of tensor parallelism hold whole tiles of rows, but for what the vocabulary lacks at its
+// end.
+constexpr int64_t kVocabularyTile = 128;
+
+ParameterSpec VocabularyMatrix(const HybridConfig& config, std::string_view name) {
   return {.name = std::string(name),
-          .shape = {rows, config.hidden_size},
-          .unpadded_rows = config.vocabulary_size,
+          .shape = {config.vocabulary_size, config.hidden_size},
           .storage = config.storage,
           .init = Init::Normal(config.init_std),
-          .dims = {{ShardAxis::kTp, {}}, {}}};
+          .dims = {{.axis = ShardAxis::kTp, .blocks = {}, .tile = kVocabularyTile}, {}}};
 }
 
 }  // namespace
 
-int64_t PaddedVocabulary(int64_t vocabulary_size, int64_t tensor_parallel_size) {
-  const int64_t multiple = 128 * tensor_parallel_size;
-  return (vocabulary_size + multiple - 1) / multiple * multiple;
-}
-
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
-  const int64_t rows = PaddedVocabulary(config.vocabulary_size, shard.tp.size);
   const int num_stages = static_cast<int>(shard.pp.size);
   std::vector<ParameterSpec> specs;
   const auto add = [&](int stage, ParameterSpec spec) {
@@ -63,7 +61,7 @@ absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const
     spec.trainable = config.trainable;
     specs.push_back(std::move(spec));
   };
-  add(0, VocabularyMatrix(config, kEmbedding, rows));
+  add(0, VocabularyMatrix(config, kEmbedding));
   for (int stage = 0; stage < num_stages; ++stage) {
     HETERO_ASSIGN_OR_RETURN(const LayerRange range, config.pattern.Stage(stage, num_stages));
     for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
@@ -76,7 +74,7 @@ absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const
                        .init = Init::Constant(1),
                        .partial_over_tp = true,
                        .decay = false});
-  add(num_stages - 1, VocabularyMatrix(config, kHead, rows));
+  add(num_stages - 1, VocabularyMatrix(config, kHead));
   return ParameterTable::Make(std::move(specs));
 }
 
@@ -105,17 +103,18 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   const int64_t num_experts = std::max<int64_t>(config_.experts.num_experts, 1);
 
   // One allocation: i64 counts of every MoE layer, then the sums, which are all at most 8 bytes.
-  HETERO_ASSIGN_OR_RETURN(
-      statistics_, Buffer::Allocate(resources.device, MemoryLabel::kActivations,
-                                    8 * (num_moe * num_experts + num_moe + 3), resources.ledger));
-  const TensorView all = statistics_.View(DType::kI64, {num_moe * num_experts + num_moe + 3});
+  const int64_t num_numbers = num_moe * num_experts + num_moe + 5;
+  HETERO_ASSIGN_OR_RETURN(statistics_, Buffer::Allocate(resources.device, MemoryLabel::kActivations,
+                                                        8 * num_numbers, resources.ledger));
+  const TensorView all = statistics_.View(DType::kI64, {num_numbers});
   const auto part = [&](DType dtype, int64_t begin, std::initializer_list<int64_t> dims) {
     return TensorView(all.Rows(begin, all.dim(0) - begin).address(), dtype, dims);
   };
   tokens_per_expert_LE_ = part(DType::kI64, 0, {num_moe, num_experts});
   balance_loss_L_ = part(ComputeDType(config_.storage), num_moe * num_experts, {num_moe});
-  loss_ = part(DType::kF64, num_moe * num_experts + num_moe, {1});
-  matches_2_ = part(DType::kI64, num_moe * num_experts + num_moe + 1, {2});
+  loss_2_ = part(DType::kF64, num_moe * num_experts + num_moe, {2});
+  matches_2_ = part(DType::kI64, num_moe * num_experts + num_moe + 2, {2});
+  invalid_ids_1_ = part(DType::kI64, num_moe * num_experts + num_moe + 4, {1});
 
   Communicator* tensor_parallel = resources.communicators.tensor_parallel;
   ParameterStore& parameters = resources.parameters;
@@ -165,7 +164,8 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
   slot.blocks.clear();
   slot.blocks.reserve(blocks_.size());
   if (context.counts_statistics() && config_.experts.aux_loss_coefficient > 0) {
-    host_.balance_terms += tokens_per_expert_LE_.dim(0);
+    host_.balance_tokens +=
+        tokens_per_expert_LE_.dim(0) * slot.batch.sequences.num_unpadded_tokens();
   }
   TensorView hidden_TH;
   if (place_.first()) {
@@ -176,17 +176,18 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
     hidden_TH =
         TensorView(const_cast<void*>(upstream.address()), upstream.dtype(), upstream.dims());
   }
-  for (const Block& block : blocks_) {
-    HETERO_ASSIGN_OR_RETURN(hidden_TH,
-                            std::visit(
-                                [&](const auto& typed) {
-                                  using Saved = typename std::decay_t<decltype(typed)>::Saved;
-                                  slot.blocks.emplace_back(std::in_place_type<Saved>);
-                                  return typed.Forward(context, hidden_TH, slot.batch.sequences,
-                                                       std::get<Saved>(slot.blocks.back()));
-                                },
-                                block));
-  }
+  HETERO_ASSIGN_OR_RETURN(
+      hidden_TH, RunLayers(context, hidden_TH, std::ssize(blocks_),
+                           [&](ModuleContext& of_layer, int64_t layer, ConstTensorView input_TH) {
+                             return std::visit(
+                                 [&](const auto& typed) {
+                                   using Saved = typename std::decay_t<decltype(typed)>::Saved;
+                                   slot.blocks.emplace_back(std::in_place_type<Saved>);
+                                   return typed.Forward(of_layer, input_TH, slot.batch.sequences,
+                                                        std::get<Saved>(slot.blocks.back()));
+                                 },
+                                 blocks_[layer]);
+                           }));
   if (!place_.last()) return hidden_TH;
   HETERO_RETURN_IF_ERROR(Head(context, hidden_TH, slot));
   return TensorView();
@@ -253,7 +254,8 @@ absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const Stag
   HETERO_RETURN_IF_ERROR(EmbeddingForward({.weight_VH = embedding_VH_->value,
                                            .ids_N = batch.text_tokens,
                                            .positions_N = batch.text_positions,
-                                           .out_TH = hidden_TH},
+                                           .out_TH = hidden_TH,
+                                           .invalid_ids_1 = invalid_ids_1_},
                                           context.stream));
   for (size_t i = 0; i < input.upstream.size(); ++i) {
     HETERO_RETURN_IF_ERROR(
@@ -316,13 +318,13 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
                           .targets_N = batch.loss_targets,
                           .loss_weight_N = batch.loss_weights,
                           .loss_N = loss_N,
+                          .invalid_targets_1 = invalid_ids_1_,
                           .argmax_N = argmax_N,
                           .d_hidden_TH = slot.d_normed_TH,
                           .dweight_VH = wanted ? head_VH_->gradient : TensorView(),
                           .accumulate = wanted && head_VH_->AccumulateGradient()},
                          context.stream));
-  HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_, context.stream));
-  host_.loss_tokens += counted;
+  HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_2_, context.stream));
   if (training) return absl::OkStatus();
   return CountExactMatches({.predicted_N = argmax_N,
                             .targets_N = batch.loss_targets,
@@ -358,12 +360,13 @@ absl::StatusOr<StageCounts> HybridStage::TakeTotals(const TensorView& totals, St
     const TensorView to = totals.Rows(first, count);
     return Add(to, converted, to, stream);
   };
-  HETERO_RETURN_IF_ERROR(add(kStageLossSum, loss_));
+  HETERO_RETURN_IF_ERROR(add(kStageLossSum, loss_2_));
   HETERO_RETURN_IF_ERROR(add(kStageSequences, matches_2_));
+  HETERO_RETURN_IF_ERROR(add(kStageInvalidIds, invalid_ids_1_));
   for (int64_t layer = 0; layer < balance_loss_L_.dim(0); ++layer) {
     HETERO_RETURN_IF_ERROR(add(kStageBalanceLoss, balance_loss_L_.Rows(layer, 1)));
   }
-  for (const TensorView& sums : {loss_, matches_2_, balance_loss_L_}) {
+  for (const TensorView& sums : {loss_2_, matches_2_, invalid_ids_1_, balance_loss_L_}) {
     HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
   }
   return std::exchange(host_, {});

@@ -4,7 +4,7 @@
 // A hybrid language model: one residual block per symbol of a pattern, no position embedding, no
 // biases, untied embeddings; rows that arrive over edges take the place of placeholder tokens.
 //
-// Shape letters: T tokens, H hidden, V vocabulary (padded).
+// Shape letters: T tokens, H hidden, V vocabulary.
 
 #include <cstdint>
 #include <memory>
@@ -39,10 +39,6 @@ struct HybridConfig {
   MoeConfig experts;
   MlpConfig mlp;
 };
-
-// Rows of the embedding and the head: the vocabulary rounded up to 128 times the tensor-parallel
-// size, so that every rank has whole tiles.
-int64_t PaddedVocabulary(int64_t vocabulary_size, int64_t tensor_parallel_size);
 
 // Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
 // Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages.
@@ -95,8 +91,9 @@ class HybridStage : public Stage {
   Buffer statistics_;
   TensorView tokens_per_expert_LE_;  // i64
   TensorView balance_loss_L_;        // compute type
-  TensorView loss_;                  // f64[1]: sum over tokens
+  TensorView loss_2_;                // f64: sum over tokens, sum of their weights
   TensorView matches_2_;             // i64: rows judged, rows matched
+  TensorView invalid_ids_1_;         // i64
   StageCounts host_;
 };
 

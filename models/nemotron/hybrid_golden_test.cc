@@ -23,7 +23,7 @@ HybridConfig GoldenConfig() {
   HybridConfig config{
       .pattern = LayerPattern::Parse("MEM|*E-").value(),
       .hidden_size = 32,
-      .vocabulary_size = 128,
+      .vocabulary_size = 131,
       .attention = {.num_heads = 4, .num_kv_groups = 2, .head_dim = 8},
       .mamba = {.num_heads = 4, .head_dim = 8, .num_groups = 2, .state_size = 8, .chunk_size = 4},
       .experts = {.num_experts = 4,
@@ -56,7 +56,7 @@ TEST(HybridGoldenTest, LossesAndGradientsAreThoseOfNemotronH) {
   EXPECT_THAT(m.boundaries[0][0].values<float>(), IsCloseTo(golden.Next(22 * 32), spec));
   const StageStatistics statistics = m.Take();
   const std::vector<float> losses = golden.Next(16);
-  EXPECT_EQ(statistics.loss_tokens, 16);
+  EXPECT_EQ(statistics.loss_weight, 16);
   double sum = 0;
   for (const float loss : losses) sum += loss;
   EXPECT_NEAR(statistics.loss_sum, sum, 64 * Epsilon<float>() * sum);

@@ -144,11 +144,11 @@ class HybridHarness {
     for (const auto& stage : stages) {
       const StageStatistics part = stage->TakeStatistics(context->stream).value();
       total.loss_sum += part.loss_sum;
-      total.loss_tokens += part.loss_tokens;
+      total.loss_weight += part.loss_weight;
       total.sequences += part.sequences;
       total.exact_matches += part.exact_matches;
       total.balance_loss += part.balance_loss;
-      total.balance_terms += part.balance_terms;
+      total.balance_tokens += part.balance_tokens;
     }
     return total;
   }
@@ -161,8 +161,7 @@ class HybridHarness {
     EXPECT_THAT(Forward(batch, upstream), ::absl_testing::IsOk());
     context->needs_weight_gradient = true;
     const StageStatistics statistics = Take();
-    return statistics.loss_sum + config.experts.aux_loss_coefficient * statistics.balance_loss *
-                                     static_cast<double>(batch.sequences.num_tokens());
+    return statistics.loss_sum + config.experts.aux_loss_coefficient * statistics.balance_loss;
   }
 
   TensorView Rows(std::vector<T>& rows) {

@@ -1,6 +1,7 @@
 #include "hetero/models/nemotron/hybrid.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -18,6 +19,7 @@
 #include "hetero/models/nemotron/hybrid_harness.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/models/testing/token_batch.h"
+#include "hetero/params/shard.h"
 
 namespace hetero {
 namespace {
@@ -87,7 +89,7 @@ TEST(HybridTest, TokensBehindTheLastThatCountsGetNoGradient) {
     EXPECT_THAT(d_upstream.Rows(row, 1).values<double>(), Each(testing::Ne(0.0)));
   }
   const TensorView embedding = m.Get("embedding.word_embeddings.weight").gradient;
-  for (const int id : {30, 1, 8, 40, 127}) {
+  for (const int id : {30, 1, 8, 20}) {
     EXPECT_THAT(embedding.At(id).values<double>(), Each(0.0)) << id;
   }
   EXPECT_THAT(embedding.At(5).values<double>(), Each(testing::Ne(0.0)));
@@ -104,7 +106,7 @@ TEST(HybridTest, WithoutALossTokenEveryGradientIsZero) {
   EXPECT_THAT(m.Gradients(), Each(0.0));
   EXPECT_THAT(b.d_upstream, Each(0.0));
   const StageStatistics statistics = m.Take();
-  EXPECT_EQ(statistics.loss_tokens, 0);
+  EXPECT_EQ(statistics.loss_weight, 0);
   EXPECT_EQ(statistics.loss_sum, 0);
 }
 
@@ -122,15 +124,14 @@ TEST(HybridTest, TwoMicrobatchesInFlightEqualOneAfterTheOther) {
   EXPECT_EQ(b0.d_upstream, a0.d_upstream);
   const StageStatistics expected = sequential.Take(), actual = interleaved.Take();
   EXPECT_EQ(actual.loss_sum, expected.loss_sum);
-  EXPECT_EQ(actual.loss_tokens, 15);
+  EXPECT_EQ(actual.loss_weight, 15);
   EXPECT_EQ(actual.balance_loss, expected.balance_loss);
-  EXPECT_EQ(actual.balance_terms, 2);
+  EXPECT_EQ(actual.balance_tokens, 14 + 6);
 }
 
 // Rows of a batch do not see each other, and gradients are sums over tokens.
 TEST(HybridTest, OneBatchEqualsItsRowsOneByOne) {
-  HybridConfig config = SmallHybridConfig("ME*-");
-  config.experts.aux_loss_coefficient = 0;
+  const HybridConfig config = SmallHybridConfig("ME*-");
   HybridHarness<double> together(config), apart(config);
   Microbatch both(kTokens);
   Train(together, both);
@@ -151,7 +152,141 @@ TEST(HybridTest, OneBatchEqualsItsRowsOneByOne) {
   const ErrorSpec rounding{.relative_to_max = 1e-13};
   EXPECT_THAT(apart.Gradients(), IsCloseTo(together.Gradients(), rounding));
   EXPECT_THAT(d_upstream, IsCloseTo(both.d_upstream, rounding));
-  EXPECT_NEAR(apart.Take().loss_sum, together.Take().loss_sum, 1e-12);
+  const StageStatistics expected = together.Take(), actual = apart.Take();
+  EXPECT_NEAR(actual.loss_sum, expected.loss_sum, 1e-12);
+  EXPECT_NEAR(actual.balance_loss, expected.balance_loss, 1e-12);
+  EXPECT_EQ(actual.balance_tokens, expected.balance_tokens);
+}
+
+// The two rows with four and six of their tokens, and padding that makes them as long as `length`.
+TestTokens Padded(int64_t length) {
+  TestTokens tokens{.num_rows = 2, .row_length = length, .lengths = {4, 6}};
+  for (int row = 0; row < 2; ++row) {
+    const auto take = [&](const std::vector<int32_t>& from, std::vector<int32_t>& to, int32_t pad) {
+      to.insert(to.end(), from.begin() + 7 * row, from.begin() + 7 * row + tokens.lengths[row]);
+      to.resize((row + 1) * length, pad);
+    };
+    take(kTokens.ids, tokens.ids, 3);
+    take(kTokens.targets, tokens.targets, kNone);
+  }
+  return tokens;
+}
+
+// Nothing that a model learns or reports knows how long the rows are.
+TEST(HybridTest, PaddingChangesNothing) {
+  for (const bool force_load_balancing : {false, true}) {
+    HybridConfig config = SmallHybridConfig("ME*-E");
+    config.experts.force_load_balancing = force_load_balancing;
+    HybridHarness<double> close(config), wide(config);
+    Microbatch a(Padded(6)), b(Padded(19));
+    Train(close, a);
+    Train(wide, b);
+    EXPECT_THAT(wide.Gradients(), IsCloseTo(close.Gradients(), {.relative_to_max = 1e-13}));
+    EXPECT_THAT(b.d_upstream, IsCloseTo(a.d_upstream, {.relative_to_max = 1e-13}));
+    const StageStatistics expected = close.Take(), actual = wide.Take();
+    EXPECT_NEAR(actual.loss_sum, expected.loss_sum, 1e-12);
+    EXPECT_NEAR(actual.balance_loss, expected.balance_loss, 1e-12);
+    EXPECT_EQ(actual.balance_tokens, 2 * 10);
+    EXPECT_EQ(expected.balance_tokens, 2 * 10);
+    for (HybridHarness<double>* m : {&close, &wide}) {
+      ASSERT_THAT(m->stages[0]->FinishStep(nullptr, m->context->stream), IsOk());
+    }
+    const char* const bias = "decoder.layers.1.mlp.router.expert_bias";
+    EXPECT_THAT(wide.Get(bias).value.values<double>(),
+                testing::ElementsAreArray(close.Get(bias).value.values<double>()));
+  }
+}
+
+TEST(HybridTest, RowsOfPaddingAloneAddNothing) {
+  HybridHarness<double> alone(SmallHybridConfig("ME*-")), filled(SmallHybridConfig("ME*-"));
+  TestTokens tokens = kTokens;
+  Microbatch a(tokens);
+  tokens.num_rows = 4;
+  tokens.ids.resize(4 * 7, 3);
+  tokens.targets.resize(4 * 7, kNone);
+  tokens.lengths = {7, 7, 0, 0};
+  Microbatch b(tokens);
+  Train(alone, a);
+  Train(filled, b);
+  EXPECT_THAT(filled.Gradients(), IsCloseTo(alone.Gradients(), {.relative_to_max = 1e-13}));
+  EXPECT_NEAR(filled.Take().balance_loss, alone.Take().balance_loss, 1e-12);
+}
+
+// N is the sum of the weights: half the weight on every token is half of everything.
+TEST(HybridTest, LossWeightsCountAsTheirSum) {
+  const HybridConfig config = SmallHybridConfig("M*-");
+  HybridHarness<double> ones(config), halves(config);
+  Microbatch a(kTextOnly), b(kTextOnly);
+  std::ranges::fill(b.batch.loss_weights(), 0.5);
+  Train(ones, a);
+  Train(halves, b);
+  std::vector<double> twice = halves.Gradients();
+  for (double& value : twice) value *= 2;
+  EXPECT_THAT(twice, IsCloseTo(ones.Gradients(), {.relative_to_max = 1e-14}));
+  const StageStatistics expected = ones.Take(), actual = halves.Take();
+  EXPECT_EQ(expected.loss_weight, 5);
+  EXPECT_EQ(actual.loss_weight, 2.5);
+  EXPECT_NEAR(actual.loss_sum / actual.loss_weight, expected.loss_sum / expected.loss_weight,
+              1e-14);
+}
+
+TEST(HybridTest, IdsOutsideTheVocabularyAreErrors) {
+  HybridHarness<double> m(SmallHybridConfig("M"));
+  TestTokens tokens = kTextOnly;
+  tokens.ids[3] = 40;
+  Microbatch id(tokens);
+  EXPECT_THAT(m.Forward(*id.batch, id.upstream),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("token id 40 at 3; expected 0 to 39")));
+  tokens = kTextOnly;
+  tokens.targets[1] = 45;
+  Microbatch target(tokens);
+  EXPECT_THAT(
+      m.Forward(*target.batch, target.upstream),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("target 45 at 1; expected 0 to 39")));
+}
+
+TEST(HybridTest, BordersInsideARowNeedASequenceIndexWhateverTheLayers) {
+  for (const char* pattern : {"M", "*", "E"}) {
+    HybridHarness<double> m(SmallHybridConfig(pattern));
+    Microbatch b(kTextOnly);
+    TokenBatch batch = *b.batch;
+    const std::vector<int32_t> borders = {0, 2, 6};
+    batch.sequences.cu_seqlens = borders;
+    EXPECT_THAT(m.Forward(batch, b.upstream),
+                StatusIs(absl::StatusCode::kInvalidArgument,
+                         HasSubstr("inside row 0, and sequence_index is null")))
+        << pattern;
+  }
+}
+
+// A vocabulary of 40 has 40 logits.
+TEST(HybridTest, TheLossesOfAllIdsAreOneDistribution) {
+  HybridHarness<double> m(SmallHybridConfig("M-"));
+  m.context->mode = Mode::kEval;
+  double sum = 0;
+  for (int32_t target = 0; target < 40; ++target) {
+    TestTokens one = kTextOnly;
+    one.targets = {kNone, kNone, target, kNone, kNone, kNone};
+    Microbatch b(one);
+    m.context.Reset();
+    ASSERT_THAT(m.Forward(*b.batch, b.upstream), IsOk());
+    sum += std::exp(-m.Take().loss_sum);
+  }
+  EXPECT_NEAR(sum, 1, 1e-12);
+}
+
+TEST(HybridTest, EvaluationTakesNoMemoryByTheLayer) {
+  const auto peak = [](const char* pattern) {
+    HybridHarness<double> m(SmallHybridConfig(pattern));
+    m.context->mode = Mode::kEval;
+    Microbatch b(kTokens);
+    EXPECT_THAT(m.Forward(*b.batch, b.upstream), IsOk());
+    return std::pair(m.context->activations.peak_bytes(),
+                     m.context->stream.workspace().peak_bytes());
+  };
+  EXPECT_EQ(peak("ME*-ME*-ME*-"), peak("ME*-"));
+  EXPECT_EQ(peak("MMMMM"), peak("MM"));
 }
 
 TEST(HybridTest, SequencesPackedInOneRowDoNotSeeEachOther) {
@@ -194,7 +329,7 @@ TEST_P(HybridStagesTest, StagesInARowAreTheWhole) {
   const StageStatistics expected = whole.Take(), actual = split.Take();
   EXPECT_EQ(actual.loss_sum, expected.loss_sum);
   EXPECT_EQ(actual.balance_loss, expected.balance_loss);
-  EXPECT_EQ(actual.balance_terms, expected.balance_terms);
+  EXPECT_EQ(actual.balance_tokens, expected.balance_tokens);
 }
 
 INSTANTIATE_TEST_SUITE_P(Patterns, HybridStagesTest,
@@ -243,7 +378,7 @@ TEST(HybridTest, EvaluationCountsRowsThatAreRightEverywhere) {
   for (int64_t t = 0; t < kTokens.num_tokens(); ++t) {
     if (kTokens.targets[t] == kNone) continue;
     std::vector<double> losses;
-    for (int32_t target = 0; target < PaddedVocabulary(40, 1); ++target) {
+    for (int32_t target = 0; target < 40; ++target) {
       TestTokens one = kTokens;
       one.targets.assign(one.num_tokens(), kNone);
       one.targets[t] = target;
@@ -275,7 +410,7 @@ TEST(HybridTest, EvaluationMovesNothingThatTrainingReads) {
   Train(trained, a);
   Train(evaluated, b);
   const StageStatistics expected = trained.Take();
-  EXPECT_EQ(expected.balance_terms, 2);
+  EXPECT_EQ(expected.balance_tokens, 2 * 14);
   EXPECT_GT(expected.balance_loss, 0);
   EXPECT_EQ(evaluated.Take().balance_loss, expected.balance_loss);
 
@@ -284,8 +419,8 @@ TEST(HybridTest, EvaluationMovesNothingThatTrainingReads) {
   ASSERT_THAT(evaluated.Forward(*b.batch, b.upstream, 1), IsOk());
   const StageStatistics evaluation = evaluated.Take();
   EXPECT_EQ(evaluation.loss_sum, expected.loss_sum);
-  EXPECT_EQ(evaluation.loss_tokens, expected.loss_tokens);
-  EXPECT_EQ(evaluation.balance_terms, 0);
+  EXPECT_EQ(evaluation.loss_weight, expected.loss_weight);
+  EXPECT_EQ(evaluation.balance_tokens, 0);
   EXPECT_EQ(evaluation.balance_loss, 0);
   EXPECT_EQ(evaluated.Gradients(), gradients);
   const StageStatistics again = evaluated.Take();
@@ -308,7 +443,7 @@ TEST(HybridTest, WithoutABalanceLossThereIsNothingToAverage) {
   HybridHarness<double> m(config);
   Microbatch b(kTokens);
   Train(m, b);
-  EXPECT_EQ(m.Take().balance_terms, 0);
+  EXPECT_EQ(m.Take().balance_tokens, 0);
 }
 
 TEST(HybridTest, AFrozenModelHasNoGradientsAndPassesThemOn) {
@@ -380,18 +515,27 @@ TEST(HybridTest, TheShapeOnlyDevicePredictsTheBytes) {
   EXPECT_EQ(workspace.peak_bytes(), real.context->stream.workspace().peak_bytes());
   EXPECT_EQ(memory, real.memory);
   EXPECT_EQ(stream.ledger().total_flops(), real.context->stream.ledger().total_flops());
-  EXPECT_EQ(stage->TakeStatistics(stream)->loss_tokens, 10);
 }
 
-TEST(HybridTest, TheVocabularyIsPaddedToWholeTilesOfEveryRank) {
-  EXPECT_EQ(PaddedVocabulary(131072, 1), 131072);
-  EXPECT_EQ(PaddedVocabulary(131072, 8), 131072);
-  EXPECT_EQ(PaddedVocabulary(50257, 1), 50304);
-  EXPECT_EQ(PaddedVocabulary(50257, 2), 50432);
-  const ParameterTable table =
-      MakeHybridTable(SmallHybridConfig("M"), {.tp = {.rank = 0, .size = 2}}).value();
-  EXPECT_EQ(table.specs().front().shape, (std::vector<int64_t>{256, 8}));
-  EXPECT_EQ(table.specs().front().unpadded_rows, 40);
+// The shards of any number of ranks are whole tiles, and together the vocabulary and no row more.
+TEST(HybridTest, TheVocabularyIsCutIntoWholeTiles) {
+  HybridConfig config = SmallHybridConfig("M");
+  for (const int64_t vocabulary : {40, 512, 50257, 131072}) {
+    config.vocabulary_size = vocabulary;
+    for (const int64_t ranks : {1, 2, 8}) {
+      int64_t rows = 0;
+      for (int64_t rank = 0; rank < ranks; ++rank) {
+        const ShardSpec spec{.tp = {.rank = rank, .size = ranks}};
+        const ParameterTable table = MakeHybridTable(config, spec).value();
+        EXPECT_EQ(table.specs().front().shape, (std::vector<int64_t>{vocabulary, 8}));
+        const Shard shard = ShardOf(table.specs().front(), spec).value();
+        EXPECT_EQ(shard.boxes[0].logical_begin[0], rows);
+        rows += shard.shape[0];
+        EXPECT_TRUE(shard.shape[0] % 128 == 0 || rows == vocabulary) << rank << " of " << ranks;
+      }
+      EXPECT_EQ(rows, vocabulary);
+    }
+  }
 }
 
 int64_t CountParameters(std::string_view pattern, HybridConfig config) {

@@ -24,6 +24,7 @@ struct TestTokens {
   std::vector<int32_t> ids;
   std::vector<int32_t> targets;
   bool has_edge = true;
+  std::vector<int32_t> lengths = {};  // tokens of each row before its padding; empty: no padding
 
   int64_t num_tokens() const { return num_rows * row_length; }
   int64_t num_placeholders() const { return std::ranges::count(ids, kPlaceholder); }
@@ -49,11 +50,21 @@ class TestTokenBatch {
       loss_positions_.push_back(t);
       loss_targets_.push_back(tokens.targets[t]);
     }
+    if (!tokens.lengths.empty()) {
+      token_offsets_.assign(1, 0);
+      for (const int32_t length : tokens.lengths) {
+        token_offsets_.push_back(token_offsets_.back() + length);
+      }
+    }
     loss_weights_.assign(loss_positions_.size(), T(1));
     edges_.assign(tokens.has_edge ? 1 : 0, View(placeholders_));
     batch_ = {.sequences = {.num_rows = tokens.num_rows,
                             .row_length = tokens.row_length,
-                            .cu_seqlens = cu_seqlens_},
+                            .cu_seqlens = cu_seqlens_,
+                            .sequence_index = {},
+                            .token_offsets = token_offsets_,
+                            .device_token_offsets =
+                                token_offsets_.empty() ? ConstTensorView() : View(token_offsets_)},
               .text_tokens = View(text_tokens_),
               .text_positions = View(text_positions_),
               .modality_positions = edges_,
@@ -66,6 +77,9 @@ class TestTokenBatch {
 
   const TokenBatch& operator*() const { return batch_; }
 
+  // Of the tokens that count.
+  std::span<T> loss_weights() { return loss_weights_; }
+
  private:
   // Reserves, so that a list without elements has an address too.
   template <typename Element>
@@ -74,8 +88,8 @@ class TestTokenBatch {
     return ConstTensorView(values.data(), kDTypeOf<Element>, {std::ssize(values)});
   }
 
-  std::vector<int32_t> cu_seqlens_, text_tokens_, text_positions_, placeholders_, loss_positions_,
-      loss_targets_;
+  std::vector<int32_t> cu_seqlens_, token_offsets_, text_tokens_, text_positions_, placeholders_,
+      loss_positions_, loss_targets_;
   std::vector<T> loss_weights_;
   std::vector<ConstTensorView> edges_;
   TokenBatch batch_;

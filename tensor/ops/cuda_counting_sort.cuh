@@ -133,8 +133,8 @@ __global__ __launch_bounds__(kSortThreads) void PlaceItemsKernel(Bin bin_of, Put
 }  // namespace internal
 
 // put(item, place) for every item in [0, num_items), places ascending by (bin_of(item), item), bins
-// in [0, num_bins). `scratch` is counting_sort.h's. `offsets` is null or i32 [num_bins + 1]: the
-// place of the first item of each bin.
+// in [0, num_bins); an item of bin -1 has no place. `scratch` is counting_sort.h's. `offsets` is
+// null or i32 [num_bins + 1]: the place of the first item of each bin.
 // Errors: INTERNAL more bins than fit in shared memory, which has kSortWarps numbers for each.
 template <typename Bin, typename Put>
 absl::Status CountingSort(Bin bin_of, Put put, int64_t num_items, int num_bins, int32_t* scratch,

@@ -37,7 +37,7 @@ Work RouterWork(const Sizes& sizes, Operands& operands) {
                                        .d_probs_TK = operands.Normal(compute, {t, k}),
                                        .scale = forward.scale,
                                        .aux_counts_BE = forward.aux_counts_BE,
-                                       .aux_scale = sizes.experts.aux_loss_coefficient,
+                                       .aux_coefficient = sizes.experts.aux_loss_coefficient,
                                        .d_logits_TE = operands.Empty(compute, {t, e})};
   return ForwardBackward(
       [=](ModuleContext& context) { return RouterForward(forward, context.stream); },

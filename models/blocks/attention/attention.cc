@@ -73,6 +73,7 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Create(const AttentionConfig& con
 absl::StatusOr<TensorView> AttentionBlock::Forward(ModuleContext& context,
                                                    ConstTensorView hidden_TH,
                                                    const SequenceBatch& batch, Saved& saved) const {
+  HETERO_RETURN_IF_ERROR(Validate(batch, hidden_TH.dim(0)));
   saved.hidden_TH = hidden_TH;
   saved.batch = batch;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,

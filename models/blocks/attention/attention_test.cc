@@ -44,7 +44,11 @@ class AttentionBlockTest : public testing::Test {
     context_.Reset();
     return block_
         .Forward(*context_, View(hidden_),
-                 {.num_rows = 1, .row_length = kTokens, .cu_seqlens = cu_seqlens_}, saved_)
+                 {.num_rows = 1,
+                  .row_length = kTokens,
+                  .cu_seqlens = cu_seqlens_,
+                  .sequence_index = ConstTensorView(std::span(sequence_index_), {kTokens})},
+                 saved_)
         .value()
         .values<double>();
   }
@@ -65,6 +69,7 @@ class AttentionBlockTest : public testing::Test {
   AttentionBlock::Saved saved_;
   TestContext context_;
   std::vector<int32_t> cu_seqlens_ = {0, 1, 4, 4, 9};  // lengths 1, 3, 0, 5
+  std::vector<int32_t> sequence_index_ = {0, 1, 1, 1, 3, 3, 3, 3, 3};
   std::vector<double> hidden_ = std::vector<double>(kTokens * kHidden);
   std::vector<double> probe_ = std::vector<double>(kTokens * kHidden);
 };

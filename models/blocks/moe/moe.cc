@@ -131,8 +131,8 @@ absl::Status MoeBlock::Route(ModuleContext& context, const SequenceBatch& batch,
   HETERO_RETURN_IF_ERROR(keep(saved.experts_TK, DType::kI32, {tokens, k}));
   HETERO_RETURN_IF_ERROR(keep(saved.offsets_E1, DType::kI32, {experts + 1}));
   HETERO_RETURN_IF_ERROR(keep(saved.rows_TK, DType::kI32, {tokens, k}));
-  HETERO_RETURN_IF_ERROR(keep(saved.tokens_R, DType::kI32, {tokens * k}));
-  HETERO_RETURN_IF_ERROR(keep(saved.probs_R, compute, {tokens * k}));
+  HETERO_RETURN_IF_ERROR(keep(saved.tokens_R, DType::kI32, {batch.num_unpadded_tokens() * k}));
+  HETERO_RETURN_IF_ERROR(keep(saved.probs_R, compute, {batch.num_unpadded_tokens() * k}));
   const bool balances =
       context.mode != Mode::kEval && config_.aux_loss_coefficient > 0 && batch.num_rows > 0;
   saved.aux_counts_BE = {};
@@ -156,6 +156,7 @@ absl::Status MoeBlock::Route(ModuleContext& context, const SequenceBatch& batch,
   HETERO_RETURN_IF_ERROR(
       RouterForward({.logits_TE = saved.logits_TE,
                      .expert_bias_E = expert_bias_E_->value,
+                     .token_offsets_B1 = batch.device_token_offsets,
                      .scale = config_.router_scaling,
                      .balanced = config_.force_load_balancing,
                      .experts_TK = saved.experts_TK,
@@ -167,9 +168,9 @@ absl::Status MoeBlock::Route(ModuleContext& context, const SequenceBatch& batch,
                      .aux_prob_sums_BE = aux_prob_sums_BE},
                     stream));
   if (balances && context.counts_statistics()) {
-    HETERO_RETURN_IF_ERROR(AddSequenceAuxLoss(
-        {.num_experts = experts, .top_k = k, .sequence_length = batch.row_length, .coefficient = 1},
-        saved.aux_counts_BE, aux_prob_sums_BE, statistics_.balance_loss_1, stream));
+    HETERO_RETURN_IF_ERROR(AddSequenceAuxLoss(/*coefficient=*/1, saved.aux_counts_BE,
+                                              aux_prob_sums_BE, statistics_.balance_loss_1,
+                                              stream));
   }
   HETERO_RETURN_IF_ERROR(AssignExpertRows({.experts_TK = saved.experts_TK,
                                            .counts_E = counts_E,
@@ -184,9 +185,9 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
                                              const SequenceBatch& batch, Saved& saved) const {
   Stream& stream = context.stream;
   const DType dtype = hidden_TH.dtype();
-  const int64_t tokens = hidden_TH.dim(0), rows = tokens * config_.top_k;
-  HETERO_ASSIGN_OR_RETURN(const TensorView out_TH,
-                          context.activations.Allocate(dtype, hidden_TH.dims()));
+  const int64_t tokens = hidden_TH.dim(0), rows = batch.num_unpadded_tokens() * config_.top_k;
+  HETERO_RETURN_IF_ERROR(Validate(batch, tokens));
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_TH, context.AllocateResult(dtype, hidden_TH.dims()));
   std::optional<ArenaScope> kept_by_nobody;
   if (context.mode == Mode::kEval) kept_by_nobody.emplace(context.activations);
 
@@ -262,21 +263,12 @@ absl::Status MoeBlock::RouteBackward(ModuleContext& context, const Saved& saved,
       const TensorView d_logits_TE,
       stream.workspace().Allocate(saved.logits_TE.dtype(), saved.logits_TE.dims()));
   HETERO_RETURN_IF_ERROR(GatherFromRows(d_probs_R, saved.rows_TK, d_probs_TK, stream));
-  double aux_scale = 0;
-  if (!saved.aux_counts_BE.is_null()) {
-    aux_scale =
-        SequenceAuxLoss{.num_experts = config_.num_experts,
-                        .top_k = config_.top_k,
-                        .sequence_length = saved.logits_TE.dim(0) / saved.aux_counts_BE.dim(0),
-                        .coefficient = config_.aux_loss_coefficient}
-            .GradientScale();
-  }
   HETERO_RETURN_IF_ERROR(RouterBackward({.logits_TE = saved.logits_TE,
                                          .experts_TK = saved.experts_TK,
                                          .d_probs_TK = d_probs_TK,
                                          .scale = config_.router_scaling,
                                          .aux_counts_BE = saved.aux_counts_BE,
-                                         .aux_scale = aux_scale,
+                                         .aux_coefficient = config_.aux_loss_coefficient,
                                          .d_logits_TE = d_logits_TE},
                                         stream));
   // A product's operands have one type: the logits' gradient is rounded like any activation's.

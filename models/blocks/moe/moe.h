@@ -8,8 +8,10 @@
 // The probability weighs the activation, so the sum over experts is plain. Router, probabilities
 // and balance loss: tensor/ops/router/router.h.
 //
-// Shape letters: T tokens, H hidden, E experts, K chosen a token, R = K T rows, F expert width, S
-// shared width, B rows of the batch.
+// Padding is not routed: it has no rows, takes no part in the balance loss and is counted nowhere.
+//
+// Shape letters: T tokens, H hidden, E experts, K chosen a token, R rows, K times the tokens that
+// are no padding, F expert width, S shared width, B rows of the batch.
 
 #include <cstdint>
 #include <string_view>
@@ -45,8 +47,9 @@ struct MoeConfig {
 // start. Training forwards add, evaluation and recomputation do not.
 struct MoeStatistics {
   TensorView tokens_per_expert_E;  // i64
-  TensorView balance_loss_1;  // compute type: sum over microbatches of loss / coefficient, which
-                              // is 1 for an even load
+  // Compute type: sum over sequences of tokens times loss / coefficient, which is 1 for an even
+  // load.
+  TensorView balance_loss_1;
 };
 
 class MoeBlock {
@@ -56,10 +59,10 @@ class MoeBlock {
     TensorView rstd_T;
     TensorView normed_TH;
     TensorView logits_TE;
-    TensorView experts_TK;     // i32, ascending
+    TensorView experts_TK;     // i32, ascending; -1 for padding
     TensorView aux_counts_BE;  // i32; null without balance loss
     TensorView offsets_E1;     // i32
-    TensorView rows_TK;        // i32
+    TensorView rows_TK;        // i32; -1 for padding
     TensorView tokens_R;       // i32
     TensorView probs_R;
     TensorView inputs_RH;
@@ -87,7 +90,7 @@ class MoeBlock {
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place. The gradient includes that of the
-  // balance loss weighted with the tokens of the microbatch: one division of all gradients by the
+  // balance loss, each sequence's weighted with its tokens: one division of all gradients by the
   // number of loss tokens follows.
   absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
 

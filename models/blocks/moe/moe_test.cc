@@ -83,7 +83,7 @@ struct Harness {
     balance_loss[0] = 0;
     const std::vector<T> out = Forward();
     return std::inner_product(out.begin(), out.end(), d_out.begin(), 0.0) +
-           config.aux_loss_coefficient * balance_loss[0] * static_cast<double>(batch.num_tokens());
+           config.aux_loss_coefficient * balance_loss[0];
   }
 
   MoeConfig config;
@@ -228,6 +228,19 @@ TEST(MoeTest, OnlyTrainingForwardsCount) {
     EXPECT_EQ(m.Weight("mlp.router.expert_bias")[e], sign * 1e-3f);
   }
   EXPECT_THAT(m.counts, Each(0));
+}
+
+// Rows of three and of no tokens: no expert sees the other seven places.
+TEST(MoeTest, PaddingHasNoExpertRows) {
+  Harness<double> m(SmallConfig(DType::kF64), 2, 5);
+  const std::vector<int32_t> offsets = {0, 3, 3};
+  m.batch.token_offsets = offsets;
+  m.batch.device_token_offsets = ConstTensorView(offsets.data(), DType::kI32, {3});
+  m.Forward();
+  EXPECT_EQ(m.saved.inputs_RH.dim(0), 3 * 2);
+  EXPECT_EQ(std::accumulate(m.counts.begin(), m.counts.end(), 0), 3 * 2);
+  std::vector<double> d_hidden = m.Backward();
+  CheckGradients([&] { return m.Loss(); }, {{"hidden", m.View(m.hidden), m.View(d_hidden)}});
 }
 
 TEST(MoeTest, FrozenWeightsPassTheInputGradientOn) {

@@ -14,7 +14,7 @@ import sys
 import torch
 from transformers import NemotronHConfig, NemotronHForCausalLM
 
-ROWS, LENGTH, HIDDEN, VOCABULARY = 2, 11, 32, 128
+ROWS, LENGTH, HIDDEN, VOCABULARY = 2, 11, 32, 131
 HEADS, GROUPS, HEAD_DIM = 4, 2, 8
 LAYERS = ["linear_attention", "moe", "linear_attention", "full_attention", "moe", "mlp"]  # MEM*E-
 SPLIT = 3  # the layer whose input is written

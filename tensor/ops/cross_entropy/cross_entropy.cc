@@ -122,15 +122,15 @@ absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_col
 }
 
 absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                             const TensorView& total, Stream& stream) {
+                             const TensorView& totals_2, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("loss", loss_T, {kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectDense("weight", weight_T, loss_T.dtype(), {loss_T.dim(0)}));
-  HETERO_RETURN_IF_ERROR(ExpectDense("total", total, DType::kF64, {1}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("totals", totals_2, DType::kF64, {2}));
   OperationScope scope(
       stream, {"cross_entropy.total", 2.0 * loss_T.num_elements(), 2.0 * loss_T.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::AddWeightedLossCpu(loss_T, weight_T, total),
-                         internal::AddWeightedLossCuda(loss_T, weight_T, total, stream));
+  return HETERO_DISPATCH(stream, internal::AddWeightedLossCpu(loss_T, weight_T, totals_2),
+                         internal::AddWeightedLossCuda(loss_T, weight_T, totals_2, stream));
 }
 
 }  // namespace hetero

@@ -6,8 +6,8 @@
 //
 //   loss = log Σ_v exp(x_v - M) - (x_y - M),   dx_v = w (exp(x_v - M) / Σ - [v = y])
 //
-// A target that no shard holds, such as the customary -100, gives the finite loss log Σ, which a
-// weight w of 0 removes.
+// A target that no shard holds, such as the customary -100, gives the finite loss log Σ, which
+// means nothing and which a weight w of 0 removes.
 //
 // Shape letters: T rows, V columns held here, at least one.
 // Logits may have gaps between rows; vectors are dense; targets are i32 columns of the whole
@@ -55,9 +55,9 @@ absl::Status CrossEntropyGradient(const TensorView& logits_TV, int64_t first_col
                                   const ConstTensorView& sums_2T, const ConstTensorView& weight_T,
                                   Stream& stream);
 
-// total += Σ_t w loss, `total` f64[1], summed in f64 in an order that T alone fixes.
+// totals += {Σ_t w loss, Σ_t w}, f64, summed in f64 in an order that T alone fixes.
 absl::Status AddWeightedLoss(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                             const TensorView& total, Stream& stream);
+                             const TensorView& totals_2, Stream& stream);
 
 namespace internal {
 
@@ -74,7 +74,7 @@ absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_
                                      const ConstTensorView& sums_2T,
                                      const ConstTensorView& weight_T);
 absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                                const TensorView& total);
+                                const TensorView& totals_2);
 
 absl::Status CrossEntropyCuda(const CrossEntropyArgs& args, Stream& stream);
 absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, int64_t first_column,
@@ -90,7 +90,7 @@ absl::Status CrossEntropyGradientCuda(const TensorView& logits_TV, int64_t first
                                       const ConstTensorView& max_T, const ConstTensorView& sums_2T,
                                       const ConstTensorView& weight_T, Stream& stream);
 absl::Status AddWeightedLossCuda(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                                 const TensorView& total, Stream& stream);
+                                 const TensorView& totals_2, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

@@ -184,13 +184,19 @@ absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_
 }
 
 absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                                const TensorView& total) {
+                                const TensorView& totals_2) {
   return VisitFloat(loss_T.dtype(), [&]<typename T>() {
     const T* const loss = loss_T.data<T>();
     const T* const weight = weight_T.data<T>();
-    double sum = 0;
-    for (int64_t t = 0; t < loss_T.dim(0); ++t) sum += static_cast<double>(loss[t]) * weight[t];
-    *total.data<double>() += sum;
+    double loss_sum = 0;
+    double weight_sum = 0;
+    for (int64_t t = 0; t < loss_T.dim(0); ++t) {
+      loss_sum += static_cast<double>(loss[t]) * weight[t];
+      weight_sum += weight[t];
+    }
+    double* const totals = totals_2.data<double>();
+    totals[0] += loss_sum;
+    totals[1] += weight_sum;
   });
 }
 

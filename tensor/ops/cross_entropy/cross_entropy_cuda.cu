@@ -20,7 +20,8 @@ struct Logits {
   int64_t first_column = 0;
 
   // Calls visit(column, values) for the thread's vectors of row t; what it does to the values is
-  // stored where `stores`.
+  // stored where `stores`. The last vector of a row may be short: the values that it lacks are
+  // -inf.
   template <int kWidth, int kThreads, bool kStores, typename Visit>
   __device__ void ForEach(int64_t t, Visit visit) const {
     constexpr int64_t kStep = kThreads * kWidth;
@@ -28,14 +29,31 @@ struct Logits {
       float value[kUnroll][kWidth];
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
-        if (first + u * kStep < columns) cuda::Load(rows[t] + first + u * kStep, value[u]);
+        const int64_t column = first + u * kStep;
+        if (column + kWidth <= columns) {
+          cuda::Load(rows[t] + column, value[u]);
+        } else {
+#pragma unroll
+          for (int i = 0; i < kWidth; ++i) {
+            value[u][i] = column + i < columns ? cuda::ToFloat(rows[t][column + i]) : -INFINITY;
+          }
+        }
       }
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
         const int64_t column = first + u * kStep;
         if (column >= columns) break;
         visit(column, value[u]);
-        if constexpr (kStores) cuda::Store(value[u], rows[t] + column);
+        if constexpr (kStores) {
+          if (column + kWidth <= columns) {
+            cuda::Store(value[u], rows[t] + column);
+          } else {
+#pragma unroll
+            for (int i = 0; i < kWidth; ++i) {
+              if (column + i < columns) rows[t][column + i] = cuda::FromFloat<T>(value[u][i]);
+            }
+          }
+        }
       }
     }
   }
@@ -181,14 +199,19 @@ constexpr int kTotalThreads = 1024;
 __global__ __launch_bounds__(kTotalThreads) void AddWeightedLossKernel(const float* loss,
                                                                        const float* weight,
                                                                        int64_t num_rows,
-                                                                       double* total) {
-  double sum = 0;
+                                                                       double* totals) {
+  double loss_sum = 0;
+  double weight_sum = 0;
 #pragma unroll 4
   for (int64_t t = threadIdx.x; t < num_rows; t += kTotalThreads) {
-    sum += static_cast<double>(loss[t]) * static_cast<double>(weight[t]);
+    loss_sum += static_cast<double>(loss[t]) * static_cast<double>(weight[t]);
+    weight_sum += static_cast<double>(weight[t]);
   }
-  sum = cuda::BlockSum<kTotalThreads>(sum);
-  if (threadIdx.x == 0) *total += sum;
+  loss_sum = cuda::BlockSum<kTotalThreads>(loss_sum);
+  weight_sum = cuda::BlockSum<kTotalThreads>(weight_sum);
+  if (threadIdx.x != 0) return;
+  totals[0] += loss_sum;
+  totals[1] += weight_sum;
 }
 
 // Calls `function.template operator()<T, kWidth, kThreads>()`: a block small enough for a short row
@@ -197,7 +220,9 @@ template <typename Function>
 absl::Status Visit(const ConstTensorView& logits_TV, Function&& function) {
   return cuda::VisitFloat(logits_TV.dtype(), [&]<typename T>() {
     const int64_t columns = logits_TV.dim(1);
-    return cuda::VisitWidth<T>(columns, {logits_TV}, [&]<int kWidth>() {
+    // The last vector of a row may be short: the others decide.
+    const int64_t whole = columns - columns % cuda::kFullWidth<T>;
+    return cuda::VisitWidth<T>(whole, {logits_TV.Columns(0, whole)}, [&]<int kWidth>() {
       return columns > 4096 ? function.template operator()<T, kWidth, 1024>()
                             : function.template operator()<T, kWidth, 128>();
     });
@@ -266,10 +291,10 @@ absl::Status CrossEntropyGradientCuda(const TensorView& logits_TV, int64_t first
 }
 
 absl::Status AddWeightedLossCuda(const ConstTensorView& loss_T, const ConstTensorView& weight_T,
-                                 const TensorView& total, Stream& stream) {
+                                 const TensorView& totals_2, Stream& stream) {
   const cuda::LaunchShape shape = {.grid = 1, .block = kTotalThreads};
   return HETERO_CUDA_LAUNCH(AddWeightedLossKernel, shape, stream, loss_T.data<float>(),
-                            weight_T.data<float>(), loss_T.dim(0), total.data<double>());
+                            weight_T.data<float>(), loss_T.dim(0), totals_2.data<double>());
 }
 
 }  // namespace hetero::internal

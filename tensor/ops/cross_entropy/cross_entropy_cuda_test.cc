@@ -144,19 +144,19 @@ INSTANTIATE_TEST_SUITE_P(Extents, CrossEntropyCudaTest,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
                                             ::testing::ValuesIn(kExtents)));
 
-TEST(CrossEntropyCudaTest, WeightedLossIsAddedToTheTotal) {
+TEST(CrossEntropyCudaTest, WeightedLossAndWeightAreAddedToTheTotals) {
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
   for (const int64_t rows : {0, 1, 5003}) {
     std::mt19937_64 generator(rows);
     const auto loss = NormalFor(DType::kF32, {rows}, generator);
     const auto weight = NormalFor(DType::kF32, {rows}, generator);
-    HostTensor<double> total({1}, {3.5});
+    HostTensor<double> totals({2}, {3.5, 1});
     const DeviceTensor gpu_loss(DType::kF32, loss, *gpu), gpu_weight(DType::kF32, weight, *gpu),
-        gpu_total(DType::kF64, total, *gpu);
-    ASSERT_THAT(AddWeightedLoss(loss.view(), weight.view(), total.view(), *cpu), IsOk());
-    ASSERT_THAT(AddWeightedLoss(gpu_loss.view(), gpu_weight.view(), gpu_total.view(), *gpu),
+        gpu_totals(DType::kF64, totals, *gpu);
+    ASSERT_THAT(AddWeightedLoss(loss.view(), weight.view(), totals.view(), *cpu), IsOk());
+    ASSERT_THAT(AddWeightedLoss(gpu_loss.view(), gpu_weight.view(), gpu_totals.view(), *gpu),
                 IsOk());
-    EXPECT_THAT(gpu_total.Values(), IsCloseTo(total.values(), {.absolute = 1e-11}));
+    EXPECT_THAT(gpu_totals.Values(), IsCloseTo(totals.values(), {.absolute = 1e-11}));
   }
 }
 

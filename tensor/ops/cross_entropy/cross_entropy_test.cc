@@ -147,12 +147,12 @@ TEST(CrossEntropyTest, EvaluationLeavesLogitsAndFindsTheFirstLargest) {
   EXPECT_THAT(argmax.values(), ElementsAre(3, 2, 4));
 }
 
-TEST(AddWeightedLossTest, AddsToTheTotal) {
+TEST(AddWeightedLossTest, AddsLossesAndWeightsToTheTotals) {
   const HostTensor<float> loss({3}, {1, 2, 1e9f}), weight({3}, {1, 0.5, 0});
-  HostTensor<double> total({1}, {10});
+  HostTensor<double> totals({2}, {10, 100});
   StreamWithWorkspace stream;
-  ASSERT_THAT(AddWeightedLoss(loss.view(), weight.view(), total.view(), *stream), IsOk());
-  EXPECT_EQ(total[0], 12);
+  ASSERT_THAT(AddWeightedLoss(loss.view(), weight.view(), totals.view(), *stream), IsOk());
+  EXPECT_THAT(totals.values(), ElementsAre(12, 101.5));
 }
 
 TEST(CrossEntropyErrorsTest, NameTheOperand) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/check_indices/check_indices.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/embedding/embedding.h"
@@ -51,6 +52,12 @@ absl::Status Validate(const LinearCrossEntropyArgs& args) {
 
 absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(args)).With("linear_cross_entropy");
+  HETERO_RETURN_IF_ERROR(CheckIndices({.what = "target",
+                                       .indices_N = args.targets_N,
+                                       .limit = args.weight_VH.dim(0),
+                                       .weight_N = args.loss_weight_N,
+                                       .outside_1 = args.invalid_targets_1},
+                                      stream));
   const DType dtype = args.hidden_TH.dtype();
   const int64_t num_rows = args.targets_N.dim(0);
   const int64_t suitable_rows = stream.device().IsCuda() ? 8192 : 256;
@@ -62,8 +69,13 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
 
   Arena& workspace = stream.workspace();
   const ArenaScope arena_scope(workspace);
-  HETERO_ASSIGN_OR_RETURN(const TensorView logits,
-                          workspace.Allocate(dtype, {chunk_rows, args.weight_VH.dim(0)}));
+  // Rows begin where a vector of any width may: a vocabulary need not be a multiple of one.
+  constexpr int64_t kRowAlignment = 64;
+  const int64_t vocabulary = args.weight_VH.dim(0);
+  const int64_t row = (vocabulary + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+  HETERO_ASSIGN_OR_RETURN(const TensorView wide_logits,
+                          workspace.Allocate(dtype, {chunk_rows, row}));
+  const TensorView logits = wide_logits.Columns(0, vocabulary);
   TensorView hidden_rows, d_hidden_rows;
   if (selected) {
     HETERO_ASSIGN_OR_RETURN(hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));

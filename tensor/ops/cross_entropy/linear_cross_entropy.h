@@ -21,9 +21,10 @@ struct LinearCrossEntropyArgs {
   ConstTensorView hidden_TH;
   ConstTensorView weight_VH;
   ConstTensorView rows_N;         // i32, distinct: which rows count; null: all, N = T
-  ConstTensorView targets_N;      // i32, columns of the vocabulary
+  ConstTensorView targets_N;      // i32, in [0, V) where the weight is not 0
   ConstTensorView loss_weight_N;  // compute dtype; w of cross_entropy.h
   TensorView loss_N;              // compute dtype, before its weight
+  TensorView invalid_targets_1;   // i64: a GPU adds the number of others; null: trusted
   TensorView argmax_N;            // i32; null: not wanted
   TensorView d_hidden_TH;         // null: not wanted; zero in rows that do not count
   TensorView dweight_VH;          // compute dtype; null: not wanted
@@ -36,8 +37,9 @@ struct LinearCrossEntropyArgs {
 };
 
 // Without either gradient the loss is only evaluated. The ledger shows the products as "head.*".
-// Errors: INVALID_ARGUMENT naming the operand; RESOURCE_EXHAUSTED for the workspace, which holds
-// chunk_rows (V + H) elements, twice H with rows and d_hidden both given.
+// Errors: INVALID_ARGUMENT naming the operand, and on the CPU "target 600 at 17; expected 0 to
+// 511"; RESOURCE_EXHAUSTED for the workspace, which holds chunk_rows (V + H) elements, twice H with
+// rows and d_hidden both given.
 absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream);
 
 }  // namespace hetero

@@ -27,8 +27,8 @@ struct Extents {
     *out << e.counted << "of" << e.tokens << "x" << e.vocabulary << "x" << e.hidden;
   }
 };
-constexpr Extents kExtents[] = {
-    {7, 7, 9, 5}, {40, 13, 37, 24}, {300, 200, 520, 128}, {384, 0, 512, 128}};
+constexpr Extents kExtents[] = {{7, 7, 9, 5},         {40, 13, 37, 24},   {300, 200, 520, 128},
+                                {300, 200, 521, 128}, {64, 33, 4101, 64}, {384, 0, 512, 128}};
 
 class LinearCrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 
@@ -88,6 +88,28 @@ TEST_P(LinearCrossEntropyCudaTest, EqualsTheCpuAndItself) {
   EXPECT_THAT(gpu_dweight.Values(), IsCloseTo(dweight.values(), scaled));
   EXPECT_EQ(gpu_d_hidden.Bits(), again_d_hidden.Bits());
   EXPECT_EQ(gpu_dweight.Bits(), again_dweight.Bits());
+}
+
+TEST(LinearCrossEntropyCudaTest, TargetsOutsideTheVocabularyAreCounted) {
+  std::mt19937_64 generator(3);
+  const auto hidden = NormalFor(DType::kF32, {4, 8}, generator);
+  const auto weight = NormalFor(DType::kF32, {9, 8}, generator);
+  const HostTensor<double> loss_weight({4}, {1, 0, 0.5, 1});
+  const HostTensor<int32_t> targets({4}, {9, -100, -1, 8});
+  const HostTensor<int64_t> before({1}, {5});
+  StreamWithWorkspace gpu(DeviceKind::kCuda);
+  const DeviceTensor gpu_hidden(DType::kF32, hidden, *gpu), gpu_weight(DType::kF32, weight, *gpu),
+      gpu_loss_weight(DType::kF32, loss_weight, *gpu), gpu_targets(DType::kI32, targets, *gpu),
+      loss(DType::kF32, {4}, *gpu), invalid(DType::kI64, before, *gpu);
+  ASSERT_THAT(LinearCrossEntropy({.hidden_TH = gpu_hidden.view(),
+                                  .weight_VH = gpu_weight.view(),
+                                  .targets_N = gpu_targets.view(),
+                                  .loss_weight_N = gpu_loss_weight.view(),
+                                  .loss_N = loss.view(),
+                                  .invalid_targets_1 = invalid.view()},
+                                 *gpu),
+              IsOk());
+  EXPECT_THAT(invalid.Values(), ::testing::ElementsAre(7));
 }
 
 INSTANTIATE_TEST_SUITE_P(Extents, LinearCrossEntropyCudaTest,

@@ -154,6 +154,16 @@ TEST(LinearCrossEntropyCallTest, NoRowsLeaveZeroGradients) {
   EXPECT_THAT(problem.dweight.values(), Each(0.0));
 }
 
+TEST(LinearCrossEntropyCallTest, ATargetOutsideTheVocabularyNeedsWeightZero) {
+  Problem problem;
+  problem.targets[4] = kV;
+  EXPECT_THAT(LinearCrossEntropy(problem.Args(), *problem.stream), IsOk());
+  problem.loss_weight[4] = 0.5;
+  EXPECT_THAT(
+      LinearCrossEntropy(problem.Args(), *problem.stream),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("target 9 at 4; expected 0 to 8")));
+}
+
 TEST(LinearCrossEntropyCallTest, ErrorsNameTheOperand) {
   Problem problem;
   HostTensor<double> narrow({kV, kH - 1});

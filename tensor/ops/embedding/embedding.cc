@@ -1,7 +1,7 @@
 #include "hetero/tensor/ops/embedding/embedding.h"
 
-#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/check_indices/check_indices.h"
 #include "hetero/tensor/ops/counting_sort.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
@@ -42,23 +42,18 @@ absl::StatusOr<internal::EmbeddingBackwardScratch> AllocateScratch(
 
 }  // namespace
 
-absl::Status ValidateIndices(std::string_view what, std::span<const int32_t> indices,
-                             int64_t limit) {
-  for (size_t i = 0; i < indices.size(); ++i) {
-    if (indices[i] < 0 || indices[i] >= limit) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(what, " ", indices[i], " at ", i, "; expected 0 to ", limit - 1));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status EmbeddingForward(const EmbeddingForwardArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("weight", args.weight_VH, {kAnyDim, kAnyDim}));
   const DType dtype = args.weight_VH.dtype();
   const int64_t columns = args.weight_VH.dim(1);
   HETERO_RETURN_IF_ERROR(ExpectMatrix("out", args.out_TH, dtype, kAnyDim, columns));
   HETERO_RETURN_IF_ERROR(ValidatePlaces(args.ids_N, args.positions_N, args.out_TH.dim(0)));
+  HETERO_RETURN_IF_ERROR(
+      CheckIndices({.what = "token id",
+                    .indices_N = args.ids_N,
+                    .limit = args.vocabulary_size.value_or(args.first_row + args.weight_VH.dim(0)),
+                    .outside_1 = args.invalid_ids_1},
+                   stream));
   const double row_bytes = columns * SizeOf(dtype);
   OperationScope scope(stream, {"embedding.forward", 0, 2 * row_bytes * args.ids_N.dim(0)});
   if (!scope.launches()) return absl::OkStatus();

@@ -5,13 +5,11 @@
 // sequence. Each output row is written once.
 //
 // Shape letters: V rows of the table held here, N indices, T rows of the sequence, H columns.
-// Matrices may have gaps between rows; indices are dense i32. Indices are trusted by the
-// operations: ValidateIndices is the check, made once where the batch is built.
+// Matrices may have gaps between rows; indices are dense i32. Positions are trusted.
 // Errors: INVALID_ARGUMENT naming the operand.
 
 #include <cstdint>
-#include <span>
-#include <string_view>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "hetero/tensor/stream.h"
@@ -19,21 +17,19 @@
 
 namespace hetero {
 
-// Errors: INVALID_ARGUMENT "token id 600 at 17; expected 0 to 511" for the first index outside
-// [0, limit), `what` being "token id".
-absl::Status ValidateIndices(std::string_view what, std::span<const int32_t> indices,
-                             int64_t limit);
-
 struct EmbeddingForwardArgs {
   ConstTensorView weight_VH;  // rows [first_row, first_row + V) of the whole table
   int64_t first_row = 0;
-  ConstTensorView ids_N;
+  std::optional<int64_t> vocabulary_size;  // rows of the whole table; unset: it ends here
+  ConstTensorView ids_N;                   // each in [0, vocabulary_size)
   ConstTensorView positions_N;  // row of `out` for each id, distinct; null: the n-th id, row n
   TensorView out_TH;            // rows without an id are left alone; T = N without positions
+  TensorView invalid_ids_1;     // i64: a GPU adds the number of ids that are not; null: trusted
 };
 
 // out[position] = weight[id]; zero where another shard of the table holds the id, so that the sum
 // over shards is the lookup.
+// Errors: on the CPU INVALID_ARGUMENT "token id 600 at 17; expected 0 to 511".
 absl::Status EmbeddingForward(const EmbeddingForwardArgs& args, Stream& stream);
 
 struct EmbeddingBackwardArgs {

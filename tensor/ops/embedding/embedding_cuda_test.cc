@@ -61,14 +61,29 @@ TEST_P(EmbeddingCudaTest, EqualsTheCpuAndItself) {
       gpu_positions(DType::kI32, positions, *gpu);
   const auto slice = [&](const auto& view) { return view.Columns(e.gap, e.columns); };
 
-  ASSERT_THAT(EmbeddingForward({slice(weight.view()), e.first_row, ids.view(), positions.view(),
-                                slice(out.view())},
+  const HostTensor<int64_t> none({1}, {0});
+  const DeviceTensor invalid_ids(DType::kI64, none, *gpu);
+  ASSERT_THAT(EmbeddingForward({.weight_VH = slice(weight.view()),
+                                .first_row = e.first_row,
+                                .ids_N = ids.view(),
+                                .positions_N = positions.view(),
+                                .out_TH = slice(out.view())},
                                *cpu),
               IsOk());
-  ASSERT_THAT(EmbeddingForward({slice(gpu_weight.view()), e.first_row, gpu_ids.view(),
-                                gpu_positions.view(), slice(gpu_out.view())},
-                               *gpu),
-              IsOk());
+  for (const int64_t vocabulary : {e.first_row + e.vocabulary, e.first_row}) {
+    ASSERT_THAT(EmbeddingForward({.weight_VH = slice(gpu_weight.view()),
+                                  .first_row = e.first_row,
+                                  .vocabulary_size = vocabulary,
+                                  .ids_N = gpu_ids.view(),
+                                  .positions_N = gpu_positions.view(),
+                                  .out_TH = slice(gpu_out.view()),
+                                  .invalid_ids_1 = invalid_ids.view()},
+                                 *gpu),
+                IsOk());
+    const auto outside =
+        std::ranges::count_if(ids.values(), [&](int32_t id) { return id >= vocabulary; });
+    EXPECT_THAT(invalid_ids.Values(), ::testing::ElementsAre(static_cast<double>(outside)));
+  }
   EXPECT_EQ(gpu_out.Values(), out.values());
 
   for (const bool accumulate : {true, false, true}) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <iterator>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <vector>
 
@@ -42,6 +43,7 @@ TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
     HostTensor<float> out({kCount, kColumns});
     ASSERT_THAT(EmbeddingForward({.weight_VH = weight.view().Rows(shard * rows, rows),
                                   .first_row = shard * rows,
+                                  .vocabulary_size = kVocabulary,
                                   .ids_N = ids.view(),
                                   .out_TH = out.view()},
                                  *stream),
@@ -128,13 +130,26 @@ TEST(EmbeddingTest, NoIdsOverwriteTheGradientWithZeros) {
   EXPECT_THAT(dweight.values(), Each(0.0f));
 }
 
-TEST(ValidateIndicesTest, NamesTheFirstBadOne) {
-  EXPECT_THAT(ValidateIndices("token id", std::vector<int32_t>{0, 511}, 512), IsOk());
-  EXPECT_THAT(ValidateIndices("token id", std::vector<int32_t>{4, 600, -1}, 512),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("token id 600 at 1; expected 0 to 511")));
-  EXPECT_THAT(ValidateIndices("token id", std::vector<int32_t>{-100}, 512),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("-100 at 0")));
+TEST(EmbeddingTest, AnIdOutsideTheVocabularyIsAnError) {
+  const HostTensor<float> weight({4, 2});
+  HostTensor<float> out({3, 2});
+  StreamWithWorkspace stream;
+  const auto lookup = [&](std::vector<int32_t> values, std::optional<int64_t> vocabulary_size) {
+    const HostTensor<int32_t> ids({3}, values);
+    return EmbeddingForward({.weight_VH = weight.view(),
+                             .first_row = 4,
+                             .vocabulary_size = vocabulary_size,
+                             .ids_N = ids.view(),
+                             .out_TH = out.view()},
+                            *stream);
+  };
+  EXPECT_THAT(lookup({0, 7, 4}, std::nullopt), IsOk());
+  EXPECT_THAT(
+      lookup({0, 8, 4}, std::nullopt),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("token id 8 at 1; expected 0 to 7")));
+  EXPECT_THAT(lookup({0, 8, 4}, 9), IsOk());
+  EXPECT_THAT(lookup({-1, 8, 4}, 9), StatusIs(absl::StatusCode::kInvalidArgument,
+                                              HasSubstr("token id -1 at 0; expected 0 to 8")));
 }
 
 TEST(EmbeddingErrorsTest, NameTheOperand) {

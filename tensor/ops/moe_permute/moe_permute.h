@@ -2,10 +2,11 @@
 #define HETERO_TENSOR_OPS_MOE_PERMUTE_MOE_PERMUTE_H_
 
 // Moves tokens to expert-sorted rows and back. Every one of a token's K choices is a row; rows are
-// sorted by (expert, token), so an expert's rows are consecutive and its tokens ascend.
+// sorted by (expert, token), so an expert's rows are consecutive and its tokens ascend. Padding
+// chooses nothing, K times -1, and has no rows.
 //
-// T tokens, K choices a token, E experts, R = K T rows, H features. Gathering is the backward of
-// summing and the other way round. T = 0 is legal.
+// T tokens, K choices a token, E experts, H features; R rows, K times the tokens that are no
+// padding. Gathering is the backward of summing and the other way round. T = 0 is legal.
 // Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
 
 #include "absl/status/status.h"
@@ -15,12 +16,13 @@
 namespace hetero {
 
 // A stable counting sort of the choices.
-// Precondition: counts_E counts the values of experts_TK, which are in [0, E).
+// Precondition: counts_E counts the values of experts_TK, which are in [0, E) for R choices and -1
+// for the others.
 struct AssignExpertRowsArgs {
   ConstTensorView experts_TK;  // i32
   ConstTensorView counts_E;    // i32
   TensorView offsets_E1;       // i32[E + 1]: expert e owns rows [offsets[e], offsets[e + 1])
-  TensorView rows_TK;          // i32: row of a choice
+  TensorView rows_TK;          // i32: row of a choice, -1 for none
   TensorView tokens_R;         // i32: token of a row
 };
 absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream);
@@ -29,14 +31,14 @@ absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream);
 absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
                              const TensorView& out_RH, Stream& stream);
 
-// out_t = addend_t + the sum of token t's rows, taken from its last choice to its first, in the
-// compute type with one rounding. `addend_TH` null: none; it may be `out_TH`. Rows of addend and
-// out may have gaps.
+// out_t = addend_t + the sum of token t's rows, if it has any, taken from its last choice to its
+// first, in the compute type with one rounding. `addend_TH` null: none; it may be `out_TH`. Rows of
+// addend and out may have gaps.
 absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
                           const ConstTensorView& addend_TH, const TensorView& out_TH,
                           Stream& stream);
 
-// One number a choice, such as its probability: to rows, and back.
+// One number a choice, such as its probability: to rows, and back, 0 for a choice without a row.
 absl::Status ScatterToRows(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
                            const TensorView& out_R, Stream& stream);
 absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorView& rows_TK,

@@ -16,13 +16,11 @@ HETERO_CPU_CLONES void SumRows(const T* rows_RH, const int32_t* rows_TK, const T
                                int64_t num_tokens, int64_t top_k, int64_t num_features) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     const int32_t* rows = rows_TK + t * top_k;
+    const bool has_rows = rows[0] >= 0;
     for (int64_t begin = 0; begin < num_features; begin += kSumBlock) {
       const int64_t count = std::min(kSumBlock, num_features - begin);
-      T sum[kSumBlock];
-      const T* last = rows_RH + rows[top_k - 1] * num_features + begin;
-#pragma omp simd
-      for (int64_t h = 0; h < count; ++h) sum[h] = last[h];
-      for (int64_t j = top_k - 2; j >= 0; --j) {
+      T sum[kSumBlock] = {};
+      for (int64_t j = top_k - 1; has_rows && j >= 0; --j) {
         const T* row = rows_RH + rows[j] * num_features + begin;
 #pragma omp simd
         for (int64_t h = 0; h < count; ++h) sum[h] += row[h];
@@ -58,6 +56,10 @@ absl::Status AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorV
   }
   const int64_t num_choices = args.experts_TK.num_elements();
   for (int64_t i = 0; i < num_choices; ++i) {
+    if (experts[i] < 0) {
+      rows[i] = -1;
+      continue;
+    }
     const int32_t row = cursors[experts[i]]++;
     rows[i] = row;
     tokens[row] = static_cast<int32_t>(i / top_k);
@@ -92,7 +94,10 @@ absl::Status ScatterToRowsCpu(const ConstTensorView& values_TK, const ConstTenso
   return VisitFloat(out_R.dtype(), [&]<typename T>() {
     const T* values = values_TK.data<T>();
     T* out = out_R.data<T>();
-    for (const int32_t row : rows_TK.values<int32_t>()) out[row] = *values++;
+    for (const int32_t row : rows_TK.values<int32_t>()) {
+      if (row >= 0) out[row] = *values;
+      ++values;
+    }
   });
 }
 
@@ -101,7 +106,7 @@ absl::Status GatherFromRowsCpu(const ConstTensorView& values_R, const ConstTenso
   return VisitFloat(out_TK.dtype(), [&]<typename T>() {
     const T* values = values_R.data<T>();
     T* out = out_TK.data<T>();
-    for (const int32_t row : rows_TK.values<int32_t>()) *out++ = values[row];
+    for (const int32_t row : rows_TK.values<int32_t>()) *out++ = row >= 0 ? values[row] : T(0);
   });
 }
 

@@ -1,5 +1,6 @@
 #include <cstdint>
 
+#include "hetero/tensor/cuda/status.h"
 #include "hetero/tensor/ops/cuda_counting_sort.cuh"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_move_rows.cuh"
@@ -40,6 +41,7 @@ __global__ __launch_bounds__(kRowThreads) void SumTokenRowsKernel(const T* rows_
       int64_t{blockIdx.x} * kRowsAtOnce<cuda::kWarpSize> + threadIdx.x / cuda::kWarpSize;
   if (t >= num_tokens) return;
   const int32_t* const rows = rows_TK + t * top_k;
+  const bool has_rows = rows[0] >= 0;
   for (int64_t h = threadIdx.x % cuda::kWarpSize * kWidth; h < num_features;
        h += cuda::kWarpSize * kWidth) {
     float sum[kWidth] = {};
@@ -47,7 +49,7 @@ __global__ __launch_bounds__(kRowThreads) void SumTokenRowsKernel(const T* rows_
       float row[kUnroll][kWidth] = {};
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
-        if (last >= u) cuda::Load(rows_RH + rows[last - u] * num_features + h, row[u]);
+        if (last >= u && has_rows) cuda::Load(rows_RH + rows[last - u] * num_features + h, row[u]);
       }
 #pragma unroll
       for (int u = 0; u < kUnroll; ++u) {
@@ -67,13 +69,18 @@ __global__ __launch_bounds__(kRowThreads) void SumTokenRowsKernel(const T* rows_
 
 constexpr int kThreads = 256;
 
-// kScatter: out[rows[i]] = values[i], else out[i] = values[rows[i]].
+// kScatter: out[rows[i]] = values[i], else out[i] = values[rows[i]], 0 where there is no row.
 template <typename T, bool kScatter>
 __global__ __launch_bounds__(kThreads) void MoveValuesKernel(const T* values, const int32_t* rows,
                                                              T* out, int64_t num_choices) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= num_choices) return;
-  out[kScatter ? rows[i] : i] = values[kScatter ? i : rows[i]];
+  const int32_t row = rows[i];
+  if constexpr (kScatter) {
+    if (row >= 0) out[row] = values[i];
+  } else {
+    out[i] = row >= 0 ? values[row] : T();
+  }
 }
 
 template <bool kScatter>
@@ -92,6 +99,13 @@ absl::Status MoveValues(const ConstTensorView& values, const ConstTensorView& ro
 
 absl::Status AssignExpertRowsCuda(const AssignExpertRowsArgs& args, const TensorView& scratch_CE,
                                   Stream& stream) {
+  // The sort leaves choices without an expert alone.
+  if (args.tokens_R.dim(0) < args.experts_TK.num_elements()) {
+    HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(stream.device().ordinal));
+    HETERO_RETURN_IF_CUDA_ERROR(cudaMemsetAsync(args.rows_TK.address(), 0xff,
+                                                args.rows_TK.num_bytes(),
+                                                static_cast<cudaStream_t>(stream.handle())));
+  }
   return cuda::CountingSort(ExpertOfChoice{args.experts_TK.data<int32_t>()},
                             PutChoice{args.experts_TK.dim(1), args.rows_TK.data<int32_t>(),
                                       args.tokens_R.data<int32_t>()},

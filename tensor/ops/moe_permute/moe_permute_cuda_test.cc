@@ -32,17 +32,22 @@ constexpr Extents kExtents[] = {{1, 1, 1, 1, 0},       {37, 2, 5, 37, 3},    {38
                                 {1111, 6, 128, 72, 8}, {300, 8, 700, 24, 0}, {9, 9, 9, 520, 8},
                                 {0, 2, 4, 16, 0}};
 
-class MoePermuteCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
+class MoePermuteCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents, bool>> {};
 
 TEST_P(MoePermuteCudaTest, EqualsTheCpu) {
-  const auto [dtype, e] = GetParam();
+  const auto [dtype, e, padded] = GetParam();
   std::mt19937_64 generator(e.tokens * 31 + e.experts);
-  const int64_t num_rows = e.tokens * e.top_k;
+  int64_t num_rows = 0;
   HostTensor<int32_t> experts({e.tokens, e.top_k}), counts({e.experts});
   std::fill(counts.values().begin(), counts.values().end(), 0);
   std::vector<int32_t> all(e.experts);
   std::iota(all.begin(), all.end(), 0);
   for (int64_t t = 0; t < e.tokens; ++t) {
+    if (padded && generator() % 3 == 0) {
+      std::fill_n(experts.values().begin() + t * e.top_k, e.top_k, -1);
+      continue;
+    }
+    num_rows += e.top_k;
     std::shuffle(all.begin(), all.end(), generator);
     std::sort(all.begin(), all.begin() + e.top_k);
     for (int64_t j = 0; j < e.top_k; ++j) {
@@ -96,7 +101,7 @@ TEST_P(MoePermuteCudaTest, EqualsTheCpu) {
                                          .relative = Epsilon(dtype) + 8 * Epsilon<float>()}));
   }
 
-  const auto values = NormalFor(dtype, {e.tokens, e.top_k}, generator);
+  auto values = NormalFor(dtype, {e.tokens, e.top_k}, generator);
   HostTensor<double> at_rows({num_rows});
   const DeviceTensor gpu_values(dtype, values, *gpu), gpu_at_rows(dtype, {num_rows}, *gpu),
       back(dtype, {e.tokens, e.top_k}, *gpu);
@@ -104,12 +109,15 @@ TEST_P(MoePermuteCudaTest, EqualsTheCpu) {
   ASSERT_THAT(ScatterToRows(gpu_values.view(), gpu_rows.view(), gpu_at_rows.view(), *gpu), IsOk());
   EXPECT_EQ(gpu_at_rows.Values(), at_rows.values());
   ASSERT_THAT(GatherFromRows(gpu_at_rows.view(), gpu_rows.view(), back.view(), *gpu), IsOk());
+  for (int64_t i = 0; i < e.tokens * e.top_k; ++i) {
+    if (rows[i] < 0) values[i] = 0;
+  }
   EXPECT_EQ(back.Values(), values.values());
 }
 
 INSTANTIATE_TEST_SUITE_P(Extents, MoePermuteCudaTest,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
-                                            ::testing::ValuesIn(kExtents)));
+                                            ::testing::ValuesIn(kExtents), ::testing::Bool()));
 
 }  // namespace
 }  // namespace hetero

@@ -29,8 +29,10 @@ struct Routing {
         counts({e}),
         offsets({e + 1}),
         rows({t, k}),
-        tokens({t * k}) {
-    for (const int32_t expert : experts.values()) ++counts[expert];
+        tokens({t * k - std::ranges::count(experts.values(), -1)}) {
+    for (const int32_t expert : experts.values()) {
+      if (expert >= 0) ++counts[expert];
+    }
   }
   absl::Status Assign(Stream& stream) {
     return AssignExpertRows({.experts_TK = experts.view(),
@@ -60,6 +62,30 @@ TEST(MoePermuteTest, RowsAreSortedByExpertThenToken) {
   EXPECT_THAT(r.offsets.values(), ElementsAre(0, 2, 4, 4, 6));
   EXPECT_THAT(r.tokens.values(), ElementsAre(0, 1, 1, 2, 0, 2));
   EXPECT_THAT(r.rows.values(), ElementsAre(0, 4, 1, 2, 3, 5));
+}
+
+// The second and the last token are padding.
+TEST(MoePermuteTest, PaddingHasNoRows) {
+  StreamWithWorkspace stream;
+  Routing r(4, 2, 3, {0, 2, -1, -1, 0, 1, -1, -1});
+  ASSERT_THAT(r.Assign(*stream), IsOk());
+  EXPECT_THAT(r.offsets.values(), ElementsAre(0, 2, 3, 4));
+  EXPECT_THAT(r.tokens.values(), ElementsAre(0, 2, 2, 0));
+  EXPECT_THAT(r.rows.values(), ElementsAre(0, 3, -1, -1, 1, 2, -1, -1));
+
+  const HostTensor<float> rows({4, 1}, {1, 2, 4, 8}), addend({4, 1}, {100, 200, 300, 400});
+  HostTensor<float> out({4, 1});
+  ASSERT_THAT(SumTokenRows(rows.view(), r.rows.view(), {}, out.view(), *stream), IsOk());
+  EXPECT_THAT(out.values(), ElementsAre(9, 0, 6, 0));
+  ASSERT_THAT(SumTokenRows(rows.view(), r.rows.view(), addend.view(), out.view(), *stream), IsOk());
+  EXPECT_THAT(out.values(), ElementsAre(109, 200, 306, 400));
+
+  const HostTensor<float> probs({4, 2}, {.1f, .2f, 7, 7, .3f, .4f, 7, 7});
+  HostTensor<float> on_rows({4}), back({4, 2});
+  ASSERT_THAT(ScatterToRows(probs.view(), r.rows.view(), on_rows.view(), *stream), IsOk());
+  EXPECT_THAT(on_rows.values(), ElementsAre(.1f, .3f, .4f, .2f));
+  ASSERT_THAT(GatherFromRows(on_rows.view(), r.rows.view(), back.view(), *stream), IsOk());
+  EXPECT_THAT(back.values(), ElementsAre(.1f, .2f, 0, 0, .3f, .4f, 0, 0));
 }
 
 class MoePermuteSweepTest

@@ -11,12 +11,10 @@ namespace {
 // Two rows of scores: as they are, and as the selection consumes them.
 constexpr int64_t kScratchRows = 2;
 
-absl::Status ValidateSequences(const ConstTensorView& aux_counts_BE, int64_t num_tokens,
-                               int64_t num_experts) {
-  HETERO_RETURN_IF_ERROR(
-      ExpectDense("aux_counts_BE", aux_counts_BE, DType::kI32, {kAnyDim, num_experts}));
-  const int64_t num_sequences = aux_counts_BE.dim(0);
-  if (num_sequences > 0 && num_tokens % num_sequences == 0) return absl::OkStatus();
+absl::Status ValidateSequences(int64_t num_sequences, int64_t num_tokens) {
+  if (num_sequences > 0 ? num_tokens % num_sequences == 0 : num_tokens == 0) {
+    return absl::OkStatus();
+  }
   return absl::InvalidArgumentError(absl::StrCat(num_tokens, " tokens do not split into ",
                                                  num_sequences, " sequences of equal length"));
 }
@@ -51,10 +49,17 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
   if (args.aux_counts_BE.is_null() != args.aux_prob_sums_BE.is_null()) {
     return absl::InvalidArgumentError("aux_counts_BE and aux_prob_sums_BE come together");
   }
+  if (!args.token_offsets_B1.is_null()) {
+    HETERO_RETURN_IF_ERROR(
+        ExpectDense("token_offsets_B1", args.token_offsets_B1, DType::kI32, {kAnyDim}));
+  }
+  const int64_t num_sequences = internal::NumRouterSequences(args);
+  HETERO_RETURN_IF_ERROR(ValidateSequences(num_sequences, num_tokens));
   if (!args.aux_counts_BE.is_null()) {
-    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE, num_tokens, num_experts));
+    HETERO_RETURN_IF_ERROR(ExpectDense("aux_counts_BE", args.aux_counts_BE, DType::kI32,
+                                       {num_sequences, num_experts}));
     HETERO_RETURN_IF_ERROR(ExpectDense("aux_prob_sums_BE", args.aux_prob_sums_BE, dtype,
-                                       {args.aux_counts_BE.dim(0), num_experts}));
+                                       {num_sequences, num_experts}));
   }
   ArenaScope scratch_scope(stream.workspace());
   TensorView scratch, partials;
@@ -62,11 +67,10 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
     HETERO_ASSIGN_OR_RETURN(scratch,
                             stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
   } else if (!args.aux_counts_BE.is_null()) {
-    const int64_t num_sequences = args.aux_counts_BE.dim(0);
+    const int64_t num_chunks =
+        num_sequences == 0 ? 0 : internal::NumRouterChunks(num_tokens / num_sequences);
     HETERO_ASSIGN_OR_RETURN(
-        partials,
-        stream.workspace().Allocate(dtype, {internal::NumRouterChunks(num_tokens / num_sequences),
-                                            num_sequences, num_experts}));
+        partials, stream.workspace().Allocate(dtype, {num_chunks, num_sequences, num_experts}));
   }
   const double elements = static_cast<double>(args.logits_TE.num_elements());
   OperationScope scope(
@@ -87,7 +91,9 @@ absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(
       ExpectDense("d_logits_TE", args.d_logits_TE, dtype, {num_tokens, num_experts}));
   if (!args.aux_counts_BE.is_null()) {
-    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE, num_tokens, num_experts));
+    HETERO_RETURN_IF_ERROR(
+        ExpectDense("aux_counts_BE", args.aux_counts_BE, DType::kI32, {kAnyDim, num_experts}));
+    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE.dim(0), num_tokens));
   }
   ArenaScope scratch_scope(stream.workspace());
   TensorView scratch;
@@ -104,22 +110,23 @@ absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
                          internal::RouterBackwardCuda(args, stream));
 }
 
-absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+absl::Status AddSequenceAuxLoss(double coefficient, ConstTensorView aux_counts_BE,
                                 ConstTensorView aux_prob_sums_BE, TensorView loss_1,
                                 Stream& stream) {
   HETERO_RETURN_IF_ERROR(
-      ExpectDense("aux_counts_BE", aux_counts_BE, DType::kI32, {kAnyDim, config.num_experts}));
+      ExpectDense("aux_counts_BE", aux_counts_BE, DType::kI32, {kAnyDim, kAnyDim}));
   const DType dtype = aux_prob_sums_BE.dtype();
   HETERO_RETURN_IF_ERROR(ExpectDense("aux_prob_sums_BE", aux_prob_sums_BE, dtype,
-                                     {aux_counts_BE.dim(0), config.num_experts}));
+                                     {aux_counts_BE.dim(0), aux_counts_BE.dim(1)}));
   HETERO_RETURN_IF_ERROR(ExpectDense("loss_1", loss_1, dtype, {1}));
   OperationScope scope(
       stream, {"router.aux_loss", 2.0 * static_cast<double>(aux_counts_BE.num_elements()),
                static_cast<double>(aux_counts_BE.num_bytes() + aux_prob_sums_BE.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(
-      stream, internal::AddSequenceAuxLossCpu(config, aux_counts_BE, aux_prob_sums_BE, loss_1),
-      internal::AddSequenceAuxLossCuda(config, aux_counts_BE, aux_prob_sums_BE, loss_1, stream));
+      stream, internal::AddSequenceAuxLossCpu(coefficient, aux_counts_BE, aux_prob_sums_BE, loss_1),
+      internal::AddSequenceAuxLossCuda(coefficient, aux_counts_BE, aux_prob_sums_BE, loss_1,
+                                       stream));
 }
 
 absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream) {

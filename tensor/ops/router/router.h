@@ -9,8 +9,8 @@
 //   p_e = scale * s_e / (sum of the selected s + 1e-20); with K = 1 p = scale * s.
 //
 // T tokens, E experts, K experts a token, B sequences. Tokens of one sequence are consecutive:
-// token t belongs to sequence t / (T / B). "Compute type" is the type of the logits, f32 or, on the
-// CPU, f64.
+// token t belongs to sequence t / (T / B), which may end with padding. "Compute type" is the type
+// of the logits, f32 or, on the CPU, f64.
 // All tensors are dense. T = 0 is legal.
 
 #include <cstdint>
@@ -27,49 +27,48 @@ namespace hetero {
 struct RouterForwardArgs {
   ConstTensorView logits_TE;
   ConstTensorView expert_bias_E;  // compute type
+  // i32, ascending from 0: sequence b has token_offsets[b + 1] - token_offsets[b] tokens, and
+  // behind them padding, which chooses no expert and is counted nowhere. Null: no padding.
+  ConstTensorView token_offsets_B1;
   double scale = 1;
-  bool balanced = false;        // token t takes experts (t K + j) mod E, j < K, not the best ones
-  TensorView experts_TK;        // i32, ascending in each row
-  TensorView probs_TK;          // compute type
+  bool balanced = false;        // the n-th token takes experts (n K + j) mod E, j < K, not the best
+  TensorView experts_TK;        // i32, ascending in each row; -1 for padding
+  TensorView probs_TK;          // compute type; 0 for padding
   TensorView counts_E;          // i32, overwritten: tokens per expert
   TensorView total_counts_E;    // i64, added to; null: this pass is not counted
   TensorView aux_counts_BE;     // i32, overwritten; null: no balance loss
   TensorView aux_prob_sums_BE;  // compute type, overwritten; null exactly with aux_counts_BE
 };
-// Errors: INVALID_ARGUMENT naming the operand; K > E; T not a multiple of B.
+// Errors: INVALID_ARGUMENT naming the operand; K > E; T not a multiple of B; offsets and aux
+// outputs of different B.
 absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream);
 
+// With n_be = aux_counts_be, the balance loss of a sequence of S_b tokens is
+//
+//   L_b = E c / (K S_b²) Σ_e n_be Σ_t P_te,   c when the load is uniform.
+//
+// It enters the step's loss as S_b L_b, like the losses of S_b tokens: the division by the number
+// of loss tokens that follows turns the sum into a mean, in which every token has the same weight
+// whatever batch it is in. A token is counted K times, so S_b is Σ_e n_be / K.
+
 // d_logits = (d probs / d logits)' d_probs, and on all columns the balance loss' part: the gradient
-// of sum_t,e u_e P_te with u_e = aux_scale * aux_counts_be taken as constants.
+// of Σ_b S_b L_b with the counts taken as constants. Zero for padding.
 struct RouterBackwardArgs {
   ConstTensorView logits_TE;
-  ConstTensorView experts_TK;  // i32
+  ConstTensorView experts_TK;  // i32; -1 for padding
   ConstTensorView d_probs_TK;  // compute type
   double scale = 1;
   ConstTensorView
-      aux_counts_BE;       // i32, summed over the shards of a sequence; null: no balance loss
-  double aux_scale = 0;    // SequenceAuxLoss::GradientScale()
-  TensorView d_logits_TE;  // overwritten
+      aux_counts_BE;           // i32, summed over the shards of a sequence; null: no balance loss
+  double aux_coefficient = 0;  // c
+  TensorView d_logits_TE;      // overwritten
 };
 absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream);
 
-// L = mean over sequences of E c / (K S^2) * sum_e n_e * sum_t P_te; c when the load is uniform.
-struct SequenceAuxLoss {
-  int64_t num_experts;
-  int64_t top_k;
-  int64_t sequence_length;  // S, over all shards of the sequence
-  double coefficient;       // c
-
-  // Gradient of L * S * B with respect to P_te, per count: L is weighted like S * B token losses,
-  // which the division by the number of loss tokens that follows turns into a mean.
-  double GradientScale() const {
-    return coefficient * static_cast<double>(num_experts) /
-           static_cast<double>(top_k * sequence_length);
-  }
-};
-// loss_1 += L. With sequences sharded over ranks `aux_prob_sums_BE` may be this rank's part: the
-// sum of loss_1 over the ranks is then L. aux_counts_BE is the whole count.
-absl::Status AddSequenceAuxLoss(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+// loss_1 += Σ_b S_b L_b. With sequences sharded over ranks `aux_prob_sums_BE` may be this rank's
+// part: the sum of loss_1 over the ranks is then that of the whole. aux_counts_BE is the whole
+// count.
+absl::Status AddSequenceAuxLoss(double coefficient, ConstTensorView aux_counts_BE,
                                 ConstTensorView aux_prob_sums_BE, TensorView loss_1,
                                 Stream& stream);
 
@@ -79,9 +78,15 @@ absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_
 
 namespace internal {
 
+// B; one sequence where nothing says how many.
+inline int64_t NumRouterSequences(const RouterForwardArgs& args) {
+  if (!args.token_offsets_B1.is_null()) return args.token_offsets_B1.dim(0) - 1;
+  return args.aux_counts_BE.is_null() ? 1 : args.aux_counts_BE.dim(0);
+}
+
 absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E);
 absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E);
-absl::Status AddSequenceAuxLossCpu(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_counts_BE,
                                    ConstTensorView aux_prob_sums_BE, TensorView loss_1);
 absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E);
 
@@ -95,8 +100,7 @@ constexpr int64_t NumRouterChunks(int64_t tokens_per_sequence) {
 absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& partials_PBE,
                                Stream& stream);
 absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream);
-absl::Status AddSequenceAuxLossCuda(const SequenceAuxLoss& config,
-                                    const ConstTensorView& aux_counts_BE,
+absl::Status AddSequenceAuxLossCuda(double coefficient, const ConstTensorView& aux_counts_BE,
                                     const ConstTensorView& aux_prob_sums_BE,
                                     const TensorView& loss_1, Stream& stream);
 absl::Status UpdateExpertBiasCuda(double rate, const TensorView& counts_E, const TensorView& bias_E,

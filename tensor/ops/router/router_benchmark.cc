@@ -42,7 +42,7 @@ void BM_Router(benchmark::State& state) {
                              .d_probs_TK = probs_TK,
                              .scale = 2.5,
                              .aux_counts_BE = aux_counts_BE,
-                             .aux_scale = 1e-3,
+                             .aux_coefficient = 1e-2,
                              .d_logits_TE = {d_logits.data(), DType::kF32, {t, e}}},
                             stream));
     benchmark::ClobberMemory();

@@ -50,45 +50,60 @@ inline void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* chosen) {
   }
 }
 
+// The tokens of consecutive sequences of `length` places each, padding behind them.
+struct Sequences {
+  int64_t count, length;
+  const int32_t* offsets;  // null: no padding
+
+  // Tokens of the sequences before b.
+  int64_t Before(int64_t b) const { return offsets == nullptr ? b * length : offsets[b]; }
+};
+
 template <typename T>
-HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, int64_t num_tokens,
-                               int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
-                               T scale, bool balanced, T* scores, T* selectable,
-                               int32_t* experts_TK, T* probs_TK, int32_t* counts,
-                               int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
+HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, const Sequences& sequences,
+                               int64_t num_experts, int64_t top_k, T scale, bool balanced,
+                               T* scores, T* selectable, int32_t* experts_TK, T* probs_TK,
+                               int32_t* counts, int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
   const bool biased = std::any_of(bias, bias + num_experts, [](T value) { return value != T(0); });
-  for (int64_t t = 0; t < num_tokens; ++t) {
-    int32_t* chosen = experts_TK + t * top_k;
-    T* probs = probs_TK + t * top_k;
-    SigmoidRow(logits_TE + t * num_experts, scores, num_experts);
+  for (int64_t b = 0; b < sequences.count; ++b) {
+    const int64_t begin = b * sequences.length;
+    const int64_t end = begin + sequences.Before(b + 1) - sequences.Before(b);
+    const int64_t padding = begin + sequences.length - end;
+    std::fill_n(experts_TK + end * top_k, padding * top_k, -1);
+    std::fill_n(probs_TK + end * top_k, padding * top_k, T(0));
+    for (int64_t t = begin; t < end; ++t) {
+      int32_t* chosen = experts_TK + t * top_k;
+      T* probs = probs_TK + t * top_k;
+      SigmoidRow(logits_TE + t * num_experts, scores, num_experts);
 
-    if (aux_counts_BE != nullptr) {
-      const int64_t b = t / tokens_per_sequence;
-      const T normalize = T(1) / (Sum(scores, num_experts) + kTiny<T>);
-      T* prob_sums = aux_prob_sums_BE + b * num_experts;
+      if (aux_counts_BE != nullptr) {
+        const T normalize = T(1) / (Sum(scores, num_experts) + kTiny<T>);
+        T* prob_sums = aux_prob_sums_BE + b * num_experts;
 #pragma omp simd
-      for (int64_t e = 0; e < num_experts; ++e) prob_sums[e] += scores[e] * normalize;
-      std::copy_n(scores, num_experts, selectable);
-      SelectLargest(selectable, num_experts, top_k, chosen);
-      for (int64_t j = 0; j < top_k; ++j) ++aux_counts_BE[b * num_experts + chosen[j]];
-    }
-    if (balanced) {
-      for (int64_t j = 0; j < top_k; ++j) {
-        chosen[j] = static_cast<int32_t>((t * top_k + j) % num_experts);
+        for (int64_t e = 0; e < num_experts; ++e) prob_sums[e] += scores[e] * normalize;
+        std::copy_n(scores, num_experts, selectable);
+        SelectLargest(selectable, num_experts, top_k, chosen);
+        for (int64_t j = 0; j < top_k; ++j) ++aux_counts_BE[b * num_experts + chosen[j]];
       }
-      std::sort(chosen, chosen + top_k);
-    } else if (aux_counts_BE == nullptr || biased) {
+      if (balanced) {
+        const int64_t first = (sequences.Before(b) + t - begin) * top_k;
+        for (int64_t j = 0; j < top_k; ++j) {
+          chosen[j] = static_cast<int32_t>((first + j) % num_experts);
+        }
+        std::sort(chosen, chosen + top_k);
+      } else if (aux_counts_BE == nullptr || biased) {
 #pragma omp simd
-      for (int64_t e = 0; e < num_experts; ++e) selectable[e] = scores[e] + bias[e];
-      SelectLargest(selectable, num_experts, top_k, chosen);
-    }
+        for (int64_t e = 0; e < num_experts; ++e) selectable[e] = scores[e] + bias[e];
+        SelectLargest(selectable, num_experts, top_k, chosen);
+      }
 
-    T selected_sum = 0;
-    for (int64_t j = 0; j < top_k; ++j) selected_sum += scores[chosen[j]];
-    const T factor = top_k == 1 ? scale : scale / (selected_sum + kTiny<T>);
-    for (int64_t j = 0; j < top_k; ++j) {
-      probs[j] = factor * scores[chosen[j]];
-      ++counts[chosen[j]];
+      T selected_sum = 0;
+      for (int64_t j = 0; j < top_k; ++j) selected_sum += scores[chosen[j]];
+      const T factor = top_k == 1 ? scale : scale / (selected_sum + kTiny<T>);
+      for (int64_t j = 0; j < top_k; ++j) {
+        probs[j] = factor * scores[chosen[j]];
+        ++counts[chosen[j]];
+      }
     }
   }
 }
@@ -97,11 +112,16 @@ template <typename T>
 HETERO_CPU_CLONES void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
                                 const int32_t* aux_counts_BE, int64_t num_tokens,
                                 int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
-                                T scale, T aux_scale, T* scores, T* d_scores, T* d_logits_TE) {
+                                T scale, T aux_coefficient, T* scores, T* d_scores,
+                                T* d_logits_TE) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     const int32_t* chosen = experts_TK + t * top_k;
     const T* d_probs = d_probs_TK + t * top_k;
     T* d_logits = d_logits_TE + t * num_experts;
+    if (chosen[0] < 0) {
+      std::fill_n(d_logits, num_experts, T(0));
+      continue;
+    }
     SigmoidRow(logits_TE + t * num_experts, scores, num_experts);
 
     if (aux_counts_BE == nullptr) {
@@ -109,10 +129,13 @@ HETERO_CPU_CLONES void Backward(const T* logits_TE, const int32_t* experts_TK, c
     } else {
       const int32_t* aux_counts = aux_counts_BE + t / tokens_per_sequence * num_experts;
       T weighted = 0;
-#pragma omp simd reduction(+ : weighted)
+      int32_t counted = 0;
+#pragma omp simd reduction(+ : weighted, counted)
       for (int64_t e = 0; e < num_experts; ++e) {
         weighted += static_cast<T>(aux_counts[e]) * scores[e];
+        counted += aux_counts[e];
       }
+      const T aux_scale = aux_coefficient * static_cast<T>(num_experts) / static_cast<T>(counted);
       const T normalize = T(1) / (Sum(scores, num_experts) + kTiny<T>);
       const T mean = weighted * normalize;
 #pragma omp simd
@@ -142,10 +165,6 @@ HETERO_CPU_CLONES void Backward(const T* logits_TE, const int32_t* experts_TK, c
   }
 }
 
-int64_t TokensPerSequence(int64_t num_tokens, const ConstTensorView& aux_counts_BE) {
-  return aux_counts_BE.is_null() ? num_tokens : num_tokens / aux_counts_BE.dim(0);
-}
-
 template <typename T>
 T* DataOrNull(const TensorView& view) {
   return view.is_null() ? nullptr : view.data<T>();
@@ -155,7 +174,6 @@ T* DataOrNull(const TensorView& view) {
 
 absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E) {
   return VisitFloat(args.logits_TE.dtype(), [&]<typename T>() {
-    const int64_t num_tokens = args.logits_TE.dim(0);
     const std::span<int32_t> counts = args.counts_E.values<int32_t>();
     std::ranges::fill(counts, 0);
     int32_t* aux_counts = DataOrNull<int32_t>(args.aux_counts_BE);
@@ -164,9 +182,14 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
       std::fill_n(aux_counts, args.aux_counts_BE.num_elements(), 0);
       std::fill_n(aux_prob_sums, args.aux_prob_sums_BE.num_elements(), T(0));
     }
-    Forward<T>(args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), num_tokens,
-               args.logits_TE.dim(1), args.experts_TK.dim(1),
-               TokensPerSequence(num_tokens, args.aux_counts_BE), static_cast<T>(args.scale),
+    const int64_t num_sequences = NumRouterSequences(args);
+    const Sequences sequences = {
+        .count = num_sequences,
+        .length = num_sequences == 0 ? 0 : args.logits_TE.dim(0) / num_sequences,
+        .offsets =
+            args.token_offsets_B1.is_null() ? nullptr : args.token_offsets_B1.data<int32_t>()};
+    Forward<T>(args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences,
+               args.logits_TE.dim(1), args.experts_TK.dim(1), static_cast<T>(args.scale),
                args.balanced, scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
                args.experts_TK.data<int32_t>(), args.probs_TK.data<T>(), counts.data(), aux_counts,
                aux_prob_sums);
@@ -180,28 +203,35 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
 absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E) {
   return VisitFloat(args.logits_TE.dtype(), [&]<typename T>() {
     const int64_t num_tokens = args.logits_TE.dim(0);
+    const bool has_tokens = !args.aux_counts_BE.is_null() && num_tokens > 0;
+    const int64_t tokens_per_sequence =
+        has_tokens ? num_tokens / args.aux_counts_BE.dim(0) : num_tokens;
     Backward<T>(args.logits_TE.data<T>(), args.experts_TK.data<int32_t>(),
                 args.d_probs_TK.data<T>(),
                 args.aux_counts_BE.is_null() ? nullptr : args.aux_counts_BE.data<int32_t>(),
-                num_tokens, args.logits_TE.dim(1), args.experts_TK.dim(1),
-                TokensPerSequence(num_tokens, args.aux_counts_BE), static_cast<T>(args.scale),
-                static_cast<T>(args.aux_scale), scratch_2E.At(0).data<T>(),
-                scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
+                num_tokens, args.logits_TE.dim(1), args.experts_TK.dim(1), tokens_per_sequence,
+                static_cast<T>(args.scale), static_cast<T>(args.aux_coefficient),
+                scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
   });
 }
 
-absl::Status AddSequenceAuxLossCpu(const SequenceAuxLoss& config, ConstTensorView aux_counts_BE,
+absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_counts_BE,
                                    ConstTensorView aux_prob_sums_BE, TensorView loss_1) {
   return VisitFloat(aux_prob_sums_BE.dtype(), [&]<typename T>() {
-    const int32_t* counts = aux_counts_BE.data<int32_t>();
-    const T* prob_sums = aux_prob_sums_BE.data<T>();
+    const int64_t num_experts = aux_counts_BE.dim(1);
     double sum = 0;
-    for (int64_t i = 0; i < aux_counts_BE.num_elements(); ++i) {
-      sum += static_cast<double>(counts[i]) * static_cast<double>(prob_sums[i]);
+    for (int64_t b = 0; b < aux_counts_BE.dim(0); ++b) {
+      const int32_t* counts = aux_counts_BE.data<int32_t>() + b * num_experts;
+      const T* prob_sums = aux_prob_sums_BE.data<T>() + b * num_experts;
+      double weighted = 0;
+      int64_t counted = 0;
+      for (int64_t e = 0; e < num_experts; ++e) {
+        weighted += static_cast<double>(counts[e]) * static_cast<double>(prob_sums[e]);
+        counted += counts[e];
+      }
+      if (counted > 0) sum += weighted / static_cast<double>(counted);
     }
-    const double tokens =
-        static_cast<double>(config.sequence_length) * static_cast<double>(aux_counts_BE.dim(0));
-    if (tokens > 0) *loss_1.data<T>() += static_cast<T>(config.GradientScale() * sum / tokens);
+    *loss_1.data<T>() += static_cast<T>(coefficient * static_cast<double>(num_experts) * sum);
   });
 }
 

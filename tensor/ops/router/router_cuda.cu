@@ -20,6 +20,7 @@ constexpr unsigned kFullMask = 0xffffffffu;
 
 struct ForwardOperands {
   int64_t tokens_per_sequence;
+  const int32_t* token_offsets;  // null: no padding
   int num_experts, top_k;
   const float* logits_TE;
   const float* bias;
@@ -118,8 +119,18 @@ __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands 
 
   const int64_t sequence = blockIdx.y;
   const int64_t chunk = blockIdx.x;
-  const int64_t begin = sequence * op.tokens_per_sequence + chunk * kChunk;
-  const int64_t end = min(begin + kChunk, (sequence + 1) * op.tokens_per_sequence);
+  const int64_t first = sequence * op.tokens_per_sequence;
+  const bool padded = op.token_offsets != nullptr;
+  const int64_t tokens_before = padded ? op.token_offsets[sequence] : first;
+  const int64_t num_tokens =
+      padded ? op.token_offsets[sequence + 1] - tokens_before : op.tokens_per_sequence;
+  const int64_t begin = first + chunk * kChunk;
+  const int64_t last = min(begin + kChunk, first + op.tokens_per_sequence);  // padding included
+  const int64_t end = max(begin, min(last, first + num_tokens));
+  for (int64_t i = end * op.top_k + threadIdx.x; i < last * op.top_k; i += kThreads) {
+    op.experts_TK[i] = -1;
+    op.probs_TK[i] = 0;
+  }
   for (int64_t t = begin + warp; t < end; t += kWarps) {
     float total = 0;
     for (int e = lane; e < num_experts; e += kWarpSize) {
@@ -143,10 +154,10 @@ __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands 
     }
     if (op.balanced) {
       // Of K consecutive numbers modulo E, those that wrapped around are the small ones.
-      const int first = static_cast<int>(t * op.top_k % num_experts);
-      const int wrapped = max(0, first + op.top_k - num_experts);
+      const int from = static_cast<int>((tokens_before + t - first) * op.top_k % num_experts);
+      const int wrapped = max(0, from + op.top_k - num_experts);
       for (int j = lane; j < op.top_k; j += kWarpSize) {
-        shared.chosen[j] = j < wrapped ? j : first + j - wrapped;
+        shared.chosen[j] = j < wrapped ? j : from + j - wrapped;
       }
       __syncwarp();
     } else {
@@ -194,7 +205,7 @@ struct BackwardOperands {
   const int32_t* experts_TK;
   const float* d_probs_TK;
   const int32_t* aux_counts_BE;  // null: no balance loss
-  float scale, aux_scale;
+  float scale, aux_coefficient;
   float* d_logits_TE;
 };
 
@@ -205,27 +216,38 @@ __global__ __launch_bounds__(kThreads) void RouterBackwardKernel(BackwardOperand
   const int lane = threadIdx.x % kWarpSize;
   const int64_t t = int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
   if (t >= op.num_tokens) return;
+  const int32_t* const chosen = op.experts_TK + t * op.top_k;
+  if (chosen[0] < 0) {
+    for (int e = lane; e < num_experts; e += kWarpSize) op.d_logits_TE[t * num_experts + e] = 0;
+    return;
+  }
   float* const scores = scores_of_warps + threadIdx.x / kWarpSize * num_experts;
   const int32_t* const aux_counts =
       op.aux_counts_BE == nullptr ? nullptr
                                   : op.aux_counts_BE + t / op.tokens_per_sequence * num_experts;
   float total = 0;
   float weighted = 0;
+  int counted = 0;
   for (int e = lane; e < num_experts; e += kWarpSize) {
     const float score = cuda::Sigmoid(op.logits_TE[t * num_experts + e]);
     scores[e] = score;
     total += score;
-    if (aux_counts != nullptr) weighted += static_cast<float>(aux_counts[e]) * score;
+    if (aux_counts != nullptr) {
+      weighted += static_cast<float>(aux_counts[e]) * score;
+      counted += aux_counts[e];
+    }
   }
   __syncwarp();
   float normalize = 0;
   float aux_mean = 0;
+  float aux_scale = 0;
   if (aux_counts != nullptr) {
     normalize = 1.0f / (cuda::WarpSum(total) + kTiny);
     aux_mean = cuda::WarpSum(weighted) * normalize;
+    aux_scale = op.aux_coefficient * static_cast<float>(num_experts) /
+                static_cast<float>(cuda::WarpSum(counted));
   }
 
-  const int32_t* const chosen = op.experts_TK + t * op.top_k;
   const float* const d_probs = op.d_probs_TK + t * op.top_k;
   float selected_sum = kTiny;
   float dot = 0;
@@ -239,7 +261,7 @@ __global__ __launch_bounds__(kThreads) void RouterBackwardKernel(BackwardOperand
   for (int e = lane; e < num_experts; e += kWarpSize) {
     float d_score = 0;
     if (aux_counts != nullptr) {
-      d_score = op.aux_scale * (static_cast<float>(aux_counts[e]) - aux_mean) * normalize;
+      d_score = aux_scale * (static_cast<float>(aux_counts[e]) - aux_mean) * normalize;
     }
     for (int j = 0; j < op.top_k; ++j) {
       if (chosen[j] == e) d_score += factor * (d_probs[j] - mean);
@@ -251,13 +273,26 @@ __global__ __launch_bounds__(kThreads) void RouterBackwardKernel(BackwardOperand
 
 constexpr int kSumThreads = 512;
 
-__global__ __launch_bounds__(kSumThreads) void AddAuxLossKernel(const int32_t* counts,
-                                                                const float* prob_sums,
-                                                                int64_t num_elements, double scale,
+// One block, a warp a sequence.
+__global__ __launch_bounds__(kSumThreads) void AddAuxLossKernel(const int32_t* counts_BE,
+                                                                const float* prob_sums_BE,
+                                                                int64_t num_sequences,
+                                                                int num_experts, double scale,
                                                                 float* loss) {
+  const int lane = threadIdx.x % kWarpSize;
   double sum = 0;
-  for (int64_t i = threadIdx.x; i < num_elements; i += kSumThreads) {
-    sum += static_cast<double>(counts[i]) * static_cast<double>(prob_sums[i]);
+  for (int64_t b = threadIdx.x / kWarpSize; b < num_sequences; b += kSumThreads / kWarpSize) {
+    double weighted = 0;
+    int counted = 0;
+    for (int e = lane; e < num_experts; e += kWarpSize) {
+      const int count = counts_BE[b * num_experts + e];
+      weighted +=
+          static_cast<double>(count) * static_cast<double>(prob_sums_BE[b * num_experts + e]);
+      counted += count;
+    }
+    weighted = cuda::WarpSum(weighted);
+    counted = cuda::WarpSum(counted);
+    if (lane == 0 && counted > 0) sum += weighted / static_cast<double>(counted);
   }
   sum = cuda::BlockSum<kSumThreads>(sum);
   if (threadIdx.x == 0) *loss += static_cast<float>(scale * sum);
@@ -291,11 +326,12 @@ absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& 
   const bool aux = !args.aux_counts_BE.is_null();
   if (aux) HETERO_RETURN_IF_ERROR(FillZero(args.aux_counts_BE, stream));
   const int64_t num_tokens = args.logits_TE.dim(0);
-  const int64_t num_sequences = aux ? args.aux_counts_BE.dim(0) : 1;
+  const int64_t num_sequences = NumRouterSequences(args);
   const int num_experts = static_cast<int>(args.logits_TE.dim(1));
   const int top_k = static_cast<int>(args.experts_TK.dim(1));
-  const int64_t tokens_per_sequence = num_tokens / num_sequences;
+  const int64_t tokens_per_sequence = num_sequences == 0 ? 0 : num_tokens / num_sequences;
   const ForwardOperands op = {.tokens_per_sequence = tokens_per_sequence,
+                              .token_offsets = cuda::DataOrNull<int32_t>(args.token_offsets_B1),
                               .num_experts = num_experts,
                               .top_k = top_k,
                               .logits_TE = args.logits_TE.data<float>(),
@@ -326,18 +362,19 @@ absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream) 
   const int64_t num_tokens = args.logits_TE.dim(0);
   const int num_experts = static_cast<int>(args.logits_TE.dim(1));
   const bool aux = !args.aux_counts_BE.is_null();
-  const BackwardOperands op = {
-      .num_tokens = num_tokens,
-      .tokens_per_sequence = aux ? num_tokens / args.aux_counts_BE.dim(0) : num_tokens,
-      .num_experts = num_experts,
-      .top_k = static_cast<int>(args.experts_TK.dim(1)),
-      .logits_TE = args.logits_TE.data<float>(),
-      .experts_TK = args.experts_TK.data<int32_t>(),
-      .d_probs_TK = args.d_probs_TK.data<float>(),
-      .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
-      .scale = static_cast<float>(args.scale),
-      .aux_scale = static_cast<float>(args.aux_scale),
-      .d_logits_TE = args.d_logits_TE.data<float>()};
+  const BackwardOperands op = {.num_tokens = num_tokens,
+                               .tokens_per_sequence = aux && num_tokens > 0
+                                                          ? num_tokens / args.aux_counts_BE.dim(0)
+                                                          : num_tokens,
+                               .num_experts = num_experts,
+                               .top_k = static_cast<int>(args.experts_TK.dim(1)),
+                               .logits_TE = args.logits_TE.data<float>(),
+                               .experts_TK = args.experts_TK.data<int32_t>(),
+                               .d_probs_TK = args.d_probs_TK.data<float>(),
+                               .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
+                               .scale = static_cast<float>(args.scale),
+                               .aux_coefficient = static_cast<float>(args.aux_coefficient),
+                               .d_logits_TE = args.d_logits_TE.data<float>()};
   const cuda::LaunchShape shape = {
       .grid = cuda::NumBlocks(num_tokens, kWarps),
       .block = kThreads,
@@ -345,18 +382,15 @@ absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream) 
   return HETERO_CUDA_LAUNCH(RouterBackwardKernel, shape, stream, op);
 }
 
-absl::Status AddSequenceAuxLossCuda(const SequenceAuxLoss& config,
-                                    const ConstTensorView& aux_counts_BE,
+absl::Status AddSequenceAuxLossCuda(double coefficient, const ConstTensorView& aux_counts_BE,
                                     const ConstTensorView& aux_prob_sums_BE,
                                     const TensorView& loss_1, Stream& stream) {
-  const double tokens =
-      static_cast<double>(config.sequence_length) * static_cast<double>(aux_counts_BE.dim(0));
-  if (tokens == 0) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(ExpectDType("aux_prob_sums_BE", aux_prob_sums_BE, DType::kF32));
+  const int num_experts = static_cast<int>(aux_counts_BE.dim(1));
   const cuda::LaunchShape shape = {.grid = 1, .block = kSumThreads};
   return HETERO_CUDA_LAUNCH(AddAuxLossKernel, shape, stream, aux_counts_BE.data<int32_t>(),
-                            aux_prob_sums_BE.data<float>(), aux_counts_BE.num_elements(),
-                            config.GradientScale() / tokens, loss_1.data<float>());
+                            aux_prob_sums_BE.data<float>(), aux_counts_BE.dim(0), num_experts,
+                            coefficient * num_experts, loss_1.data<float>());
 }
 
 absl::Status UpdateExpertBiasCuda(double rate, const TensorView& counts_E, const TensorView& bias_E,

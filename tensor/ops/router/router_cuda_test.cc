@@ -5,6 +5,7 @@
 #include <numeric>
 #include <ostream>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -38,15 +39,25 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
         tokens_(e_.sequences * e_.length),
         generator_(tokens_ * 31 + e_.experts),
         logits_(NormalFor(DType::kF32, {tokens_, e_.experts}, generator_)),
-        bias_(NormalFor(DType::kF32, {e_.experts}, generator_, 0.1)) {}
+        bias_(NormalFor(DType::kF32, {e_.experts}, generator_, 0.1)),
+        offsets_({e_.sequences + 1}) {
+    // Whole sequences, parts of them and empty ones.
+    offsets_[0] = 0;
+    for (int64_t b = 0; b < e_.sequences; ++b) {
+      const int64_t drawn = generator_() % 3 == 0 ? e_.length : generator_() % (e_.length + 1);
+      offsets_[b + 1] = offsets_[b] + static_cast<int32_t>(drawn);
+    }
+  }
 
   struct Outputs {
     TensorView experts, probs, counts, total, aux_counts, aux_sums;
   };
   absl::Status Forward(const ConstTensorView& logits, const ConstTensorView& bias,
-                       const Outputs& outputs, bool balanced, bool aux, Stream& stream) const {
+                       const ConstTensorView& offsets, const Outputs& outputs, bool balanced,
+                       bool aux, Stream& stream) const {
     return RouterForward({.logits_TE = logits,
                           .expert_bias_E = bias,
+                          .token_offsets_B1 = offsets,
                           .scale = 2.5,
                           .balanced = balanced,
                           .experts_TK = outputs.experts,
@@ -66,6 +77,7 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
   int64_t tokens_;
   std::mt19937_64 generator_;
   HostTensor<double> logits_, bias_;
+  HostTensor<int32_t> offsets_;
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};
 };
@@ -77,34 +89,38 @@ TEST_P(RouterCudaTest, EqualsTheCpuAndItself) {
   HostTensor<double> probs({tokens_, k}), aux_sums({b, num_experts});
   std::iota(total.values().begin(), total.values().end(), 100);
   const DeviceTensor gpu_logits(DType::kF32, logits_, *gpu_), gpu_bias(DType::kF32, bias_, *gpu_),
-      gpu_experts(DType::kI32, {tokens_, k}, *gpu_), gpu_probs(DType::kF32, {tokens_, k}, *gpu_),
-      gpu_counts(DType::kI32, {num_experts}, *gpu_), gpu_total(DType::kI64, total, *gpu_),
-      gpu_aux_counts(DType::kI32, {b, num_experts}, *gpu_),
+      gpu_offsets(DType::kI32, offsets_, *gpu_), gpu_experts(DType::kI32, {tokens_, k}, *gpu_),
+      gpu_probs(DType::kF32, {tokens_, k}, *gpu_), gpu_counts(DType::kI32, {num_experts}, *gpu_),
+      gpu_total(DType::kI64, total, *gpu_), gpu_aux_counts(DType::kI32, {b, num_experts}, *gpu_),
       gpu_aux_sums(DType::kF32, {b, num_experts}, *gpu_),
       again_probs(DType::kF32, {tokens_, k}, *gpu_),
       again_sums(DType::kF32, {b, num_experts}, *gpu_);
   const ErrorSpec spec{.absolute = 8 * Epsilon<float>(), .relative = 32 * Epsilon<float>()};
-  for (const bool balanced : {true, false}) {
-    for (const bool aux : {false, true}) {
-      ASSERT_THAT(Forward(logits_.view(), bias_.view(),
-                          {experts.view(), probs.view(), counts.view(), total.view(),
-                           aux_counts.view(), aux_sums.view()},
-                          balanced, aux, *cpu_),
-                  IsOk());
-      ASSERT_THAT(Forward(gpu_logits.view(), gpu_bias.view(),
-                          {gpu_experts.view(), gpu_probs.view(), gpu_counts.view(),
-                           gpu_total.view(), gpu_aux_counts.view(), gpu_aux_sums.view()},
-                          balanced, aux, *gpu_),
-                  IsOk());
-      ASSERT_EQ(gpu_experts.Values(), Doubles(experts));
-      EXPECT_EQ(gpu_counts.Values(), Doubles(counts));
-      EXPECT_EQ(gpu_total.Values(), Doubles(total));
-      EXPECT_THAT(gpu_probs.Values(), IsCloseTo(probs.values(), spec));
-    }
+  for (const auto& [balanced, aux, padded] :
+       {std::tuple(true, false, false), std::tuple(false, false, false),
+        std::tuple(false, true, false), std::tuple(true, true, true),
+        std::tuple(false, false, true), std::tuple(false, true, true)}) {
+    const auto offsets = [&](const auto& tensor) {
+      return padded ? ConstTensorView(tensor.view()) : ConstTensorView();
+    };
+    ASSERT_THAT(Forward(logits_.view(), bias_.view(), offsets(offsets_),
+                        {experts.view(), probs.view(), counts.view(), total.view(),
+                         aux_counts.view(), aux_sums.view()},
+                        balanced, aux, *cpu_),
+                IsOk());
+    ASSERT_THAT(Forward(gpu_logits.view(), gpu_bias.view(), offsets(gpu_offsets),
+                        {gpu_experts.view(), gpu_probs.view(), gpu_counts.view(), gpu_total.view(),
+                         gpu_aux_counts.view(), gpu_aux_sums.view()},
+                        balanced, aux, *gpu_),
+                IsOk());
+    ASSERT_EQ(gpu_experts.Values(), Doubles(experts));
+    EXPECT_EQ(gpu_counts.Values(), Doubles(counts));
+    EXPECT_EQ(gpu_total.Values(), Doubles(total));
+    EXPECT_THAT(gpu_probs.Values(), IsCloseTo(probs.values(), spec));
   }
   EXPECT_EQ(gpu_aux_counts.Values(), Doubles(aux_counts));
   EXPECT_THAT(gpu_aux_sums.Values(), IsCloseTo(aux_sums.values(), spec));
-  ASSERT_THAT(Forward(gpu_logits.view(), gpu_bias.view(),
+  ASSERT_THAT(Forward(gpu_logits.view(), gpu_bias.view(), gpu_offsets.view(),
                       {gpu_experts.view(), again_probs.view(), gpu_counts.view(), TensorView(),
                        gpu_aux_counts.view(), again_sums.view()},
                       false, true, *gpu_),
@@ -126,7 +142,7 @@ TEST_P(RouterCudaTest, EqualsTheCpuAndItself) {
                              .d_probs_TK = d_probs_view,
                              .scale = 2.5,
                              .aux_counts_BE = aux ? aux_view : ConstTensorView(),
-                             .aux_scale = 0.01,
+                             .aux_coefficient = 0.01,
                              .d_logits_TE = d_logits_view},
                             stream);
     };
@@ -141,14 +157,13 @@ TEST_P(RouterCudaTest, EqualsTheCpuAndItself) {
                           {.absolute = 16 * Epsilon<float>(), .relative = 64 * Epsilon<float>()}));
   }
 
-  const SequenceAuxLoss config{num_experts, k, std::max<int64_t>(e_.length, 1), 0.1};
   HostTensor<double> loss({1}, {0.5});
   const DeviceTensor gpu_loss(DType::kF32, loss, *gpu_);
-  ASSERT_THAT(AddSequenceAuxLoss(config, aux_counts.view(), aux_sums.view(), loss.view(), *cpu_),
+  ASSERT_THAT(AddSequenceAuxLoss(0.1, aux_counts.view(), aux_sums.view(), loss.view(), *cpu_),
               IsOk());
-  ASSERT_THAT(AddSequenceAuxLoss(config, gpu_aux_counts.view(), gpu_aux_sums.view(),
-                                 gpu_loss.view(), *gpu_),
-              IsOk());
+  ASSERT_THAT(
+      AddSequenceAuxLoss(0.1, gpu_aux_counts.view(), gpu_aux_sums.view(), gpu_loss.view(), *gpu_),
+      IsOk());
   EXPECT_THAT(gpu_loss.Values(), IsCloseTo(loss.values(), {.relative = 32 * Epsilon<float>()}));
 
   ASSERT_THAT(UpdateExpertBias(0.001, total.view(), bias_.view(), *cpu_), IsOk());
@@ -171,13 +186,13 @@ TEST_P(RouterCudaTest, TiesAndNaNChooseAsTheCpu) {
   const DeviceTensor gpu_logits(DType::kF32, logits_, *gpu_), gpu_bias(DType::kF32, bias_, *gpu_),
       gpu_experts(DType::kI32, {tokens_, k}, *gpu_), gpu_probs(DType::kF32, {tokens_, k}, *gpu_),
       gpu_counts(DType::kI32, {num_experts}, *gpu_);
-  ASSERT_THAT(Forward(logits_.view(), bias_.view(),
+  ASSERT_THAT(Forward(logits_.view(), bias_.view(), {},
                       {.experts = experts.view(), .probs = probs.view(), .counts = counts.view()},
                       false, false, *cpu_),
               IsOk());
   ASSERT_THAT(
       Forward(
-          gpu_logits.view(), gpu_bias.view(),
+          gpu_logits.view(), gpu_bias.view(), {},
           {.experts = gpu_experts.view(), .probs = gpu_probs.view(), .counts = gpu_counts.view()},
           false, false, *gpu_),
       IsOk());

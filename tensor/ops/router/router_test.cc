@@ -6,6 +6,8 @@
 #include <limits>
 #include <numeric>
 #include <random>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -51,6 +53,7 @@ struct Router {
   int64_t num_tokens, num_experts, top_k, num_sequences;
   bool with_aux = true;
   bool balanced = false;
+  std::vector<int32_t> offsets;  // empty: no padding
   std::vector<T> logits = std::vector<T>(num_tokens * num_experts);
   std::vector<T> bias = std::vector<T>(num_experts);
   std::vector<int32_t> experts = std::vector<int32_t>(num_tokens * top_k, -7);
@@ -84,6 +87,10 @@ struct Router {
     return RouterForward(
         {.logits_TE = Logits(),
          .expert_bias_E = {bias.data(), kDTypeOf<T>, {num_experts}},
+         .token_offsets_B1 = offsets.empty()
+                                 ? ConstTensorView()
+                                 : ConstTensorView(offsets.data(), DType::kI32,
+                                                   {static_cast<int64_t>(offsets.size())}),
          .scale = kScale,
          .balanced = balanced,
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
@@ -94,23 +101,21 @@ struct Router {
          .aux_prob_sums_BE = AuxSums()},
         *stream);
   }
-  absl::Status Backward(double aux_scale) {
+  absl::Status Backward(double aux_coefficient) {
     return RouterBackward(
         {.logits_TE = Logits(),
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
          .d_probs_TK = {d_probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
          .scale = kScale,
          .aux_counts_BE = AuxCounts(),
-         .aux_scale = aux_scale,
+         .aux_coefficient = aux_coefficient,
          .d_logits_TE = {d_logits.data(), kDTypeOf<T>, {num_tokens, num_experts}}},
         *stream);
   }
-  SequenceAuxLoss Aux(double coefficient) const {
-    return {num_experts, top_k, num_tokens / num_sequences, coefficient};
-  }
+  // Σ_b S_b L_b.
   double AuxLoss(double coefficient) {
     std::vector<T> loss(1);
-    EXPECT_THAT(AddSequenceAuxLoss(Aux(coefficient), AuxCounts(), AuxSums(),
+    EXPECT_THAT(AddSequenceAuxLoss(coefficient, AuxCounts(), AuxSums(),
                                    {loss.data(), kDTypeOf<T>, {1}}, *stream),
                 IsOk());
     return loss[0];
@@ -131,10 +136,11 @@ std::vector<int32_t> Largest(const std::vector<double>& scores, int64_t k) {
 }
 
 // sum over tokens of d_probs . probs for a frozen selection, plus the balance term
-// sum u_be P_te with u_be = aux_scale n_be.
-double Objective(const Router<double>& r, double aux_scale) {
+// sum u_be P_te with u_be = c E n_be / sum_e n_be.
+double Objective(const Router<double>& r, double coefficient) {
   double value = 0;
   for (int64_t t = 0; t < r.num_tokens; ++t) {
+    if (r.experts[t * r.top_k] < 0) continue;
     std::vector<double> s;
     for (int64_t e = 0; e < r.num_experts; ++e) {
       s.push_back(Sigmoid(r.logits[t * r.num_experts + e]));
@@ -146,10 +152,10 @@ double Objective(const Router<double>& r, double aux_scale) {
       value += r.d_probs[t * r.top_k + j] * kScale * s[r.experts[t * r.top_k + j]] / selected;
     }
     const double all = std::accumulate(s.begin(), s.end(), 1e-20);
-    const int64_t b = t / (r.num_tokens / r.num_sequences);
-    for (int64_t e = 0; e < r.num_experts && r.with_aux; ++e) {
-      value += aux_scale * r.aux_counts[b * r.num_experts + e] * s[e] / all;
-    }
+    const auto counts = r.aux_counts.begin() + t / (r.num_tokens / r.num_sequences) * r.num_experts;
+    const double u =
+        coefficient * r.num_experts / std::accumulate(counts, counts + r.num_experts, 0.0);
+    for (int64_t e = 0; e < r.num_experts && r.with_aux; ++e) value += u * counts[e] * s[e] / all;
   }
   return value;
 }
@@ -175,8 +181,8 @@ TEST(RouterTest, BalanceLossOfThreeTokens) {
   EXPECT_THAT(r.aux_counts, ElementsAre(0, 3, 2, 1));
   EXPECT_THAT(r.aux_sums,
               IsCloseTo(std::vector{.6672730, .9411575, .8169073, .5746622}, {.absolute = 1e-7}));
-  EXPECT_NEAR(r.AuxLoss(.01), 0.0111821094, 1e-10);
-  ASSERT_THAT(r.Backward(r.Aux(.01).GradientScale() / 3), IsOk());
+  EXPECT_NEAR(r.AuxLoss(.01) / 3, 0.0111821094, 1e-10);
+  ASSERT_THAT(r.Backward(.01 / 3), IsOk());
   EXPECT_THAT(r.d_logits, IsCloseTo(std::vector{-4.13978e-4, 2.24977e-4, 2.21408e-5, -1.42055e-4,
                                                 -3.89501e-4, 2.05490e-4, 7.74591e-5, -1.38613e-4,
                                                 -3.35358e-4, 2.18217e-4, 2.96758e-5, -1.36150e-4},
@@ -187,7 +193,7 @@ TEST(RouterTest, EqualScoresPickLowerExpertsAndUniformLoadCostsTheCoefficient) {
   Router<float> r(2, 128, 6, 1);
   ASSERT_THAT(r.Forward(), IsOk());
   EXPECT_THAT(r.experts, ElementsAre(0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5));
-  EXPECT_NEAR(r.AuxLoss(1e-4), 1e-4, 1e-10);
+  EXPECT_NEAR(r.AuxLoss(1e-4) / 2, 1e-4, 1e-10);
 }
 
 TEST(RouterTest, BalancedRoutingGoesAroundTheExperts) {
@@ -258,28 +264,24 @@ TEST_P(RouterSweepTest, GradientMatchesFiniteDifferences) {
   constexpr double kStep = 1e-6;
   Router<double> r = Make<double>();
   ASSERT_THAT(r.Forward(), IsOk());
-  // The balance loss as it enters the step's loss: L S B. The finite difference sees L itself.
-  const double aux_scale = r.Aux(0.3).GradientScale();
-  const double per_sequence = static_cast<double>(r.num_tokens / r.num_sequences * r.num_sequences);
-  double weighed = 0;
-  for (size_t i = 0; i < r.aux_sums.size(); ++i) {
-    weighed += aux_scale * r.aux_counts[i] * r.aux_sums[i];
-  }
-  EXPECT_NEAR(r.AuxLoss(0.3) * per_sequence, weighed, 1e-12 * weighed);
-  ASSERT_THAT(r.Backward(aux_scale), IsOk());
+  constexpr double kCoefficient = 0.3;
+  r.d_probs.assign(r.d_probs.size(), 0);
+  EXPECT_NEAR(r.AuxLoss(kCoefficient), Objective(r, kCoefficient), 1e-12);
+  r.Randomize(17, GetParam().biased);
+  ASSERT_THAT(r.Backward(kCoefficient), IsOk());
   std::vector<double> expected;
   for (double& logit : r.logits) {
     const double at = logit;
     logit = at + kStep;
-    const double above = Objective(r, aux_scale);
+    const double above = Objective(r, kCoefficient);
     logit = at - kStep;
-    const double below = Objective(r, aux_scale);
+    const double below = Objective(r, kCoefficient);
     logit = at;
     expected.push_back((above - below) / (2 * kStep));
   }
   EXPECT_THAT(r.d_logits, IsCloseTo(expected, {.absolute = 1e-7}));
   const std::vector<double> first = r.d_logits;
-  ASSERT_THAT(r.Backward(aux_scale), IsOk());
+  ASSERT_THAT(r.Backward(kCoefficient), IsOk());
   EXPECT_EQ(r.d_logits, first);
 }
 
@@ -289,16 +291,16 @@ INSTANTIATE_TEST_SUITE_P(
                       RouterCase{8, 8, 2, 2, true}, RouterCase{7, 8, 2, 1, false},
                       RouterCase{12, 19, 6, 4, true}, RouterCase{4, 3, 3, 1, true}));
 
-TEST(RouterTest, LossOfTwoSequencesIsTheMeanAndShardsAddUp) {
+TEST(RouterTest, LossesOfSequencesAndOfShardsAddUp) {
   Router<double> both(10, 6, 2, 2);
   both.Randomize(5, false);
   ASSERT_THAT(both.Forward(), IsOk());
-  double mean = 0;
+  double sum = 0;
   for (int b = 0; b < 2; ++b) {
     Router<double> one(5, 6, 2, 1);
     std::copy_n(both.logits.begin() + b * 30, 30, one.logits.begin());
     ASSERT_THAT(one.Forward(), IsOk());
-    mean += one.AuxLoss(1) / 2;
+    sum += one.AuxLoss(1);
 
     // Shards of three and two tokens see the whole count and their own probabilities.
     double sharded = 0;
@@ -307,15 +309,63 @@ TEST(RouterTest, LossOfTwoSequencesIsTheMeanAndShardsAddUp) {
       std::copy_n(one.logits.begin() + begin * 6, count * 6, shard.logits.begin());
       ASSERT_THAT(shard.Forward(), IsOk());
       shard.aux_counts = one.aux_counts;
-      std::vector<double> loss(1);
-      ASSERT_THAT(AddSequenceAuxLoss(one.Aux(1), shard.AuxCounts(), shard.AuxSums(),
-                                     TensorView(std::span(loss), {1}), *shard.stream),
-                  IsOk());
-      sharded += loss[0];
+      sharded += shard.AuxLoss(1);
     }
-    EXPECT_NEAR(sharded, one.AuxLoss(1), 1e-14);
+    EXPECT_NEAR(sharded, one.AuxLoss(1), 1e-13);
   }
-  EXPECT_NEAR(both.AuxLoss(1), mean, 1e-14);
+  EXPECT_NEAR(both.AuxLoss(1), sum, 1e-13);
+}
+
+// Sequences of 3, 0 and 5 tokens in rows of five: each is what it is alone.
+TEST(RouterTest, PaddingIsNeitherRoutedNorCounted) {
+  for (const bool balanced : {false, true}) {
+    Router<double> padded(15, 6, 2, 3, /*seed=*/9, /*biased=*/true);
+    padded.offsets = {0, 3, 3, 8};
+    padded.balanced = balanced;
+    ASSERT_THAT(padded.Forward(), IsOk());
+    ASSERT_THAT(padded.Backward(0.1), IsOk());
+    std::vector<int32_t> counts(6), places;
+    double loss = 0;
+    for (const auto& [begin, count] : {std::pair{0, 3}, std::pair{10, 5}}) {
+      Router<double> alone(count, 6, 2, 1);
+      alone.balanced = balanced;
+      alone.bias = padded.bias;
+      std::copy_n(padded.logits.begin() + begin * 6, count * 6, alone.logits.begin());
+      std::copy_n(padded.d_probs.begin() + begin * 2, count * 2, alone.d_probs.begin());
+      ASSERT_THAT(alone.Forward(), IsOk());
+      if (!balanced) {
+        EXPECT_TRUE(std::ranges::equal(alone.experts,
+                                       std::span(padded.experts).subspan(begin * 2, count * 2)));
+        EXPECT_TRUE(
+            std::ranges::equal(alone.probs, std::span(padded.probs).subspan(begin * 2, count * 2)));
+        ASSERT_THAT(alone.Backward(0.1), IsOk());
+        EXPECT_TRUE(std::ranges::equal(alone.d_logits,
+                                       std::span(padded.d_logits).subspan(begin * 6, count * 6)));
+      }
+      EXPECT_TRUE(std::ranges::equal(alone.aux_counts,
+                                     std::span(padded.aux_counts).subspan(begin / 5 * 6, 6)));
+      loss += alone.AuxLoss(1);
+      for (int t = begin; t < begin + count; ++t) places.push_back(t);
+    }
+    EXPECT_NEAR(padded.AuxLoss(1), loss, 1e-13);
+    EXPECT_THAT(std::span(padded.aux_counts).subspan(6, 6), Each(0));
+    for (size_t n = 0; n < places.size(); ++n) {
+      for (int j = 0; j < 2; ++j) {
+        const int32_t expert = padded.experts[places[n] * 2 + j];
+        ++counts[expert];
+        if (balanced) {
+          EXPECT_EQ(expert, static_cast<int32_t>((2 * n + j) % 6)) << n;
+        }
+      }
+    }
+    EXPECT_EQ(padded.counts, counts);
+    EXPECT_EQ(std::accumulate(padded.totals.begin(), padded.totals.end(), 0), 16);
+    for (const int t : {3, 4, 5, 9}) {
+      EXPECT_THAT(std::span(padded.experts).subspan(t * 2, 2), Each(-1));
+      EXPECT_THAT(std::span(padded.probs).subspan(t * 2, 2), Each(0.0));
+      EXPECT_THAT(std::span(padded.d_logits).subspan(t * 6, 6), Each(0.0));
+    }
+  }
 }
 
 TEST(RouterTest, NoTokensAndNotANumberStayInBounds) {
@@ -349,6 +399,10 @@ TEST(RouterTest, RefusesWhatDoesNotFit) {
   Router<float> r(6, 4, 2, 4);
   EXPECT_THAT(r.Forward(), StatusIs(absl::StatusCode::kInvalidArgument,
                                     AllOf(HasSubstr("6 tokens"), HasSubstr("4 sequences"))));
+  Router<float> offsets(6, 4, 2, 3);
+  offsets.offsets = {0, 2, 4};
+  EXPECT_THAT(offsets.Forward(),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("aux_counts_BE is i32[3,4]")));
   Router<float> wide(6, 4, 5, 1);
   EXPECT_THAT(wide.Forward(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top-k is 5")));

@@ -9,6 +9,7 @@ namespace hetero {
 absl::Status DecideUpdate(const UpdateDecisionArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDense("statistics", args.statistics_M2, DType::kF64, {kAnyDim, 2}));
   HETERO_RETURN_IF_ERROR(ExpectDense("tokens", args.tokens_1, DType::kF64, {1}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("faults", args.faults_1, DType::kF64, {1}));
   HETERO_RETURN_IF_ERROR(
       ExpectDense("decisions", args.decisions, DType::kF64, {kNumUpdateDecisions}));
   OperationScope scope(stream, {"update_decision", 0, 1.0 * args.statistics_M2.num_bytes()});

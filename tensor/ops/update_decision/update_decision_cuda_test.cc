@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -15,22 +17,24 @@ using ::absl_testing::IsOk;
 TEST(UpdateDecisionCudaTest, EqualsTheCpuToTheBit) {
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
   for (const double max_norm : {0.0, 0.3, 1e9}) {
-    for (const double tokens : {0.0, 1.0, 1237.0}) {
-      for (const double non_finite : {0.0, 3.0}) {
+    for (const double tokens : {0.0, 0.375, 1237.0}) {
+      for (const auto& [non_finite, fault] : {std::pair(0.0, 0.0), {3.0, 0.0}, {0.0, 2.0}}) {
         const HostTensor<double> statistics({3, 2}, {1.7e3, 0, 0.1, non_finite, 3.3e-7, 0});
-        const HostTensor<double> count({1}, {tokens});
+        const HostTensor<double> count({1}, {tokens}), faults({1}, {fault});
         HostTensor<double> expected({kNumUpdateDecisions});
         const DeviceTensor gpu_statistics(DType::kF64, statistics, *gpu),
-            gpu_count(DType::kF64, count, *gpu),
+            gpu_count(DType::kF64, count, *gpu), gpu_faults(DType::kF64, faults, *gpu),
             decisions(DType::kF64, {kNumUpdateDecisions}, *gpu);
         ASSERT_THAT(DecideUpdate({.statistics_M2 = statistics.view(),
                                   .tokens_1 = count.view(),
+                                  .faults_1 = faults.view(),
                                   .max_norm = max_norm,
                                   .decisions = expected.view()},
                                  *cpu),
                     IsOk());
         ASSERT_THAT(DecideUpdate({.statistics_M2 = gpu_statistics.view(),
                                   .tokens_1 = gpu_count.view(),
+                                  .faults_1 = gpu_faults.view(),
                                   .max_norm = max_norm,
                                   .decisions = decisions.view()},
                                  *gpu),

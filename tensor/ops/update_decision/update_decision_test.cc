@@ -21,16 +21,18 @@ struct Case {
   double non_finite[2];
   double tokens;
   double max_norm;
+  double faults = 0;
 };
 
 std::vector<double> Decide(const Case& c) {
   const HostTensor<double> statistics(
       {2, 2}, {c.squares[0], c.non_finite[0], c.squares[1], c.non_finite[1]});
-  const HostTensor<double> tokens({1}, {c.tokens});
+  const HostTensor<double> tokens({1}, {c.tokens}), faults({1}, {c.faults});
   HostTensor<double> decisions({kNumUpdateDecisions});
   StreamWithWorkspace stream;
   EXPECT_THAT(DecideUpdate({.statistics_M2 = statistics.view(),
                             .tokens_1 = tokens.view(),
+                            .faults_1 = faults.view(),
                             .max_norm = c.max_norm,
                             .decisions = decisions.view()},
                            *stream),
@@ -43,6 +45,17 @@ TEST(UpdateDecisionTest, ClipsTheNormOfAllModulesAndDividesByTheTokens) {
               ElementsAre(5, 1 / (5 + 1e-6), 1 / (5 + 1e-6) / 8, 1));
   EXPECT_THAT(Decide({{9 * 64, 16 * 64}, {0, 0}, 8, 10}), ElementsAre(5, 1, 0.125, 1));
   EXPECT_THAT(Decide({{9 * 64, 16 * 64}, {0, 0}, 8, 0}), ElementsAre(5, 1, 0.125, 1));
+}
+
+// Weights of all tokens times a number are the same mean.
+TEST(UpdateDecisionTest, DividesByLossWeightsBelowOne) {
+  EXPECT_THAT(Decide({{9, 16}, {0, 0}, 1, 2}), ElementsAre(5, 2 / (5 + 1e-6), 2 / (5 + 1e-6), 1));
+  EXPECT_THAT(Decide({{9.0 / 16, 1}, {0, 0}, 0.25, 2}),
+              ElementsAre(5, 2 / (5 + 1e-6), 2 / (5 + 1e-6) / 0.25, 1));
+}
+
+TEST(UpdateDecisionTest, AppliesNothingThatCameOfAFault) {
+  EXPECT_THAT(Decide({{9, 16}, {0, 0}, 1, 0, 1}), ElementsAre(5, 1, 1, 0));
 }
 
 TEST(UpdateDecisionTest, AppliesNothingThatIsNotFiniteOrHasNoTokens) {

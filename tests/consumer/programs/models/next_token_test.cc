@@ -135,7 +135,7 @@ absl::StatusOr<double> Train() {
     HETERO_RETURN_IF_ERROR(stage->FinishStep(/*data_parallel=*/nullptr, stream));
     HETERO_ASSIGN_OR_RETURN(const hetero::StageStatistics statistics,
                             stage->TakeStatistics(stream));
-    loss = statistics.loss_sum / static_cast<double>(statistics.loss_tokens);
+    loss = statistics.loss_sum / statistics.loss_weight;
     if (step % 40 == 0) std::printf("step %3d: loss %.4f\n", step, loss);
   }
   return loss;

@@ -76,6 +76,7 @@ absl::StatusOr<double> Fit() {
       hetero::Optimizer::Create(schedule, /*clip_gradient_norm=*/1.0, {"cubic"}, {module.get()},
                                 /*control=*/nullptr, /*num_addends=*/1, device, memory));
 
+  const double points = kNumPoints;
   double loss = 0;
   for (int step = 0; step < kNumSteps; ++step) {
     const double sum =
@@ -85,10 +86,10 @@ absl::StatusOr<double> Fit() {
     HETERO_ASSIGN_OR_RETURN(
         const hetero::StepReport report,
         optimizer->Step({.samples = kNumPoints,
-                         .tokens = kNumPoints,
+                         .tokens = hetero::ConstTensorView(&points, hetero::DType::kF64, {1}),
                          .addends = hetero::ConstTensorView(&sum, hetero::DType::kF64, {1})},
                         stream));
-    loss = report.sums[0] / static_cast<double>(report.tokens);
+    loss = report.sums[0] / report.tokens;
     if (step % 100 == 0) {
       std::printf("step %3d: loss %.3e, gradient norm %.3e, learning rate %.4f\n", step, loss,
                   report.gradient_norm, report.learning_rate);

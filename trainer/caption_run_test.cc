@@ -1,0 +1,133 @@
+// Runs on captioned images of many shapes and lengths: what is planned holds every image, and
+// padding changes nothing.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/tar/writer.h"
+#include "hetero/data/webdataset/prepare.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
+
+struct Captioned {
+  data::ImageSize size;
+  std::string caption;
+};
+
+class CaptionRunTest : public ::testing::Test {
+ protected:
+  // A data set of one shard, prepared.
+  void Write(const std::vector<Captioned>& samples) {
+    folder_ = TestFolder() / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    data::TarWriter writer = data::TarWriter::Create(folder_ / "shard.tar").value();
+    for (size_t i = 0; i < samples.size(); ++i) {
+      data::Image image;
+      image.Reshape(samples[i].size, 1);
+      for (size_t p = 0; p < image.pixels.size(); ++p) {
+        image.pixels[p] = static_cast<uint8_t>((p + 97 * i) * 2654435761u >> 24);
+      }
+      const std::string key = absl::StrFormat("k%02d", i);
+      ASSERT_THAT(writer.Add(key + ".png", data::EncodePng(image, 0).value()), IsOk());
+      ASSERT_THAT(writer.Add(key + ".txt", samples[i].caption), IsOk());
+    }
+    ASSERT_THAT(writer.Close(), IsOk());
+    ASSERT_THAT(data::PrepareDataset(folder_, {.splits = {{"train", {"shard.tar"}}}, .fields = {}}),
+                IsOk());
+  }
+
+  RecipeRun Train(const std::vector<std::string>& assignments) {
+    std::vector<std::string> all = {
+        absl::StrCat("data.web_dataset={train: \"", folder_.filename().native(),
+                     "\" min_patches: 4 max_patches: 64 end_token_id: 256}")};
+    all.insert(all.end(), assignments.begin(), assignments.end());
+    return RunConfigured(RecipeConfig("mock_vlm_tiny", all));
+  }
+
+  fs::path folder_;
+};
+
+// Losses and the balance of the experts' load, over steps that use what the first ones learnt.
+TEST_F(CaptionRunTest, TheSequenceLengthChangesNoNumber) {
+  std::vector<Captioned> samples;
+  for (int i = 0; i < 16; ++i) {
+    samples.push_back({{.height = 32, .width = 24 + 8 * (i % 2)}, std::string(1 + i, 'g')});
+  }
+  Write(samples);
+  std::vector<RecipeRun> runs;
+  for (const int length : {48, 64, 128}) {
+    runs.push_back(Train({absl::StrCat("sequence_length=", length), "train_steps=4"}));
+    ASSERT_THAT(runs.back().status, IsOk());
+    ASSERT_EQ(runs.back().steps.size(), 4);
+  }
+  for (size_t step = 0; step < 4; ++step) {
+    const std::vector<LossSum>& expected = runs[0].steps[step].losses;
+    ASSERT_EQ(expected.size(), 2);
+    for (size_t run = 1; run < runs.size(); ++run) {
+      for (size_t i = 0; i < 2; ++i) {
+        const LossSum& actual = runs[run].steps[step].losses[i];
+        EXPECT_EQ(actual.count, expected[i].count) << actual.name;
+        EXPECT_NEAR(actual.sum / expected[i].sum, 1, 2e-6) << actual.name << " at " << step;
+      }
+    }
+  }
+}
+
+// A line of text is 2 x 32 patches: no more than a square of 8 x 8, but four times as long.
+TEST_F(CaptionRunTest, ThinImagesFitWhatIsPlanned) {
+  Write({{{.height = 30, .width = 500}, "a line of text"},
+         {{.height = 300, .width = 20}, "a column"},
+         {{.height = 40, .width = 40}, "a square"}});
+  for (const char* frozen : {"true", "false"}) {
+    EXPECT_THAT(Train({absl::StrCat("model.freeze_encoder=", frozen), "train_steps=2"}).status,
+                IsOk());
+  }
+}
+
+TEST_F(CaptionRunTest, MorePatchesThanTheModelsLargestImageAreRefusedAtTheStart) {
+  Write(std::vector<Captioned>(4, {{.height = 72, .width = 72}, "grey"}));
+  const std::vector<std::string> shape = {"sequence_length=300", "micro_batch_size=1",
+                                          "global_batch_size=4", "train_steps=1"};
+  const auto with = [&](std::string assignment) {
+    std::vector<std::string> all = shape;
+    all.push_back(std::move(assignment));
+    return Train(all);
+  };
+  const RecipeRun refused = with("data.web_dataset.max_patches=1024");
+  EXPECT_THAT(refused.status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                       HasSubstr("data.web_dataset.max_patches is 1024, must be "
+                                                 "at most 256")));
+  EXPECT_EQ(refused.output, "");
+  EXPECT_THAT(with("data.web_dataset.max_patches=256").status, IsOk());
+}
+
+// Half a patch high: a tile has two rows all the same, which are more than the budget.
+TEST_F(CaptionRunTest, AnImageThinnerThanATileIsNamed) {
+  Write({{{.height = 2, .width = 250}, "a hair"}});
+  EXPECT_THAT(Train({"train_steps=1", "sequence_length=128"}).status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       testing::AllOf(HasSubstr("k00.png"), HasSubstr("2 x 250"),
+                                      HasSubstr("max_patches"), HasSubstr("allow 64"))));
+}
+
+}  // namespace
+}  // namespace hetero
