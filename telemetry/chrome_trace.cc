@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/system_error.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
@@ -66,7 +67,7 @@ absl::Status WriteChromeTrace(const std::string& path, std::span<const TraceTrac
   file << "\n]}\n";
   file.close();
   if (!file) {
-    return absl::ErrnoToStatus(errno == 0 ? EIO : errno, absl::StrCat("cannot write trace ", path));
+    return SystemError(errno == 0 ? EIO : errno, absl::StrCat("cannot write trace ", path));
   }
   return absl::OkStatus();
 }

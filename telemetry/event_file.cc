@@ -12,6 +12,9 @@
 #include "absl/crc/crc32c.h"
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
+#include "hetero/base/thread.h"
 #include "hetero/telemetry/event/event.pb.h"
 
 namespace hetero {
@@ -36,7 +39,7 @@ absl::Status WriteAll(int descriptor, std::string_view bytes, std::string_view p
     if (written >= 0) {
       bytes.remove_prefix(written);
     } else if (errno != EINTR) {
-      return absl::ErrnoToStatus(errno, absl::StrCat("cannot write event file ", path));
+      return SystemError(errno, absl::StrCat("cannot write event file ", path));
     }
   }
   return absl::OkStatus();
@@ -66,7 +69,7 @@ absl::StatusOr<std::unique_ptr<EventFile>> EventFile::Create(const std::string& 
   std::error_code error;
   std::filesystem::create_directories(directory, error);
   if (error) {
-    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create folder ", directory));
+    return SystemError(error.value(), absl::StrCat("cannot create folder ", directory));
   }
   const std::string base = absl::StrCat(directory, "/events.out.tfevents.",
                                         absl::ToUnixSeconds(now), ".", HostName(), ".", getpid());
@@ -78,9 +81,12 @@ absl::StatusOr<std::unique_ptr<EventFile>> EventFile::Create(const std::string& 
     path = absl::StrCat(base, ".", suffix);
   }
   if (descriptor < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot create event file ", path));
+    return SystemError(errno, absl::StrCat("cannot create event file ", path));
   }
   std::unique_ptr<EventFile> file(new EventFile(std::move(path), descriptor));
+  HETERO_ASSIGN_OR_RETURN(file->writer_, StartThread("the event file", [writing = file.get()] {
+                            writing->WriteUntilClosed();
+                          }));
   TensorBoardEvent event;
   event.set_wall_time(Seconds(now));
   event.set_file_version(std::string(kFileVersion));
@@ -89,7 +95,7 @@ absl::StatusOr<std::unique_ptr<EventFile>> EventFile::Create(const std::string& 
 }
 
 EventFile::EventFile(std::string path, int descriptor)
-    : path_(std::move(path)), descriptor_(descriptor), writer_([this] { WriteUntilClosed(); }) {}
+    : path_(std::move(path)), descriptor_(descriptor) {}
 
 EventFile::~EventFile() { Close().IgnoreError(); }
 
@@ -156,7 +162,7 @@ absl::Status EventFile::Close() {
   if (const int descriptor = std::exchange(descriptor_, -1);
       descriptor >= 0 && close(descriptor) != 0) {
     absl::MutexLock lock(&mutex_);
-    status_.Update(absl::ErrnoToStatus(errno, absl::StrCat("cannot close event file ", path_)));
+    status_.Update(SystemError(errno, absl::StrCat("cannot close event file ", path_)));
   }
   return Flush();
 }

@@ -33,7 +33,7 @@ class EventFile {
   // Creates `directory` if it is missing and in it the file
   // events.out.tfevents.<seconds>.<host>.<pid>, with .1, .2, ... appended if that name is taken.
   // `now` is the time of the name and of the first record.
-  // Errors: those of the file system, naming the path.
+  // Errors: those of the file system, naming the path; those of StartThread.
   static absl::StatusOr<std::unique_ptr<EventFile>> Create(const std::string& directory,
                                                            absl::Time now = absl::Now());
 
