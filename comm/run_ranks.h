@@ -8,6 +8,8 @@
 //   });
 
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -28,6 +30,14 @@ struct RunRanksOptions {
   RankBackend backend = RankBackend::kThreads;
   // Of every rank; kThreads needs none: there each call tells by its stream.
   std::vector<Device> devices = {};
+  // Called at most once, on the thread of RunRanks, when the run was aborted and `ranks` have not
+  // come back for `timeout`, at most half a minute. Something that no abort reaches holds them,
+  // such as a library that never returns, and nobody can end their threads from outside. `failure`
+  // is what RunRanks would return, with those ranks named in kOtherRanksPayload. A program that
+  // does not want to wait ends its process here, at once and without destructors (std::_Exit), as
+  // these threads still use what RunRanks was given. After its return, or without it, RunRanks
+  // waits.
+  std::function<void(const absl::Status& failure, std::span<const GlobalRank> ranks)> on_stuck = {};
 };
 
 // Payload of the status of RunRanks: one line for every further rank that failed.
@@ -39,9 +49,10 @@ inline constexpr std::string_view kLastCallsPayload = "hetero/last_calls";
 // Calls `function` once per rank, each on a thread of its own, and joins them. A rank that fails
 // aborts all communicators, so the others' calls fail within moments; `function` returns then.
 // Returns OK when every rank did, else the first failure of the run, "rank 2: ...", with those of
-// the other ranks and the calls of all as payloads. An exception that leaves `function` is an
-// INTERNAL failure with its text. Errors before a rank runs: those of CreateNcclWorld.
-// Precondition: kNccl has `num_ranks` devices.
+// the other ranks and the calls of all as payloads. An exception that leaves `function` is a
+// failure as by CatchExceptions, a thread that cannot be made one of its rank (RESOURCE_EXHAUSTED).
+// Returns only when no thread uses `function` any more; see on_stuck for one that never ends.
+// Errors before a rank runs: those of CreateNcclWorld. Precondition: kNccl has `num_ranks` devices.
 absl::Status RunRanks(int64_t num_ranks,
                       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
                       const RunRanksOptions& options = {});

@@ -1,5 +1,8 @@
 #include "hetero/comm/run_ranks.h"
 
+#include <pthread.h>
+
+#include <new>
 #include <optional>
 #include <span>
 #include <stdexcept>
@@ -9,6 +12,8 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/cord.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
@@ -98,6 +103,61 @@ TEST(RunRanksTest, AbortOnFailureStopsTheOthersWhileItsCallersMemoryStands) {
       });
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kInternal,
                                "rank 1: uncaught exception: vector grew too large"));
+}
+
+// A rank that some library keeps: it hears of no abort, and comes back only when the test is over.
+TEST(RunRanksTest, ARankThatNeverComesBackIsToldOfAfterTheDeadline) {
+  absl::Notification release;
+  std::vector<GlobalRank> told;
+  std::string others;
+  absl::StatusCode code = absl::StatusCode::kOk;
+  const absl::Status status = RunRanks(
+      3,
+      [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+        if (rank == GlobalRank(1)) {
+          release.WaitForNotification();
+          return absl::OkStatus();
+        }
+        Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+        Stream stream(Device{}, workspace);
+        auto world = factory.Create({"control", {GlobalRank(0), GlobalRank(1), GlobalRank(2)}});
+        std::vector<float> value(1);
+        const TensorView view(std::span<float>(value), {1});
+        return (*world)->AllReduce(view, view, ReduceOp::kSum, stream, "x");
+      },
+      {.timeout = absl::Milliseconds(200),
+       .on_stuck = [&](const absl::Status& failure, std::span<const GlobalRank> ranks) {
+         told.assign(ranks.begin(), ranks.end());
+         code = failure.code();
+         others = std::string(failure.GetPayload(kOtherRanksPayload).value());
+         release.Notify();
+       }});
+  EXPECT_THAT(told, testing::ElementsAre(GlobalRank(1)));
+  EXPECT_EQ(code, absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(others, testing::HasSubstr("rank 1: has not come back"));
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kDeadlineExceeded));
+  EXPECT_THAT(std::string(status.GetPayload(kOtherRanksPayload).value()),
+              testing::Not(testing::HasSubstr("has not come back")));
+}
+
+TEST(RunRanksTest, AThreadThatCannotBeMadeFailsTheRun) {
+  pthread_attr_t usual, huge;
+  ASSERT_EQ(pthread_getattr_default_np(&usual), 0);
+  ASSERT_EQ(pthread_attr_init(&huge), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&huge, size_t{1} << 50), 0);  // more than addresses
+  ASSERT_EQ(pthread_setattr_default_np(&huge), 0);
+  const absl::Status status =
+      RunRanks(3, [](GlobalRank, CommunicatorFactory&) { return absl::OkStatus(); });
+  ASSERT_EQ(pthread_setattr_default_np(&usual), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted,
+                               testing::HasSubstr("cannot start the thread of rank 0: ")));
+}
+
+TEST(RunRanksTest, WantOfMemoryIsNoBug) {
+  const auto wants = [](GlobalRank, CommunicatorFactory&) -> absl::Status {
+    throw std::bad_alloc();
+  };
+  EXPECT_THAT(RunRanks(2, wants), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 TEST(RunRanksTest, NcclNeedsAGpuForEachRank) {

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
+#include "hetero/base/thread.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/nccl/nccl_status.h"
 #include "hetero/tensor/cuda/status.h"
@@ -150,7 +151,7 @@ absl::Status NcclGroup::AwaitQueued(GroupRank me, std::string_view what,
 absl::Status NcclGroup::PollUntilQueued(GroupRank me, std::string_view what,
                                         absl::FunctionRef<std::vector<GroupRank>()> laggards) {
   Member& self = member(me);
-  const absl::Time start = absl::Now();
+  const absl::Duration start = state_.clock().Now();
   while (true) {
     ncclResult_t state = ncclInProgress;
     {
@@ -161,7 +162,7 @@ absl::Status NcclGroup::PollUntilQueued(GroupRank me, std::string_view what,
     }
     if (state == ncclSuccess) return absl::OkStatus();
     if (const absl::Status status = ToStatus(state, what); !status.ok()) return Fail(me, status);
-    const absl::Duration waited = absl::Now() - start;
+    const absl::Duration waited = state_.clock().Now() - start;
     if (waited > state_.timeout()) return Fail(me, Late(what, laggards()));
     if (waited > kSpin) absl::SleepFor(kPause);
   }
@@ -170,7 +171,8 @@ absl::Status NcclGroup::PollUntilQueued(GroupRank me, std::string_view what,
 absl::Status NcclGroup::Track(GroupRank me, std::string what, IssueLog::Place place,
                               Stream& stream) {
   Member& self = member(me);
-  Outstanding call = {.what = std::move(what), .place = std::move(place), .issued = absl::Now()};
+  Outstanding call = {
+      .what = std::move(what), .place = std::move(place), .issued = state_.clock().Now()};
   absl::MutexLock lock(&self.mutex);
   if (self.spare_events.empty()) {
     HETERO_ASSIGN_OR_RETURN(call.end, Event::Create(stream.device()));
@@ -183,7 +185,8 @@ absl::Status NcclGroup::Track(GroupRank me, std::string what, IssueLog::Place pl
   return absl::OkStatus();
 }
 
-void NcclGroup::Poll(absl::Time now) {
+void NcclGroup::Poll() {
+  const absl::Duration now = state_.clock().Now();
   for (size_t i = 0; i < members_.size(); ++i) {
     const GroupRank rank(static_cast<int64_t>(i));
     if (const absl::Status status = PollMember(rank, now); !status.ok()) {
@@ -192,7 +195,7 @@ void NcclGroup::Poll(absl::Time now) {
   }
 }
 
-absl::Status NcclGroup::PollMember(GroupRank rank, absl::Time now) {
+absl::Status NcclGroup::PollMember(GroupRank rank, absl::Duration now) {
   Member& self = member(rank);
   absl::MutexLock lock(&self.mutex);
   if (self.handle == nullptr) return absl::OkStatus();
@@ -228,11 +231,17 @@ void NcclGroup::TakeDown(std::vector<std::thread>& threads) {
     absl::MutexLock lock(&member->mutex);
     const ncclComm_t handle = std::exchange(member->handle, nullptr);
     if (handle == nullptr) continue;
-    threads.emplace_back([handle, &released = member->released] {
+    const auto abort = [handle, &released = member->released] {
       const absl::Status status = ToStatus(ncclCommAbort(handle), "ncclCommAbort");
       if (!status.ok()) LOG(ERROR) << status;
       released.Notify();
-    });
+    };
+    absl::StatusOr<std::thread> thread = StartThread("an abort of NCCL", abort);
+    if (thread.ok()) {
+      threads.push_back(*std::move(thread));
+    } else {
+      abort();
+    }
   }
 }
 

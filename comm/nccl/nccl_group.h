@@ -63,7 +63,7 @@ class NcclGroup {
   absl::Status Aborted(std::string_view what) const;
 
   // Forgets finished calls; fails the run when one ended in an error or waits for too long.
-  void Poll(absl::Time now);
+  void Poll();
 
   // Whether every tracked call has finished.
   bool Idle();
@@ -76,8 +76,8 @@ class NcclGroup {
   struct Outstanding {
     std::string what;
     IssueLog::Place place;
-    absl::Time issued;
-    absl::Time complete = absl::InfiniteFuture();  // when first seen to lack no member
+    absl::Duration issued;  // by the clock of the deadline, as is the next
+    absl::Duration complete = absl::InfiniteDuration();  // when first seen to lack no member
     Event end;
   };
   struct Member {
@@ -107,7 +107,7 @@ class NcclGroup {
                                absl::FunctionRef<std::vector<GroupRank>()> laggards);
   // Of `what`, which has waited for the time-out.
   absl::Status Late(std::string_view what, std::span<const GroupRank> laggards);
-  absl::Status PollMember(GroupRank rank, absl::Time now);
+  absl::Status PollMember(GroupRank rank, absl::Duration now);
 
   ThreadsState& state_;
   const std::vector<GlobalRank> members_;

@@ -17,6 +17,7 @@
 #include "absl/synchronization/notification.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
+#include "hetero/base/thread.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/nccl/nccl_communicator.h"
 #include "hetero/comm/nccl/nccl_group.h"
@@ -35,12 +36,16 @@ class NcclWorld final : public RankWorld {
  public:
   NcclWorld(std::vector<Device> devices, const NcclOptions& options)
       : devices_(std::move(devices)),
-        state_(static_cast<int64_t>(devices_.size()), options.timeout, "nccl"),
-        watchdog_([this] { Watch(); }) {}
+        state_(static_cast<int64_t>(devices_.size()), options.timeout, "nccl") {}
 
   ~NcclWorld() override {
     done_.Notify();
-    watchdog_.join();
+    if (watchdog_.joinable()) watchdog_.join();
+  }
+
+  absl::Status StartWatchdog() {
+    HETERO_ASSIGN_OR_RETURN(watchdog_, StartThread("NCCL's watchdog", [this] { Watch(); }));
+    return absl::OkStatus();
   }
 
   std::unique_ptr<CommunicatorFactory> Factory(GlobalRank rank) override;
@@ -71,7 +76,7 @@ class NcclWorld final : public RankWorld {
     while (!state_.aborted()) {
       const bool done = done_.WaitForNotificationWithTimeout(kPollInterval);
       const std::vector<NcclGroup*> groups = Groups();
-      for (NcclGroup* group : groups) group->Poll(absl::Now());
+      for (NcclGroup* group : groups) group->Poll();
       if (done && std::ranges::all_of(groups, [](NcclGroup* group) { return group->Idle(); })) {
         break;
       }
@@ -136,7 +141,9 @@ absl::StatusOr<std::unique_ptr<RankWorld>> CreateNcclWorld(std::vector<Device> d
   // NVLink multicast can put the GPUs of a host out of service. NCCL's configuration of a
   // communicator cannot switch it off, only this can.
   setenv("NCCL_NVLS_ENABLE", "0", /*overwrite=*/1);
-  return std::make_unique<NcclWorld>(std::move(devices), options);
+  auto world = std::make_unique<NcclWorld>(std::move(devices), options);
+  HETERO_RETURN_IF_ERROR(world->StartWatchdog());
+  return world;
 }
 
 }  // namespace hetero

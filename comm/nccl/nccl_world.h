@@ -38,7 +38,7 @@ struct NcclOptions {
 
 // `devices`: of every rank. Its factories' Create waits for all members of the key.
 // Errors: INVALID_ARGUMENT naming the ranks when two share a GPU or one has none; UNIMPLEMENTED
-// built without CUDA.
+// built without CUDA; those of StartThread.
 absl::StatusOr<std::unique_ptr<RankWorld>> CreateNcclWorld(std::vector<Device> devices,
                                                            NcclOptions options = {});
 

@@ -5,7 +5,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/threads/threads_state.h"
@@ -128,6 +127,10 @@ absl::Status Hub::SetCause(GroupRank me, const absl::Status& status) {
   return located;
 }
 
+bool Hub::TooLong(absl::Duration start) {
+  return state_.clock().Now() - start > state_.timeout();
+}
+
 absl::Status Hub::Meet(GroupRank me, bool inline_input) {
   Member& self = member(me);
   const size_t turn = self.num_calls % 2;
@@ -145,13 +148,14 @@ absl::Status Hub::Meet(GroupRank me, bool inline_input) {
   }
   if (SpinUntil([&] { return Complete(me); })) return CheckCalls(me);
 
-  const absl::Time deadline = absl::Now() + state_.timeout();
+  const absl::Duration start = state_.clock().Now();
   absl::Status status;
   {
     absl::MutexLock lock(&mutex_);
     while (status.ok() && !Complete(me)) {
       if (state_.aborted()) return Aborted(call.ToString());
-      if (self.wake.WaitWithDeadline(&mutex_, deadline) && !Complete(me) && !state_.aborted()) {
+      self.wake.WaitWithTimeout(&mutex_, state_.clock().tick());
+      if (TooLong(start) && !Complete(me) && !state_.aborted()) {
         status = SetCause(me, absl::DeadlineExceededError(absl::StrCat(
                                   call.ToString(), " waited ",
                                   absl::FormatDuration(state_.timeout()), " for ", Laggards(me))));
@@ -326,7 +330,7 @@ absl::Status Hub::Await(GroupRank me, Message& message) {
     return message.state.load(std::memory_order_acquire) == Message::State::kDone;
   };
   if (SpinUntil(done)) return absl::OkStatus();
-  const absl::Time deadline = absl::Now() + state_.timeout();
+  const absl::Duration start = state_.clock().Now();
   absl::Status status;
   {
     absl::MutexLock lock(&mutex_);
@@ -338,8 +342,11 @@ absl::Status Hub::Await(GroupRank me, Message& message) {
       }
       if (!queued) {
         member(me).wake.Wait(&mutex_);
-      } else if (member(me).wake.WaitWithDeadline(&mutex_, deadline) && !state_.aborted() &&
-                 message.state.load(std::memory_order_relaxed) == Message::State::kQueued) {
+        continue;
+      }
+      member(me).wake.WaitWithTimeout(&mutex_, state_.clock().tick());
+      if (TooLong(start) && !state_.aborted() &&
+          message.state.load(std::memory_order_relaxed) == Message::State::kQueued) {
         const GroupRank peer = message.is_send ? message.receiver : message.sender;
         Remove(message);
         status = SetCause(

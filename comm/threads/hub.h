@@ -171,6 +171,9 @@ class Hub {
   // "rank 2 (left ...), rank 3 (...)" of those who have not.
   std::string Laggards(GroupRank me) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // Whether the deadline of a wait that began at `start` has passed.
+  bool TooLong(absl::Duration start);
+
   absl::Status CheckCalls(GroupRank me);
   absl::Status Aborted(std::string_view call) const;
   // Returns `status` with the communicator before its text, and makes it the cause of the run's

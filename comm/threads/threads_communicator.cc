@@ -6,6 +6,7 @@
 #include <cstring>
 #include <utility>
 
+#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/runtime.h"
 #include "hetero/tensor/ops/rank_reduce/rank_reduce.h"
@@ -100,7 +101,10 @@ absl::Status ThreadsCommunicator::Collective(std::string_view kind, std::string_
   }
   HETERO_RETURN_IF_ERROR(hub_.Meet(rank(), inline_input));
   absl::Status status = on_gpu ? hub_.AfterReady(stream) : absl::OkStatus();
-  if (status.ok()) status = work(hub_.calls(rank()), inlined);
+  if (status.ok()) {
+    // Past the meeting the peers count on this member: an exception must not keep it from parting.
+    status = CatchExceptions([&] { return work(hub_.calls(rank()), inlined); });
+  }
   if (on_gpu && status.ok()) status = hub_.Done(rank(), stream);
   if (!inlined) hub_.Part(rank());
   if (on_gpu && status.ok()) status = hub_.AfterDone(stream);

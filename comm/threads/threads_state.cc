@@ -13,7 +13,7 @@ constexpr int64_t kFlightCalls = 16;
 }  // namespace
 
 ThreadsState::ThreadsState(int64_t num_ranks, absl::Duration timeout, std::string_view backend)
-    : timeout_(timeout), backend_(backend) {
+    : timeout_(timeout), clock_(timeout), backend_(backend) {
   for (int64_t i = 0; i < num_ranks; ++i) {
     flights_.push_back(std::make_unique<FlightRing>(kFlightCalls));
   }

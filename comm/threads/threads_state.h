@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "hetero/comm/awake_clock.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/telemetry/flight_ring.h"
 
@@ -31,6 +32,7 @@ class ThreadsState {
 
   int64_t num_ranks() const { return static_cast<int64_t>(flights_.size()); }
   absl::Duration timeout() const { return timeout_; }
+  AwakeClock& clock() { return clock_; }  // that the timeout is measured by
   std::string_view backend() const { return backend_; }
 
   // The meeting place of the key's members, made by the first to ask.
@@ -59,6 +61,7 @@ class ThreadsState {
 
  private:
   const absl::Duration timeout_;
+  AwakeClock clock_;
   const std::string_view backend_;
   std::vector<std::unique_ptr<FlightRing>> flights_;
   std::atomic<bool> aborted_ = false;
