@@ -14,7 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
+#include "hetero/data/file/file_lock.h"
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/writer.h"
@@ -142,6 +144,7 @@ absl::Status WriteShards(const FashionMnistOptions& options, const Split& split,
     shards.push_back(absl::StrFormat("%s-%03d.tar", split.name, begin / options.samples_per_shard));
     HETERO_ASSIGN_OR_RETURN(TarWriter writer, TarWriter::Create(folder / shards.back()));
     for (int64_t i = begin; i < end; ++i) {
+      HETERO_RETURN_IF_ERROR(options.work.Continue("the preparation of Fashion-MNIST"));
       const auto label = static_cast<unsigned char>(labels[i]);
       if (label >= kFashionLabels.size()) {
         return absl::DataLossError(absl::StrFormat("%s: label %d is %d; labels are 0 to 9",
@@ -194,28 +197,32 @@ absl::StatusOr<FashionMnistReport> PrepareFashionMnist(const FashionMnistOptions
   std::error_code error;
   fs::path output = fs::absolute(options.output, error).lexically_normal();
   if (!output.has_filename()) output = output.parent_path();
+  const FashionMnistReport ready = {.was_ready = true, .prepared = {}};
+  HETERO_ASSIGN_OR_RETURN(const bool was_ready, IsPrepared(output));
+  if (was_ready) return ready;
   fs::create_directories(output.parent_path(), error);
   if (error) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot create ", output.parent_path().native(), ": ", error.message()));
+    return SystemError(error.value(),
+                       absl::StrCat("cannot create ", output.parent_path().native()));
   }
-  HETERO_ASSIGN_OR_RETURN(const FileLock lock, FileLock::Acquire(fs::path(output) += ".lock"));
-  HETERO_ASSIGN_OR_RETURN(const bool was_ready, IsPrepared(output));
-  if (was_ready) return FashionMnistReport{.was_ready = true, .prepared = {}};
+  HETERO_ASSIGN_OR_RETURN(const FileLock lock,
+                          FileLock::Acquire(fs::path(output) += ".lock", options.work));
+  HETERO_ASSIGN_OR_RETURN(const bool prepared_meanwhile, IsPrepared(output));
+  if (prepared_meanwhile) return ready;
+  options.work.Say(absl::StrCat("preparing Fashion-MNIST, once: ", options.source.native(), " -> ",
+                                output.native()));
 
   // Under the lock, a folder of this name is what a stopped run left.
   const fs::path partial = fs::path(output) += ".partial";
   fs::remove_all(partial, error);
   fs::create_directory(partial, error);
-  if (error) {
-    return absl::PermissionDeniedError(
-        absl::StrCat("cannot create ", partial.native(), ": ", error.message()));
-  }
+  if (error) return SystemError(error.value(), absl::StrCat("cannot create ", partial.native()));
   absl::Cleanup remove_partial = [&] {
     std::error_code ignored;
     fs::remove_all(partial, ignored);
   };
-  PrepareOptions prepare = {.splits = {}, .fields = {.image = "png", .caption = "txt"}};
+  PrepareOptions prepare = {
+      .splits = {}, .fields = {.image = "png", .caption = "txt"}, .work = options.work};
   for (const Split& split : kSplits) {
     std::vector<std::string> shards;
     HETERO_RETURN_IF_ERROR(WriteShards(options, split, partial, shards));

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/prepare.h"
 
 namespace hetero::data {
@@ -24,6 +25,7 @@ struct FashionMnistOptions {
   std::filesystem::path source = "/usr/share/datasets/fashion-mnist";
   std::filesystem::path output;
   int64_t samples_per_shard = 5000;
+  LongWork work = {};
 };
 
 struct FashionMnistReport {
@@ -32,10 +34,10 @@ struct FashionMnistReport {
 };
 
 // Writes `output` with splits "train" (60,000 samples) and "test" (10,000), in the order of the
-// source files. The folder appears under its name when it is complete. Runs at the same time wait
-// for each other ("<output>.lock"); a prepared folder is left as it is. Errors: NOT_FOUND for
-// missing source files, DATA_LOSS for damaged ones, FAILED_PRECONDITION when `output` holds
-// something else.
+// source files. The folder appears under its name when it is complete. A prepared folder is left as
+// it is and only read; runs that find none wait for the one that prepares it ("<output>.lock").
+// Errors: NOT_FOUND for missing source files, DATA_LOSS for damaged ones, FAILED_PRECONDITION when
+// `output` holds something else, CANCELLED when the user wants an end.
 absl::StatusOr<FashionMnistReport> PrepareFashionMnist(const FashionMnistOptions& options);
 
 }  // namespace hetero::data

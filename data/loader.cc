@@ -13,7 +13,7 @@ template <typename Batch, typename Build>
 absl::StatusOr<std::unique_ptr<Prefetcher<Batch>>> MakeLoader(const LoaderOptions& options,
                                                               Build build) {
   HETERO_RETURN_IF_ERROR(Validate(options));
-  return std::make_unique<Prefetcher<Batch>>(
+  return Prefetcher<Batch>::Create(
       options.prefetch_depth,
       [options, build = std::move(build)](int64_t n, Batch& out) mutable -> absl::Status {
         const int64_t num_microbatches = options.layout.NumMicrobatches();

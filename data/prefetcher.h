@@ -17,6 +17,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "hetero/base/exceptions.h"
+#include "hetero/base/status.h"
+#include "hetero/base/thread.h"
 
 namespace hetero::data {
 namespace internal {
@@ -51,16 +54,17 @@ using BatchLease = std::unique_ptr<Batch, internal::ReturnBatch<Batch>>;
 template <typename Batch>
 class Prefetcher {
  public:
-  // Fills batch `n`. A failure ends the sequence.
+  // Fills batch `n`. A failure, or an exception as by CatchExceptions, ends the sequence.
   using Fill = absl::AnyInvocable<absl::Status(int64_t n, Batch& batch)>;
 
-  // Precondition: depth >= 1.
-  Prefetcher(int depth, Fill fill)
-      : depth_(static_cast<size_t>(depth)),
-        fill_(std::move(fill)),
-        state_(std::make_shared<State>()) {
+  // Precondition: depth >= 1. Errors: those of StartThread.
+  static absl::StatusOr<std::unique_ptr<Prefetcher>> Create(int depth, Fill fill) {
     CHECK_GE(depth, 1);
-    thread_ = std::thread([this] { Produce(); });
+    std::unique_ptr<Prefetcher> prefetcher(new Prefetcher(depth, std::move(fill)));
+    HETERO_ASSIGN_OR_RETURN(
+        prefetcher->thread_,
+        StartThread("a data loader", [loading = prefetcher.get()] { loading->Produce(); }));
+    return prefetcher;
   }
   Prefetcher(const Prefetcher&) = delete;
   Prefetcher& operator=(const Prefetcher&) = delete;
@@ -71,7 +75,7 @@ class Prefetcher {
       const absl::MutexLock lock(&state_->mutex);
       state_->stop = true;
     }
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   // The next batch; blocks until it is ready. After a failure of `fill`, all batches before it are
@@ -91,6 +95,11 @@ class Prefetcher {
  private:
   using State = internal::PrefetchState<Batch>;
 
+  Prefetcher(int depth, Fill fill)
+      : depth_(static_cast<size_t>(depth)),
+        fill_(std::move(fill)),
+        state_(std::make_shared<State>()) {}
+
   void Produce() {
     const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
       return state_->stop || state_->ready.size() < depth_;
@@ -106,8 +115,10 @@ class Prefetcher {
           state_->free.pop_back();
         }
       }
-      if (batch == nullptr) batch = std::make_unique<Batch>();
-      absl::Status status = fill_(n, *batch);
+      absl::Status status = CatchExceptions([&] {
+        if (batch == nullptr) batch = std::make_unique<Batch>();
+        return fill_(n, *batch);
+      });
       const absl::MutexLock lock(&state_->mutex);
       if (!status.ok()) {
         state_->end = std::move(status);

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <new>
 #include <set>
 #include <vector>
 
@@ -31,12 +32,12 @@ class PrefetcherTest : public ::testing::TestWithParam<int> {};
 
 TEST_P(PrefetcherTest, DeliversInOrderWithABoundedNumberAhead) {
   std::atomic<int64_t> made = 0;
-  Prefetcher<Number> prefetcher(GetParam(), [&](int64_t n, Number& out) {
+  const auto prefetcher = Prefetcher<Number>::Create(GetParam(), [&](int64_t n, Number& out) {
     made = n + 1;
     return Fill(n, out);
   });
   for (int64_t n = 0; n < 500; ++n) {
-    const auto batch = prefetcher.Next().value();
+    const auto batch = (*prefetcher)->Next().value();
     ASSERT_EQ(batch->value, n);
     // One more than the depth may be in work.
     EXPECT_LE(made, n + 1 + GetParam() + 1);
@@ -44,14 +45,21 @@ TEST_P(PrefetcherTest, DeliversInOrderWithABoundedNumberAhead) {
 }
 
 TEST_P(PrefetcherTest, FailureComesAfterTheBatchesBeforeItAndStays) {
-  Prefetcher<Number> prefetcher(GetParam(), [](int64_t n, Number& out) {
+  const auto prefetcher = Prefetcher<Number>::Create(GetParam(), [](int64_t n, Number& out) {
     if (n == 3) return absl::DataLossError("sample x/y");
     return Fill(n, out);
   });
-  for (int64_t n = 0; n < 3; ++n) ASSERT_EQ(prefetcher.Next().value()->value, n);
+  for (int64_t n = 0; n < 3; ++n) ASSERT_EQ((*prefetcher)->Next().value()->value, n);
   for (int i = 0; i < 2; ++i) {
-    EXPECT_THAT(prefetcher.Next(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sample x/y")));
+    EXPECT_THAT((*prefetcher)->Next(),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("sample x/y")));
   }
+}
+
+TEST_P(PrefetcherTest, WantOfMemoryIsAFailureLikeOthers) {
+  const auto prefetcher = Prefetcher<Number>::Create(
+      GetParam(), [](int64_t, Number&) -> absl::Status { throw std::bad_alloc(); });
+  EXPECT_THAT((*prefetcher)->Next(), StatusIs(absl::StatusCode::kResourceExhausted));
 }
 
 INSTANTIATE_TEST_SUITE_P(Depths, PrefetcherTest, ::testing::Values(1, 2, 4));
@@ -60,15 +68,15 @@ TEST(PrefetcherTest, ReturnedBatchesAreReusedAndHeldOnesStay) {
   std::set<const Number*> seen;
   BatchLease<Number> survivor;
   {
-    Prefetcher<Number> prefetcher(2, Fill);
-    const auto held = prefetcher.Next().value();
+    const auto prefetcher = Prefetcher<Number>::Create(2, Fill);
+    const auto held = (*prefetcher)->Next().value();
     for (int64_t n = 1; n < 200; ++n) {
-      const auto batch = prefetcher.Next().value();
+      const auto batch = (*prefetcher)->Next().value();
       seen.insert(batch.get());
       ASSERT_NE(batch.get(), held.get());
     }
     EXPECT_EQ(held->value, 0);
-    survivor = prefetcher.Next().value();
+    survivor = (*prefetcher)->Next().value();
   }
   EXPECT_LE(seen.size(), 5);
   EXPECT_EQ(survivor->value, 200);
@@ -78,7 +86,7 @@ TEST(PrefetcherTest, DestructionWhileTheQueueIsFullReturnsAtOnce) {
   absl::Notification full;
   const absl::Time begin = absl::Now();
   {
-    Prefetcher<Number> prefetcher(2, [&](int64_t n, Number& out) {
+    const auto prefetcher = Prefetcher<Number>::Create(2, [&](int64_t n, Number& out) {
       if (n == 1) full.Notify();
       return Fill(n, out);
     });

@@ -1,7 +1,6 @@
 #include "hetero/data/file/file.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,22 +14,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 
 namespace hetero::data {
 namespace {
 
 constexpr size_t kWriteBufferBytes = size_t{1} << 20;
 
-absl::Status SystemError(std::string_view what, const std::filesystem::path& path) {
-  const int error = errno;
-  const absl::Status status = absl::ErrnoToStatus(error, absl::StrCat(what, " ", path.native()));
-  switch (error) {
-    case EMFILE:
-      return absl::Status(status.code(),
-                          absl::StrCat(status.message(), "; raise the limit (ulimit -n)"));
-    default:
-      return status;
-  }
+absl::Status FileError(std::string_view what, const std::filesystem::path& path) {
+  return SystemError(errno, absl::StrCat(what, " ", path.native()));
 }
 
 std::string_view KindOf(mode_t mode) {
@@ -50,7 +42,7 @@ absl::Status WriteAll(int descriptor, std::string_view bytes, const std::filesys
     const ssize_t written = write(descriptor, bytes.data(), bytes.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return SystemError("cannot write", path);
+      return FileError("cannot write", path);
     }
     bytes.remove_prefix(static_cast<size_t>(written));
   }
@@ -72,7 +64,7 @@ class PosixFile : public RandomAccessFile {
                                   static_cast<off_t>(offset + done));
       if (count < 0) {
         if (errno == EINTR) continue;
-        return SystemError("cannot read", path_);
+        return FileError("cannot read", path_);
       }
       if (count == 0) {
         return absl::DataLossError(
@@ -103,10 +95,10 @@ absl::StatusOr<std::unique_ptr<RandomAccessFile>> OpenFile(const std::filesystem
       return NotRegular(path, info.st_mode);
     }
     errno = error;
-    return SystemError("cannot open", path);
+    return FileError("cannot open", path);
   }
   absl::Cleanup close_descriptor = [descriptor] { close(descriptor); };
-  if (fstat(descriptor, &info) != 0) return SystemError("cannot stat", path);
+  if (fstat(descriptor, &info) != 0) return FileError("cannot stat", path);
   if (!S_ISREG(info.st_mode)) return NotRegular(path, info.st_mode);
   std::move(close_descriptor).Cancel();
   return std::make_unique<PosixFile>(path, descriptor, static_cast<uint64_t>(info.st_size));
@@ -143,37 +135,23 @@ absl::Status WriteFileAtomically(const std::filesystem::path& path, std::string_
 
 absl::Status SyncToDevice(const std::filesystem::path& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) return SystemError("cannot open", path);
+  if (descriptor < 0) return FileError("cannot open", path);
   absl::Cleanup close_descriptor = [descriptor] { close(descriptor); };
   // Some file systems have no flush for folders and say EINVAL.
-  if (fsync(descriptor) != 0 && errno != EINVAL) return SystemError("cannot flush", path);
+  if (fsync(descriptor) != 0 && errno != EINVAL) return FileError("cannot flush", path);
   return absl::OkStatus();
 }
 
 absl::Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to) {
   if (std::rename(from.c_str(), to.c_str()) != 0) {
-    return SystemError(absl::StrCat("cannot rename ", from.native(), " to"), to);
+    return FileError(absl::StrCat("cannot rename ", from.native(), " to"), to);
   }
   return SyncToDevice(std::filesystem::absolute(to).parent_path());
 }
 
-absl::StatusOr<FileLock> FileLock::Acquire(const std::filesystem::path& path) {
-  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor < 0) return SystemError("cannot open lock file", path);
-  FileLock lock(descriptor);
-  while (flock(descriptor, LOCK_EX) != 0) {
-    if (errno != EINTR) return SystemError("cannot lock", path);
-  }
-  return lock;
-}
-
-FileLock::~FileLock() {
-  if (descriptor_ >= 0) close(descriptor_);
-}
-
 absl::StatusOr<FileWriter> FileWriter::Create(const std::filesystem::path& path) {
   const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) return SystemError("cannot create", path);
+  if (descriptor < 0) return FileError("cannot create", path);
   return FileWriter(path, descriptor);
 }
 
@@ -210,9 +188,9 @@ absl::Status FileWriter::Flush() {
 
 absl::Status FileWriter::Close() {
   absl::Status status = Flush();
-  if (status.ok() && fsync(descriptor_) != 0) status = SystemError("cannot flush", path_);
+  if (status.ok() && fsync(descriptor_) != 0) status = FileError("cannot flush", path_);
   if (close(std::exchange(descriptor_, -1)) != 0 && status.ok()) {
-    status = SystemError("cannot close", path_);
+    status = FileError("cannot close", path_);
   }
   return status;
 }

@@ -2,7 +2,7 @@
 #define HETERO_DATA_FILE_FILE_H_
 
 // Files as data libraries need them: exact reads at an offset, writes that appear whole or not at
-// all, and a lock between processes.
+// all. Errors of the system are those of SystemError, naming the path.
 
 #include <cstdint>
 #include <filesystem>
@@ -60,22 +60,6 @@ absl::Status SyncToDevice(const std::filesystem::path& path);
 
 // Renames a file or folder; neither name is lost when the machine stops in between.
 absl::Status RenameDurably(const std::filesystem::path& from, const std::filesystem::path& to);
-
-// An exclusive lock between processes, held until destruction. The lock file stays behind.
-class FileLock {
- public:
-  // Waits until the lock is free.
-  static absl::StatusOr<FileLock> Acquire(const std::filesystem::path& path);
-
-  FileLock(FileLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock();
-
- private:
-  explicit FileLock(int descriptor) : descriptor_(descriptor) {}
-
-  int descriptor_;
-};
 
 // Sequential writer of a file. Close() reports what the writes did; a writer that is destroyed
 // open leaves a partial file.

@@ -1,18 +1,16 @@
 #include "hetero/data/file/file.h"
 
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <string>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
@@ -102,6 +100,18 @@ TEST(FileTest, TheLimitOfOpenFilesIsCalledThat) {
                                AllOf(HasSubstr("shard.tar"), HasSubstr("ulimit -n"))));
 }
 
+TEST(FileTest, AFileAboveTheLimitOnSizesIsOutOfResources) {
+  const std::filesystem::path path = FreshFolder("limit") / "file";
+  rlimit usual;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit small = {.rlim_cur = 1000, .rlim_max = usual.rlim_max};
+  ASSERT_NE(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = WriteFileAtomically(path, std::string(5000, 'a'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("limit/file")));
+}
+
 TEST(FileTest, MemoryFileKeepsToItsWindow) {
   const MemoryFile file("abcdef", 100);
   std::string out(3, '\0');
@@ -122,25 +132,6 @@ TEST(ShellWordTest, TheShellReadsTheNameBack) {
     EXPECT_EQ(read, name);
   }
   EXPECT_EQ(ShellWord("parts/a-0.tar"), "parts/a-0.tar");
-}
-
-TEST(FileLockTest, HoldersExcludeEachOther) {
-  const std::filesystem::path path = FreshFolder("lock") / "lock";
-  std::atomic<int> inside = 0;
-  std::atomic<bool> overlapped = false;
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 20; ++i) {
-        const auto lock = FileLock::Acquire(path);
-        if (inside.fetch_add(1) != 0) overlapped = true;
-        std::this_thread::yield();
-        inside.fetch_sub(1);
-      }
-    });
-  }
-  for (std::thread& thread : threads) thread.join();
-  EXPECT_FALSE(overlapped);
 }
 
 }  // namespace

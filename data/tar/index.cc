@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/tar/format.h"
 
@@ -56,8 +57,7 @@ absl::Status WriteTarIndex(const std::filesystem::path& shard, std::span<const u
     fs::permissions(path, shard_mode | fs::perms::owner_read | fs::perms::owner_write, error);
   }
   if (error) {
-    return absl::InternalError(
-        absl::StrCat("cannot set permissions of ", path.native(), ": ", error.message()));
+    return SystemError(error.value(), absl::StrCat("cannot set permissions of ", path.native()));
   }
   return absl::OkStatus();
 }

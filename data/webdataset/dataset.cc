@@ -24,7 +24,8 @@ constexpr size_t kMaxOpenShards = 64;
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesystem::path& root,
-                                                             std::string_view split) {
+                                                             std::string_view split,
+                                                             const LongWork& work) {
   const std::string context = absl::StrFormat("data set %s, split \"%s\"", root.native(), split);
   const auto open = [&]() -> absl::StatusOr<std::shared_ptr<const Dataset>> {
     HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
@@ -44,6 +45,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
             absl::StrFormat("%s lists shard %s, which %s does not have; prepare the data set again",
                             kSplitFile, name, kInfoFile));
       }
+      HETERO_RETURN_IF_ERROR(work.Continue("the check of its shards"));
       HETERO_RETURN_IF_ERROR(CheckShard(root / name, name, count->second));
       dataset->shards_.push_back(
           Shard{.name = name, .first = position, .num_samples = count->second});

@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/metadata.h"
 
@@ -26,9 +27,10 @@ class Dataset {
   // sample is read. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared
   // data set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for
   // a damaged or compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a
-  // split without shards or with every sample excluded.
+  // split without shards or with every sample excluded; CANCELLED when the user wants an end.
   static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
-                                                             std::string_view split);
+                                                             std::string_view split,
+                                                             const LongWork& work = {});
 
   const std::filesystem::path& root() const { return root_; }
   const CaptioningFields& fields() const { return fields_; }

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/index.h"
@@ -29,10 +30,28 @@ namespace fs = std::filesystem;
 // The release of Megatron-Energon whose layout is written.
 constexpr std::string_view kEnergonVersion = "7.4.1";
 
+constexpr std::string_view kPreparation = "the preparation of the data set";
+
 absl::Status FileSystemError(std::string_view what, const fs::path& path,
                              const std::error_code& error) {
-  return absl::InternalError(absl::StrCat(what, " ", path.native(), ": ", error.message()));
+  return SystemError(error.value(), absl::StrCat(what, " ", path.native()));
 }
+
+// A file whose reads end when the user wants an end.
+class StoppableFile : public RandomAccessFile {
+ public:
+  StoppableFile(const RandomAccessFile& file, const LongWork& work) : file_(file), work_(work) {}
+
+  uint64_t size() const override { return file_.size(); }
+  absl::Status Read(uint64_t offset, std::span<char> out) const override {
+    HETERO_RETURN_IF_ERROR(work_.Continue(kPreparation));
+    return file_.Read(offset, out);
+  }
+
+ private:
+  const RandomAccessFile& file_;
+  const LongWork& work_;
+};
 
 bool IsHidden(const fs::path& path) { return path.filename().native().starts_with('.'); }
 
@@ -177,7 +196,8 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   for (const std::string& name : shards) {
     const fs::path path = root / name;
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> file, OpenFile(path));
-    HETERO_ASSIGN_OR_RETURN(const ShardContents contents, ScanShard(*file, name));
+    HETERO_ASSIGN_OR_RETURN(const ShardContents contents,
+                            ScanShard(StoppableFile(*file, options.work), name));
     if (contents.samples.empty()) {
       return absl::InvalidArgumentError(
           absl::StrFormat("shard %s has no samples; remove %s", name, path.native()));
@@ -194,6 +214,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<TarShard> shard, TarShard::Open(path, name));
     const bool is_excluded = exclusions.Contains(name);
     for (int64_t i = 0; i < shard->num_samples(); ++i) {
+      HETERO_RETURN_IF_ERROR(options.work.Continue(kPreparation));
       HETERO_RETURN_IF_ERROR(shard->Read(i, sample));
       if (exclusions.Contains(sample.Name()) || is_excluded) continue;
       const absl::Status status = CheckSample(sample, options.fields, decoded);

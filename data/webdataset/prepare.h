@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/sample_check.h"
 
@@ -22,6 +23,7 @@ struct PrepareOptions {
   CaptioningFields fields;
   // What no split may use: "shard" or "shard/key", as brace patterns.
   std::vector<std::string> exclude = {};
+  LongWork work = {};  // only its stop is asked for, before every read and every image
 };
 
 // The splits, fields and exclude list of the data set at `root`, to prepare it again with.
@@ -45,7 +47,8 @@ struct PrepareReport {
 // exclude list. The metadata folder appears, or is replaced, as a whole at the end; what else it
 // held is kept. The caller keeps other writers away. Errors: NOT_FOUND without shards,
 // INVALID_ARGUMENT for a split that names no shard or an unknown one, DATA_LOSS for a damaged
-// archive, a repeated key, or when no sample can be read, UNIMPLEMENTED for .tgz.
+// archive, a repeated key, or when no sample can be read, UNIMPLEMENTED for .tgz,
+// CANCELLED when the user wants an end: the metadata folder is then as it was.
 absl::StatusOr<PrepareReport> PrepareDataset(const std::filesystem::path& root,
                                              const PrepareOptions& options);
 

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/tar/repack_command.h"
 
@@ -40,12 +41,25 @@ using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 
 absl::Status Failure(sqlite3* database, std::string_view path) {
-  const int code = sqlite3_errcode(database);
   const std::string message = absl::StrCat(path, ": ", sqlite3_errmsg(database));
-  if (code == SQLITE_NOTADB || code == SQLITE_CORRUPT || code == SQLITE_ERROR) {
-    return absl::DataLossError(message);
+  switch (sqlite3_errcode(database) & 0xff) {  // the rest of the code tells which operation failed
+    case SQLITE_NOTADB:
+    case SQLITE_CORRUPT:
+    case SQLITE_ERROR:
+      return absl::DataLossError(message);
+    case SQLITE_FULL:
+    case SQLITE_NOMEM:
+      return absl::ResourceExhaustedError(message);
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN:
+    case SQLITE_PERM:
+    case SQLITE_READONLY: {
+      const int error = sqlite3_system_errno(database);
+      return error == 0 ? absl::ResourceExhaustedError(message) : SystemError(error, message);
+    }
+    default:
+      return absl::InternalError(message);
   }
-  return absl::InternalError(message);
 }
 
 absl::StatusOr<Database> OpenDatabase(const std::string& name, int flags, std::string_view path) {

@@ -1,3 +1,5 @@
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include <cstdint>
@@ -437,6 +439,25 @@ TEST_F(DatasetTest, MembersOfASampleInTwoShardsAreNamed) {
   EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss,
                                   AllOf(HasSubstr("members of sample \"s07\" lie in two shards"),
                                         HasSubstr("parts/json.tar"))));
+}
+
+// A limit on the size of files is the disk's end as an unprivileged process can make it.
+TEST_F(DatasetTest, ADiskThatIsFullIsOutOfResourcesForTheSampleIndexToo) {
+  rlimit usual;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+  ASSERT_NE(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  ShardContents contents;
+  for (int i = 0; i < 20000; ++i) {
+    contents.samples.push_back({.key = absl::StrFormat("key%08d", i)});
+  }
+  const rlimit small = {.rlim_cur = 100'000, .rlim_max = usual.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const auto index = SampleIndexWriter::Create(root_ / "index.sqlite");
+  absl::Status status = index.status();
+  if (status.ok()) status = (*index)->AddShard(0, "a.tar", contents);
+  if (status.ok()) status = (*index)->Close();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("index.sqlite")));
 }
 
 TEST_F(DatasetTest, CorruptSampleIndexIsDataLoss) {
