@@ -13,6 +13,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/system_error.h"
 
 namespace hetero {
 namespace {
@@ -152,12 +153,17 @@ Console::~Console() {
   if (log_ >= 0) close(log_);
 }
 
-void Console::Write(std::string_view bytes) { WriteAll(descriptor_, bytes); }
+void Console::Write(std::string_view bytes) {
+  const int error = WriteAll(descriptor_, bytes);
+  if (error != 0 && error != EPIPE) {
+    status_.Update(SystemError(error, "standard output cannot be written"));
+  }
+}
 
 absl::Status Console::KeepLog(const std::filesystem::path& path) {
   const int log = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0644);
   if (log < 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("cannot create file ", path.native()));
+    return SystemError(errno, absl::StrCat("cannot create file ", path.native()));
   }
   absl::MutexLock lock(&mutex_);
   log_path_ = path.native();
@@ -173,13 +179,18 @@ void Console::Log(std::string_view text) {
 void Console::WriteLog(std::string_view text) {
   if (log_ < 0 || !log_status_.ok()) return;
   if (const int error = WriteAll(log_, absl::StrCat(text, "\n")); error != 0) {
-    log_status_ = absl::ErrnoToStatus(error, absl::StrCat("cannot write file ", log_path_));
+    log_status_ = SystemError(error, absl::StrCat("cannot write file ", log_path_));
   }
 }
 
-absl::Status Console::log_status() {
+absl::Status Console::log_status() const {
   absl::MutexLock lock(&mutex_);
   return log_status_;
+}
+
+absl::Status Console::status() const {
+  absl::MutexLock lock(&mutex_);
+  return status_;
 }
 
 std::string Console::Redraw(std::string_view line) {

@@ -58,7 +58,8 @@ struct ProgressState {
 // most `max_columns`: first the bar goes, then parts from the end.
 std::string ProgressLine(const ProgressState& state, absl::Time now, int max_columns);
 
-// Thread-safe. Write errors are ignored: a closed pipe must not stop a run.
+// Thread-safe. Printing never fails: what could not be written is told by status(). A pipe that its
+// reader closed is no error, who left wanted no more; the process ignores SIGPIPE.
 class Console {
  public:
   // Writes to `descriptor`, which stays the caller's.
@@ -87,23 +88,27 @@ class Console {
   // Leaves the progress line as it stands and continues below it.
   void EndProgress();
 
+  // OK, or the first write error: "standard output cannot be written: No space left on device".
+  absl::Status status() const;
+
   bool is_terminal() const { return is_terminal_; }
 
   static constexpr absl::Duration kRedrawInterval = absl::Milliseconds(100);
   static constexpr absl::Duration kPlainProgressInterval = absl::Seconds(10);
 
   // Whether all of the log could be written. Errors: the first one, naming the file.
-  absl::Status log_status();
+  absl::Status log_status() const;
 
  private:
-  void Write(std::string_view bytes);
+  void Write(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void WriteLog(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // "\r", `line`, and blanks over what a longer progress line left.
   std::string Redraw(std::string_view line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const int descriptor_;
   const bool is_terminal_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
   std::string log_path_ ABSL_GUARDED_BY(mutex_);
   int log_ ABSL_GUARDED_BY(mutex_) = -1;  // the console's own
   absl::Status log_status_ ABSL_GUARDED_BY(mutex_);

@@ -185,6 +185,9 @@ absl::Status Engine::Run(Split split, int64_t step) {
     }
   }
   for (const RankStep& rank_step : programs_[static_cast<int>(split)]) {
+    if (options_.stop_requested && options_.stop_requested()) {
+      return absl::CancelledError("the step was not finished");
+    }
     const Span span(options_.spans, rank_step.name, CategoryOf(rank_step.step.kind));
     HETERO_RETURN_IF_ERROR(Execute(split, step, rank_step))
         .With(absl::StrCat("step ", step, " ", rank_step.name));

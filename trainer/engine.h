@@ -52,6 +52,8 @@ struct EngineOptions {
       make_feed;
   std::optional<EngineMemory> memory;  // unset: arenas without end that only count
   SpanBuffer* spans = nullptr;         // of this rank; null: no time is recorded
+  // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
+  std::function<bool()> stop_requested = {};
 };
 
 // One thread, the rank's, uses an engine. What the options refer to outlives it.

@@ -17,8 +17,8 @@ enum class ExitCode : int {
   kData = 3,            // a data set is corrupt
   kCommunication = 4,   // a rank failed, left, or was too slow; starting again may help
   kDiverged = 5,        // gradients or the loss stayed infinite or NaN
-  kStopped = 6,         // SIGINT or SIGTERM: the step was finished
-  kOutOfResources = 7,  // memory, device memory or disk
+  kStopped = 6,         // SIGINT or SIGTERM: the step or batch in work was finished
+  kOutOfResources = 7,  // memory, device memory, threads or disk
 };
 
 struct ExitCodeMeaning {

@@ -5,12 +5,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <map>
 #include <optional>
 #include <span>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,12 +23,14 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
 #include "hetero/models/registry.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/console.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/nearest_name.h"
+#include "hetero/trainer/process.h"
 #include "hetero/trainer/recipes/recipes.h"
 #include "hetero/trainer/run.h"
 #include "hetero/trainer/signals.h"
@@ -147,23 +147,14 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
   return line;
 }
 
-// Where the command was typed: `bazel run` starts programs elsewhere.
-std::filesystem::path WorkingFolder() {
-  const char* typed = std::getenv("BUILD_WORKING_DIRECTORY");
-  return typed != nullptr ? std::filesystem::path(typed) : std::filesystem::current_path();
-}
-
 absl::StatusOr<proto::RunConfig> LoadConfig(const std::filesystem::path& working_folder,
-                                            const std::vector<std::string>& assignments) {
+                                            const std::vector<std::string>& assignments,
+                                            const StopSignals& signals) {
   proto::RunConfig config;
   if (const std::string file = absl::GetFlag(FLAGS_config); !file.empty()) {
-    std::ifstream stream(working_folder / file);
-    std::stringstream text;
-    text << stream.rdbuf();
-    if (!stream) {
-      return absl::NotFoundError(absl::StrCat("--config=", file, " cannot be read"));
-    }
-    HETERO_ASSIGN_OR_RETURN(config, ParseRunConfig(text.str(), file));
+    absl::StatusOr<std::string> text = ReadText(working_folder / file, signals);
+    HETERO_RETURN_IF_ERROR(text.status()).With("--config");
+    HETERO_ASSIGN_OR_RETURN(config, ParseRunConfig(*text, file));
   } else {
     const std::string name = absl::GetFlag(FLAGS_recipe);
     const std::optional<std::string_view> recipe = FindRecipe(name);
@@ -186,7 +177,14 @@ absl::StatusOr<proto::RunConfig> LoadConfig(const std::filesystem::path& working
   return config;
 }
 
-absl::Status Main(std::span<char* const> arguments, Console& console) {
+// Ends the process without destructors: of a stuck run a thread still uses everything, and a
+// library that was refused memory may wait for ever in its own.
+[[noreturn]] void Leave(const absl::Status& failure) {
+  std::cerr << DescribeFailure(failure) << std::endl;
+  std::_Exit(static_cast<int>(ExitCodeFor(failure)));
+}
+
+absl::Status Main(std::span<char* const> arguments, Console& console, const StopSignals& signals) {
   HETERO_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments));
   if (line.help) {
     console.Print(Help());
@@ -202,15 +200,20 @@ absl::Status Main(std::span<char* const> arguments, Console& console) {
     return absl::OkStatus();
   }
   const ModelRegistry models = BuiltInModels();
-  RunOptions options{.working_folder = WorkingFolder(),
+  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
+  RunOptions options{.working_folder = working_folder,
                      .dry_run = absl::GetFlag(FLAGS_dry_run),
                      .print_config = absl::GetFlag(FLAGS_print_config),
                      .profile = absl::GetFlag(FLAGS_profile),
-                     .trace = absl::GetFlag(FLAGS_trace)};
+                     .trace = absl::GetFlag(FLAGS_trace),
+                     .on_stuck = [](const absl::Status& failure) {
+                       std::cerr << "\n";  // below a progress line
+                       Leave(failure);
+                     }};
   options.program = absl::StrCat(ProgramName(), ": ", absl::StrJoin(arguments, " "));
   std::ranges::replace(options.program, '\n', ' ');
-  HETERO_ASSIGN_OR_RETURN(options.config, LoadConfig(options.working_folder, line.assignments));
-  StopSignals signals;
+  HETERO_ASSIGN_OR_RETURN(options.config,
+                          LoadConfig(options.working_folder, line.assignments, signals));
   return Run(options, models, console, signals);
 }
 
@@ -218,14 +221,19 @@ absl::Status Main(std::span<char* const> arguments, Console& console) {
 }  // namespace hetero
 
 int main(int argc, char** argv) {
+  absl::Status status = hetero::PrepareProcess();
+  const hetero::StopSignals signals;
   absl::InitializeLog();
   hetero::Console console(STDOUT_FILENO);
-  const absl::Status status = hetero::Main(std::span(argv, argc).subspan(1), console);
-  if (!status.ok()) {
-    const std::string text = hetero::DescribeFailure(status);
-    console.EndProgress();
-    console.Log(text);
-    std::cerr << text << std::endl;
+  if (status.ok()) {
+    status = hetero::CatchExceptions(
+        [&] { return hetero::Main(std::span(argv, argc).subspan(1), console, signals); });
   }
-  return static_cast<int>(hetero::ExitCodeFor(status));
+  status.Update(console.status());
+  if (!status.ok()) {
+    console.EndProgress();
+    console.Log(hetero::DescribeFailure(status));
+    hetero::Leave(status);
+  }
+  return EXIT_SUCCESS;
 }

@@ -14,8 +14,8 @@ namespace hetero {
 namespace {
 
 // Sums over the world, of a training step or an evaluation: what stages sum, then the tokens that
-// their hosts counted in the balance loss, and ranks that were asked to stop.
-enum Total : int { kBalanceTokens = kNumStageTotals, kStop, kNumTotals };
+// their hosts counted in the balance loss.
+enum Total : int { kBalanceTokens = kNumStageTotals, kNumTotals };
 
 absl::Status RefuseInvalidIds(const double* sums) {
   if (sums[kStageInvalidIds] == 0) return absl::OkStatus();
@@ -77,7 +77,15 @@ absl::StatusOr<StageCounts> RankTrainer::TakeTotals(const TensorView& totals) {
   return counts;
 }
 
-absl::Status RankTrainer::Queue(int64_t step, bool stop) {
+absl::StatusOr<bool> RankTrainer::AnyStop(bool requested) {
+  if (control_ == nullptr) return requested;
+  double any = requested ? 1 : 0;
+  const TensorView view(&any, DType::kF64, {1});
+  HETERO_RETURN_IF_ERROR(control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "stop"));
+  return any != 0;
+}
+
+absl::Status RankTrainer::Queue(int64_t step) {
   Stream& stream = engine_->stream();
   const Span span(engine_->spans(), "training step", "step");
   HETERO_RETURN_IF_ERROR(engine_->RunTraining(step));
@@ -93,7 +101,6 @@ absl::Status RankTrainer::Queue(int64_t step, bool stop) {
   HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
   HETERO_RETURN_IF_ERROR(
       Fill(static_cast<double>(counts.balance_tokens), totals.Rows(kBalanceTokens, 1), stream));
-  HETERO_RETURN_IF_ERROR(Fill(stop ? 1 : 0, totals.Rows(kStop, 1), stream));
   const Span update(engine_->spans(), "optimizer", "optimizer");
   return optimizer_->Queue({.samples = samples_per_step_,
                             .tokens = totals.Rows(kStageLossWeight, 1),
@@ -111,14 +118,16 @@ absl::StatusOr<StepResult> RankTrainer::Result() {
   result.lm_loss_sum = sums[kStageLossSum];
   result.has_balance_loss = sums[kBalanceTokens] > 0;
   if (result.has_balance_loss) result.balance_loss = sums[kStageBalanceLoss] / sums[kBalanceTokens];
-  result.stop_requested = sums[kStop] > 0;
   return result;
 }
 
-absl::StatusOr<EvaluationResult> RankTrainer::Evaluate(int64_t num_steps) {
+absl::StatusOr<std::optional<EvaluationResult>> RankTrainer::Evaluate(
+    int64_t num_steps, absl::FunctionRef<bool()> stop_requested) {
   Stream& stream = engine_->stream();
   const Span span(engine_->spans(), "evaluation", "evaluation");
   for (int64_t step = 0; step < num_steps; ++step) {
+    HETERO_ASSIGN_OR_RETURN(const bool stop, AnyStop(stop_requested()));
+    if (stop) return std::nullopt;
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
   const TensorView totals = totals_.View(DType::kF64, {kNumTotals});

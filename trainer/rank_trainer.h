@@ -7,8 +7,10 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
@@ -32,7 +34,6 @@ struct StepResult {
   double lm_loss_sum = 0;
   double balance_loss = 0;  // mean over MoE layers and tokens; 1 for an even load
   bool has_balance_loss = false;
-  bool stop_requested = false;  // by any rank
 };
 
 struct EvaluationResult {
@@ -47,18 +48,23 @@ class RankTrainer {
   static absl::StatusOr<std::unique_ptr<RankTrainer>> Create(EngineOptions options,
                                                              const OptimizerSettings& settings);
 
-  // Queues one step of the run; every rank calls it. `stop`: this rank was asked to stop. Waits
-  // for no work of this step: for the outcome of the one before, as Optimizer::Queue, and where the
-  // feed is too far ahead.
-  absl::Status Queue(int64_t step, bool stop);
+  // Whether any rank of the world was asked to stop, as every rank calls it. The hosts wait for
+  // each other here, and for no device.
+  absl::StatusOr<bool> AnyStop(bool requested);
+
+  // Queues one step of the run; every rank calls it. Waits for no work of this step: for the
+  // outcome of the one before, as Optimizer::Queue, and where the feed is too far ahead.
+  absl::Status Queue(int64_t step);
 
   // Of the oldest queued step that was not asked for, once the device has finished it. Empty on the
   // shape-only device. Precondition: there is such a step.
   // Errors: INVALID_ARGUMENT where a GPU met ids outside the vocabulary.
   absl::StatusOr<StepResult> Result();
 
-  // Evaluation steps [0, num_steps), summed over the world. Waits for the device.
-  absl::StatusOr<EvaluationResult> Evaluate(int64_t num_steps);
+  // Evaluation steps [0, num_steps), summed over the world. Waits for the device. Nothing when
+  // `stop_requested` says on any rank that an end is wanted: each step begins with AnyStop.
+  absl::StatusOr<std::optional<EvaluationResult>> Evaluate(
+      int64_t num_steps, absl::FunctionRef<bool()> stop_requested);
 
   Engine& engine() { return *engine_; }
   const Optimizer& optimizer() const { return *optimizer_; }
@@ -78,6 +84,8 @@ class RankTrainer {
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
   Buffer totals_;
+  Arena no_workspace_ = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream host_stream_{Device{}, no_workspace_};  // of what hosts tell each other
 };
 
 }  // namespace hetero

@@ -42,8 +42,8 @@ class Reporter {
   // After `iteration` steps.
   void Evaluation(int64_t iteration, const EvaluationResult& result);
 
-  // After the last step: the wall time of all without evaluation, what became of them, and whether
-  // a signal ended them.
+  // After the last step and evaluation: the wall time of all steps, what became of them, and
+  // whether a signal ended them.
   void TrainingEnds(absl::Duration train_time, const StepTally& tally, bool stopped) {
     train_time_ = train_time;
     tally_ = tally;

@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/grid/layout.h"
@@ -25,6 +26,7 @@
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/metrics_writer.h"
 #include "hetero/trainer/optimizer_settings.h"
+#include "hetero/trainer/output_check.h"
 #include "hetero/trainer/plan.h"
 #include "hetero/trainer/profile.h"
 #include "hetero/trainer/rank_trainer.h"
@@ -149,22 +151,24 @@ struct Prediction {
   CallLedger calls;  // of one training step
 };
 
-absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank) {
+absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
   const std::unique_ptr<CommunicatorFactory> factory =
       LoopbackFactory(rank, job.layout->world_size());
   const Device device = {.kind = DeviceKind::kShapeOnly,
                          .predicts = job.config.device() == proto::RunConfig::CUDA
                                          ? DeviceKind::kCuda
                                          : DeviceKind::kCpu};
-  HETERO_ASSIGN_OR_RETURN(
-      const std::unique_ptr<RankTrainer> trainer,
-      RankTrainer::Create(MakeEngineOptions(job, rank, device, *factory), *job.optimizer));
+  EngineOptions options = MakeEngineOptions(job, rank, device, *factory);
+  options.stop_requested = [&signals] { return signals.requested() != 0; };
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
+                          RankTrainer::Create(std::move(options), *job.optimizer));
   Engine& engine = trainer->engine();
   engine.stream().ledger().RecordCollectives(true);
-  HETERO_RETURN_IF_ERROR(trainer->Queue(0, false));
+  HETERO_RETURN_IF_ERROR(trainer->Queue(0)).With("prediction");
   Prediction prediction{.calls = engine.stream().ledger()};
   if (job.evaluate.has_value()) {
-    HETERO_RETURN_IF_ERROR(trainer->Evaluate(1));
+    const auto goes_on = [] { return false; };
+    HETERO_RETURN_IF_ERROR(trainer->Evaluate(1, goes_on)).With("prediction");
   }
   prediction.arenas = engine.PeakMemory();
   prediction.memory = engine.PredictedMemory();
@@ -182,10 +186,14 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
                       const StopSignals& signals, Reporter* reporter, RankRecord& record) {
   Engine& engine = trainer.engine();
   const proto::Evaluation& evaluation = job.config.evaluation();
+  const auto stop_requested = [&signals] { return signals.requested() != 0; };
+  bool stopped = false;
   const auto evaluate = [&](int64_t iteration) -> absl::Status {
-    absl::StatusOr<EvaluationResult> result = trainer.Evaluate(evaluation.num_batches());
+    absl::StatusOr<std::optional<EvaluationResult>> result =
+        trainer.Evaluate(evaluation.num_batches(), stop_requested);
     HETERO_RETURN_IF_ERROR(result.status()).With("evaluation");
-    if (reporter != nullptr) reporter->Evaluation(iteration, *result);
+    stopped = !result->has_value();
+    if (reporter != nullptr && !stopped) reporter->Evaluation(iteration, **result);
     return absl::OkStatus();
   };
 
@@ -195,7 +203,6 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   absl::Time step_start = start;
   int64_t queued = 0;
   int64_t reported = 0;
-  bool stopped = false;
   StepTally tally;
   const auto ends_early = [&] {
     return stopped || tally.not_finite_in_a_row() >= job.config.divergence_steps();
@@ -203,7 +210,6 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   const auto report_until = [&](int64_t step) -> absl::Status {
     for (; reported < step; ++reported) {
       HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
-      stopped = stopped || result.stop_requested;
       tally.Add(result.report.outcome, result.lm_loss_sum);
       const absl::Time now = absl::Now();
       if (reporter != nullptr) {
@@ -218,7 +224,9 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   const int64_t ahead = engine.stream().device().kind == DeviceKind::kCuda ? 1 : 0;
   std::optional<int64_t> evaluated_at;
   while (queued < job.sizes.train_steps && !ends_early()) {
-    HETERO_RETURN_IF_ERROR(trainer.Queue(queued, signals.requested() != 0));
+    HETERO_ASSIGN_OR_RETURN(stopped, trainer.AnyStop(stop_requested()));
+    if (stopped) break;
+    HETERO_RETURN_IF_ERROR(trainer.Queue(queued));
     if (queued == 0 && engine.stream().ledger().collective_hash() != predicted.collective_hash()) {
       return absl::InternalError("the first step's collectives are not those of the dry run");
     }
@@ -239,16 +247,16 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   record.profile = {.wall_time = absl::Now() - start - evaluation_time,
                     .thread_time = ThreadTime() - thread_start,
                     .calls = engine.stream().ledger()};
-  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, tally, stopped);
   if (job.evaluate.has_value() && !ends_early() && evaluated_at != queued) {
     HETERO_RETURN_IF_ERROR(evaluate(queued));
   }
+  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, tally, stopped);
   return absl::OkStatus();
 }
 
 absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& factory,
                        const StopSignals& signals, Reporter* reporter, RankRecord& record) {
-  HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, rank));
+  HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, rank, signals));
   EngineOptions options = MakeEngineOptions(job, rank, job.devices[rank.value()], factory);
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
@@ -274,27 +282,30 @@ absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, c
   file << "# " << options.program << "\n" << ToText(job.config);
   file.close();
   if (!file) {
-    return absl::ErrnoToStatus(errno != 0 ? errno : EIO,
-                               absl::StrCat("cannot write file ", config.native()));
+    return SystemError(errno != 0 ? errno : EIO,
+                       absl::StrCat("cannot write file ", config.native()));
   }
   HETERO_RETURN_IF_ERROR(console.KeepLog(folder / kConsoleLogFile));
   return folder;
 }
 
-absl::Status DryRun(const Job& job, Console& console) {
+absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
   console.Print(job.train.ToString());
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
-    HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, GlobalRank(r)));
+    HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, GlobalRank(r), signals));
     console.Print(DescribePrediction(r, prediction.memory, prediction.calls));
   }
   return absl::OkStatus();
 }
 
-// Ranks of one module are shown together, colocated ones under their first module.
+// Ranks of one module are shown together, colocated ones under their first module. `stuck` ranks
+// still write their records.
 absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
-                        std::span<const RankRecord> records) {
+                        std::span<const RankRecord> records,
+                        std::span<const GlobalRank> stuck = {}) {
   std::vector<TraceTrack> tracks;
   for (size_t r = 0; r < records.size(); ++r) {
+    if (std::ranges::find(stuck, GlobalRank(static_cast<int64_t>(r))) != stuck.end()) continue;
     const auto rank = static_cast<int64_t>(r);
     const auto grid = std::ranges::find_if(layout.grids(), [&](const Grid& candidate) {
       return candidate.Contains(GlobalRank(rank));
@@ -308,24 +319,29 @@ absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
   return WriteChromeTrace(path.native(), tracks);
 }
 
-}  // namespace
-
-absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
-                 const StopSignals& signals) {
+absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models, Console& console,
+                         const StopSignals& signals) {
   const absl::Time start = absl::Now();
   HETERO_ASSIGN_OR_RETURN(Job job, MakeJob(options, models));
   if (options.print_config) {
     console.Print(ToText(job.config));
     return absl::OkStatus();
   }
-  if (options.dry_run) return DryRun(job, console);
+  if (options.dry_run) return DryRun(job, console, signals);
   HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
+  const std::filesystem::path trace =
+      options.trace.empty() ? std::filesystem::path() : options.working_folder / options.trace;
+  HETERO_RETURN_IF_ERROR(
+      CheckOutput(options.working_folder / job.config.logging().folder(), trace));
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder, OpenRunFolder(options, job, console));
   HETERO_ASSIGN_OR_RETURN(
-      job.samples, PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
-                                  [&](std::string_view line) { console.Print(line); }));
+      job.samples,
+      PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
+                     {.stop_requested = [&] { return signals.requested() != 0; },
+                      .message = [&](std::string_view line) { console.Print(line); }}));
   console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
                               job.samples->description, folder));
+  HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
                           MetricsWriter::Create(folder.native(), job.layout->world_size()));
   Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));
@@ -336,21 +352,28 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   // The last rank of the language grid knows everything and stands where logs are looked for.
   const Grid& language = job.layout->language();
   const GlobalRank logging(language.first_rank().value() + language.num_ranks() - 1);
-  absl::Status status =
-      RunRanks(job.layout->world_size(),
-               [&](GlobalRank rank, CommunicatorFactory& factory) {
-                 return TrainRank(job, rank, factory, signals,
-                                  rank == logging ? &reporter : nullptr, records[rank.value()]);
-               },
-               {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
-                .backend = ChooseBackend(job.devices),
-                .devices = job.devices});
-  if (!options.trace.empty()) {
-    status.Update(WriteTrace(options.working_folder / options.trace, *job.layout, records));
-  }
-  HETERO_RETURN_IF_ERROR(status);
-  HETERO_RETURN_IF_ERROR(reporter.Close());
+  const auto leave = [&](const absl::Status& failure, std::span<const GlobalRank> stuck) {
+    if (!trace.empty()) WriteTrace(trace, *job.layout, records, stuck).IgnoreError();
+    options.on_stuck(failure);
+  };
+  const absl::Status trained = RunRanks(
+      job.layout->world_size(),
+      [&](GlobalRank rank, CommunicatorFactory& factory) {
+        return TrainRank(job, rank, factory, signals, rank == logging ? &reporter : nullptr,
+                         records[rank.value()]);
+      },
+      {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
+       .backend = ChooseBackend(job.devices),
+       .devices = job.devices,
+       .on_stuck = options.on_stuck ? decltype(RunRanksOptions::on_stuck)(leave) : nullptr});
+  absl::Status written;
+  if (!trace.empty()) written = WriteTrace(trace, *job.layout, records);
   console.EndProgress();
+  if (!trained.ok()) {
+    if (!written.ok()) console.Print(written.message());
+    return trained;
+  }
+  written.Update(reporter.Close());
   if (options.profile) {
     std::vector<RankProfile> profiles;
     for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
@@ -359,14 +382,30 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   if (const std::string skipped = DescribeSkipped(reporter.tally()); !skipped.empty()) {
     console.Print(skipped);
   }
-  console.Print(
-      ResultLine(reporter.num_steps_done(), absl::Now() - start, reporter.ResultValues()));
-  if (reporter.stopped()) {
-    return absl::CancelledError(absl::StrCat("stopped by signal ", signals.requested(), " after ",
-                                             reporter.num_steps_done(), " steps"));
+  const std::string result =
+      ResultLine(reporter.num_steps_done(), absl::Now() - start, reporter.ResultValues());
+  console.Print(result);
+  written.Update(console.log_status());
+  if (const absl::Status printed = console.status(); !printed.ok()) {
+    written.Update(printed);
+    return absl::Status(written.code(), absl::StrCat(written.message(), "\n", result));
   }
-  HETERO_RETURN_IF_ERROR(JudgeRun(reporter.tally(), reporter.validation_loss()));
-  return console.log_status();
+  HETERO_RETURN_IF_ERROR(written);
+  if (reporter.stopped() || signals.requested() != 0) {
+    return absl::CancelledError(
+        absl::StrCat("the run was ended after ", reporter.num_steps_done(), " steps"));
+  }
+  return JudgeRun(reporter.tally(), reporter.validation_loss());
+}
+
+}  // namespace
+
+absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
+                 const StopSignals& signals) {
+  const absl::Status status = RunToItsEnd(options, models, console, signals);
+  if (!absl::IsCancelled(status)) return status;
+  return absl::CancelledError(
+      absl::StrCat("stopped by signal ", signals.requested(), ": ", status.message()));
 }
 
 std::string DescribeFailure(const absl::Status& status) {

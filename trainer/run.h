@@ -28,13 +28,20 @@ struct RunOptions {
   std::filesystem::path trace = {};
   // Told of every step, on the thread of the rank that logs; may be empty.
   std::function<void(const StepMetrics&)> on_step = {};
+  // Called instead of an endless wait when the run has failed with `failure` and some rank never
+  // comes back: ends the process, whose threads still use all arguments of Run. RunRanksOptions has
+  // more. Empty: Run waits.
+  std::function<void(const absl::Status& failure)> on_stuck = {};
 };
 
 // Prints as it goes and ends with the RESULT line; a dry run or printing the configuration ends
-// without. Files are left in a folder of the run's own below logging.folder: run_folder.h.
+// without. Files are left in a folder of the run's own below logging.folder: run_folder.h. A stop
+// signal ends any phase within moments; a step or batch in work is finished first.
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of data and
-// ranks, the first failure of the run with its rank; CANCELLED after a stop signal, when the step
-// was finished; those of JudgeRun.
+// ranks, the first failure of the run with its rank; CANCELLED after a stop signal; those of
+// JudgeRun; those of what could not be written, found before training where they can be. With the
+// last three the RESULT line of a run that trained is there all the same: in the error where the
+// console is what failed.
 absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
                  const StopSignals& signals);
 

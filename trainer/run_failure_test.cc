@@ -4,11 +4,14 @@
 #include <cmath>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
+#include <iostream>
 #include <iterator>
 #include <limits>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -34,10 +37,10 @@ using ::testing::HasSubstr;
 
 // Two encoder ranks and one language rank, rank 2; four microbatches a step.
 RecipeRun RunThreeRanks(std::string_view module, const StageHooks& hooks,
-                        std::vector<std::string> assignments = {}) {
+                        std::vector<std::string> assignments = {}, RecipeRunOptions options = {}) {
   assignments.insert(assignments.begin(), {"launch=threads:3", "radio_encoder.num_ranks=2",
                                            "language.rank_offset=2", "train_steps=3"});
-  return RunHooked(module, hooks, assignments);
+  return RunHooked(module, hooks, assignments, std::move(options));
 }
 
 constexpr int kMicrobatches = 4;
@@ -220,17 +223,63 @@ TEST(RunFailureTest, AnIdOutsideTheVocabularyIsNamedWithItsRange) {
                                  "511")));
 }
 
-TEST(RunFailureTest, AStopSignalLetsTheStepFinish) {
-  RecipeRunOptions options;
-  options.on_step = [](const StepMetrics& step) {
-    if (step.iteration == 3) std::raise(SIGTERM);
+// A rank whose signals are others' too: only one hears of the stop, and all end together.
+StageHooks RaiseAt(int forward, int& num_forwards) {
+  return {.before_forward = [forward, &num_forwards](int number, StageInput&) {
+    num_forwards = number + 1;
+    if (number == forward) std::raise(SIGTERM);
+    return absl::OkStatus();
+  }};
+}
+
+TEST(RunFailureTest, AStopSignalLetsTheStepFinishAndNotOneMore) {
+  for (const int forward : {0, kMicrobatches + 1, 3 * kMicrobatches - 1}) {
+    int num_forwards = 0;
+    const RecipeRun run =
+        RunThreeRanks("language", RaiseAt(forward, num_forwards), {"train_steps=1000"});
+    EXPECT_THAT(run.status,
+                StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped by signal 15")));
+    EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kStopped);
+    EXPECT_EQ(run.steps.size(), forward / kMicrobatches + 1);
+    EXPECT_EQ(ResultValue(run.output, "steps"), static_cast<double>(run.steps.size()));
+  }
+}
+
+TEST(RunFailureTest, AStopSignalEndsAnEvaluationWithItsBatch) {
+  const std::string evaluation =
+      "evaluation={num_batches: 1000 micro_batch_size: 4 global_batch_size: 16}";
+  for (const bool in_training : {true, false}) {
+    std::vector<std::string> assignments = {"train_steps=2", evaluation};
+    if (in_training) assignments.push_back("evaluation.interval_steps=1");
+    const int before = (in_training ? 1 : 2) * kMicrobatches;
+    int num_forwards = 0;
+    const RecipeRun run = RunThreeRanks("language", RaiseAt(before + 5, num_forwards), assignments);
+    EXPECT_THAT(run.status,
+                StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped by signal 15")));
+    EXPECT_LE(num_forwards, before + 3 * kMicrobatches);
+    EXPECT_EQ(run.steps.size(), in_training ? 1 : 2);
+    EXPECT_THAT(run.output, AllOf(HasSubstr("RESULT steps="), Not(HasSubstr("validation"))));
+  }
+}
+
+TEST(RunFailureDeathTest, ARankThatALibraryKeepsForEverDoesNotKeepTheProcess) {
+  const auto run = [] {
+    RecipeRunOptions options;
+    options.on_stuck = [](const absl::Status& failure) {
+      std::cerr << DescribeFailure(failure) << std::endl;
+      std::_Exit(static_cast<int>(ExitCodeFor(failure)));
+    };
+    RunThreeRanks("language",
+                  {.before_forward =
+                       [](int forward, StageInput&) {
+                         if (forward == 2) absl::SleepFor(absl::InfiniteDuration());
+                         return absl::OkStatus();
+                       }},
+                  {"collective_timeout_seconds=1"}, options);
   };
-  const RecipeRun run = RunConfigured(RecipeConfig("mock_vlm_tiny", {"train_steps=1000"}), options);
-  EXPECT_THAT(run.status,
-              StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped by signal 15")));
-  EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kStopped);
-  EXPECT_LE(run.steps.size(), 5);
-  EXPECT_EQ(ResultValue(run.output, "steps"), static_cast<double>(run.steps.size()));
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(run(), ::testing::ExitedWithCode(4),
+              "waited 1s for rank 2 .*rank 2: has not come back.*last calls of every rank:");
 }
 
 }  // namespace

@@ -284,9 +284,10 @@ struct NamedSplit {
   std::string_view split;
 };
 
-absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSplit& named) {
+absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSplit& named,
+                                                                 const data::LongWork& work) {
   absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
-      data::Dataset::Open(named.folder, named.split);
+      data::Dataset::Open(named.folder, named.split, work);
   if (absl::IsDataLoss(dataset.status())) {
     return absl::DataLossError(
         absl::StrCat(named.field, ": ", dataset.status().message(),
@@ -299,8 +300,10 @@ absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSpli
 // Training samples and, if the run evaluates, those of `evaluation_split`.
 absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSplit& train_split,
                                         const NamedSplit& evaluation_split,
-                                        const data::CaptionOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train, OpenDataset(train_split));
+                                        const data::CaptionOptions& options,
+                                        const data::LongWork& work) {
+  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
+                          OpenDataset(train_split, work));
   HETERO_ASSIGN_OR_RETURN(
       const data::SampleOrder shuffled,
       data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
@@ -309,7 +312,7 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSpli
                         .description = {}};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
-                          OpenDataset(evaluation_split));
+                          OpenDataset(evaluation_split, work));
   HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
                           data::SampleOrder::OnePass(evaluation->size()));
   samples.evaluation = CaptionSamples(std::move(evaluation), once, options);
@@ -318,7 +321,7 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSpli
 
 absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder,
-                                          absl::FunctionRef<void(std::string_view)> message) {
+                                          const data::LongWork& work) {
   const proto::FashionMnist& fashion = config.data().fashion_mnist();
   data::FashionMnistOptions prepare;
   if (fashion.has_archive()) prepare.source = working_folder / fashion.archive();
@@ -328,11 +331,7 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
     HETERO_ASSIGN_OR_RETURN(const fs::path cache, UserCacheFolder());
     prepare.output = cache / "hetero" / "fashion_mnist";
   }
-  std::error_code error;
-  if (!fs::exists(prepare.output, error)) {
-    message(absl::StrCat("preparing Fashion-MNIST, once: ", prepare.source.native(), " -> ",
-                         prepare.output.native()));
-  }
+  prepare.work = work;
   const absl::StatusOr<data::FashionMnistReport> report = data::PrepareFashionMnist(prepare);
   if (absl::IsNotFound(report.status())) {
     return absl::NotFoundError(absl::StrCat(report.status().message(),
@@ -341,28 +340,29 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
   }
   HETERO_RETURN_IF_ERROR(report.status());
   if (!report->was_ready) {
-    for (const std::string& warning : report->prepared.warnings) message(warning);
-    message(absl::StrCat("prepared ", report->prepared.num_samples, " photographs, ",
-                         report->prepared.excluded.size(), " of them unreadable"));
+    for (const std::string& warning : report->prepared.warnings) work.Say(warning);
+    work.Say(absl::StrCat("prepared ", report->prepared.num_samples, " photographs, ",
+                          report->prepared.excluded.size(), " of them unreadable"));
   }
   constexpr std::string_view kField = "data.fashion_mnist.cache";
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
       OpenCaptions(config, {kField, prepare.output, "train"}, {kField, prepare.output, "test"},
-                   CaptionOptionsOf(config, contract)));
+                   CaptionOptionsOf(config, contract), work));
   samples.description = absl::StrCat("Fashion-MNIST in ", prepare.output.native());
   return samples;
 }
 
 absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputContract& contract,
-                                          const fs::path& working_folder) {
+                                          const fs::path& working_folder,
+                                          const data::LongWork& work) {
   const proto::WebDataset& web = config.data().web_dataset();
   const fs::path train = working_folder / web.train();
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
       OpenCaptions(config, {"data.web_dataset.train", train, "train"},
                    {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
-                   CaptionOptionsOf(config, contract)));
+                   CaptionOptionsOf(config, contract), work));
   samples.description = absl::StrCat("WebDataset in ", train.native());
   return samples;
 }
@@ -437,12 +437,12 @@ SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
 
 absl::StatusOr<RunSamples> PrepareSamples(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder,
-                                          absl::FunctionRef<void(std::string_view)> message) {
+                                          const data::LongWork& work) {
   switch (config.data().source_case()) {
     case Data::kFashionMnist:
-      return PrepareFashion(config, contract, working_folder, message);
+      return PrepareFashion(config, contract, working_folder, work);
     case Data::kWebDataset:
-      return OpenWebDataset(config, contract, working_folder);
+      return OpenWebDataset(config, contract, working_folder, work);
     case Data::kMock:
       return MakeMock(config, contract);
     case Data::SOURCE_NOT_SET:

@@ -13,8 +13,8 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
 #include "hetero/grid/module_grid.h"
@@ -54,16 +54,15 @@ struct RunSamples {
 };
 
 // Prepares and opens what `config` names, once per process. Training samples are shuffled by the
-// run's seed, except those of mock data without end, which are random as they are. `message`
-// receives lines of text for the user when work takes seconds. Relative folders begin at
-// `working_folder`.
+// run's seed, except those of mock data without end, which are random as they are. `work`
+// is told and asked when it takes seconds. Relative folders begin at `working_folder`.
 // Precondition: ValidateData(config, contract) is empty.
 // Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
-// of the data set, naming its file.
+// of the data set, naming its file; CANCELLED when the user wants an end.
 absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
                                           const InputContract& contract,
                                           const std::filesystem::path& working_folder,
-                                          absl::FunctionRef<void(std::string_view)> message);
+                                          const data::LongWork& work);
 
 }  // namespace hetero
 

@@ -202,8 +202,9 @@ class PrepareSamplesTest : public ::testing::Test {
 
   absl::StatusOr<RunSamples> Prepare(const std::vector<std::string>& assignments) {
     messages_.clear();
-    return PrepareSamples(Changed("fashion_tiny", assignments), kVision, folder_,
-                          [this](std::string_view text) { messages_.emplace_back(text); });
+    return PrepareSamples(
+        Changed("fashion_tiny", assignments), kVision, folder_,
+        {.message = [this](std::string_view text) { messages_.emplace_back(text); }});
   }
 
   fs::path folder_;

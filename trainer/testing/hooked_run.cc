@@ -80,8 +80,8 @@ class HookedModel : public Model {
 }  // namespace
 
 RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
-                    const std::vector<std::string>& assignments) {
-  RecipeRunOptions options;
+                    const std::vector<std::string>& assignments, RecipeRunOptions options) {
+  options.models = ModelRegistry();
   options.models.Register<proto::VisionLanguageModel>(
       [&](const proto::VisionLanguageModel& config,
           DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {

@@ -23,9 +23,9 @@ struct StageHooks {
 };
 
 // Runs mock_vlm_tiny, four microbatches a step, with `assignments`. The hooks are of one rank: the
-// first that makes a stage of `module` with data.
+// first that makes a stage of `module` with data. The models of `options` are not used.
 RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
-                    const std::vector<std::string>& assignments);
+                    const std::vector<std::string>& assignments, RecipeRunOptions options = {});
 
 }  // namespace hetero
 

@@ -53,7 +53,8 @@ RecipeRun RunConfigured(const proto::RunConfig& config, const RecipeRunOptions& 
                           [&](const StepMetrics& step) {
                             run.steps.push_back(step);
                             if (options.on_step) options.on_step(step);
-                          }},
+                          },
+                      .on_stuck = options.on_stuck},
                      options.models, console, signals);
   }
   close(descriptor);

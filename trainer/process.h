@@ -1,0 +1,31 @@
+#ifndef HETERO_TRAINER_PROCESS_H_
+#define HETERO_TRAINER_PROCESS_H_
+
+// What a process inherits from whoever started it, brought into a state that a run can rely on.
+
+#include <filesystem>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/trainer/signals.h"
+
+namespace hetero {
+
+// Opens those of the descriptors 0 to 2 that are closed, so that no file of the run becomes one of
+// them and collects what is printed; reading and writing them still fails. Ignores SIGPIPE and
+// SIGXFSZ: the write that meets them fails instead. Comes before anything that opens a file.
+// Errors: those of opening /dev/null.
+absl::Status PrepareProcess();
+
+// Where the command was typed: `bazel run` starts programs elsewhere.
+// Errors: RESOURCE_EXHAUSTED when that folder is gone.
+absl::StatusOr<std::filesystem::path> WorkingFolder();
+
+// The text of a file, a pipe or a terminal.
+// Errors: those of SystemError, naming the path; CANCELLED after a stop signal.
+absl::StatusOr<std::string> ReadText(const std::filesystem::path& path, const StopSignals& signals);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_PROCESS_H_
