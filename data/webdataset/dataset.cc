@@ -68,8 +68,8 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
 absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info) {
   std::unordered_set<std::string> known;
   for (const auto& [name, count] : info.shard_counts) known.insert(name);
-  std::unordered_map<std::string, const Shard*> by_name;
-  for (const Shard& shard : shards_) by_name[shard.name] = &shard;
+  std::unordered_map<std::string, std::vector<const Shard*>> by_name;
+  for (const Shard& shard : shards_) by_name[shard.name].push_back(&shard);
 
   std::unique_ptr<SampleIndex> index;
   for (const std::string& pattern : config.exclude) {
@@ -85,11 +85,11 @@ absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info
         return absl::InvalidArgumentError(absl::StrFormat(
             "%s excludes \"%s\", which names no shard of the data set", kSplitFile, entry));
       }
-      const auto shard = by_name.find(shard_name);
-      if (shard == by_name.end()) continue;
+      const auto shards = by_name.find(shard_name);
+      if (shards == by_name.end()) continue;
       if (end == std::string::npos) {
-        for (int64_t i = 0; i < shard->second->num_samples; ++i) {
-          excluded_.push_back(shard->second->first + i);
+        for (const Shard* shard : shards->second) {
+          for (int64_t i = 0; i < shard->num_samples; ++i) excluded_.push_back(shard->first + i);
         }
         continue;
       }
@@ -98,15 +98,18 @@ absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info
       }
       HETERO_ASSIGN_OR_RETURN(const std::optional<SampleIndex::Location> location,
                               index->Find(std::string_view(entry).substr(end + 1)));
-      const bool fits =
-          location.has_value() && location->sample_index < shard->second->num_samples &&
-          location->shard_id < static_cast<int64_t>(info.shard_counts.size()) &&
-          location->shard_id >= 0 && info.shard_counts[location->shard_id].first == shard_name;
+      const bool fits = location.has_value() && location->sample_index >= 0 &&
+                        location->sample_index < shards->second[0]->num_samples &&
+                        location->shard_id < static_cast<int64_t>(info.shard_counts.size()) &&
+                        location->shard_id >= 0 &&
+                        info.shard_counts[location->shard_id].first == shard_name;
       if (!fits) {
         return absl::InvalidArgumentError(absl::StrFormat(
             "%s excludes \"%s\", but %s knows no such sample", kSplitFile, entry, kIndexFile));
       }
-      excluded_.push_back(shard->second->first + location->sample_index);
+      for (const Shard* shard : shards->second) {
+        excluded_.push_back(shard->first + location->sample_index);
+      }
     }
   }
   std::sort(excluded_.begin(), excluded_.end());

@@ -45,11 +45,16 @@ absl::StatusOr<std::vector<std::string>> ReadStrings(const YAML::Node& node,
   return strings;
 }
 
+// Of what a program wrote, not a user.
+absl::Status Damaged(std::string_view field, std::string_view rule) {
+  return absl::DataLossError(absl::StrCat(field, " ", rule, "; prepare the data set again"));
+}
+
 absl::Status CheckCounts(const DatasetInfo& info) {
-  if (info.shard_counts.empty()) return Wrong("shard_counts", "lists no shard");
+  if (info.shard_counts.empty()) return Damaged("shard_counts", "lists no shard");
   for (const auto& [shard, count] : info.shard_counts) {
     if (count <= 0) {
-      return Wrong(absl::StrCat("shard_counts of ", shard), absl::StrFormat("is %d", count));
+      return Damaged(absl::StrCat("shard_counts of ", shard), absl::StrFormat("is %d", count));
     }
   }
   return absl::OkStatus();
@@ -58,7 +63,7 @@ absl::Status CheckCounts(const DatasetInfo& info) {
 absl::StatusOr<DatasetInfo> ReadInfo(const YAML::Node& root) {
   DatasetInfo info;
   if (!root.IsMap() || !root["shard_counts"] || !root["shard_counts"].IsMap()) {
-    return Wrong("shard_counts", "must map shard names to numbers of samples");
+    return Damaged("shard_counts", "must map shard names to numbers of samples");
   }
   if (root["energon_version"]) info.energon_version = root["energon_version"].as<std::string>();
   for (const auto& entry : root["shard_counts"]) {
@@ -131,7 +136,7 @@ std::string Emit(const std::function<void(YAML::Emitter&)>& write) {
 
 absl::StatusOr<DatasetInfo> ParseDatasetInfo(std::string_view json) {
   const auto wrong = [](std::string_view field, std::string_view rule) {
-    return Annotate(Wrong(field, rule), kInfoFile);
+    return Annotate(Damaged(field, rule), kInfoFile);
   };
   const Json root = Json::parse(json, nullptr, /*allow_exceptions=*/false);
   if (root.is_discarded()) return wrong("the file", "is not valid JSON");
@@ -153,7 +158,9 @@ absl::StatusOr<DatasetInfo> ParseDatasetInfo(std::string_view json) {
 }
 
 absl::StatusOr<DatasetInfo> ParseDatasetInfoYaml(std::string_view yaml) {
-  return WithYaml<DatasetInfo>(yaml, kOldInfoFile, ReadInfo);
+  absl::StatusOr<DatasetInfo> info = WithYaml<DatasetInfo>(yaml, kOldInfoFile, ReadInfo);
+  if (!info.ok()) return absl::DataLossError(info.status().message());
+  return info;
 }
 
 std::string FormatDatasetInfo(const DatasetInfo& info) {

@@ -2,7 +2,8 @@
 #define HETERO_DATA_WEBDATASET_METADATA_H_
 
 // The text files of a Megatron-Energon data set's ".nv-meta" folder, as values. Parsers are pure
-// functions of the bytes; all errors are INVALID_ARGUMENT naming the place.
+// functions of the bytes; errors name the place: DATA_LOSS in the list of shards, which only
+// programs write, INVALID_ARGUMENT in the files that users edit.
 
 #include <cstdint>
 #include <string>
