@@ -5,43 +5,62 @@
 #include <cstdio>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "absl/flags/flag.h"
 #include "absl/flags/parse.h"
 #include "absl/flags/usage.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
 #include "hetero/data/fashion_mnist.h"
+#include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/process.h"
+#include "hetero/trainer/signals.h"
 
 ABSL_FLAG(std::string, source, "/usr/share/datasets/fashion-mnist",
           "Folder of the four .gz files of Fashion-MNIST.");
 ABSL_FLAG(std::string, output, "", "Folder to create; its parents are created too.");
 
+namespace hetero {
+namespace {
+
+absl::Status Main() {
+  const std::string output = absl::GetFlag(FLAGS_output);
+  if (output.empty()) {
+    return absl::InvalidArgumentError("--output is not set; name the folder to create");
+  }
+  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
+  const std::filesystem::path folder = working_folder / output;
+  const StopSignals signals;
+  HETERO_ASSIGN_OR_RETURN(
+      const data::FashionMnistReport report,
+      data::PrepareFashionMnist(
+          {.source = working_folder / absl::GetFlag(FLAGS_source),
+           .output = folder,
+           .work = {.stop_requested = [&signals] { return signals.requested() != 0; },
+                    .message = [](std::string_view line) { absl::PrintF("%s\n", line); }}}));
+  if (report.was_ready) {
+    absl::PrintF("%s is already prepared\n", folder.native());
+    return absl::OkStatus();
+  }
+  for (const std::string& warning : report.prepared.warnings) absl::PrintF("%s\n", warning);
+  for (const auto& [sample, reason] : report.prepared.excluded) {
+    absl::PrintF("excluded %s: %s\n", sample, reason);
+  }
+  absl::PrintF("%s: %d samples in %d shards, %d excluded\n", folder.native(),
+               report.prepared.num_samples, report.prepared.num_shards,
+               report.prepared.excluded.size());
+  return absl::OkStatus();
+}
+
+}  // namespace
+}  // namespace hetero
+
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Prepares Fashion-MNIST as a captioning data set.");
   absl::ParseCommandLine(argc, argv);
-  const std::filesystem::path output = absl::GetFlag(FLAGS_output);
-  if (output.empty()) {
-    std::fputs("--output is not set; name the folder to create\n", stderr);
-    return 2;
-  }
-  const absl::StatusOr<hetero::data::FashionMnistReport> report =
-      hetero::data::PrepareFashionMnist({.source = absl::GetFlag(FLAGS_source), .output = output});
-  if (!report.ok()) {
-    std::fputs(absl::StrCat(report.status().ToString(), "\n").c_str(), stderr);
-    return 1;
-  }
-  if (report->was_ready) {
-    std::puts(absl::StrCat(output.native(), " is already prepared").c_str());
-    return 0;
-  }
-  for (const std::string& warning : report->prepared.warnings) std::puts(warning.c_str());
-  for (const auto& excluded : report->prepared.excluded) {
-    std::puts(absl::StrCat("excluded ", excluded.sample, ": ", excluded.reason).c_str());
-  }
-  std::puts(absl::StrCat(output.native(), ": ", report->prepared.num_samples, " samples in ",
-                         report->prepared.num_shards, " shards, ", report->prepared.excluded.size(),
-                         " excluded")
-                .c_str());
-  return 0;
+  const absl::Status status = hetero::Main();
+  if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
+  return static_cast<int>(hetero::ExitCodeFor(status));
 }

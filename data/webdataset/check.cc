@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/file/file.h"
+#include "hetero/data/file/stoppable_file.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
@@ -18,11 +19,14 @@
 namespace hetero::data {
 namespace {
 
+constexpr std::string_view kCheck = "the check of the data set";
+
 absl::Status CheckIndex(const std::filesystem::path& path, std::string_view name,
-                        int64_t num_samples) {
+                        int64_t num_samples, const LongWork& work) {
   HETERO_RETURN_IF_ERROR(CheckShard(path, name, num_samples));
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> file, OpenFile(path));
-  HETERO_ASSIGN_OR_RETURN(const ShardContents contents, ScanShard(*file, name));
+  HETERO_ASSIGN_OR_RETURN(const ShardContents contents,
+                          ScanShard(StoppableFile(*file, work, kCheck), name));
   HETERO_ASSIGN_OR_RETURN(const std::vector<uint64_t> index, ReadTarIndex(path));
   const std::vector<uint64_t> found = contents.Index();
   if (index == found) return absl::OkStatus();
@@ -34,11 +38,11 @@ absl::Status CheckIndex(const std::filesystem::path& path, std::string_view name
 
 }  // namespace
 
-absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root) {
+absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root, const LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(const Metadata metadata, ReadMetadata(root));
   CheckReport report;
   for (const auto& [name, num_samples] : metadata.info.shard_counts) {
-    HETERO_RETURN_IF_ERROR(CheckIndex(root / name, name, num_samples));
+    HETERO_RETURN_IF_ERROR(CheckIndex(root / name, name, num_samples, work));
     ++report.num_shards;
     report.num_samples += num_samples;
   }
@@ -48,10 +52,11 @@ absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root) {
   for (const auto& [split, patterns] : metadata.split.parts) {
     if (patterns.empty()) continue;
     HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const Dataset> dataset,
-                            Dataset::Open(root, split));
+                            Dataset::Open(root, split, work));
     report.splits.push_back(
         {.name = split, .num_samples = dataset->size(), .num_excluded = dataset->num_excluded()});
     for (int64_t i = 0; i < dataset->size(); ++i) {
+      HETERO_RETURN_IF_ERROR(work.Continue(kCheck));
       HETERO_RETURN_IF_ERROR(dataset->Read(i, sample));
       const absl::Status status = CheckSample(sample, metadata.fields, decoded);
       if (absl::IsResourceExhausted(status)) return status;

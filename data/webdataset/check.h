@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/sample_check.h"
 
 namespace hetero::data {
@@ -31,7 +32,9 @@ struct CheckReport {
 // Compares every shard with its index and decodes every sample that a split gives to runs. Writes
 // nothing. Errors: those of Dataset::Open, and DATA_LOSS for a damaged shard or one whose index was
 // made for another tar; samples that cannot be used are no error but in the report.
-absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root);
+// CANCELLED when the user wants an end.
+absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root,
+                                         const LongWork& work = {});
 
 }  // namespace hetero::data
 

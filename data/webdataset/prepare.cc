@@ -3,15 +3,19 @@
 #include <algorithm>
 #include <memory>
 #include <random>
+#include <set>
 #include <span>
 #include <system_error>
 #include <unordered_set>
+#include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
+#include "hetero/data/file/stoppable_file.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
@@ -21,6 +25,7 @@
 #include "hetero/data/webdataset/metadata_folder.h"
 #include "hetero/data/webdataset/sample_check.h"
 #include "hetero/data/webdataset/sample_index.h"
+#include "hetero/data/webdataset/shard_files.h"
 
 namespace hetero::data {
 namespace {
@@ -37,26 +42,10 @@ absl::Status FileSystemError(std::string_view what, const fs::path& path,
   return SystemError(error.value(), absl::StrCat(what, " ", path.native()));
 }
 
-// A file whose reads end when the user wants an end.
-class StoppableFile : public RandomAccessFile {
- public:
-  StoppableFile(const RandomAccessFile& file, const LongWork& work) : file_(file), work_(work) {}
-
-  uint64_t size() const override { return file_.size(); }
-  absl::Status Read(uint64_t offset, std::span<char> out) const override {
-    HETERO_RETURN_IF_ERROR(work_.Continue(kPreparation));
-    return file_.Read(offset, out);
-  }
-
- private:
-  const RandomAccessFile& file_;
-  const LongWork& work_;
-};
-
-bool IsHidden(const fs::path& path) { return path.filename().native().starts_with('.'); }
-
+// The splits as they are written. Takes the shards that they use out of `unused`.
 absl::StatusOr<SplitConfig> ResolveSplits(const PrepareOptions& options,
-                                          std::span<const std::string> shards) {
+                                          std::span<const std::string> shards,
+                                          std::set<std::string>& unused) {
   const std::unordered_set<std::string> known(shards.begin(), shards.end());
   SplitConfig config;
   for (const auto& [split, patterns] : options.splits) {
@@ -66,8 +55,11 @@ absl::StatusOr<SplitConfig> ResolveSplits(const PrepareOptions& options,
       for (const std::string& name : expanded) {
         if (!known.contains(name)) {
           return absl::InvalidArgumentError(
-              absl::StrFormat("split \"%s\" names shard %s, which does not exist", split, name));
+              absl::StrFormat("split \"%s\" names shard %s, which does not exist; there are %d "
+                              "from %s to %s",
+                              split, name, shards.size(), shards.front(), shards.back()));
         }
+        unused.erase(name);
         names.push_back(name);
       }
     }
@@ -77,6 +69,37 @@ absl::StatusOr<SplitConfig> ResolveSplits(const PrepareOptions& options,
     config.parts.emplace_back(split, CollapseRuns(names));
   }
   return config;
+}
+
+// The exclude list that is written: what it was and what cannot be read.
+absl::StatusOr<std::vector<std::string>> ExcludeList(const Exclusions& exclusions,
+                                                     const PrepareReport& report) {
+  std::vector<std::string> entries = exclusions.Found();
+  for (const UnreadableSample& excluded : report.excluded) {
+    const absl::StatusOr<std::vector<std::string>> names = ExpandBraces(excluded.sample);
+    if (!names.ok() || *names != std::vector{excluded.sample}) {
+      return absl::DataLossError(absl::StrFormat(
+          "sample %s cannot be read (%s) nor excluded: braces in an exclude list stand for several "
+          "names; rename its members or mend them",
+          excluded.sample, excluded.reason));
+    }
+    entries.push_back(excluded.sample);
+  }
+  return entries;
+}
+
+// Of what the metadata folder `old` said and the new one does not.
+void WarnOfLosses(const fs::path& old, const Exclusions& exclusions, PrepareReport& report) {
+  for (const std::string& name : exclusions.NotFound()) {
+    report.warnings.push_back(absl::StrFormat(
+        "the exclude list's entry \"%s\" names no shard or sample; it is dropped", name));
+  }
+  if (const auto index = SampleIndex::Open(old / kIndexFile);
+      index.ok() && (*index)->HasMediaMetadata().value_or(false)) {
+    report.warnings.push_back(absl::StrFormat(
+        "%s had media metadata, which this preparation does not write; energon makes it again",
+        kIndexFile));
+  }
 }
 
 // A random UUID (RFC 4122, version 4).
@@ -138,31 +161,6 @@ absl::Status InstallMetadata(const fs::path& fresh, const fs::path& root) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> FindShards(const fs::path& root) {
-  std::error_code error;
-  std::vector<fs::path> paths;
-  fs::recursive_directory_iterator entry(root, error);
-  if (error) return FileSystemError("cannot list", root, error);
-  for (; entry != fs::recursive_directory_iterator(); entry.increment(error)) {
-    if (error) return FileSystemError("cannot list", root, error);
-    if (IsHidden(entry->path())) {
-      entry.disable_recursion_pending();
-      continue;
-    }
-    const fs::path extension = entry->path().extension();
-    if (extension == ".tgz") {
-      return absl::UnimplementedError(absl::StrCat(
-          entry->path().native(), " is compressed and has no random access; unpack it to a .tar"));
-    }
-    if (extension == ".tar") paths.push_back(entry->path().lexically_relative(root));
-  }
-  if (paths.empty()) return absl::NotFoundError(absl::StrCat(root.native(), " holds no .tar file"));
-  std::sort(paths.begin(), paths.end());
-  std::vector<std::string> names;
-  for (const fs::path& path : paths) names.push_back(path.generic_string());
-  return names;
-}
-
 absl::StatusOr<PrepareOptions> OptionsOfPrepared(const fs::path& root) {
   HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
   PrepareOptions options = {.splits = {},
@@ -175,8 +173,9 @@ absl::StatusOr<PrepareOptions> OptionsOfPrepared(const fs::path& root) {
 }
 
 absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const PrepareOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> shards, FindShards(root));
-  HETERO_ASSIGN_OR_RETURN(SplitConfig split, ResolveSplits(options, shards));
+  HETERO_ASSIGN_OR_RETURN(const ShardFiles files, FindShards(root));
+  std::set<std::string> unused(files.shards.begin(), files.shards.end());
+  HETERO_ASSIGN_OR_RETURN(SplitConfig split, ResolveSplits(options, files.shards, unused));
   HETERO_ASSIGN_OR_RETURN(Exclusions exclusions, Exclusions::Of(options.exclude));
 
   std::error_code error;
@@ -185,22 +184,37 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   fs::remove_all(fresh, error);
   fs::create_directory(fresh, error);
   if (error) return FileSystemError("cannot create", fresh, error);
+  absl::Cleanup remove_fresh = [&] {
+    std::error_code ignored;
+    fs::remove_all(fresh, ignored);
+  };
 
   PrepareReport report;
+  for (const std::string& name : files.compressed) {
+    report.warnings.push_back(absl::StrFormat(
+        "%s is compressed, has no random access and is not read; unpack it to a .tar", name));
+  }
+  for (const std::string& name : unused) {
+    report.warnings.push_back(
+        absl::StrFormat("shard %s is in no split: no run reads its samples", name));
+  }
   DatasetInfo info = {.energon_version = std::string(kEnergonVersion), .shard_counts = {}};
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleIndexWriter> index,
                           SampleIndexWriter::Create(fresh / kIndexFile));
   int64_t num_usable = 0;
   RawSample sample;
   Image decoded;
-  for (const std::string& name : shards) {
+  for (const std::string& name : files.shards) {
     const fs::path path = root / name;
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> file, OpenFile(path));
     HETERO_ASSIGN_OR_RETURN(const ShardContents contents,
-                            ScanShard(StoppableFile(*file, options.work), name));
+                            ScanShard(StoppableFile(*file, options.work, kPreparation), name));
     if (contents.samples.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("shard %s has no samples; remove %s", name, path.native()));
+      return absl::DataLossError(
+          absl::StrFormat("shard %s has no samples: none of the files in its %d bytes is called "
+                          "key.extension; copy it "
+                          "again from its source or remove it",
+                          name, file->size()));
     }
     if (!contents.has_end_marker) {
       report.warnings.push_back(
@@ -235,19 +249,8 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
         absl::StrFormat("none of the %d samples can be used; the first is %s: %s",
                         report.num_samples, report.excluded[0].sample, report.excluded[0].reason));
   }
-  split.exclude = exclusions.Found();
-  for (const UnreadableSample& excluded : report.excluded) split.exclude.push_back(excluded.sample);
-  for (const std::string& name : exclusions.NotFound()) {
-    report.warnings.push_back(absl::StrFormat(
-        "the exclude list's entry \"%s\" names no shard or sample; it is dropped", name));
-  }
-  if (auto before = SampleIndex::Open(old / kIndexFile);
-      before.ok() && (*before)->HasMediaMetadata().value_or(false)) {
-    report.warnings.push_back(absl::StrFormat(
-        "%s had media metadata, which this preparation does not write: make it again "
-        "with energon, or keep the old index",
-        kIndexFile));
-  }
+  HETERO_ASSIGN_OR_RETURN(split.exclude, ExcludeList(exclusions, report));
+  WarnOfLosses(old, exclusions, report);
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kInfoFile, FormatDatasetInfo(info)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSplitFile, FormatSplitConfig(split)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSampleFile, SampleText(old, options.fields)));
@@ -255,6 +258,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   HETERO_RETURN_IF_ERROR(KeepOtherFiles(old, fresh));
   HETERO_RETURN_IF_ERROR(SyncToDevice(fresh));
   HETERO_RETURN_IF_ERROR(InstallMetadata(fresh, root));
+  std::move(remove_fresh).Cancel();
   return report;
 }
 

@@ -30,17 +30,13 @@ struct PrepareOptions {
 // Errors: those of ReadMetadata.
 absl::StatusOr<PrepareOptions> OptionsOfPrepared(const std::filesystem::path& root);
 
-// The shards of a folder, "**/*.tar" below `root` (hidden folders apart), as names relative to it,
-// ordered by path components. Errors: NOT_FOUND without any, UNIMPLEMENTED for .tgz.
-absl::StatusOr<std::vector<std::string>> FindShards(const std::filesystem::path& root);
-
 struct PrepareReport {
   int64_t num_shards = 0;
   int64_t num_samples = 0;  // excluded ones included
 
   std::vector<UnreadableSample> excluded;  // those that options.exclude names apart
 
-  std::vector<std::string> warnings;  // accepted oddities of shards, entries that name nothing
+  std::vector<std::string> warnings;  // what was passed over or dropped, oddities of shards
 };
 
 // Indexes every shard below `root`, decodes every image once and puts samples that fail on the

@@ -272,6 +272,55 @@ TEST_F(DatasetTest, AFolderOfWhichNothingCanBeUsedIsNotPrepared) {
   EXPECT_FALSE(fs::exists(root_ / kMetadataFolder));
 }
 
+TEST_F(DatasetTest, WhatNoRunWillReadIsToldWhenItIsPrepared) {
+  ASSERT_THAT(WriteFileAtomically(root_ / "parts/old.tar.gz", "\x1f\x8b"), IsOk());
+  fs::copy_file(ShardPath(2), root_ / "parts/data-9.tar");
+  // The copy has the keys of its source, so the source goes.
+  fs::remove(ShardPath(2));
+  const PrepareReport report =
+      PrepareDataset(root_, {.splits = {{"train", {"parts/data-{0..1}.tar"}}}, .fields = {}})
+          .value();
+  EXPECT_THAT(report.warnings, ElementsAre(HasSubstr("parts/old.tar.gz is compressed"),
+                                           HasSubstr("shard parts/data-9.tar is in no split")));
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                  AllOf(HasSubstr("names shard parts/data-2.tar"),
+                                        HasSubstr("3 from parts/data-0.tar to parts/data-9.tar"))));
+}
+
+TEST_F(DatasetTest, AShardWithoutSamplesIsCorrupt) {
+  ASSERT_THAT(WriteFileAtomically(root_ / "parts/empty.tar", ""), IsOk());
+  EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss,
+                                  AllOf(HasSubstr("parts/empty.tar has no samples"),
+                                        HasSubstr("its 0 bytes"))));
+}
+
+TEST_F(DatasetTest, ASampleThatAnExcludeListCannotNameIsNotPassedOver) {
+  TarWriter writer = TarWriter::Create(root_ / "parts/braces.tar").value();
+  ASSERT_THAT(writer.Add("k{1,2}.png", ""), IsOk());
+  ASSERT_THAT(writer.Add("k{1,2}.txt", "1"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  EXPECT_THAT(Prepare(),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("parts/braces.tar/k{1,2}"), HasSubstr("nor excluded"))));
+}
+
+TEST_F(DatasetTest, ATgzIsUnpackedAsTold) {
+  const std::string folder = root_.native();
+  ASSERT_EQ(std::system(absl::StrCat("cd ", folder,
+                                     "/parts && gzip -c data-1.tar > 'data-1.tgz' && "
+                                     "rm data-1.tar")
+                            .c_str()),
+            0);
+  const absl::Status status = Prepare().status();
+  ASSERT_THAT(status, StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("parts/data-1.tgz")));
+  const std::string message(status.message());
+  EXPECT_EQ(std::system(absl::StrCat("cd ", folder, " && ",
+                                     message.substr(message.find("unpack it: ") + 11))
+                            .c_str()),
+            0);
+  EXPECT_EQ(Prepare().value().num_samples, 15);
+}
+
 TEST_F(DatasetTest, PreparedAgainItKeepsSplitsFieldsExcludesAndOtherFiles) {
   ASSERT_THAT(Prepare(), IsOk());
   const fs::path folder = root_ / kMetadataFolder;
@@ -490,7 +539,7 @@ TEST_F(DatasetTest, DuplicateKeysAndDamagedTarsLeaveNoMetadata) {
                                         HasSubstr("sample 0 of parts/extra.tar"))));
   fs::resize_file(root_ / "parts/extra.tar", 700);
   EXPECT_THAT(Prepare(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("parts/extra.tar")));
-  EXPECT_FALSE(fs::exists(root_ / kMetadataFolder));
+  for (const auto& entry : fs::directory_iterator(root_)) EXPECT_EQ(entry.path(), root_ / "parts");
   fs::remove(root_ / "parts/extra.tar");
   EXPECT_THAT(Prepare(), IsOk());
   EXPECT_THAT(Prepare(), IsOk());
