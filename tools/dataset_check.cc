@@ -149,11 +149,7 @@ absl::Status Prepare(const CommandLine& line, const fs::path& root, const data::
 
 absl::Status Check(const fs::path& root, const data::LongWork& work) {
   const absl::StatusOr<data::CheckReport> checked = data::CheckDataset(root, work);
-  if (absl::IsDataLoss(checked.status())) {
-    return absl::DataLossError(absl::StrCat(checked.status().message(),
-                                            "; to prepare it again: ", data::PrepareCommand(root)));
-  }
-  HETERO_RETURN_IF_ERROR(checked.status());
+  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(checked.status(), root));
   const data::CheckReport& report = *checked;
   PrintSamples("cannot read", report.unreadable);
   absl::PrintF("%s: %d samples in %d shards, %d cannot be read\n", root.native(),

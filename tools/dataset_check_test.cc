@@ -150,7 +150,7 @@ TEST(DatasetCheckTest, AStaleIndexIsMadeAgainWithTheSplitsThatThereWere) {
   WriteTar(folder / "a.tar", Good("new", 7));
   const Result stale = Check(".", folder);
   EXPECT_EQ(stale.exit_code, 3) << stale.output;
-  const Result again = Shell(CommandBehind(stale.output, "to prepare it again: "), "/");
+  const Result again = Shell(CommandBehind(stale.output, "prepare the data set again: "), "/");
   EXPECT_EQ(again.exit_code, 0) << again.output;
   EXPECT_THAT(again.output, AllOf(HasSubstr("train: 7 samples"), HasSubstr("val: 2 samples")));
   EXPECT_EQ(Shell("test ! -e .nv-meta.tmp && test ! -e .nv-meta.old", folder).exit_code, 0);

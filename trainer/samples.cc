@@ -288,12 +288,8 @@ absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSpli
                                                                  const data::LongWork& work) {
   absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
       data::Dataset::Open(named.folder, named.split, work);
-  if (absl::IsDataLoss(dataset.status())) {
-    return absl::DataLossError(
-        absl::StrCat(named.field, ": ", dataset.status().message(),
-                     "; to prepare it again: ", data::PrepareCommand(named.folder)));
-  }
-  HETERO_RETURN_IF_ERROR(dataset.status()).With(named.field);
+  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(dataset.status(), named.folder))
+      .With(named.field);
   return dataset;
 }
 

@@ -48,7 +48,7 @@ absl::Status CheckArchiveEnd(const RandomAccessFile& file, std::string_view shar
   }
   return absl::DataLossError(absl::StrFormat(
       "shard %s is two archives joined: the first ends at byte %d, where readers of tar stop, and "
-      "another begins at byte %d with \"%s\"; make one archive of it: %s",
+      "another begins at byte %d with \"%s\"; in the data set's folder, make one archive of it: %s",
       shard, end, next, absl::Utf8SafeCHexEscape(header->name), RepackCommand(shard)));
 }
 

@@ -47,8 +47,8 @@ absl::Status CheckUncompressed(const RandomAccessFile& file, std::string_view sh
     const std::string unpack =
         compression.command.empty()
             ? std::string("unpack it with unzip and pack it with tar")
-            : absl::StrFormat("unpack it: %s %s > %s && mv %s %s", compression.command, name,
-                              temporary, temporary, name);
+            : absl::StrFormat("in the data set's folder, unpack it: %s %s > %s && mv %s %s",
+                              compression.command, name, temporary, temporary, name);
     return absl::DataLossError(
         absl::StrFormat("shard %s is compressed with %s, which has no random access; %s", shard,
                         compression.name, unpack));

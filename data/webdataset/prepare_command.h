@@ -1,20 +1,21 @@
 #ifndef HETERO_DATA_WEBDATASET_PREPARE_COMMAND_H_
 #define HETERO_DATA_WEBDATASET_PREPARE_COMMAND_H_
 
+// What messages about a data set tell the user to run.
+
 #include <filesystem>
 #include <string>
 
-#include "absl/strings/str_cat.h"
-#include "hetero/data/file/shell_word.h"
+#include "absl/status/status.h"
 
 namespace hetero::data {
 
-// What messages tell the user to run: it makes the indices of the data set at `root` again, or for
-// the first time, and excludes the samples that cannot be read.
-inline std::string PrepareCommand(const std::filesystem::path& root) {
-  return absl::StrCat("bazel run //tools:dataset_check -- --prepare ",
-                      ShellWord(root.lexically_normal().native()));
-}
+// The command that makes the indices of the data set at `root` again, or for the first time, and
+// excludes the samples that cannot be read.
+std::string PrepareCommand(const std::filesystem::path& root);
+
+// `status` with that command behind its message when it is DATA_LOSS, else unchanged.
+absl::Status WithPrepareCommand(const absl::Status& status, const std::filesystem::path& root);
 
 }  // namespace hetero::data
 

@@ -149,7 +149,7 @@ absl::Status RepeatedKey(const SampleIndexWriter::State& state, const SampleEntr
   }
   return absl::DataLossError(
       absl::StrFormat("the members of sample \"%s\" do not stand side by side in %s: they make %s; "
-                      "sort the tar by name: %s",
+                      "in the data set's folder, sort the tar by name: %s",
                       sample.key, shard, places, RepackCommand(shard)));
 }
 

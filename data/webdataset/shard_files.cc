@@ -43,9 +43,10 @@ absl::StatusOr<ShardFiles> FindShards(const fs::path& root) {
     } else if (last.ends_with(".tgz")) {
       const std::string tgz = ShellWord(name.native());
       const std::string tar = ShellWord(fs::path(name).replace_extension(".tar").native());
-      return absl::UnimplementedError(absl::StrFormat(
-          "%s is compressed and has no random access; unpack it: gzip -dc < %s > %s && rm %s",
-          entry->path().native(), tgz, tar, tgz));
+      return absl::UnimplementedError(
+          absl::StrFormat("%s is compressed and has no random access; in the data set's folder, "
+                          "unpack it: gzip -dc < %s > %s && rm %s",
+                          entry->path().native(), tgz, tar, tgz));
     } else if (last.ends_with(".tar")) {
       shards.push_back(name);
     } else if (std::any_of(std::begin(kCompressedEndings), std::end(kCompressedEndings),
