@@ -11,13 +11,16 @@ constexpr ExitCodeMeaning kTable[] = {
     {ExitCode::kOk, "the run ended"},
     {ExitCode::kInternal, "a bug of this program"},
     {ExitCode::kConfig, "the run as described cannot work: flags, configuration, paths, layout"},
-    {ExitCode::kData, "a data set is corrupt"},
+    {ExitCode::kData,
+     "a data set is corrupt: a damaged or compressed shard, an index of another tar, a sample "
+     "without a readable image; //tools:dataset_check names them all"},
     {ExitCode::kCommunication, "a rank failed, left or was too slow; starting again may help"},
     {ExitCode::kDiverged, "the run diverged: gradients or the loss stayed infinite or NaN"},
     {ExitCode::kStopped,
-     "SIGINT or SIGTERM: the step was finished, then the run ended; a second signal ends it at "
-     "once"},
-    {ExitCode::kOutOfResources, "out of memory, device memory or disk"},
+     "SIGINT or SIGTERM: the step or batch in work was finished, then the run ended; a second "
+     "signal "
+     "ends it at once"},
+    {ExitCode::kOutOfResources, "out of memory, device memory, threads or disk"},
 };
 
 }  // namespace
