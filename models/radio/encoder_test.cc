@@ -120,6 +120,7 @@ TEST(RadioEncoderTest, GradientsMatchDifferences) {
     RadioConfig config = SmallConfig();
     config.final_norm = final_norm;
     config.num_class_tokens = final_norm ? 2 : 0;
+    config.layer.gelu = final_norm ? GeluForm::kErf : GeluForm::kTanh;
     Harness m(config, kTwoImages);
     m.Forward();
     m.Backward();

@@ -196,7 +196,8 @@ absl::StatusOr<TensorView> RadioLayer::Forward(ModuleContext& context, ConstTens
   HETERO_ASSIGN_OR_RETURN(saved.activated_SF, arena.Allocate(dtype, {tokens, config_.ffn_size}));
   HETERO_RETURN_IF_ERROR(LinearForward(saved.normed2_SC, w1_FC_->value, {}, saved.inner_SF, stream))
       .With(w1_FC_->spec->name);
-  HETERO_RETURN_IF_ERROR(GeluForward(saved.inner_SF, b1_F_->value, saved.activated_SF, stream))
+  HETERO_RETURN_IF_ERROR(
+      GeluForward(config_.gelu, saved.inner_SF, b1_F_->value, saved.activated_SF, stream))
       .With(b1_F_->spec->name);
   HETERO_ASSIGN_OR_RETURN(const TensorView out_SC, context.AllocateResult(dtype, hidden_SC.dims()));
   HETERO_RETURN_IF_ERROR(
@@ -221,7 +222,8 @@ absl::Status RadioLayer::Backward(ModuleContext& context, const Saved& saved,
         const TensorView d_inner_SF,
         ProjectToHiddenBackward(context, d_hidden_SC, saved.activated_SF, *w2_CF_));
     const bool trains = context.needs_weight_gradient && !b1_F_->gradient.is_null();
-    HETERO_RETURN_IF_ERROR(GeluBackward({.da_TF = d_inner_SF,
+    HETERO_RETURN_IF_ERROR(GeluBackward({.form = config_.gelu,
+                                         .da_TF = d_inner_SF,
                                          .f_TF = saved.inner_SF,
                                          .bias_F = b1_F_->value,
                                          .df_TF = d_inner_SF,

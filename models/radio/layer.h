@@ -19,6 +19,7 @@
 #include "hetero/models/blocks/context.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/tensor/ops/activation/activation.h"
 
 namespace hetero {
 
@@ -27,6 +28,7 @@ struct RadioLayerConfig {
   int64_t num_heads = 0;
   int64_t head_dim = 0;
   int64_t ffn_size = 0;
+  GeluForm gelu = GeluForm::kTanh;
   double norm_epsilon = 1e-6;
   double init_std = 0.02;
   double output_init_std = 0.02;

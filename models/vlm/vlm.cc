@@ -68,6 +68,8 @@ VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config, DTy
                               .num_heads = encoder.num_heads(),
                               .head_dim = encoder.head_dim(),
                               .ffn_size = encoder.ffn_size(),
+                              .gelu = encoder.gelu() == proto::RadioEncoder::ERF ? GeluForm::kErf
+                                                                                 : GeluForm::kTanh,
                               .norm_epsilon = encoder.norm_epsilon(),
                               .init_std = encoder.init_std(),
                               .output_init_std = encoder.output_init_std(),

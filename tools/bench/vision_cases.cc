@@ -51,7 +51,9 @@ Work GeluWork(const Sizes& sizes, Operands& operands) {
                                      .df_TF = operands.Empty(operands.storage(), {s, f}),
                                      .dbias_F = operands.Empty(operands.compute(), {f})};
   return ForwardBackward(
-      [=](ModuleContext& context) { return GeluForward(inner, bias, activated, context.stream); },
+      [=](ModuleContext& context) {
+        return GeluForward(GeluForm::kTanh, inner, bias, activated, context.stream);
+      },
       [=](ModuleContext& context) { return GeluBackward(backward, context.stream); });
 }
 

@@ -10,7 +10,7 @@
 namespace hetero {
 namespace {
 
-// Operations per element, a tanh counted as one.
+// Operations per element, a tanh or an erf counted as one.
 constexpr double kSquaredReluFlops = 3;
 constexpr double kGeluForwardFlops = 9;
 constexpr double kGeluBackwardFlops = 16;
@@ -56,7 +56,7 @@ absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& st
                          internal::SquaredReluBackwardCuda(args, stream));
 }
 
-absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+absl::Status GeluForward(GeluForm form, const ConstTensorView& f_TF, const ConstTensorView& bias_F,
                          const TensorView& a_TF, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("f", f_TF, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", bias_F, f_TF.dtype(), f_TF.dim(1)));
@@ -64,8 +64,8 @@ absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bia
   OperationScope scope(
       stream, {"gelu.forward", kGeluForwardFlops * f_TF.num_elements(), 2.0 * f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::GeluForwardCpu(f_TF, bias_F, a_TF),
-                         internal::GeluForwardCuda(f_TF, bias_F, a_TF, stream));
+  return HETERO_DISPATCH(stream, internal::GeluForwardCpu(form, f_TF, bias_F, a_TF),
+                         internal::GeluForwardCuda(form, f_TF, bias_F, a_TF, stream));
 }
 
 absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream) {

@@ -4,13 +4,17 @@
 // Activations between the two products of a feed-forward block, each one pass.
 //
 //   squared ReLU   a = max(f, 0)² p,  p one factor a row or 1       (So et al. 2021, Primer)
-//   tanh GELU      a = ½ x (1 + tanh(c x (1 + κ x²))), x = f + bias,
-//                  c = 0.7978845608, κ = 0.044715                   (Hendrycks, Gimpel 2016)
+//   GELU           a = x Φ(x), x = f + bias, Φ the normal distribution (Hendrycks, Gimpel 2016)
+//     erf          Φ(x) = ½ (1 + erf(x / √2))
+//     tanh         Φ(x) ≈ ½ (1 + tanh(c x (1 + κ x²))), c = 0.7978845608, κ = 0.044715; a is off by
+//                  up to 4.7e-4
 //
 // Shape letters: T rows (any number, also zero), F features.
 // Rows may have gaps; vectors are dense. Values have one storage dtype; p, dp and dbias are in its
 // compute dtype. Floor of bytes: every given [T,F] view once.
 // Errors: INVALID_ARGUMENT naming the operand.
+
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "hetero/tensor/stream.h"
@@ -31,11 +35,14 @@ struct SquaredReluBackwardArgs {
 };
 absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& stream);
 
+enum class GeluForm : uint8_t { kTanh, kErf };
+
 // `bias_F` null: none. `a` may be f where f is not needed again.
-absl::Status GeluForward(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
+absl::Status GeluForward(GeluForm form, const ConstTensorView& f_TF, const ConstTensorView& bias_F,
                          const TensorView& a_TF, Stream& stream);
 
 struct GeluBackwardArgs {
+  GeluForm form = GeluForm::kTanh;
   ConstTensorView da_TF;
   ConstTensorView f_TF;    // before the bias
   ConstTensorView bias_F;  // null: none
@@ -51,15 +58,15 @@ namespace internal {
 absl::Status SquaredReluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& p_T,
                                    const TensorView& a_TF);
 absl::Status SquaredReluBackwardCpu(const SquaredReluBackwardArgs& args);
-absl::Status GeluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
-                            const TensorView& a_TF);
+absl::Status GeluForwardCpu(GeluForm form, const ConstTensorView& f_TF,
+                            const ConstTensorView& bias_F, const TensorView& a_TF);
 absl::Status GeluBackwardCpu(const GeluBackwardArgs& args);
 
 absl::Status SquaredReluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& p_T,
                                     const TensorView& a_TF, Stream& stream);
 absl::Status SquaredReluBackwardCuda(const SquaredReluBackwardArgs& args, Stream& stream);
-absl::Status GeluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
-                             const TensorView& a_TF, Stream& stream);
+absl::Status GeluForwardCuda(GeluForm form, const ConstTensorView& f_TF,
+                             const ConstTensorView& bias_F, const TensorView& a_TF, Stream& stream);
 // `partials_PF` f32 [parts of RowParts(T), F]: scratch; null where dbias is not wanted.
 absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& partials_PF,
                               Stream& stream);

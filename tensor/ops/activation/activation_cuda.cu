@@ -90,12 +90,23 @@ absl::Status LaunchSquaredRelu(const ConstTensorView& da_TF, const ConstTensorVi
   });
 }
 
-// ½ (1 + tanh(u)) is the logistic function of 2u, which keeps its relative accuracy far left.
-constexpr float kTwiceScale = 2 * 0.7978845608f;
-constexpr float kCubic = 0.044715f;
+// The share Φ of x that passes, and x Φ'(x).
+struct GeluPoint {
+  float gate;
+  float rise;
+};
 
-__device__ float GeluGate(float x, float cubic_term) {
-  return cuda::Sigmoid(kTwiceScale * x * (1.0f + cubic_term));
+template <GeluForm kForm>
+__device__ GeluPoint GeluAt(float x) {
+  if constexpr (kForm == GeluForm::kErf) {
+    return {normcdff(x), x * expf(-0.5f * x * x) * 0.3989422804f};
+  } else {
+    constexpr float kTwiceScale = 2 * 0.7978845608f;
+    const float cubic_term = 0.044715f * x * x;
+    // ½ (1 + tanh(u)) is the logistic function of 2u, which keeps its relative accuracy far left.
+    const float gate = cuda::Sigmoid(kTwiceScale * x * (1.0f + cubic_term));
+    return {gate, x * gate * (1.0f - gate) * kTwiceScale * (1.0f + 3.0f * cubic_term)};
+  }
 }
 
 template <typename T>
@@ -111,7 +122,7 @@ struct GeluOperands {
 constexpr int kGeluRows = 8;  // rows at once, of kWarpSize vectors
 
 // A thread owns one vector of columns of its part's rows.
-template <typename T, int kWidth, bool kBackward>
+template <GeluForm kForm, typename T, int kWidth, bool kBackward>
 __global__ __launch_bounds__(cuda::kWarpSize* kGeluRows) void GeluKernel(GeluOperands<T> op) {
   const int64_t c = (int64_t{blockIdx.x} * cuda::kWarpSize + threadIdx.x) * kWidth;
   const bool inside = c < op.columns;
@@ -129,15 +140,12 @@ __global__ __launch_bounds__(cuda::kWarpSize* kGeluRows) void GeluKernel(GeluOpe
 #pragma unroll
       for (int i = 0; i < kWidth; ++i) {
         const float x = f[i] + bias[i];
-        const float cubic_term = kCubic * x * x;
-        const float gate = GeluGate(x, cubic_term);
+        const GeluPoint point = GeluAt<kForm>(x);
         if constexpr (kBackward) {
-          const float slope =
-              gate + x * gate * (1.0f - gate) * kTwiceScale * (1.0f + 3.0f * cubic_term);
-          f[i] = da[i] * slope;
+          f[i] = da[i] * (point.gate + point.rise);
           sum[i] += f[i];
         } else {
-          f[i] = x * gate;
+          f[i] = x * point.gate;
         }
       }
       cuda::Store(f, op.out[t] + c);
@@ -158,7 +166,7 @@ __global__ __launch_bounds__(cuda::kWarpSize* kGeluRows) void GeluKernel(GeluOpe
   }
 }
 
-template <bool kBackward>
+template <GeluForm kForm, bool kBackward>
 absl::Status LaunchGelu(const ConstTensorView& da_TF, const ConstTensorView& f_TF,
                         const ConstTensorView& bias_F, const TensorView& out_TF,
                         const TensorView& partials_PF, Stream& stream) {
@@ -177,7 +185,7 @@ absl::Status LaunchGelu(const ConstTensorView& da_TF, const ConstTensorView& f_T
           .grid = {cuda::NumBlocks(op.columns, cuda::kWarpSize * kWidth),
                    static_cast<unsigned>(parts.count)},
           .block = {cuda::kWarpSize, kGeluRows}};
-      return HETERO_CUDA_LAUNCH((GeluKernel<T, kWidth, kBackward>), shape, stream, op);
+      return HETERO_CUDA_LAUNCH((GeluKernel<kForm, T, kWidth, kBackward>), shape, stream, op);
     });
   });
 }
@@ -193,15 +201,20 @@ absl::Status SquaredReluBackwardCuda(const SquaredReluBackwardArgs& args, Stream
   return LaunchSquaredRelu<true>(args.da_TF, args.f_TF, args.p_T, args.df_TF, args.dp_T, stream);
 }
 
-absl::Status GeluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& bias_F,
-                             const TensorView& a_TF, Stream& stream) {
-  return LaunchGelu<false>({}, f_TF, bias_F, a_TF, {}, stream);
+absl::Status GeluForwardCuda(GeluForm form, const ConstTensorView& f_TF,
+                             const ConstTensorView& bias_F, const TensorView& a_TF,
+                             Stream& stream) {
+  const auto launch = form == GeluForm::kErf ? LaunchGelu<GeluForm::kErf, false>
+                                             : LaunchGelu<GeluForm::kTanh, false>;
+  return launch({}, f_TF, bias_F, a_TF, {}, stream);
 }
 
 absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& partials_PF,
                               Stream& stream) {
+  const auto launch = args.form == GeluForm::kErf ? LaunchGelu<GeluForm::kErf, true>
+                                                  : LaunchGelu<GeluForm::kTanh, true>;
   HETERO_RETURN_IF_ERROR(
-      LaunchGelu<true>(args.da_TF, args.f_TF, args.bias_F, args.df_TF, partials_PF, stream));
+      launch(args.da_TF, args.f_TF, args.bias_F, args.df_TF, partials_PF, stream));
   if (args.dbias_F.is_null()) return absl::OkStatus();
   return cuda::FoldParts(partials_PF, args.accumulate, cuda::DensePlace{args.dbias_F.data<float>()},
                          stream);

@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <random>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -87,19 +88,23 @@ TEST_P(ActivationCudaTest, GeluEqualsTheCpuAndItself) {
   const auto bias = NormalFor(dtype_, {columns}, generator_);
   const DeviceTensor gpu_f(dtype_, f, *gpu_), gpu_da(dtype_, da, *gpu_),
       gpu_bias(dtype_, bias, *gpu_);
-  for (const bool biased : {true, false}) {
+  for (const auto& [form, biased] : {std::pair(GeluForm::kTanh, true),
+                                     {GeluForm::kTanh, false},
+                                     {GeluForm::kErf, true},
+                                     {GeluForm::kErf, false}}) {
     const ConstTensorView bias_view = biased ? bias.view() : ConstTensorView();
     const ConstTensorView gpu_bias_view = biased ? gpu_bias.view() : ConstTensorView();
     HostTensor<double> a({rows, columns}), df({rows, columns}), dbias({columns});
     const DeviceTensor gpu_a(dtype_, {rows, columns}, *gpu_),
         gpu_df(dtype_, {rows, columns}, *gpu_), again(dtype_, {rows, columns}, *gpu_),
         gpu_dbias(DType::kF32, {columns}, *gpu_), dbias_again(DType::kF32, {columns}, *gpu_);
-    ASSERT_THAT(GeluForward(Slice(f.view()), bias_view, a.view(), *cpu_), IsOk());
-    ASSERT_THAT(GeluForward(Slice(gpu_f.view()), gpu_bias_view, gpu_a.view(), *gpu_), IsOk());
+    ASSERT_THAT(GeluForward(form, Slice(f.view()), bias_view, a.view(), *cpu_), IsOk());
+    ASSERT_THAT(GeluForward(form, Slice(gpu_f.view()), gpu_bias_view, gpu_a.view(), *gpu_), IsOk());
     EXPECT_THAT(gpu_a.Values(), IsCloseTo(a.values(), Tolerance()));
 
     for (const bool accumulate : {false, true}) {
-      GeluBackwardArgs args{.da_TF = Slice(da.view()),
+      GeluBackwardArgs args{.form = form,
+                            .da_TF = Slice(da.view()),
                             .f_TF = Slice(f.view()),
                             .bias_F = bias_view,
                             .df_TF = df.view(),

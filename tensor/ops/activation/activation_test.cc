@@ -24,13 +24,20 @@ TEST(GeluTest, WorkedExample) {
   const HostTensor<float> f({1, 5}, {1, -1, 3, -3, .5});
   HostTensor<float> a({1, 5});
   StreamWithWorkspace stream;
-  ASSERT_THAT(GeluForward(f.view(), {}, a.view(), *stream), IsOk());
+  ASSERT_THAT(GeluForward(GeluForm::kTanh, f.view(), {}, a.view(), *stream), IsOk());
   EXPECT_THAT(a.values(),
               IsCloseTo(std::vector{0.841192, -0.158808, 2.9963626, -0.0036374, 0.345714},
                         ErrorSpec{.absolute = 2e-6}));
+  // torch.nn.functional.gelu of torch 2.11.
+  ASSERT_THAT(GeluForward(GeluForm::kErf, f.view(), {}, a.view(), *stream), IsOk());
+  EXPECT_THAT(a.values(), IsCloseTo(std::vector{0.841344746, -0.158655254, 2.995950306,
+                                                -0.004049694, 0.345731231},
+                                    ErrorSpec{.relative = 4 * Epsilon<float>()}));
 }
 
-TEST(GeluTest, FloatFollowsDoubleOverTheWholeRange) {
+class GeluFormTest : public ::testing::TestWithParam<GeluForm> {};
+
+TEST_P(GeluFormTest, FloatFollowsDoubleOverTheWholeRange) {
   constexpr int64_t kCount = 4001;
   HostTensor<double> f({1, kCount}), a({1, kCount}), da({1, kCount}), df({1, kCount});
   for (int64_t i = 0; i < kCount; ++i) {
@@ -40,16 +47,41 @@ TEST(GeluTest, FloatFollowsDoubleOverTheWholeRange) {
   auto f32 = f.As<float>(), da32 = da.As<float>();
   HostTensor<float> a32({1, kCount}), df32({1, kCount});
   StreamWithWorkspace stream;
-  ASSERT_THAT(GeluForward(f.view(), {}, a.view(), *stream), IsOk());
-  ASSERT_THAT(GeluForward(f32.view(), {}, a32.view(), *stream), IsOk());
-  ASSERT_THAT(GeluBackward({.da_TF = da.view(), .f_TF = f.view(), .df_TF = df.view()}, *stream),
-              IsOk());
-  ASSERT_THAT(
-      GeluBackward({.da_TF = da32.view(), .f_TF = f32.view(), .df_TF = df32.view()}, *stream),
-      IsOk());
+  ASSERT_THAT(GeluForward(GetParam(), f.view(), {}, a.view(), *stream), IsOk());
+  ASSERT_THAT(GeluForward(GetParam(), f32.view(), {}, a32.view(), *stream), IsOk());
+  GeluBackwardArgs args{
+      .form = GetParam(), .da_TF = da.view(), .f_TF = f.view(), .df_TF = df.view()};
+  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+  args.da_TF = da32.view();
+  args.f_TF = f32.view();
+  args.df_TF = df32.view();
+  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
   const ErrorSpec spec{.absolute = 16 * Epsilon<float>(), .relative = 4 * Epsilon<float>()};
   EXPECT_THAT(a32.values(), IsCloseTo(a.values(), spec));
   EXPECT_THAT(df32.values(), IsCloseTo(df.values(), spec));
+}
+
+INSTANTIATE_TEST_SUITE_P(Forms, GeluFormTest, ::testing::Values(GeluForm::kTanh, GeluForm::kErf));
+
+TEST(GeluTest, ErfFormIsXTimesTheNormalDistribution) {
+  constexpr int64_t kCount = 1201;
+  HostTensor<double> f({1, kCount}), a({1, kCount});
+  std::vector<double> expected;
+  for (int64_t i = 0; i < kCount; ++i) {
+    f[i] = (i - kCount / 2) * 0.01;
+    expected.push_back(f[i] * std::erfc(-f[i] / std::sqrt(2.0)) / 2);
+  }
+  auto f32 = f.As<float>();
+  HostTensor<float> a32({1, kCount});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(GeluForward(GeluForm::kErf, f.view(), {}, a.view(), *stream), IsOk());
+  EXPECT_THAT(a.values(), IsCloseTo(expected, {.relative = 1e-15}));
+  // exp(-x² / 2) of a rounded square is off by x² / 2 units: 18 at |x| = 6.
+  ASSERT_THAT(GeluForward(GeluForm::kErf, f32.view(), {}, a32.view(), *stream), IsOk());
+  for (int64_t i = 0; i < kCount; ++i) {
+    expected[i] = static_cast<double>(f32[i]) * std::erfc(-f32[i] / std::sqrt(2.0)) / 2;
+  }
+  EXPECT_THAT(a32.values(), IsCloseTo(expected, {.relative = 24 * Epsilon<float>()}));
 }
 
 constexpr int64_t kColumns = 21, kGap = 2;
@@ -90,6 +122,36 @@ class ActivationTest : public ::testing::TestWithParam<int64_t> {
       narrow.insert(narrow.end(), row, row + kColumns);
     }
     return narrow;
+  }
+
+  void CheckGelu(GeluForm form) {
+    auto bias = HostTensor<double>::Normal({kColumns}, generator);
+    HostTensor<double> df({rows, kColumns}), dbias({kColumns});
+    const auto loss = [&] {
+      return Loss([&](const TensorView& out) {
+        return GeluForward(form, f_view, bias.view(), out, *stream);
+      });
+    };
+    GeluBackwardArgs args{.form = form,
+                          .da_TF = da.view(),
+                          .f_TF = f_view,
+                          .bias_F = bias.view(),
+                          .df_TF = df.view(),
+                          .dbias_F = dbias.view(),
+                          .accumulate = false};
+    ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+    args.accumulate = true;
+    ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+    EXPECT_THAT(df.values(), IsCloseTo(WithoutGaps(NumericGradient(f, loss)), spec));
+    std::vector<double> twice = NumericGradient(bias, loss);
+    for (double& value : twice) value *= 2;
+    EXPECT_THAT(dbias.values(), IsCloseTo(twice, spec));
+    HostTensor<double> in_place = da;
+    args.da_TF = in_place.view();
+    args.df_TF = in_place.view();
+    args.dbias_F = {};
+    ASSERT_THAT(GeluBackward(args, *stream), IsOk());
+    EXPECT_EQ(in_place.values(), df.values());
   }
 
   const int64_t rows = GetParam();
@@ -143,29 +205,7 @@ TEST_P(ActivationTest, SquaredReluWithoutFactorIsFactorOne) {
 }
 
 TEST_P(ActivationTest, GeluBackwardIsTheDerivativeOfForward) {
-  auto bias = HostTensor<double>::Normal({kColumns}, generator);
-  HostTensor<double> df({rows, kColumns}), dbias({kColumns});
-  const auto loss = [&] {
-    return Loss(
-        [&](const TensorView& out) { return GeluForward(f_view, bias.view(), out, *stream); });
-  };
-  GeluBackwardArgs args{.da_TF = da.view(),
-                        .f_TF = f_view,
-                        .bias_F = bias.view(),
-                        .df_TF = df.view(),
-                        .dbias_F = dbias.view(),
-                        .accumulate = false};
-  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
-  args.accumulate = true;
-  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
-  EXPECT_THAT(df.values(), IsCloseTo(WithoutGaps(NumericGradient(f, loss)), spec));
-  std::vector<double> twice = NumericGradient(bias, loss);
-  for (double& value : twice) value *= 2;
-  EXPECT_THAT(dbias.values(), IsCloseTo(twice, spec));
-  args.df_TF = da.view();
-  args.dbias_F = {};
-  ASSERT_THAT(GeluBackward(args, *stream), IsOk());
-  EXPECT_EQ(da.values(), df.values());
+  for (const GeluForm form : {GeluForm::kTanh, GeluForm::kErf}) CheckGelu(form);
 }
 
 INSTANTIATE_TEST_SUITE_P(Rows, ActivationTest, ::testing::Values(0, 1, 6));
@@ -175,7 +215,7 @@ TEST(ActivationErrorsTest, NameTheOperand) {
   StreamWithWorkspace stream;
   EXPECT_THAT(SquaredReluForward(f.view(), p.view(), a.view(), *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("p is f32[3]")));
-  EXPECT_THAT(GeluForward(f.view(), {}, a.view(), *stream),
+  EXPECT_THAT(GeluForward(GeluForm::kTanh, f.view(), {}, a.view(), *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a is f32[2,4]")));
 }
 
