@@ -26,6 +26,7 @@
 #include <ostream>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -93,16 +94,47 @@ double AsDouble(T value) {
 
 }  // namespace internal
 
+// Rounded to what `dtype` holds.
+inline std::vector<double> RoundedTo(DType dtype, std::vector<double> values) {
+  for (double& value : values) {
+    if (dtype != DType::kF64) value = static_cast<float>(value);
+    if (dtype == DType::kBF16) value = static_cast<float>(BFloat16(static_cast<float>(value)));
+  }
+  return values;
+}
+
 // Draws from N(0, stddev²), rounded to what `dtype` holds.
 template <typename Generator>
 HostTensor<double> NormalFor(DType dtype, std::initializer_list<int64_t> dims, Generator& generator,
                              double stddev = 1.0) {
   auto tensor = HostTensor<double>::Normal(dims, generator, stddev);
-  for (double& value : tensor.values()) {
-    if (dtype != DType::kF64) value = static_cast<float>(value);
-    if (dtype == DType::kBF16) value = static_cast<float>(BFloat16(static_cast<float>(value)));
-  }
+  tensor.values() = RoundedTo(dtype, std::move(tensor.values()));
   return tensor;
+}
+
+// Sets all elements of a dense view on the stream's device, converted to its type.
+inline void SetElements(const TensorView& view, std::span<const double> values, Stream& stream) {
+  CHECK_EQ(static_cast<int64_t>(values.size()), view.num_elements());
+  const PinnedBuffer staging = PinnedBuffer::Allocate(stream.device(), view.num_bytes()).value();
+  const TensorView host = staging.View(view.dtype(), {view.num_elements()});
+  internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) elements[i] = internal::FromDouble<T>(values[i]);
+  });
+  CHECK_OK(CopyToDevice(host, view.Reshape({view.num_elements()}), stream));
+  CHECK_OK(stream.Synchronize());
+}
+
+// All elements of a dense view, once the stream has come here.
+inline std::vector<double> ElementsOf(const ConstTensorView& view, Stream& stream) {
+  const PinnedBuffer staging = PinnedBuffer::Allocate(stream.device(), view.num_bytes()).value();
+  const TensorView host = staging.View(view.dtype(), {view.num_elements()});
+  CHECK_OK(CopyToHost(view.Reshape({view.num_elements()}), host, stream));
+  CHECK_OK(stream.Synchronize());
+  std::vector<double> values;
+  internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) values.push_back(internal::AsDouble(elements[i]));
+  });
+  return values;
 }
 
 // A matrix that is a slice of a wider one: its columns stand behind `gap` others.
@@ -135,7 +167,7 @@ class DeviceTensor {
   DeviceTensor& operator=(const DeviceTensor&) = delete;
 
   ~DeviceTensor() {
-    const std::vector<double> all = Download();
+    const std::vector<double> all = ElementsOf(all_, stream_);
     for (int64_t i = 0; i < kMargin; ++i) {
       for (const int64_t at : {i, static_cast<int64_t>(all.size()) - 1 - i}) {
         if (IsPoison(all[at])) continue;
@@ -148,24 +180,16 @@ class DeviceTensor {
 
   TensorView view() const { return view_; }
 
-  void Set(std::span<const double> values) {
-    CHECK_EQ(static_cast<int64_t>(values.size()), view_.num_elements());
-    const PinnedBuffer staging = Stage();
-    const TensorView host = staging.View(view_.dtype(), {view_.num_elements()});
-    internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) elements[i] = internal::FromDouble<T>(values[i]);
-    });
-    CHECK_OK(CopyToDevice(host, view_.Reshape({view_.num_elements()}), stream_));
-    CHECK_OK(stream_.Synchronize());
-  }
+  void Set(std::span<const double> values) { SetElements(view_, values, stream_); }
 
   // All elements once the stream has come here; element type T's bits for comparing runs bitwise.
   std::vector<double> Values() const {
-    const std::vector<double> all = Download();
+    const std::vector<double> all = ElementsOf(all_, stream_);
     return {all.begin() + kMargin, all.end() - kMargin};
   }
   std::vector<uint8_t> Bits() const {
-    const PinnedBuffer staging = Stage();
+    const PinnedBuffer staging =
+        PinnedBuffer::Allocate(stream_.device(), view_.num_bytes()).value();
     const TensorView host = staging.View(view_.dtype(), {view_.num_elements()});
     CHECK_OK(CopyToHost(view_.Reshape({view_.num_elements()}), host, stream_));
     CHECK_OK(stream_.Synchronize());
@@ -183,13 +207,7 @@ class DeviceTensor {
     buffer_ = Buffer::Allocate(stream.device(), MemoryLabel::kData, bytes, memory_).value();
     all_ = buffer_.View(dtype, {count + 2 * kMargin});
     view_ = TensorView(all_.Rows(kMargin, count).address(), dtype, dims);
-    const PinnedBuffer staging = Stage();
-    const TensorView host = staging.View(dtype, {count + 2 * kMargin});
-    internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) elements[i] = internal::FromDouble<T>(Poison());
-    });
-    CHECK_OK(CopyToDevice(host, all_, stream_));
-    CHECK_OK(stream_.Synchronize());
+    SetElements(all_, std::vector<double>(all_.num_elements(), Poison()), stream_);
   }
 
   double Poison() const {
@@ -198,22 +216,6 @@ class DeviceTensor {
   }
   bool IsPoison(double value) const {
     return IsFloating(all_.dtype()) ? value != value : value == Poison();
-  }
-
-  PinnedBuffer Stage() const {
-    return PinnedBuffer::Allocate(stream_.device(), all_.num_bytes()).value();
-  }
-
-  std::vector<double> Download() const {
-    const PinnedBuffer staging = Stage();
-    const TensorView host = staging.View(all_.dtype(), {all_.num_elements()});
-    CHECK_OK(CopyToHost(all_, host, stream_));
-    CHECK_OK(stream_.Synchronize());
-    std::vector<double> values;
-    internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
-      for (int64_t i = 0; i < n; ++i) values.push_back(internal::AsDouble(elements[i]));
-    });
-    return values;
   }
 
   Stream& stream_;

@@ -1,0 +1,150 @@
+#include "hetero/models/testing/module_rig.h"
+
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "absl/log/check.h"
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero {
+namespace {
+
+// Libraries of GPUs want large workspaces.
+Arena PoisonedArena(Device device, MemoryLabel label, MemoryLedger& ledger) {
+  const int64_t bytes = int64_t{device.IsCuda() ? 256 : 16} << 20;
+  Arena arena = Arena::Create(device, label, bytes, ledger).value();
+  Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  const std::unique_ptr<Stream> stream = Stream::Create(device, no_workspace).value();
+  const TensorView all = arena.Allocate(DType::kF32, {bytes / SizeOf(DType::kF32)}).value();
+  CHECK_OK(Fill(std::numeric_limits<double>::quiet_NaN(), all, *stream));
+  CHECK_OK(stream->Synchronize());
+  arena.Release(0);
+  return arena;
+}
+
+double NormOf(std::span<const double> values) {
+  double sum = 0;
+  for (const double value : values) sum += value * value;
+  return std::sqrt(sum);
+}
+
+}  // namespace
+
+ModuleRig::ModuleRig(Device device, DType storage, DType values)
+    : storage_(storage),
+      values_(values),
+      activations_(PoisonedArena(device, MemoryLabel::kActivations, memory_)),
+      workspace_(PoisonedArena(device, MemoryLabel::kWorkspace, memory_)),
+      stream_(Stream::Create(device, workspace_).value()),
+      context_(new ModuleContext{.stream = *stream_, .activations = activations_}) {}
+
+std::vector<double> ModuleRig::Draw(int64_t count, double mean, double stddev) {
+  std::normal_distribution<double> distribution(mean, stddev);
+  std::vector<double> numbers(count);
+  for (double& number : numbers) number = distribution(generator_);
+  return numbers;
+}
+
+TensorView ModuleRig::Place(DType dtype, std::span<const int64_t> dims,
+                            std::span<const double> numbers) {
+  const int64_t count = std::ssize(numbers);
+  buffers_.push_back(
+      Buffer::Allocate(device(), MemoryLabel::kData, count * SizeOf(dtype), memory_).value());
+  const TensorView view(buffers_.back().address(), dtype, dims);
+  SetElements(view, numbers, *stream_);
+  return view;
+}
+
+ParameterStore& ModuleRig::MakeParameters(const ParameterTable& table) {
+  stores_.push_back(ParameterStore::Create(table, {}, device(), memory_).value());
+  for (const auto& parameter : stores_.back()->parameters()) {
+    const Init& init = parameter->spec->init;
+    const TensorView& value = parameter->value;
+    const double mean = init.kind == Init::Kind::kConstant ? init.a : 0;
+    const double stddev =
+        value.rank() > 1 ? 0.5 / std::sqrt(static_cast<double>(value.dims().back())) : 0.25;
+    const std::vector<double> numbers =
+        RoundedTo(values_, Draw(value.num_elements(), mean, stddev));
+    SetElements(value, numbers, *stream_);
+  }
+  return *stores_.back();
+}
+
+TensorView ModuleRig::Normal(int64_t rows, int64_t columns) {
+  return Matrix(rows, columns, Draw(rows * columns, 0, 1));
+}
+
+TensorView ModuleRig::Matrix(int64_t rows, int64_t columns, std::vector<double> numbers) {
+  const int64_t dims[] = {rows, columns};
+  return Place(storage_, dims, RoundedTo(values_, std::move(numbers)));
+}
+
+TensorView ModuleRig::Zeros(DType dtype, int64_t elements) {
+  return Place(dtype, {&elements, 1}, std::vector<double>(elements));
+}
+
+TensorView ModuleRig::Upload(const ConstTensorView& host) {
+  buffers_.push_back(
+      Buffer::Allocate(device(), MemoryLabel::kData, host.num_bytes(), memory_).value());
+  const TensorView view(buffers_.back().address(), host.dtype(), host.dims());
+  CHECK_OK(CopyToDevice(host, view, *stream_));
+  CHECK_OK(stream_->Synchronize());
+  return view;
+}
+
+std::vector<double> ModuleRig::Download(const ConstTensorView& view) {
+  return ElementsOf(view, *stream_);
+}
+
+void ModuleRig::Keep(std::string name, const ConstTensorView& view) {
+  const bool added =
+      kept_.emplace(std::move(name), Kept{!IsFloating(view.dtype()), Download(view)}).second;
+  CHECK(added);
+}
+
+absl::Status ModuleRig::KeepGradients(ParameterStore& parameters) {
+  HETERO_RETURN_IF_ERROR(parameters.FinishGradients(*stream_));
+  for (const auto& parameter : parameters.parameters()) {
+    if (parameter->gradient.is_null()) continue;
+    Keep(absl::StrCat("d ", parameter->spec->name), parameter->gradient);
+  }
+  return absl::OkStatus();
+}
+
+void ExpectReference(const ModuleCase& module, Device device, DType storage, DType values) {
+  ModuleRig expected({}, DType::kF64, values);
+  ASSERT_THAT(module.run(expected), ::absl_testing::IsOk()) << "on the CPU in f64";
+  ModuleRig actual(device, storage, values);
+  ASSERT_THAT(module.run(actual), ::absl_testing::IsOk());
+  const double unit = Epsilon(storage) / 2;
+  const double bound = 4 * std::sqrt(static_cast<double>(module.roundings)) * unit +
+                       std::sqrt(static_cast<double>(module.longest_sum)) * 0x1p-24;
+  ASSERT_EQ(actual.kept().size(), expected.kept().size());
+  for (const auto& [name, kept] : actual.kept()) {
+    ASSERT_TRUE(expected.kept().contains(name)) << name;
+    const ModuleRig::Kept& reference = expected.kept().at(name);
+    if (kept.exact) {
+      EXPECT_EQ(kept.values, reference.values) << name;
+      continue;
+    }
+    ASSERT_EQ(kept.values.size(), reference.values.size()) << name;
+    std::vector<double> difference = kept.values;
+    for (size_t i = 0; i < difference.size(); ++i) difference[i] -= reference.values[i];
+    const double distance = NormOf(difference), norm = NormOf(reference.values);
+    // Written so that NaN fails.
+    if (!(distance <= bound * norm)) {
+      ADD_FAILURE() << module.name << ": " << name << " is off by " << distance / norm / unit
+                    << " u of its norm " << norm << ", allowed " << bound / unit;
+    }
+    if (norm == 0) continue;
+    ::testing::Test::RecordProperty(absl::StrCat(module.name, ".", name),
+                                    absl::StrCat(distance / norm / unit));
+  }
+}
+
+}  // namespace hetero
