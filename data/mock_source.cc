@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 #include <span>
 
 #include "absl/strings/str_cat.h"
@@ -91,11 +93,18 @@ absl::StatusOr<ImageSize> TileOf(const MockOptions& options) {
 
 absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_size,
                                             bool pixel_shuffle) {
+  constexpr int64_t kMaxSide = std::numeric_limits<int32_t>::max();
+  if (num_tokens < 1 || num_tokens > kMaxSide || patch_size < 1 || patch_size > kMaxSide) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("a tile of %d tokens in patches of %d pixels; both must be 1 to %d",
+                        num_tokens, patch_size, kMaxSide));
+  }
   const int64_t patches = num_tokens * PatchesPerToken(pixel_shuffle);
   const int64_t step = pixel_shuffle ? 2 : 1;
   auto rows = static_cast<int64_t>(std::sqrt(static_cast<double>(patches)));
   for (; rows >= 1; --rows) {
-    if (patches % rows == 0 && rows % step == 0 && patches / rows % step == 0) {
+    if (patches % rows == 0 && rows % step == 0 && patches / rows % step == 0 &&
+        patches / rows <= kMaxSide / patch_size) {
       return ImageSize{.height = static_cast<int>(rows * patch_size),
                        .width = static_cast<int>(patches / rows * patch_size)};
     }

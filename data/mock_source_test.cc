@@ -1,6 +1,7 @@
 #include "hetero/data/mock_source.h"
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <set>
 #include <string>
@@ -133,6 +134,17 @@ TEST(NearestSquareTileTest, AgreesWithTheReferenceGrids) {
   EXPECT_THAT(NearestSquareTile(1, 16, true), tile(2, 2));
   EXPECT_THAT(NearestSquareTile(7, 16, false), tile(1, 7));
   EXPECT_THAT(NearestSquareTile(12, 16, false), tile(3, 4));
+}
+
+TEST(NearestSquareTileTest, SidesThatHaveNoNumberAreRefused) {
+  for (const int64_t number : {std::numeric_limits<int64_t>::min(), int64_t{-1}, int64_t{0},
+                               int64_t{1} << 32, std::numeric_limits<int64_t>::max()}) {
+    EXPECT_THAT(NearestSquareTile(number, 16, true), StatusIs(absl::StatusCode::kInvalidArgument));
+    EXPECT_THAT(NearestSquareTile(16, number, true), StatusIs(absl::StatusCode::kInvalidArgument));
+  }
+  // A prime: the only grid is one row.
+  EXPECT_THAT(NearestSquareTile(16'777'213, 1024, false),
+              StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST(MockSourceTest, ErrorsNameFieldValueAndRule) {

@@ -67,10 +67,13 @@ std::optional<int64_t> SampleOrder::DatasetIndex(int64_t global_index) const {
 }
 
 absl::Status Validate(const BatchLayout& layout) {
-  if (layout.global_batch_size <= 0 || layout.samples_per_microbatch <= 0) {
-    return absl::InvalidArgumentError(
-        absl::StrFormat("global batch size %d and samples per microbatch %d must be positive",
-                        layout.global_batch_size, layout.samples_per_microbatch));
+  // Places of samples in a run of a million million steps still have a number.
+  constexpr int64_t kMaxBatch = int64_t{1} << 22;
+  if (layout.global_batch_size <= 0 || layout.samples_per_microbatch <= 0 ||
+      layout.global_batch_size > kMaxBatch) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "global batch size %d and samples per microbatch %d must be positive, at most %d",
+        layout.global_batch_size, layout.samples_per_microbatch, kMaxBatch));
   }
   if (layout.global_batch_size % layout.samples_per_microbatch != 0) {
     const int64_t nearest =

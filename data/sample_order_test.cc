@@ -1,6 +1,7 @@
 #include "hetero/data/sample_order.h"
 
 #include <cstdint>
+#include <limits>
 #include <set>
 #include <vector>
 
@@ -122,6 +123,16 @@ TEST(BatchLayoutTest, ErrorsNameTheNumbersAndTheNearestLegalOne) {
                        AllOf(HasSubstr("70"), HasSubstr("16"), HasSubstr("64 would"))));
   EXPECT_THAT(Validate(BatchLayout{.global_batch_size = 64, .samples_per_microbatch = 16}, {0, 3}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("15 would")));
+  for (const int64_t number : {std::numeric_limits<int64_t>::min(), int64_t{-1}, int64_t{0},
+                               std::numeric_limits<int64_t>::max()}) {
+    EXPECT_THAT(Validate(BatchLayout{.global_batch_size = number, .samples_per_microbatch = 1}),
+                StatusIs(absl::StatusCode::kInvalidArgument));
+    EXPECT_THAT(Validate(BatchLayout{.global_batch_size = 64, .samples_per_microbatch = number}),
+                StatusIs(absl::StatusCode::kInvalidArgument));
+    EXPECT_THAT(
+        Validate(BatchLayout{.global_batch_size = 64, .samples_per_microbatch = 16}, {0, number}),
+        StatusIs(absl::StatusCode::kInvalidArgument));
+  }
   EXPECT_THAT(Validate(BatchLayout{.global_batch_size = 64, .samples_per_microbatch = 16}, {2, 2}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("lane 2 of 2")));
 }

@@ -24,6 +24,18 @@ ParameterSpec InProjection() {
           .dims = {{ShardAxis::kTp, {4, 4, 2, 2, 2}}, {}}};
 }
 
+TEST(TableTest, MoreElementsThanHaveANumberAreRefused) {
+  constexpr int64_t kLarge = int64_t{1} << 32;
+  EXPECT_THAT(ParameterTable::Make({{.name = "small", .shape = {4}},
+                                    {.name = "experts", .shape = {kLarge, kLarge, kLarge}}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("the parameters up to experts [4294967296, 4294967296, "
+                                 "4294967296]")));
+  EXPECT_THAT(
+      ParameterTable::Make({{.name = "w", .shape = {-1, 4}}}),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("w has a dim of -1, must be 0 to")));
+}
+
 TEST(ShardTest, BlocksAreCutOneByOne) {
   const absl::StatusOr<Shard> shard = ShardOf(InProjection(), {.tp = {1, 2}});
   ASSERT_TRUE(shard.ok());

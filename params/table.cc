@@ -5,9 +5,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace hetero {
 namespace {
+
+// Their bytes, and those of all that is kept for each, still have a number.
+constexpr int64_t kMaxElements = int64_t{1} << 48;
 
 size_t CommonPrefix(std::string_view a, std::string_view b) {
   return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
@@ -25,6 +29,23 @@ absl::StatusOr<ParameterTable> ParameterTable::Make(std::vector<ParameterSpec> s
       return absl::InvalidArgumentError(absl::StrCat(spec.name, " has ", spec.shape.size(),
                                                      " dims and sharding for ", spec.dims.size()));
     }
+    for (const int64_t dim : spec.shape) {
+      if (dim >= 0 && dim <= kMaxElements) continue;
+      return absl::InvalidArgumentError(absl::StrCat(spec.name, " has a dim of ", dim,
+                                                     ", must be 0 to ", kMaxElements,
+                                                     "; nearest: ", dim < 0 ? 0 : kMaxElements));
+    }
+  }
+  // As many doubles as there are parameters are exact enough to find what 64 bits do not hold.
+  double elements = 0;
+  for (const ParameterSpec& spec : specs) {
+    double of_spec = 1;
+    for (const int64_t dim : spec.shape) of_spec *= static_cast<double>(dim);
+    elements += of_spec;
+    if (elements <= kMaxElements) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the parameters up to ", spec.name, " [", absl::StrJoin(spec.shape, ", "),
+                     "] have ", elements, " elements, a table holds at most ", kMaxElements));
   }
   ParameterTable table(std::move(specs));
   if (table.index_.size() == table.specs_.size()) return table;

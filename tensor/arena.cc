@@ -6,9 +6,15 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 
 namespace hetero {
+namespace {
+
+constexpr int64_t kMaxElements = int64_t{1} << 56;
+
+}  // namespace
 
 absl::StatusOr<Arena> Arena::Create(Device device, MemoryLabel label, int64_t capacity_bytes,
                                     MemoryLedger& ledger) {
@@ -27,6 +33,16 @@ Arena Arena::Counting(MemoryLabel label) {
 }
 
 absl::StatusOr<TensorView> Arena::Allocate(DType dtype, std::span<const int64_t> dims) {
+  // Before the view multiplies them.
+  int64_t elements = 1;
+  for (const int64_t dim : dims) {
+    if (dim > kMaxElements / std::max<int64_t>(elements, 1)) {
+      return absl::ResourceExhaustedError(absl::StrCat("a tensor of [", absl::StrJoin(dims, ", "),
+                                                       "] elements for ", Name(label_),
+                                                       " is larger than any memory"));
+    }
+    elements *= dim;
+  }
   TensorView view(base_ + used_bytes_, dtype, dims);
   const int64_t bytes =
       (view.num_bytes() + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;

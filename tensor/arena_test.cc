@@ -35,6 +35,15 @@ TEST(ArenaTest, TheCountingPeakIsTheCapacityTheSameProgramNeeds) {
               StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("workspace arena of")));
 }
 
+TEST(ArenaTest, ATensorWhoseSizeHasNoNumberIsRefused) {
+  Arena counting = Arena::Counting(MemoryLabel::kWorkspace);
+  constexpr int64_t kLarge = int64_t{1} << 32;
+  EXPECT_THAT(counting.Allocate(DType::kF32, {kLarge, kLarge}),
+              StatusIs(absl::StatusCode::kResourceExhausted,
+                       HasSubstr("a tensor of [4294967296, 4294967296] elements for workspace")));
+  EXPECT_EQ(counting.peak_bytes(), 0);
+}
+
 TEST(BufferTest, TheLedgerFollowsMovesAndDestruction) {
   MemoryLedger ledger;
   {

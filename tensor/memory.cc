@@ -18,6 +18,9 @@
 namespace hetero {
 namespace {
 
+// Of one buffer: thousands of them still have a sum.
+constexpr int64_t kMaxBytes = int64_t{1} << 50;
+
 int64_t RoundUp(int64_t bytes) {
   return (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
 }
@@ -84,6 +87,10 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_
   if (bytes < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("buffer of ", bytes, " bytes for ", Name(label), "; at least 0"));
+  }
+  if (bytes > kMaxBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(bytes, " bytes for ", Name(label), " are more than any memory has"));
   }
   Buffer buffer;
   buffer.device_ = device;
