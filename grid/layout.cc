@@ -1,9 +1,8 @@
 #include "hetero/grid/layout.h"
 
 #include <algorithm>
-#include <iterator>
+#include <numeric>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
@@ -20,7 +19,9 @@ struct Span {
 std::vector<Span> SpansOf(std::span<const GridSpec> specs) {
   std::vector<Span> spans;
   for (const GridSpec& spec : specs) {
-    if (spec.num_ranks < 1 || spec.rank_offset < 0) continue;
+    const bool sound = spec.num_ranks >= 1 && spec.num_ranks <= kMaxRanks &&
+                       spec.rank_offset >= 0 && spec.rank_offset <= kMaxRanks;
+    if (!sound) continue;
     spans.push_back({&spec, spec.rank_offset, spec.rank_offset + spec.num_ranks});
   }
   std::stable_sort(spans.begin(), spans.end(),
@@ -38,21 +39,13 @@ std::string Ranks(int64_t begin, int64_t end) {
   return absl::StrCat("ranks [", begin, ", ", end, ")");
 }
 
-// Number of ranks of one data-parallel replica; 0 when the sizes are not positive.
-int64_t RanksPerReplica(const GridSpec& spec) {
-  return std::max<int64_t>(spec.tp * spec.gtp_remat * spec.cp * spec.pp, 0);
-}
-
-// How the last grid grows to fill `missing` ranks, when its replicas allow it.
-std::string GrowAdvice(const GridSpec& spec, int64_t missing) {
-  const int64_t replica = RanksPerReplica(spec);
-  std::string advice = absl::StrCat("add ", missing, " to ", spec.name, ".num_ranks (",
-                                    spec.num_ranks, " -> ", spec.num_ranks + missing);
-  if (replica > 0 && spec.num_ranks % replica == 0 && missing % replica == 0) {
-    absl::StrAppend(&advice, ", dp ", spec.num_ranks / replica, " -> ",
-                    (spec.num_ranks + missing) / replica);
-  }
-  return absl::StrCat(advice, ")");
+// Changes the ranks of `spec` by `change` when it is then a grid that stands on its own.
+void AddResize(const GridSpec& spec, int64_t change, Violation& violation) {
+  GridSpec resized = spec;
+  resized.num_ranks += change;
+  if (!Validate(resized).empty()) return;
+  violation.corrections.push_back(
+      {{absl::StrCat(spec.name, ".num_ranks"), absl::StrCat(resized.num_ranks)}});
 }
 
 std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
@@ -62,9 +55,14 @@ std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
                          [&](const GridSpec& spec) { return spec.name == name; });
   };
   if (const int64_t count = num_named(kLanguageModule); count != 1) {
-    violations.push_back({"grids", absl::StrCat("grids name ", count, " modules '", kLanguageModule,
-                                                "', there must be exactly 1; rename or ",
-                                                count == 0 ? "add a grid" : "remove the others")});
+    Violation violation{"grids", absl::StrCat("grids name ", count, " modules '", kLanguageModule,
+                                              "', there must be exactly 1; rename or ",
+                                              count == 0 ? "add a grid" : "remove the others")};
+    if (count == 0 && !specs.empty()) {
+      violation.corrections.push_back(
+          {{absl::StrCat("grids[", specs.size() - 1, "].name"), std::string(kLanguageModule)}});
+    }
+    violations.push_back(std::move(violation));
   }
   for (size_t i = 0; i < specs.size(); ++i) {
     const std::string& name = specs[i].name;
@@ -72,10 +70,9 @@ std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
                                   [&](const GridSpec& spec) { return spec.name == name; });
     if (!seen || name == kLanguageModule) continue;
     violations.push_back(
-        {absl::StrCat("grids[", i, "].name"),
-         absl::StrCat("grids[", i, "].name is '", name,
-                      "', which an earlier grid has; names must differ; nearest: '", name, "_", i,
-                      "'")});
+        Refuse(absl::StrCat("grids[", i, "].name"),
+               absl::StrCat(" is '", name, "', which an earlier grid has; names must differ"),
+               {absl::StrCat(name, "_", i)}));
   }
   return violations;
 }
@@ -90,7 +87,8 @@ std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t mi
   const auto lanes_of = [](const GridSpec& spec) {
     return spec.num_ranks / (spec.tp * spec.cp * spec.pp);
   };
-  if (language == specs.end() || !Validate(*language).empty() || micro_batch_size < 1) {
+  if (language == specs.end() || !Validate(*language).empty() || micro_batch_size < 1 ||
+      micro_batch_size > kMaxMicroBatchSize) {
     return violations;
   }
   const int64_t language_lanes = lanes_of(*language);
@@ -101,15 +99,20 @@ std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t mi
     if (samples % lanes == 0) continue;
     int64_t nearest_lanes = lanes;
     while (samples % nearest_lanes != 0) --nearest_lanes;
-    int64_t nearest_size = micro_batch_size;
-    while (nearest_size * language_lanes % lanes != 0) ++nearest_size;
-    violations.push_back(
-        {absl::StrCat(spec.name, ".num_ranks"),
-         absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ", samples,
-                      " samples of one microbatch (micro_batch_size ", micro_batch_size, " * ",
-                      language_lanes, " language lanes); nearest: ", nearest_lanes,
-                      " lanes (num_ranks ", spec.num_ranks / lanes * nearest_lanes,
-                      ") or micro_batch_size ", nearest_size)});
+    // The sizes that divide are the multiples of this one.
+    const int64_t unit = lanes / std::gcd(lanes, language_lanes);
+    const std::string field = absl::StrCat(spec.name, ".num_ranks");
+    Violation violation{
+        field, absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
+                            samples, " samples of one microbatch (micro_batch_size ",
+                            micro_batch_size, " * ", language_lanes, " language lanes)")};
+    const int64_t above = (micro_batch_size + unit - 1) / unit * unit;
+    for (const int64_t size : {above, above - unit}) {
+      if (size < 1 || size > kMaxMicroBatchSize) continue;
+      violation.corrections.push_back({{"micro_batch_size", absl::StrCat(size)}});
+    }
+    AddResize(spec, spec.num_ranks / lanes * nearest_lanes - spec.num_ranks, violation);
+    violations.push_back(std::move(violation));
   }
   return violations;
 }
@@ -127,63 +130,63 @@ std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t wo
       const auto previous = std::find_if(spans.begin(), spans.end(),
                                          [&](const Span& other) { return other.end > span.begin; });
       violations.push_back(
-          {absl::StrCat(span.spec->name, ".rank_offset"),
-           absl::StrCat(span.spec->name, ".rank_offset is ", span.begin, ": ", span.spec->name,
-                        " on ", Ranks(span.begin, span.end), " overlaps ", previous->spec->name,
-                        " on ", Ranks(previous->begin, previous->end), " at ",
-                        Ranks(span.begin, std::min(covered, span.end)),
-                        "; spans must be all equal or disjoint; nearest: rank_offset ", covered)});
+          Refuse(absl::StrCat(span.spec->name, ".rank_offset"),
+                 absl::StrCat(" is ", span.begin, ": ", span.spec->name, " on ",
+                              Ranks(span.begin, span.end), " overlaps ", previous->spec->name,
+                              " on ", Ranks(previous->begin, previous->end), " at ",
+                              Ranks(span.begin, std::min(covered, span.end)),
+                              "; spans must be all equal or disjoint"),
+                 {absl::StrCat(covered)}));
     } else if (span.begin > covered) {
+      const std::string field = absl::StrCat(span.spec->name, ".rank_offset");
       violations.push_back(
-          {absl::StrCat(span.spec->name, ".rank_offset"),
-           absl::StrCat("no grid covers ", Ranks(covered, span.begin), ", but ", span.spec->name,
-                        ".rank_offset is ", span.begin,
-                        "; grids must cover every rank; nearest: rank_offset ", covered)});
+          {field,
+           absl::StrCat("no grid covers ", Ranks(covered, span.begin), ", but ", field, " is ",
+                        span.begin, "; grids must cover every rank"),
+           {{{field, absl::StrCat(covered)}}}});
     }
     covered = std::max(covered, span.end);
   }
   const Span& last = *std::max_element(spans.begin(), spans.end(),
                                        [](const Span& a, const Span& b) { return a.end < b.end; });
-  if (covered < world_size) {
-    violations.push_back({absl::StrCat(last.spec->name, ".num_ranks"),
-                          absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size, "; ",
-                                       GrowAdvice(*last.spec, world_size - covered), " or start ",
-                                       covered, " ranks")});
-  } else if (covered > world_size) {
-    violations.push_back(
-        {absl::StrCat(last.spec->name, ".num_ranks"),
-         absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
-                      ", but the world has ", world_size, " ranks; start ", covered,
-                      " ranks or make the grids ", covered - world_size, " ranks smaller")});
+  if (covered == world_size) return violations;
+  const std::string field = absl::StrCat(last.spec->name, ".num_ranks");
+  Violation violation{field,
+                      covered < world_size
+                          ? absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size)
+                          : absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
+                                         ", but the world has ", world_size, " ranks")};
+  // A world beyond all grids is its starter's to refuse.
+  if (world_size >= 1 && world_size <= kMaxRanks) {
+    AddResize(*last.spec, world_size - covered, violation);
+    const Span& largest = *std::max_element(
+        spans.begin(), spans.end(),
+        [](const Span& a, const Span& b) { return a.spec->num_ranks < b.spec->num_ranks; });
+    if (violation.corrections.empty() && covered > world_size) {
+      AddResize(*largest.spec, world_size - covered, violation);
+    }
   }
+  violation.corrections.push_back({{std::string(kWorldSize), absl::StrCat(covered)}});
+  violations.push_back(std::move(violation));
   return violations;
 }
 
 std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_size,
                                 int64_t micro_batch_size) {
-  std::vector<Violation> violations = ValidateLanes(specs, micro_batch_size);
-  const auto append = [&](std::vector<Violation> more) {
-    violations.insert(violations.end(), std::make_move_iterator(more.begin()),
-                      std::make_move_iterator(more.end()));
-  };
-  append(ValidateSpans(specs, world_size));
-  append(ValidateNames(specs));
-  for (const GridSpec& spec : specs) append(Validate(spec));
-  return violations;
+  Violations violations;
+  violations.Add(ValidateLanes(specs, micro_batch_size));
+  violations.Add(ValidateSpans(specs, world_size));
+  violations.Add(ValidateNames(specs));
+  for (const GridSpec& spec : specs) violations.Add(Validate(spec));
+  return violations.Take();
 }
 
 absl::StatusOr<Layout> Layout::Make(std::span<const GridSpec> specs, int64_t world_size) {
-  std::vector<Violation> violations = ValidateSpans(specs, world_size);
-  for (Violation& violation : ValidateNames(specs)) violations.push_back(std::move(violation));
-  for (const GridSpec& spec : specs) {
-    for (Violation& violation : Validate(spec)) violations.push_back(std::move(violation));
-  }
-  if (!violations.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrJoin(violations, "\n", [](std::string* out, const Violation& violation) {
-          absl::StrAppend(out, violation.message);
-        }));
-  }
+  Violations violations;
+  violations.Add(ValidateSpans(specs, world_size));
+  violations.Add(ValidateNames(specs));
+  for (const GridSpec& spec : specs) violations.Add(Validate(spec));
+  HETERO_RETURN_IF_ERROR(ViolationsError(violations.list()));
   Layout layout;
   layout.world_size_ = world_size;
   for (const GridSpec& spec : specs) {

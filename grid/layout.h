@@ -26,13 +26,20 @@ struct ModuleRole {
   StageRole stage;
 };
 
+// Samples of a lane's microbatch at most.
+inline constexpr int64_t kMaxMicroBatchSize = 65536;
+
+// What corrections call the number of ranks that a run starts with.
+inline constexpr std::string_view kWorldSize = "world_size";
+
 // Violations of sample counts: one microbatch of the whole run has
 // micro_batch_size * (language lanes) samples, which must divide evenly among the lanes of every
-// grid. Specs that are broken on their own, and a list without a language grid, are passed over.
+// grid. Specs that are broken on their own, a list without a language grid, and a micro_batch_size
+// that is not one of kMaxMicroBatchSize are passed over.
 std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t micro_batch_size);
 
 // Violations of placement: spans that partly overlap, ranks of the world that no grid covers, grids
-// beyond its end. Specs with num_ranks below 1 or a negative offset are passed over.
+// beyond its end. Specs whose span is broken on its own are passed over.
 std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t world_size);
 
 // Every violation at once: lanes, spans, then module names and each grid on its own. Pure.

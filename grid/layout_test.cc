@@ -1,9 +1,12 @@
 #include "hetero/grid/layout.h"
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
+#include "absl/strings/numbers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -14,10 +17,11 @@ using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 std::vector<std::string> Messages(const std::vector<Violation>& violations) {
   std::vector<std::string> messages;
-  for (const Violation& violation : violations) messages.push_back(violation.message);
+  for (const Violation& violation : violations) messages.push_back(violation.ToString());
   return messages;
 }
 
@@ -63,22 +67,77 @@ TEST(LayoutTest, NamesTheOverlapAndTheNearestOffset) {
   EXPECT_THAT(
       Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 2)}, 6)),
       ElementsAre("language.rank_offset is 2: language on ranks [2, 6) overlaps images on ranks "
-                  "[0, 4) at ranks [2, 4); spans must be all equal or disjoint; nearest: "
-                  "rank_offset 4"));
+                  "[0, 4) at ranks [2, 4); spans must be all equal or disjoint; nearest: 4"));
 }
 
 TEST(LayoutTest, NamesTheGapTheShortfallAndTheExcess) {
   EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(2), Language(2, 4)}, 8)),
               ElementsAre("no grid covers ranks [2, 4), but language.rank_offset is 4; grids must "
-                          "cover every rank; nearest: rank_offset 2",
-                          "grids cover ranks [0, 6) of 8; add 2 to language.num_ranks (2 -> 4, dp "
-                          "1 -> 2) or start 6 ranks"));
+                          "cover every rank; nearest: 2",
+                          "grids cover ranks [0, 6) of 8; nearest: language.num_ranks 4 or "
+                          "world_size 6"));
   EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(8), Language(4, 8)}, 16)),
-              ElementsAre("grids cover ranks [0, 12) of 16; add 4 to language.num_ranks (4 -> 8, "
-                          "dp 2 -> 4) or start 12 ranks"));
+              ElementsAre("grids cover ranks [0, 12) of 16; nearest: language.num_ranks 8 or "
+                          "world_size 12"));
   EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 4)}, 6)),
-              ElementsAre("language is on ranks [4, 8), but the world has 6 ranks; start 8 ranks "
-                          "or make the grids 2 ranks smaller"));
+              ElementsAre("language is on ranks [4, 8), but the world has 6 ranks; nearest: "
+                          "language.num_ranks 2 or world_size 8"));
+  // Ten and a half pairs of tensor-parallel ranks are none.
+  EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(4), Language(6, 4)}, 11)),
+              ElementsAre("grids cover ranks [0, 10) of 11; nearest: world_size 10"));
+}
+
+// Whoever follows the advice ends with grids that stand.
+TEST(LayoutTest, CorrectionsMendWhatTheyAreFor) {
+  const std::vector<std::vector<GridSpec>> broken = {
+      {Encoder(4), Language(6, 4)},
+      {Encoder(4), Language(4, 2)},
+      {Encoder(2), Language(2, 4)},
+      {Encoder(3), Language(1, 3)},
+      {{.name = "images", .num_ranks = 3}, {.name = "language", .num_ranks = 1, .rank_offset = 3}},
+      {Encoder(int64_t{1} << 62), Language(4, int64_t{1} << 62)}};
+  for (const std::vector<GridSpec>& specs : broken) {
+    for (const Violation& violation : Validate(specs, 11, 8)) {
+      for (const Correction& correction : violation.corrections) {
+        std::vector<GridSpec> mended = specs;
+        int64_t world_size = 11;
+        int64_t micro_batch_size = 8;
+        for (const auto& [path, value] : correction) {
+          int64_t number = 0;
+          ASSERT_TRUE(absl::SimpleAtoi(value, &number)) << value;
+          if (path == kWorldSize) world_size = number;
+          if (path == "micro_batch_size") micro_batch_size = number;
+          for (GridSpec& spec : mended) {
+            if (path == spec.name + ".num_ranks") spec.num_ranks = number;
+            if (path == spec.name + ".rank_offset") spec.rank_offset = number;
+            if (path == spec.name + ".tp") spec.tp = number;
+          }
+        }
+        for (const Violation& left : Validate(mended, world_size, micro_batch_size)) {
+          EXPECT_NE(left.message, violation.message) << violation.ToString();
+          EXPECT_FALSE(left.field == correction[0].path && left.field == violation.field &&
+                       left.corrections == violation.corrections)
+              << violation.ToString() << "\n"
+              << left.ToString();
+        }
+      }
+    }
+  }
+}
+
+TEST(LayoutTest, AnyNumbersAtAllAreRefusedAndNotComputedWith) {
+  for (const int64_t number : {std::numeric_limits<int64_t>::min(), int64_t{-1}, int64_t{0},
+                               int64_t{1} << 32, std::numeric_limits<int64_t>::max()}) {
+    GridSpec encoder = Encoder(4);
+    encoder.tp = number;
+    encoder.cp = number;
+    EXPECT_THAT(Validate(std::vector{encoder, Language(4, 4)}, 8, 1), Not(IsEmpty())) << number;
+    EXPECT_THAT(Validate(std::vector{Encoder(number, number), Language(4, 4)}, 8, number),
+                Not(IsEmpty()))
+        << number;
+    EXPECT_THAT(Validate(std::vector{Encoder(4), Language(4, 4)}, number, number), Not(IsEmpty()))
+        << number;
+  }
 }
 
 TEST(LayoutTest, LanesNeedOnlyDivideTheSamples) {
@@ -93,8 +152,8 @@ TEST(LayoutTest, LanesNeedOnlyDivideTheSamples) {
   EXPECT_THAT(lanes(2, 3, 2), IsEmpty());
   EXPECT_THAT(lanes(3, 2, 1),
               ElementsAre("images has 3 data lanes, which do not divide the 2 samples of one "
-                          "microbatch (micro_batch_size 1 * 2 language lanes); nearest: 2 lanes "
-                          "(num_ranks 2) or micro_batch_size 3"));
+                          "microbatch (micro_batch_size 1 * 2 language lanes); nearest: "
+                          "micro_batch_size 3 or images.num_ranks 2"));
 }
 
 TEST(LayoutTest, WeightShardLanesCountAsLanes) {
@@ -116,14 +175,14 @@ TEST(LayoutTest, ReportsEverythingAtOnceInOrder) {
   EXPECT_THAT(Layout::Make(specs, 12),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("grids[1].name is 'images', which an earlier grid has; names must "
-                                 "differ; nearest: 'images_1'")));
+                                 "differ; nearest: images_1")));
 }
 
 TEST(LayoutTest, NeedsExactlyOneLanguageModule) {
   EXPECT_THAT(Layout::Make(std::vector{Encoder(4)}, 4),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "grids name 0 modules 'language', there must be exactly 1; rename or add a "
-                       "grid"));
+                       "grid; nearest: grids[0].name language"));
   EXPECT_THAT(Layout::Make({}, 4), StatusIs(absl::StatusCode::kInvalidArgument));
   EXPECT_THAT(Layout::Make(std::vector{Language(2, 0), Language(2, 2)}, 4),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name 2 modules 'language'")));

@@ -54,23 +54,43 @@ struct Factor {
   int64_t size;
 };
 
+// The product of positive sizes; above kMaxRanks only known to be so.
+int64_t Product(std::span<const Factor> factors) {
+  int64_t product = 1;
+  for (const Factor& factor : factors) {
+    if (factor.size > kMaxRanks / product) return kMaxRanks + 1;
+    product *= factor.size;
+  }
+  return product;
+}
+
 // Adds a violation when the product of `factors` does not divide the rank count.
 void CheckFactors(const GridSpec& spec, std::string_view derived, std::span<const Factor> factors,
                   std::vector<Violation>& violations) {
-  int64_t product = 1;
-  for (const Factor& factor : factors) product *= factor.size;
+  const int64_t product = Product(factors);
   if (spec.num_ranks % product == 0) return;
   const std::string formula = absl::StrJoin(factors, " * ", [](std::string* out, const Factor& f) {
     absl::StrAppend(out, f.field, " ", f.size);
   });
+  const std::string field = absl::StrCat(spec.name, ".num_ranks");
+  const auto number = [](int64_t value) {
+    return value > kMaxRanks ? absl::StrCat("more than ", kMaxRanks) : absl::StrCat(value);
+  };
+  Violation violation = Refuse(
+      field, absl::StrCat(" is ", spec.num_ranks, ", must be a multiple of ", number(product), " (",
+                          formula, ") so that ", derived, " is whole"));
   const int64_t below = spec.num_ranks / product * product;
-  const std::string nearest =
-      below == 0 ? absl::StrCat(product) : absl::StrCat(below, " or ", below + product);
-  violations.push_back(
-      {absl::StrCat(spec.name, ".num_ranks"),
-       absl::StrCat(spec.name, ".num_ranks is ", spec.num_ranks, ", must be a multiple of ",
-                    product, " (", formula, ") so that ", derived, " is whole; nearest: num_ranks ",
-                    nearest)});
+  for (const int64_t nearest : {below, below + product}) {
+    if (nearest < 1 || nearest > kMaxRanks) continue;
+    violation.corrections.push_back({{field, absl::StrCat(nearest)}});
+  }
+  if (violation.corrections.empty()) {
+    const Factor& largest = *std::max_element(
+        factors.begin(), factors.end(),
+        [](const Factor& one, const Factor& other) { return one.size < other.size; });
+    violation.corrections.push_back({{absl::StrCat(spec.name, ".", largest.field), "1"}});
+  }
+  violations.push_back(std::move(violation));
 }
 
 }  // namespace
@@ -80,28 +100,28 @@ std::vector<Violation> Validate(const GridSpec& spec) {
   if (spec.name.empty()) {
     violations.push_back({"name", "a grid has no name; name the module it belongs to"});
   }
-  const std::array<Factor, 8> at_least_one = {{{"num_ranks", spec.num_ranks},
-                                               {"tp", spec.tp},
-                                               {"gtp_remat", spec.gtp_remat},
-                                               {"cp", spec.cp},
-                                               {"pp", spec.pp},
-                                               {"expt_tp", spec.expt_tp},
-                                               {"ep", spec.ep},
-                                               {"expt_gtp_remat", spec.expt_gtp_remat}}};
-  bool positive = true;
-  for (const auto& [field, size] : at_least_one) {
-    if (size >= 1) continue;
-    positive = false;
-    violations.push_back(
-        {absl::StrCat(spec.name, ".", field),
-         absl::StrCat(spec.name, ".", field, " is ", size, ", must be at least 1; nearest: 1")});
-  }
-  if (spec.rank_offset < 0) {
-    violations.push_back({absl::StrCat(spec.name, ".rank_offset"),
-                          absl::StrCat(spec.name, ".rank_offset is ", spec.rank_offset,
-                                       ", must be at least 0; nearest: 0")});
-  }
-  if (!positive) return violations;
+  bool sound = true;
+  const auto check = [&](std::string_view field, int64_t value, int64_t least) {
+    if (value >= least && value <= kMaxRanks) return;
+    sound = false;
+    const bool low = value < least;
+    const int64_t nearest = low ? least : kMaxRanks;
+    violations.push_back(Refuse(
+        absl::StrCat(spec.name, ".", field),
+        absl::StrCat(" is ", value, low ? ", must be at least " : ", must be at most ", nearest),
+        {absl::StrCat(nearest)}));
+  };
+  const std::array<Factor, 8> sizes = {{{"num_ranks", spec.num_ranks},
+                                        {"tp", spec.tp},
+                                        {"gtp_remat", spec.gtp_remat},
+                                        {"cp", spec.cp},
+                                        {"pp", spec.pp},
+                                        {"expt_tp", spec.expt_tp},
+                                        {"ep", spec.ep},
+                                        {"expt_gtp_remat", spec.expt_gtp_remat}}};
+  for (const auto& [field, size] : sizes) check(field, size, 1);
+  check("rank_offset", spec.rank_offset, 0);
+  if (!sound) return violations;
   const std::array<Factor, 4> base = {
       {{"tp", spec.tp}, {"gtp_remat", spec.gtp_remat}, {"cp", spec.cp}, {"pp", spec.pp}}};
   const std::array<Factor, 4> expert = {{{"expt_tp", spec.expt_tp},
@@ -118,13 +138,7 @@ std::string_view FamilyName(Family family) { return kFamilies[static_cast<size_t
 AxisSet FamilyAxes(Family family) { return kFamilies[static_cast<size_t>(family)].axes; }
 
 absl::StatusOr<Grid> Grid::Make(const GridSpec& spec) {
-  const std::vector<Violation> violations = Validate(spec);
-  if (!violations.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrJoin(violations, "\n", [](std::string* out, const Violation& violation) {
-          absl::StrAppend(out, violation.message);
-        }));
-  }
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(spec)));
   const int64_t dp = spec.num_ranks / (spec.tp * spec.gtp_remat * spec.cp * spec.pp);
   const int64_t expt_dp = spec.num_ranks / (spec.expt_tp * spec.ep * spec.expt_gtp_remat * spec.pp);
   const GlobalRank first(spec.rank_offset);

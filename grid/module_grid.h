@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/grid/axis.h"
 #include "hetero/grid/rank.h"
 #include "hetero/grid/view.h"
@@ -36,15 +37,8 @@ struct GridSpec {
   int64_t expt_gtp_remat = 1;
 };
 
-// One broken rule of a configuration.
-struct Violation {
-  std::string field;    // path below the run configuration, "language.tp"
-  std::string message;  // names the field, its value, the rule and the nearest value that passes
-
-  bool operator==(const Violation&) const = default;
-};
-
-// Every rule `spec` breaks on its own, in field order. A pure function.
+// Every rule `spec` breaks on its own, in field order; fields are named "language.tp". A pure
+// function of any numbers.
 std::vector<Violation> Validate(const GridSpec& spec);
 
 // The groups a module's consumers ask for. Axes of each are in FamilyAxes().

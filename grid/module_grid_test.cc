@@ -210,11 +210,11 @@ TEST(GridTest, NamesTheDivisorThatDoesNotFit) {
   EXPECT_THAT(error({.name = "m", .num_ranks = 4, .tp = 3}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "m.num_ranks is 4, must be a multiple of 3 (tp 3 * gtp_remat 1 * cp 1 * "
-                       "pp 1) so that dp is whole; nearest: num_ranks 3 or 6"));
+                       "pp 1) so that dp is whole; nearest: 3 or 6"));
   EXPECT_THAT(error({.name = "m", .num_ranks = 4, .ep = 3, .expt_tp = 2}),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("multiple of 6 (expt_tp 2 * ep 3 * expt_gtp_remat 1 * pp 1) so "
-                                 "that expt_dp is whole; nearest: num_ranks 6")));
+                                 "that expt_dp is whole; nearest: 6")));
   EXPECT_THAT(error({.name = "m", .num_ranks = 8, .pp = 2, .ep = 8}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiple of 16")));
 }
@@ -225,8 +225,20 @@ TEST(GridTest, ReportsEveryViolationOfASpec) {
   std::vector<std::string> fields;
   for (const Violation& violation : violations) fields.push_back(violation.field);
   EXPECT_THAT(fields, ElementsAre("m.num_ranks", "m.tp", "m.rank_offset"));
-  EXPECT_EQ(violations[1].message, "m.tp is -1, must be at least 1; nearest: 1");
+  EXPECT_EQ(violations[1].ToString(), "m.tp is -1, must be at least 1; nearest: 1");
   EXPECT_THAT(Validate({.name = "m", .num_ranks = 16, .tp = 2, .cp = 2, .ep = 4}), IsEmpty());
+}
+
+TEST(GridTest, SizesWhoseProductHasNoNumberAreRefused) {
+  constexpr int64_t kLarge = int64_t{1} << 32;
+  EXPECT_THAT(Grid::Make({.name = "m", .num_ranks = 4, .tp = kLarge, .cp = kLarge}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("m.tp is 4294967296, must be at most 1048576; nearest: 1048576")));
+  EXPECT_THAT(
+      Grid::Make({.name = "m", .num_ranks = 4, .tp = kMaxRanks, .cp = kMaxRanks, .pp = kMaxRanks}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("must be a multiple of more than 1048576 (tp 1048576 * gtp_remat 1 * "
+                         "cp 1048576 * pp 1048576) so that dp is whole; nearest: m.tp 1")));
 }
 
 TEST(GridTest, FromViewsNeedsAllAxesAndTheSamePipelines) {

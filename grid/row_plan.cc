@@ -29,7 +29,34 @@ std::vector<int64_t> RowsOfLanes(std::span<const int64_t> rows_per_sample, int64
   return rows;
 }
 
+// Rows of a microbatch at most: their bytes still fit in 64 bits, whatever their width.
+constexpr int64_t kMaxRows = int64_t{1} << 40;
+
+absl::Status CheckRows(std::span<const int64_t> rows_per_sample) {
+  int64_t sum = 0;
+  for (size_t sample = 0; sample < rows_per_sample.size(); ++sample) {
+    const int64_t rows = rows_per_sample[sample];
+    if (rows < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample ", sample, " has ", rows, " rows, must be at least 0"));
+    }
+    if (rows > kMaxRows - sum) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample ", sample, " has ", rows, " rows after the ", sum,
+                       " of those before it, must be at most ", kMaxRows,
+                       " together; nearest: ", kMaxRows - sum));
+    }
+    sum += rows;
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSamples(std::string_view end, size_t num_samples, int64_t lanes) {
+  if (lanes < 1 || lanes > kMaxRanks) {
+    return absl::InvalidArgumentError(absl::StrCat(lanes, " ", end, " lanes, must be 1 to ",
+                                                   kMaxRanks,
+                                                   "; nearest: ", lanes < 1 ? 1 : kMaxRanks));
+  }
   const auto samples = static_cast<int64_t>(num_samples);
   if (samples > 0 && samples % lanes == 0) return absl::OkStatus();
   const int64_t above = (samples / lanes + 1) * lanes;
@@ -134,11 +161,7 @@ absl::StatusOr<RowPlan> PlanOwned(const Grid& source, const Grid& destination,
 absl::StatusOr<std::vector<LaneTransfer>> PlanLanes(std::span<const int64_t> rows_per_sample,
                                                     int64_t source_lanes,
                                                     int64_t destination_lanes) {
-  for (size_t sample = 0; sample < rows_per_sample.size(); ++sample) {
-    if (rows_per_sample[sample] >= 0) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "sample ", sample, " has ", rows_per_sample[sample], " rows, must be at least 0"));
-  }
+  HETERO_RETURN_IF_ERROR(CheckRows(rows_per_sample));
   HETERO_RETURN_IF_ERROR(CheckSamples("source", rows_per_sample.size(), source_lanes));
   HETERO_RETURN_IF_ERROR(CheckSamples("destination", rows_per_sample.size(), destination_lanes));
   const std::vector<int64_t> sums = PrefixSums(rows_per_sample);

@@ -39,7 +39,8 @@ struct LaneTransfer {
 
 // Every non-empty intersection of a source and a destination lane, by ascending sample.
 // rows_per_sample: rows of each of the G samples.
-// Errors: INVALID_ARGUMENT when a count is negative or G is not a multiple of each lane count.
+// Errors: INVALID_ARGUMENT naming the number and the nearest that passes: a count is negative, all
+// of them exceed 2^40, a lane count is not 1 to kMaxRanks, G is not a multiple of each lane count.
 absl::StatusOr<std::vector<LaneTransfer>> PlanLanes(std::span<const int64_t> rows_per_sample,
                                                     int64_t source_lanes,
                                                     int64_t destination_lanes);

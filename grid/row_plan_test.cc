@@ -1,6 +1,7 @@
 #include "hetero/grid/row_plan.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 #include <random>
@@ -456,6 +457,22 @@ TEST(RowPlanTest, UnevenFanInReturnsWhatEachLaneSent) {
   EXPECT_THAT(Inverse(plan).transfers,
               ElementsAre(RowTransfer{GlobalRank(2), 0, 256, GlobalRank(0), 0},
                           RowTransfer{GlobalRank(2), 256, 64, GlobalRank(1), 0}));
+}
+
+TEST(PlanLanesTest, RefusesCountsThatAreNone) {
+  const std::vector<int64_t> rows = {4, 4};
+  for (const int64_t lanes : {int64_t{0}, int64_t{-1}, int64_t{1} << 62}) {
+    EXPECT_THAT(PlanLanes(rows, lanes, 1), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("source lanes, must be 1 to")));
+    EXPECT_THAT(PlanLanes(rows, 1, lanes), StatusIs(absl::StatusCode::kInvalidArgument,
+                                                    HasSubstr("destination lanes, must be 1 to")));
+  }
+  constexpr int64_t kHuge = std::numeric_limits<int64_t>::max();
+  EXPECT_THAT(PlanLanes(std::vector<int64_t>{kHuge, kHuge}, 1, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("sample 0 has")));
+  EXPECT_THAT(PlanLanes(std::vector<int64_t>{4, (int64_t{1} << 40) - 3}, 1, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nearest: 1099511627772")));
+  EXPECT_TRUE(PlanLanes(std::vector<int64_t>{4, (int64_t{1} << 40) - 4}, 1, 1).ok());
 }
 
 TEST(RowPlanTest, ATextOnlyLaneIsCountedButNotSent) {

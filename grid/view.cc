@@ -10,16 +10,23 @@
 namespace hetero {
 
 absl::StatusOr<GridView> GridView::Make(GlobalRank first_rank, std::vector<AxisSize> axes) {
-  if (first_rank.value() < 0) {
+  if (first_rank.value() < 0 || first_rank.value() > kMaxRanks) {
     return absl::InvalidArgumentError(
-        absl::StrCat("rank_offset is ", first_rank, ", must be at least 0"));
+        absl::StrCat("rank_offset is ", first_rank, ", must be at least 0 and at most ", kMaxRanks,
+                     "; nearest: ", first_rank.value() < 0 ? 0 : kMaxRanks));
   }
   GridView view;
   view.first_rank_ = first_rank;
   for (const AxisSize& axis : axes) {
     if (axis.size < 1) {
       return absl::InvalidArgumentError(
-          absl::StrCat(AxisName(axis.axis), " is ", axis.size, ", must be at least 1"));
+          absl::StrCat(AxisName(axis.axis), " is ", axis.size, ", must be at least 1; nearest: 1"));
+    }
+    if (axis.size > kMaxRanks / view.num_ranks_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(AxisName(axis.axis), " is ", axis.size, " over ", view.num_ranks_,
+                       " ranks of the axes before it; a grid has at most ", kMaxRanks,
+                       " ranks; nearest: ", kMaxRanks / view.num_ranks_));
     }
     if (view.axis_set_.Contains(axis.axis)) {
       return absl::InvalidArgumentError(

@@ -16,6 +16,10 @@
 
 namespace hetero {
 
+// Ranks of a world at most: more than any machine has, few enough that lists of them fit in memory
+// and the product of two sizes in 64 bits.
+inline constexpr int64_t kMaxRanks = int64_t{1} << 20;
+
 struct AxisSize {
   Axis axis;
   int64_t size = 1;
@@ -29,7 +33,8 @@ struct AxisSize {
 // apart from the enumerations. Naming an axis that is not in the view is a bug and CHECK-fails.
 class GridView {
  public:
-  // Errors: INVALID_ARGUMENT for a negative first rank, a size below 1, a repeated axis.
+  // Errors: INVALID_ARGUMENT for a first rank or a size that is not one of kMaxRanks, a repeated
+  // axis, sizes whose product is above kMaxRanks.
   static absl::StatusOr<GridView> Make(GlobalRank first_rank, std::vector<AxisSize> axes);
 
   GlobalRank first_rank() const { return first_rank_; }

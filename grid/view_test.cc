@@ -101,12 +101,27 @@ TEST(GridViewTest, RefusesBadShapesByName) {
   const auto message = [](int64_t first, std::vector<AxisSize> axes) {
     return GridView::Make(GlobalRank(first), std::move(axes)).status();
   };
-  EXPECT_THAT(message(-1, {{Axis::kTp, 2}}), StatusIs(absl::StatusCode::kInvalidArgument,
-                                                      "rank_offset is -1, must be at least 0"));
-  EXPECT_THAT(message(0, {{Axis::kTp, 2}, {Axis::kDp, 0}}),
-              StatusIs(absl::StatusCode::kInvalidArgument, "dp is 0, must be at least 1"));
+  EXPECT_THAT(message(-1, {{Axis::kTp, 2}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("rank_offset is -1, must be at least 0")));
+  EXPECT_THAT(
+      message(0, {{Axis::kTp, 2}, {Axis::kDp, 0}}),
+      StatusIs(absl::StatusCode::kInvalidArgument, "dp is 0, must be at least 1; nearest: 1"));
   EXPECT_THAT(message(0, {{Axis::kTp, 2}, {Axis::kTp, 3}}),
               StatusIs(absl::StatusCode::kInvalidArgument, "axis tp is given twice"));
+}
+
+TEST(GridViewTest, RefusesMoreRanksThanAWorldHas) {
+  constexpr int64_t kLarge = int64_t{1} << 32;
+  EXPECT_THAT(GridView::Make(GlobalRank(0), {{Axis::kTp, kLarge}, {Axis::kDp, kLarge}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("tp is 4294967296 over 1 ranks of the axes before it; a grid has "
+                                 "at most 1048576 ranks; nearest: 1048576")));
+  EXPECT_THAT(GridView::Make(GlobalRank(0), {{Axis::kTp, 1024}, {Axis::kDp, 1025}}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("dp is 1025 over 1024")));
+  EXPECT_THAT(GridView::Make(GlobalRank(kLarge), {{Axis::kTp, 2}}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("nearest: 1048576")));
+  EXPECT_THAT(GridView::Make(GlobalRank(0), {{Axis::kTp, 1024}, {Axis::kDp, 1024}}), IsOk());
 }
 
 TEST(GridViewDeathTest, AnAxisOfTheOtherViewIsABug) {

@@ -5,18 +5,23 @@
 // and never names one.
 //
 //   ModelRegistry registry = BuiltInModels();
-//   registry.Register<MyModelConfig>(&MakeMyModel);
+//   registry.Register<MyModelConfig>(&MakeMyModel, &CheckMyRelations);
+//   std::vector<Violation> violations = registry.Validate(run_config.model(), "model");
 //   absl::StatusOr<std::unique_ptr<Model>> model = registry.Make(run_config.model());
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "google/protobuf/any.pb.h"
+#include "hetero/base/config/field_rules.h"
+#include "hetero/base/violation.h"
 #include "hetero/models/stage.h"
 
 namespace hetero {
@@ -27,28 +32,61 @@ class ModelRegistry {
   template <typename Message>
   using Maker = std::function<absl::StatusOr<std::unique_ptr<Model>>(const Message&, DType)>;
 
-  // A later maker of the same message type replaces the earlier.
+  // Adds what the fields of a message break between them (base/violation.h).
   template <typename Message>
-  void Register(Maker<Message> maker) {
-    makers_[Message::descriptor()->full_name()] =
-        [maker = std::move(maker)](const google::protobuf::Any& any,
-                                   DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
+  using Relations = std::function<void(const Message&, std::string_view path, Violations&)>;
+
+  // A later maker of the same message type replaces the earlier; without relations of its own it is
+  // held to the earlier's.
+  template <typename Message>
+  void Register(Maker<Message> maker, Relations<Message> relations = nullptr) {
+    Entry& entry = entries_[Message::descriptor()->full_name()];
+    entry.make = [maker = std::move(maker)](
+                     const google::protobuf::Any& any,
+                     DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
       Message message;
       if (!any.UnpackTo(&message)) {
         return absl::InvalidArgumentError("model: the packed message is damaged");
       }
       return maker(message, storage);
     };
+    if (entry.validate != nullptr && relations == nullptr) return;
+    entry.validate = [relations = std::move(relations)](const google::protobuf::Any& any,
+                                                        std::string_view path, bool on_gpu) {
+      Message message;
+      Violations violations;
+      if (!any.UnpackTo(&message)) {
+        violations.Add(Refuse(path, " holds damaged bytes of its message"));
+        return violations.Take();
+      }
+      violations.Add(CheckFieldRules(message, path, on_gpu));
+      if (relations != nullptr) relations(message, path, violations);
+      return violations.Take();
+    };
   }
+
+  // Every rule that the message in `any` breaks, its fields named below `path`; a type nobody
+  // registered is one. `on_gpu`: so are sizes that a GPU's kernels do not take. Pure.
+  std::vector<Violation> Validate(const google::protobuf::Any& any, std::string_view path,
+                                  bool on_gpu = false) const;
 
   // Errors: NOT_FOUND for a type nobody registered, naming those there are; those of the maker.
   absl::StatusOr<std::unique_ptr<Model>> Make(const google::protobuf::Any& any,
                                               DType storage = DType::kF32) const;
 
  private:
-  std::map<std::string, std::function<absl::StatusOr<std::unique_ptr<Model>>(
-                            const google::protobuf::Any&, DType)>>
-      makers_;
+  struct Entry {
+    std::function<absl::StatusOr<std::unique_ptr<Model>>(const google::protobuf::Any&, DType)> make;
+    std::function<std::vector<Violation>(const google::protobuf::Any&, std::string_view, bool)>
+        validate;
+  };
+
+  // nullptr for a type nobody registered.
+  const Entry* Find(const google::protobuf::Any& any) const;
+  // "no model of type "x"; known are y, z"
+  std::string Unknown(const google::protobuf::Any& any) const;
+
+  std::map<std::string, Entry> entries_;
 };
 
 // The models of this repository: VisionLanguageModel and HybridLanguageModel.

@@ -4,10 +4,11 @@
 #include <cmath>
 #include <numbers>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
 
 namespace hetero {
 namespace {
@@ -28,41 +29,89 @@ double TailRemaining(DecayTail tail, double q) {
   return 0;
 }
 
+// Lengths are counted in 64 bits; this one leaves room for sums.
+constexpr int64_t kMaxLength = int64_t{1} << 62;
+
+// Whether an enum that ends with `last` has the value.
+template <typename Enum>
+bool IsOneOf(Enum value, Enum last) {
+  return value >= Enum{} && value <= last;
+}
+
 }  // namespace
+
+std::vector<Violation> Validate(const LearningRateOptions& options, std::string_view unit) {
+  const LearningRateOptions& o = options;
+  const std::string warmup = absl::StrCat("warmup_", unit);
+  const std::string decay = absl::StrCat("decay_", unit);
+  const std::string tail = absl::StrCat("tail_", unit);
+  Violations violations;
+  const auto require = [&](bool holds, const Violation& violation) {
+    if (!holds) violations.Add(violation);
+  };
+  require(IsOneOf(o.style, LearningRateStyle::kWarmupStableDecay),
+          Refuse("style", absl::StrCat(" is ", static_cast<int>(o.style),
+                                       ", must be one of the learning rate's styles")));
+  for (const auto& [name, rate] :
+       {std::pair("peak", o.peak), {"minimum", o.minimum}, {"initial", o.initial}}) {
+    require(std::isfinite(rate) && rate >= 0,
+            Refuse(name, absl::StrCat(" is ", rate, ", must be finite and at least 0"), {"0"}));
+    require(rate <= o.peak || !violations.Sound({"peak", name}),
+            Refuse(name,
+                   absl::StrCat(" is ", ShortestText(rate), ", must be at most peak ",
+                                ShortestText(o.peak)),
+                   {ShortestText(o.peak)}));
+  }
+  const auto check_length = [&](const std::string& name, int64_t length, int64_t least) {
+    require(length >= least,
+            Refuse(name, absl::StrCat(" is ", length, ", must be at least ", least),
+                   {absl::StrCat(least)}));
+    require(length <= kMaxLength,
+            Refuse(name, absl::StrCat(" is ", length, ", must be at most ", kMaxLength),
+                   {absl::StrCat(kMaxLength)}));
+  };
+  check_length(warmup, o.warmup_samples, 0);
+  check_length(decay, o.decay_samples, 1);
+  if (violations.Sound({warmup, decay})) {
+    require(o.warmup_samples < o.decay_samples,
+            Refuse(warmup,
+                   absl::StrCat(" is ", o.warmup_samples, ", must be below ", decay, " ",
+                                o.decay_samples, ", the end of the decay"),
+                   {absl::StrCat(o.decay_samples - 1)}));
+  }
+  if (o.style != LearningRateStyle::kWarmupStableDecay) {
+    require(!o.tail && !o.tail_samples,
+            Violation{.field = "tail",
+                      .message = absl::StrCat("tail or ", tail,
+                                              " is set, only style WARMUP_STABLE_DECAY has a tail"),
+                      .corrections = {{{"style", "WARMUP_STABLE_DECAY"}}}});
+    return violations.Take();
+  }
+  require(o.tail.has_value(),
+          Refuse("tail", " is not set, style WARMUP_STABLE_DECAY needs the shape of its decay",
+                 {"TAIL_LINEAR"}));
+  require(!o.tail || IsOneOf(*o.tail, DecayTail::kMinusSqrt),
+          Refuse("tail", " is none of the shapes of a decay", {"TAIL_LINEAR"}));
+  if (!violations.Sound({warmup, decay})) return violations.Take();
+  const int64_t longest = o.decay_samples - o.warmup_samples;
+  if (!o.tail_samples) {
+    violations.Add(Refuse(tail,
+                          " is not set, style WARMUP_STABLE_DECAY needs the length of its decay",
+                          {absl::StrCat(longest)}));
+  } else {
+    require(*o.tail_samples >= 1 && *o.tail_samples <= longest,
+            Refuse(tail,
+                   absl::StrCat(" is ", *o.tail_samples, ", must be from 1 to ", longest,
+                                ", what lies between warm-up and the end of the decay"),
+                   {absl::StrCat(std::clamp<int64_t>(*o.tail_samples, 1, longest))}));
+  }
+  return violations.Take();
+}
 
 absl::StatusOr<LearningRateSchedule> LearningRateSchedule::Make(
     const LearningRateOptions& options) {
-  std::vector<std::string> violations;
-  const auto require = [&](bool holds, auto... text) {
-    if (!holds) violations.push_back(absl::StrCat(text...));
-  };
-  const LearningRateOptions& o = options;
-  // Comparisons are false for NaN.
-  require(o.minimum >= 0, "minimum is ", o.minimum, ", must be at least 0; nearest: 0");
-  require(o.peak >= o.minimum && std::isfinite(o.peak), "peak is ", o.peak,
-          ", must be finite and at least the minimum; nearest: ", o.minimum);
-  require(o.initial >= 0 && o.initial <= o.peak, "initial is ", o.initial,
-          ", must be in [0, peak]; nearest: ", o.initial > o.peak ? o.peak : 0.0);
-  require(o.warmup_samples >= 0, "warmup_samples is ", o.warmup_samples,
-          ", must be at least 0; nearest: 0");
-  require(o.decay_samples > 0, "decay_samples is ", o.decay_samples,
-          ", must be above 0; nearest: ", std::max<int64_t>(1, o.warmup_samples + 1));
-  require(o.decay_samples <= 0 || o.warmup_samples < o.decay_samples, "warmup_samples is ",
-          o.warmup_samples, ", must be below decay_samples; nearest: ", o.decay_samples - 1);
-  if (o.style == LearningRateStyle::kWarmupStableDecay) {
-    const int64_t longest = o.decay_samples - o.warmup_samples;
-    require(o.tail.has_value(), "tail is unset; warmup_stable_decay needs the shape of its decay");
-    require(o.tail_samples.has_value(),
-            "tail_samples is unset; warmup_stable_decay needs the length of its decay");
-    require(!o.tail_samples || (*o.tail_samples > 0 && *o.tail_samples <= longest),
-            "tail_samples is ", o.tail_samples.value_or(0),
-            ", must be in [1, decay_samples - warmup_samples]; nearest: ",
-            o.tail_samples.value_or(0) > longest ? longest : 1);
-  } else {
-    require(!o.tail && !o.tail_samples, "tail is set; only warmup_stable_decay has one");
-  }
-  if (violations.empty()) return LearningRateSchedule(options);
-  return absl::InvalidArgumentError(absl::StrJoin(violations, "\n"));
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options)));
+  return LearningRateSchedule(options);
 }
 
 double LearningRateSchedule::Remaining(double samples) const {

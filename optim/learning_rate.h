@@ -6,8 +6,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 
 namespace hetero {
 
@@ -38,9 +41,15 @@ struct LearningRateOptions {
   std::optional<DecayTail> tail = std::nullopt;
 };
 
+// Every rule that `options` break, by the names of a configuration: "peak", "warmup_samples". All
+// rules hold for lengths of any one unit; `unit` is what those of `options` count and how their
+// names end, "samples" or "steps".
+std::vector<Violation> Validate(const LearningRateOptions& options,
+                                std::string_view unit = "samples");
+
 class LearningRateSchedule {
  public:
-  // Errors: INVALID_ARGUMENT with every broken rule, one a line: field, value, rule, nearest value.
+  // Errors: INVALID_ARGUMENT with every violation, one a line.
   static absl::StatusOr<LearningRateSchedule> Make(const LearningRateOptions& options);
 
   // Rate of the update that follows `samples` consumed samples.

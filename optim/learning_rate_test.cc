@@ -1,7 +1,9 @@
 #include "hetero/optim/learning_rate.h"
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
@@ -112,18 +114,62 @@ TEST(LearningRateTest, NamesEveryBrokenRuleAndTheNearestValue) {
                                           .warmup_samples = 100,
                                           .decay_samples = 100}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("peak is 0.1, must be finite and at least the minimum; "
-                                       "nearest: 0.2"),
-                             HasSubstr("initial is 0.3"),
-                             HasSubstr("warmup_samples is 100, must be below decay_samples; "
-                                       "nearest: 99"),
-                             HasSubstr("tail is unset"), HasSubstr("tail_samples is unset"))));
+                       AllOf(HasSubstr("minimum is 0.2, must be at most peak 0.1; nearest: 0.1"),
+                             HasSubstr("initial is 0.3, must be at most peak 0.1; nearest: 0.1"),
+                             HasSubstr("warmup_samples is 100, must be below decay_samples 100, "
+                                       "the end of the decay; nearest: 99"),
+                             HasSubstr("tail is not set"))));
   EXPECT_THAT(LearningRateSchedule::Make({.peak = std::numeric_limits<double>::quiet_NaN(),
                                           .decay_samples = 0,
                                           .tail_samples = 3}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr("peak is nan"), HasSubstr("decay_samples is 0"),
-                             HasSubstr("only warmup_stable_decay"))));
+                       AllOf(HasSubstr("peak is nan"),
+                             HasSubstr("decay_samples is 0, must be at least 1; nearest: 1"),
+                             HasSubstr("only style WARMUP_STABLE_DECAY"))));
+}
+
+TEST(LearningRateTest, AStyleOrTailThatIsNoneIsRefused) {
+  EXPECT_THAT(LearningRateSchedule::Make(
+                  {.style = static_cast<LearningRateStyle>(99), .peak = 1, .decay_samples = 10}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("style is 99")));
+  EXPECT_THAT(LearningRateSchedule::Make({.style = LearningRateStyle::kWarmupStableDecay,
+                                          .peak = 1,
+                                          .decay_samples = 10,
+                                          .tail_samples = 3,
+                                          .tail = static_cast<DecayTail>(99)}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tail is none")));
+}
+
+TEST(LearningRateTest, LengthsKeepTheirUnit) {
+  const std::vector<Violation> violations =
+      Validate({.style = LearningRateStyle::kWarmupStableDecay,
+                .peak = 1,
+                .warmup_samples = 2,
+                .decay_samples = 6,
+                .tail_samples = 8,
+                .tail = DecayTail::kLinear},
+               "steps");
+  ASSERT_EQ(violations.size(), 1);
+  EXPECT_EQ(violations[0].ToString(),
+            "tail_steps is 8, must be from 1 to 4, what lies between warm-up and the end of the "
+            "decay; nearest: 4");
+}
+
+TEST(LearningRateTest, AnyNumbersAtAllAreRefusedOrHaveARate) {
+  for (const int64_t length : {std::numeric_limits<int64_t>::min(), int64_t{-1}, int64_t{0},
+                               int64_t{1} << 62, std::numeric_limits<int64_t>::max()}) {
+    for (const double rate : {-1.0, 0.0, 1e308, std::numeric_limits<double>::infinity()}) {
+      const LearningRateOptions options = {.style = LearningRateStyle::kWarmupStableDecay,
+                                           .peak = rate,
+                                           .minimum = rate,
+                                           .warmup_samples = length,
+                                           .decay_samples = length,
+                                           .tail_samples = length,
+                                           .tail = DecayTail::kLinear};
+      const auto schedule = LearningRateSchedule::Make(options);
+      EXPECT_TRUE(!schedule.ok() || std::isfinite(schedule->At(length))) << rate << " " << length;
+    }
+  }
 }
 
 }  // namespace

@@ -18,8 +18,7 @@ namespace hetero {
 
 class ParameterTable {
  public:
-  // Errors: INVALID_ARGUMENT for a name given twice, sharding of other rank than the shape, or more
-  // than 2^48 elements.
+  // Errors: INVALID_ARGUMENT for a name given twice, or sharding of other rank than the shape.
   static absl::StatusOr<ParameterTable> Make(std::vector<ParameterSpec> specs);
 
   std::span<const ParameterSpec> specs() const { return specs_; }

@@ -130,5 +130,30 @@ TEST(CommandLineTest, TheConfigurationInTheRunsFolderRunsAgain) {
   EXPECT_EQ(Losses(again.output), Losses(run.output));
 }
 
+TEST(CommandLineTest, AConfigurationHasOneSource) {
+  const ProgramResult result =
+      RunProgram({.arguments = {"--config=mine.textproto", "--recipe=mock_tiny"}});
+  EXPECT_EQ(result.exit_code, static_cast<int>(ExitCode::kConfig));
+  EXPECT_THAT(result.error, HasSubstr("--config=mine.textproto and --recipe=mock_tiny are both "
+                                      "whole configurations"));
+}
+
+TEST(CommandLineTest, TheDeviceIsTakenInAnyCaseByFlagAndField) {
+  for (const std::string flag : {"--device=cpu", "--device=Cpu", "--set=device=cpu"}) {
+    const ProgramResult result = RunProgram({.arguments = {"--print_config", flag}});
+    EXPECT_EQ(result.exit_code, 0) << result.error;
+    EXPECT_THAT(result.output, HasSubstr("device: CPU")) << flag;
+  }
+  EXPECT_THAT(RunProgram({.arguments = {"--device=gpu"}}).error,
+              HasSubstr("device is 'gpu', must be one of CPU, CUDA"));
+}
+
+TEST(CommandLineTest, AShortRunSaysThatItsWarmUpIsCut) {
+  const ProgramResult result = RunProgram({.arguments = {"--dry_run", "--set=train_steps=10"}});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.output,
+              HasSubstr("schedule.warmup_steps is cut from 30 to 9: the run has 10 steps"));
+}
+
 }  // namespace
 }  // namespace hetero

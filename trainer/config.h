@@ -4,48 +4,49 @@
 // What a run configuration means: its rules, its derived numbers, its defaults.
 
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/grid/module_grid.h"
+#include "hetero/models/registry.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {
 
-// Ranks that a launch starts. Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N >= 1.
+// Ranks that a launch starts.
+// Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N from 1 to 4096.
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
 
 // The grids of a configuration, in its order.
 std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);
 
-// Every rule that `config` breaks: grids first (shards and context that this system does not train
-// with yet, sample lanes, spans, names, each grid on its own), then fields that are missing or out
-// of bounds, then what fields require of each other. Pure: touches no device, file or clock. What
-// only the model can judge is not here.
-std::vector<Violation> Validate(const proto::RunConfig& config);
+// Every rule that `config` breaks: of its grids first (shards and context that this system does not
+// train with yet, sample lanes, spans, names, each grid on its own), then of the model, then fields
+// that are missing or out of bounds, then what fields require of each other, and what data and
+// model require of each other. Rules between fields are judged where each field is sound. Pure:
+// touches no device, file or clock.
+std::vector<Violation> Validate(const proto::RunConfig& config, const ModelRegistry& models);
+
+// The type that `config` trains in.
+DType StorageOf(const proto::RunConfig& config);
 
 struct RunSizes {
   int64_t world_size = 0;
   int64_t train_steps = 0;
 };
 
-// Precondition: Validate(config) is empty.
+// Precondition: Validate(config) is empty, here and below.
 RunSizes SizesOf(const proto::RunConfig& config);
 
-// Lengths of the learning rate's schedule in samples. Decay ends with the run unless it is set.
-struct ScheduleLengths {
-  int64_t warmup = 0;
-  int64_t decay = 0;
-  std::optional<int64_t> tail;
-};
-ScheduleLengths LengthsOf(const proto::RunConfig& config);
+// What the run does instead of what is configured, a sentence each; empty as a rule.
+std::vector<std::string> ChangesOf(const proto::RunConfig& config);
 
 // `config` with every default written out, as it is printed and saved: precision, batch sizes of
 // evaluation, lengths and initial value of the schedule, the collectives' timeout, the steps that
-// mean divergence. Precondition:
-// Validate(config) is empty.
+// mean divergence.
 proto::RunConfig Resolve(proto::RunConfig config);
 
 }  // namespace hetero

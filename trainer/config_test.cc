@@ -7,6 +7,8 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/violation.h"
+#include "hetero/models/registry.h"
 #include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
@@ -22,8 +24,6 @@ using ::testing::IsEmpty;
 
 // The recipe with fields changed.
 proto::RunConfig Changed(std::string_view recipe, std::vector<std::string_view> assignments) {
-  // Links the models that recipes name.
-  proto::VisionLanguageModel::descriptor();
   proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
   for (std::string_view assignment : assignments) {
     EXPECT_THAT(SetField(assignment, config), IsOk());
@@ -33,7 +33,9 @@ proto::RunConfig Changed(std::string_view recipe, std::vector<std::string_view> 
 
 std::vector<std::string> Messages(const proto::RunConfig& config) {
   std::vector<std::string> messages;
-  for (const Violation& violation : Validate(config)) messages.push_back(violation.message);
+  for (const Violation& violation : Validate(config, BuiltInModels())) {
+    messages.push_back(violation.ToString());
+  }
   return messages;
 }
 
@@ -60,12 +62,12 @@ TEST(ValidateTest, NamesOverlapAndGap) {
   EXPECT_THAT(Messages({"language.rank_offset=1"}),
               ElementsAre("language.rank_offset is 1: language on ranks [1, 3) overlaps "
                           "radio_encoder on ranks [0, 2) at ranks [1, 2); spans must be all equal "
-                          "or disjoint; nearest: rank_offset 2",
-                          "grids cover ranks [0, 3) of 4; add 1 to language.num_ranks (2 -> 3, dp "
-                          "2 -> 3) or start 3 ranks"));
+                          "or disjoint; nearest: 2",
+                          "grids cover ranks [0, 3) of 4; nearest: language.num_ranks 3 or launch "
+                          "threads:3"));
   EXPECT_THAT(Messages({"launch=threads:5", "language.rank_offset=3"}),
               ElementsAre("no grid covers ranks [2, 3), but language.rank_offset is 3; grids must "
-                          "cover every rank; nearest: rank_offset 2"));
+                          "cover every rank; nearest: 2"));
 }
 
 TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
@@ -76,8 +78,10 @@ TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
   EXPECT_THAT(
       Messages({"launch=threads:5", "radio_encoder.num_ranks=3", "language.rank_offset=3"}),
       ElementsAre("radio_encoder has 3 data lanes, which do not divide the 16 samples of "
-                  "one microbatch (micro_batch_size 8 * 2 language lanes); nearest: 2 lanes "
-                  "(num_ranks 2) or micro_batch_size 9"));
+                  "one microbatch (micro_batch_size 8 * 2 language lanes); nearest: "
+                  "micro_batch_size 9 with global_batch_size 72 with evaluation.global_batch_size "
+                  "72 or micro_batch_size 6 with global_batch_size 60 with "
+                  "evaluation.global_batch_size 84 or radio_encoder.num_ranks 2"));
 }
 
 TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
@@ -119,16 +123,16 @@ TEST(ValidateTest, NamesNumbersBeyondTheirBounds) {
       Messages({"optimizer.adamw.beta1=1", "optimizer.clip_gradient_norm=0", "schedule.peak=nan",
                 "data.fashion_mnist.sizes[1].rows=0", "encoder_run_ahead=-1"}),
       ElementsAre("data.fashion_mnist.sizes[1].rows is 0, must be at least 1; nearest: 1",
-                  "optimizer.adamw.beta1 is 1, must be below 1",
-                  "optimizer.clip_gradient_norm is 0, must be above 0",
-                  "schedule.peak is nan, must be above 0",
+                  "optimizer.adamw.beta1 is 1, must be at most 0.9999999; nearest: 0.9999999",
+                  "optimizer.clip_gradient_norm is 0, must be at least 1e-30; nearest: 1e-30",
+                  "schedule.peak is nan, must be at least 1e-30; nearest: 1e-30",
                   "encoder_run_ahead is -1, must be at least 0; nearest: 0"));
 }
 
 TEST(ValidateTest, NamesALaunchThatIsNone) {
   EXPECT_THAT(Messages({"launch=thread:4"}),
-              ElementsAre("launch is 'thread:4', must be threads:N with N at least 1; nearest: "
-                          "threads:1"));
+              ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 4096; "
+                          "nearest: threads:1"));
 }
 
 TEST(ValidateTest, BatchesAreWholeMicrobatches) {
@@ -142,31 +146,138 @@ TEST(ValidateTest, BatchesAreWholeMicrobatches) {
 TEST(ValidateTest, RoundedNumbersNeedAGpu) {
   EXPECT_THAT(Messages({"precision=BF16"}),
               ElementsAre("precision is BF16, which needs device CUDA; device is CPU; nearest: "
-                          "F32"));
+                          "precision F32 or device CUDA"));
   EXPECT_THAT(Messages({"precision=BF16", "device=CUDA"}), IsEmpty());
 }
 
 TEST(ValidateTest, SchedulesAreConsistent) {
-  EXPECT_THAT(Messages({"schedule.warmup_samples=100"}),
-              ElementsAre("train and schedule lengths are given partly in steps and partly in "
-                          "samples; give all of them in steps or all in samples"));
+  EXPECT_THAT(
+      Messages({"schedule.warmup_samples=100"}),
+      ElementsAre("the run's length is given in steps, lengths of schedule in samples; give "
+                  "all of them in steps or all in samples; nearest: schedule.warmup_steps "
+                  "2"));
+  EXPECT_THAT(
+      Messages({"train_samples=640"}),
+      ElementsAre("the run's length is given in samples, lengths of schedule in steps; give "
+                  "all of them in steps or all in samples; nearest: "
+                  "schedule.warmup_samples 1920"));
   EXPECT_THAT(Messages({"schedule.minimum=1"}),
-              ElementsAre("schedule.minimum is 1, must be at most schedule.peak 0.003; nearest: "
-                          "0.003"));
-  EXPECT_THAT(Messages({"schedule.warmup_steps=600"}),
-              ElementsAre("schedule warm-up takes 38400 samples, must end before the decay does at "
-                          "sample 38400; nearest: warmup_steps 599"));
+              ElementsAre("schedule.minimum is 1, must be at most peak 0.003; nearest: 0.003"));
+  EXPECT_THAT(Messages({"schedule.minimum=-1"}),
+              ElementsAre("schedule.minimum is -1, must be at least 0; nearest: 0"));
+  EXPECT_THAT(Messages({"schedule.decay_steps=600", "schedule.warmup_steps=600"}),
+              ElementsAre("schedule.warmup_steps is 600, must be below decay_steps 600, the end of "
+                          "the decay; nearest: 599"));
   EXPECT_THAT(Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail_steps=10"}),
-              ElementsAre("schedule.style is WARMUP_STABLE_DECAY, which needs schedule.tail and "
-                          "tail_steps or tail_samples"));
-  EXPECT_THAT(Messages({"schedule.tail=TAIL_LINEAR"}),
-              ElementsAre("schedule.tail and its length belong to style WARMUP_STABLE_DECAY, "
-                          "schedule.style is COSINE"));
+              ElementsAre("schedule.tail is not set, style WARMUP_STABLE_DECAY needs the shape of "
+                          "its decay; nearest: TAIL_LINEAR"));
+  EXPECT_THAT(
+      Messages({"schedule.tail=TAIL_LINEAR"}),
+      ElementsAre("schedule.tail or tail_steps is set, only style WARMUP_STABLE_DECAY has a "
+                  "tail; nearest: schedule.style WARMUP_STABLE_DECAY"));
+}
+
+TEST(ValidateTest, LengthsAreAnsweredInTheUnitTheyWereGivenIn) {
+  EXPECT_THAT(
+      Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail=TAIL_LINEAR",
+                "schedule.warmup_steps=2", "schedule.decay_steps=6", "schedule.tail_steps=8"}),
+      ElementsAre("schedule.tail_steps is 8, must be from 1 to 4, what lies between warm-up "
+                  "and the end of the decay; nearest: 4"));
+}
+
+TEST(ChangesTest, ARunShorterThanItsWarmUpCutsItAndSaysSo) {
+  const proto::RunConfig ten = Changed("fashion_tiny", {"train_steps=10"});
+  EXPECT_THAT(Messages(ten), IsEmpty());
+  EXPECT_THAT(ChangesOf(ten), ElementsAre("schedule.warmup_steps is cut from 30 to 9: the run has "
+                                          "10 steps"));
+  EXPECT_EQ(Resolve(ten).schedule().warmup_steps(), 9);
+  EXPECT_EQ(Resolve(ten).schedule().decay_steps(), 10);
+  EXPECT_THAT(Messages(Resolve(ten)), IsEmpty());
+  EXPECT_THAT(ChangesOf(Changed("fashion_tiny", {})), IsEmpty());
+  const proto::RunConfig tail =
+      Changed("fashion_tiny", {"train_steps=40", "schedule.style=WARMUP_STABLE_DECAY",
+                               "schedule.tail=TAIL_LINEAR", "schedule.tail_steps=50"});
+  EXPECT_THAT(ChangesOf(tail),
+              ElementsAre("schedule.tail_steps is cut from 50 to 10: the run has 40 steps"));
+}
+
+TEST(ChangesTest, ARunOfNoStepsHasNothingToSayAboutSchedulesNobodySet) {
+  for (std::string_view recipe : {"mock_tiny", "fashion_tiny"}) {
+    EXPECT_THAT(Messages(Changed(recipe, {"train_steps=0"})), IsEmpty()) << recipe;
+    EXPECT_THAT(Messages(Resolve(Changed(recipe, {"train_steps=0"}))), IsEmpty()) << recipe;
+  }
+  EXPECT_THAT(ChangesOf(Changed("mock_tiny", {"train_steps=0"})), IsEmpty());
+}
+
+TEST(ValidateTest, EnumsHaveTheValuesTheyHave) {
+  proto::RunConfig config = Changed("fashion_tiny", {});
+  config.set_device(static_cast<proto::RunConfig::Device>(99));
+  config.set_precision(proto::RunConfig::PRECISION_UNSPECIFIED);
+  config.mutable_schedule()->set_style(static_cast<proto::LearningRateSchedule::Style>(9));
+  proto::VisionLanguageModel model;
+  ASSERT_TRUE(config.model().UnpackTo(&model));
+  model.mutable_projector()->set_kind(static_cast<proto::Projector::Kind>(7));
+  config.mutable_model()->PackFrom(model);
+  EXPECT_THAT(
+      Messages(config),
+      ElementsAre("model.projector.kind is 7, must be one of AFFINE, MLP; nearest: AFFINE or MLP",
+                  "device is 99, must be one of CPU, CUDA; nearest: CPU or CUDA",
+                  "precision is PRECISION_UNSPECIFIED, must be one of F32, BF16; nearest: F32 or "
+                  "BF16",
+                  "schedule.style is 9, must be one of CONSTANT, LINEAR, COSINE, "
+                  "INVERSE_SQUARE_ROOT, WARMUP_STABLE_DECAY; nearest: CONSTANT or LINEAR or COSINE "
+                  "or INVERSE_SQUARE_ROOT or WARMUP_STABLE_DECAY"));
+}
+
+TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
+  EXPECT_THAT(
+      Messages({"model.language.attention.num_heads=7", "model.language.experts.top_k=9",
+                "model.language.mamba.conv_kernel=5", "model.encoder.max_image_side=30",
+                "launch=threads:0"}),
+      ElementsAre(
+          "launch is 'threads:0', must be threads:N with N from 1 to 4096; nearest: "
+          "threads:1",
+          "model.language.mamba.conv_kernel is 5, must be at most 4; nearest: 4",
+          "model.encoder.max_image_side is 30, must be a multiple of "
+          "model.encoder.patch_size 4; nearest: model.encoder.max_image_side 28 or "
+          "model.encoder.max_image_side 32 or model.encoder.patch_size 3",
+          "model.language.attention.num_heads is 7, must be a multiple of "
+          "model.language.attention.num_kv_groups 2; nearest: "
+          "model.language.attention.num_heads 6 or model.language.attention.num_heads 8 or "
+          "model.language.attention.num_kv_groups 1",
+          "model.language.experts.top_k is 9, must be at most "
+          "model.language.experts.num_experts 8; nearest: model.language.experts.top_k 8 or "
+          "model.language.experts.num_experts 9"));
+}
+
+TEST(ValidateTest, WhatAGpuDoesNotTakeIsRefusedWhereItIsMeantToRun) {
+  EXPECT_THAT(Messages({"model.language.mamba.chunk_size=256"}), IsEmpty());
+  EXPECT_THAT(Messages({"model.language.mamba.chunk_size=256", "device=cuda"}),
+              ElementsAre("model.language.mamba.chunk_size is 256, must be at most 128 on a "
+                          "GPU; nearest: 128"));
+}
+
+TEST(ValidateTest, GridsAreThoseOfTheModelsModules) {
+  EXPECT_THAT(
+      Messages({"grids[2]={name: \"audio\" num_ranks: 1 rank_offset: 4}", "launch=threads:5"}),
+      ElementsAre("grids[2].name is 'audio', the model has no such module, it has "
+                  "radio_encoder, language, each with a grid; remove this grid"));
+  EXPECT_THAT(Messages({"grids[0].name=encoder"}),
+              ElementsAre("grids[0].name is 'encoder', the model has no such module, it has "
+                          "radio_encoder, language; nearest: radio_encoder"));
+}
+
+TEST(ValidateTest, EmptyTextIsNoValue) {
+  EXPECT_THAT(Messages({"logging.folder="}),
+              ElementsAre("logging.folder is empty; it has no default"));
+  EXPECT_THAT(Messages({"data.fashion_mnist.cache="}),
+              ElementsAre("data.fashion_mnist.cache is empty; give it a value or leave it out"));
 }
 
 TEST(ParseLaunchTest, CountsThreads) {
   EXPECT_THAT(ParseLaunch("threads:4"), IsOkAndHolds(4));
-  for (std::string_view launch : {"", "threads:", "threads:0", "threads:-1", "4"}) {
+  for (std::string_view launch :
+       {"", "threads:", "threads:0", "threads:-1", "threads:4097", "threads:4294967297", "4"}) {
     EXPECT_THAT(ParseLaunch(launch), StatusIs(absl::StatusCode::kInvalidArgument)) << launch;
   }
 }

@@ -8,9 +8,11 @@
 #include <vector>
 
 #include "absl/log/check.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "google/protobuf/any.pb.h"
@@ -18,6 +20,7 @@
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/text_format.h"
+#include "hetero/base/config/field_rules.h"
 #include "hetero/base/status.h"
 #include "hetero/trainer/nearest_name.h"
 
@@ -49,6 +52,48 @@ std::optional<UnknownField> ParseUnknownField(std::string_view report) {
   return UnknownField{message, std::string(parts[3])};
 }
 
+// "device is 'GPU', must be one of CPU, CUDA; nearest: CPU"
+std::string DescribeUnknownValue(std::string_view field, std::string_view value,
+                                 const pb::EnumDescriptor& type) {
+  const std::vector<std::string_view> names = LegalNames(type);
+  return absl::StrCat(field, " is '", value, "', must be one of ", absl::StrJoin(names, ", "),
+                      "; nearest: ", NearestName(absl::AsciiStrToUpper(value), names));
+}
+
+// The enum of the first field of that name, in `message` or further down; null when none is one.
+const pb::EnumDescriptor* FindEnum(const pb::Descriptor& message, const std::string& field) {
+  if (const pb::FieldDescriptor* own = message.FindFieldByName(field)) {
+    if (own->enum_type() != nullptr) return own->enum_type();
+  }
+  for (int i = 0; i < message.field_count(); ++i) {
+    const pb::Descriptor* below = message.field(i)->message_type();
+    if (below == nullptr) continue;
+    if (const pb::EnumDescriptor* found = FindEnum(*below, field)) return found;
+  }
+  return nullptr;
+}
+
+// What to say instead of the parser's report
+//   Unknown enumeration value of "c" for field "b".
+// about a field of `text`, which is a RunConfig with packed messages.
+std::optional<std::string> DescribeUnknownValue(std::string_view report, std::string_view text) {
+  const std::vector<std::string> parts = absl::StrSplit(report, '"');
+  if (parts.size() != 5 || parts[0] != "Unknown enumeration value of ") return std::nullopt;
+  std::vector<const pb::Descriptor*> messages = {proto::RunConfig::descriptor()};
+  constexpr std::string_view kPacked = "type.googleapis.com/";
+  for (size_t at = text.find(kPacked); at != text.npos; at = text.find(kPacked, at + 1)) {
+    const std::string_view name = text.substr(at + kPacked.size());
+    const pb::Descriptor* packed = pb::DescriptorPool::generated_pool()->FindMessageTypeByName(
+        std::string(name.substr(0, name.find(']'))));
+    if (packed != nullptr) messages.push_back(packed);
+  }
+  for (const pb::Descriptor* message : messages) {
+    const pb::EnumDescriptor* type = FindEnum(*message, parts[3]);
+    if (type != nullptr) return DescribeUnknownValue(parts[3], parts[1], *type);
+  }
+  return std::nullopt;
+}
+
 // Keeps the first error of parsing `text`, with 1-based line and column.
 class FirstError : public pb::io::ErrorCollector {
  public:
@@ -56,7 +101,7 @@ class FirstError : public pb::io::ErrorCollector {
 
   void AddError(int line, pb::io::ColumnNumber column, const std::string& message) override {
     if (error_) return;
-    error_ = {line + 1, column + 1, message};
+    error_ = {line + 1, column + 1, DescribeUnknownValue(message, text_).value_or(message)};
     const std::optional<UnknownField> unknown = ParseUnknownField(message);
     if (!unknown) return;
     error_->message = absl::StrCat(unknown->message->name(), " has no field '", unknown->name, "'",
@@ -131,6 +176,17 @@ absl::Status CheckIndex(const pb::Message& message, const pb::FieldDescriptor& f
                                                  "]"));
 }
 
+// The name of the enum value that `text` means: a name in any case, or a number.
+absl::StatusOr<std::string> EnumName(const pb::FieldDescriptor& field, std::string_view text) {
+  const pb::EnumDescriptor& type = *field.enum_type();
+  const std::string name = absl::AsciiStrToUpper(text);
+  const pb::EnumValueDescriptor* value = type.FindValueByName(name);
+  int number = 0;
+  if (value == nullptr && absl::SimpleAtoi(text, &number)) value = type.FindValueByNumber(number);
+  if (value != nullptr && value->number() != 0) return value->name();
+  return absl::InvalidArgumentError(DescribeUnknownValue(field.name(), text, type));
+}
+
 absl::Status Assign(pb::Message& message, const pb::FieldDescriptor& field,
                     std::optional<int> index, std::string_view value) {
   const bool is_message = field.cpp_type() == pb::FieldDescriptor::CPPTYPE_MESSAGE;
@@ -143,6 +199,9 @@ absl::Status Assign(pb::Message& message, const pb::FieldDescriptor& field,
     return absl::InvalidArgumentError(absl::StrCat(
         field.name(), " is a message, its value must be in braces; nearest: ", field.name(), "={",
         value, "}"));
+  }
+  if (field.enum_type() != nullptr && !field.is_repeated()) {
+    HETERO_ASSIGN_OR_RETURN(text, EnumName(field, value));
   }
   std::unique_ptr<pb::Message> parsed(message.New());
   pb::TextFormat::Parser parser;

@@ -20,11 +20,11 @@ absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::stri
 // Sets one field. `assignment` is "path=value". A path is field names joined by dots, an element of
 // a repeated field is field[index], where the index after the last one appends; a grid may also be
 // addressed by its module's name; `model` continues with the fields of the model's own message. A
-// value is what the text format takes, quotes around a string may be left out, and it replaces what
-// was there:
-//   train_steps=10   grids[1].tp=2   language.tp=2   model.language.pattern=MEM*E
-// Errors: INVALID_ARGUMENT naming the assignment, the part that fails and the nearest field name;
-// `config` is then unchanged.
+// value is what the text format takes, quotes around a string may be left out, a word of an enum
+// may be in any case, and it replaces what was there:
+//   train_steps=10   grids[1].tp=2   language.tp=2   model.language.pattern=MEM*E   device=cuda
+// Errors: INVALID_ARGUMENT naming the assignment, the part that fails and the nearest field name,
+// or the words an enum has; `config` is then unchanged.
 absl::Status SetField(std::string_view assignment, proto::RunConfig& config);
 
 // Text format that ParseRunConfig reads back to an equal message.

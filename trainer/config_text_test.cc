@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
@@ -56,6 +57,14 @@ TEST(ParseRunConfigTest, NamesThePlaceOfAMalformedValue) {
   EXPECT_THAT(
       ParseRunConfig("seed: 1\n\ntrain_steps: many", "run"),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("run:3:14: Expected integer")));
+  EXPECT_THAT(ParseRunConfig("device: GPU", "run"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("device is 'GPU', must be one of CPU, CUDA; nearest: CPU")));
+  EXPECT_THAT(ParseRunConfig("model { [type.googleapis.com/hetero.proto.VisionLanguageModel] {\n"
+                             "projector { kind: LINEAR } } }",
+                             "run"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("kind is 'LINEAR', must be one of AFFINE, MLP; nearest: AFFINE")));
   EXPECT_THAT(ParseRunConfig("seed: 1 seed: 2", "run"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("run:1:13:")));
 }
@@ -115,6 +124,17 @@ TEST(SetFieldTest, ReplacesMessagesElementsAndTheOtherAlternative) {
   EXPECT_EQ(config.grids_size(), 2);
 }
 
+TEST(SetFieldTest, WordsOfEnumsAreTakenInAnyCaseAndByNumber) {
+  proto::RunConfig config = Recipe("fashion_tiny");
+  for (std::string_view value : {"cuda", "CUDA", "Cuda", "2"}) {
+    config.set_device(proto::RunConfig::CPU);
+    EXPECT_THAT(SetField(absl::StrCat("device=", value), config), IsOk()) << value;
+    EXPECT_EQ(config.device(), proto::RunConfig::CUDA) << value;
+  }
+  EXPECT_THAT(SetField("model.projector.kind=mlp", config), IsOk());
+  EXPECT_EQ(ModelOf(config).projector().kind(), proto::Projector::MLP);
+}
+
 TEST(SetFieldTest, NamesWhatFailsAndLeavesTheConfigurationAlone) {
   const proto::RunConfig original = Recipe("fashion_tiny");
   proto::RunConfig config = original;
@@ -136,6 +156,11 @@ TEST(SetFieldTest, NamesWhatFailsAndLeavesTheConfigurationAlone) {
   fails("grids[x].tp=2", "'grids[x]' is not a field or field[index]");
   fails("schedule=5", "schedule is a message, its value must be in braces");
   fails("schedule..peak=5", "a field name is missing");
+  fails("device=gpu", "--set device=gpu: device is 'gpu', must be one of CPU, CUDA; nearest: CPU");
+  fails("device=99", "device is '99', must be one of CPU, CUDA");
+  fails("device=0", "device is '0', must be one of CPU, CUDA");
+  fails("schedule.style=9", "style is '9', must be one of CONSTANT, LINEAR, COSINE, ");
+  fails("schedule.style=cosin", "nearest: COSINE");
   EXPECT_TRUE(MessageDifferencer::Equals(config, original));
 }
 

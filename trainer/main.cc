@@ -17,7 +17,6 @@
 #include "absl/flags/flag.h"
 #include "absl/flags/reflection.h"
 #include "absl/log/initialize.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -99,6 +98,7 @@ absl::StatusOr<std::string> ListRecipes() {
 
 struct CommandLine {
   bool help = false;
+  bool names_recipe = false;
   std::vector<std::string> assignments;  // "path=value", of every --set
 };
 
@@ -143,6 +143,12 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
     } else if (std::string error; !flag->second->ParseFrom(*value, &error)) {
       return absl::InvalidArgumentError(error);
     }
+    if (name == "recipe") line.names_recipe = true;
+  }
+  if (line.names_recipe && !absl::GetFlag(FLAGS_config).empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--config=", absl::GetFlag(FLAGS_config), " and --recipe=", absl::GetFlag(FLAGS_recipe),
+        " are both whole configurations; give one of them, and change fields with --set"));
   }
   return line;
 }
@@ -167,9 +173,7 @@ absl::StatusOr<proto::RunConfig> LoadConfig(const std::filesystem::path& working
   for (const auto& [field, flag] : {std::pair("device", absl::GetFlag(FLAGS_device)),
                                     std::pair("launch", absl::GetFlag(FLAGS_launch))}) {
     if (flag.empty()) continue;
-    std::string value = flag;
-    if (std::string_view(field) == "device") absl::AsciiStrToUpper(&value);
-    HETERO_RETURN_IF_ERROR(SetField(absl::StrCat(field, "=", value), config));
+    HETERO_RETURN_IF_ERROR(SetField(absl::StrCat(field, "=", flag), config));
   }
   for (const std::string& assignment : assignments) {
     HETERO_RETURN_IF_ERROR(SetField(assignment, config));

@@ -1,15 +1,20 @@
 #include "hetero/trainer/plan.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
 
 namespace hetero {
 namespace {
+
+// Samples, or microbatches ahead, that a plan is made for: their numbers are ints.
+constexpr int64_t kMaxPlanned = int64_t{1} << 30;
 
 std::vector<StageNode> Nodes(const StepPlan& plan) {
   std::vector<StageNode> nodes;
@@ -33,14 +38,11 @@ void AddEdge(StepPlan& plan, int source, int destination, int64_t width) {
 }
 
 // Stages of each module in a row, then the model's edges between last and first stages.
+// Precondition: CheckModules finds nothing.
 absl::Status AddStages(const Layout& layout, const Model& model, StepPlan& plan) {
   absl::flat_hash_map<std::string, std::pair<int, int>> ends;  // first and last stage
   for (const std::string& module : model.modules()) {
     const Grid* grid = layout.Find(module);
-    if (grid == nullptr) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("module ", module, " of the model has no grid; add one with that name"));
-    }
     const int first = static_cast<int>(plan.stages.size());
     const int num_stages = static_cast<int>(grid->Size(Axis::kPp));
     HETERO_ASSIGN_OR_RETURN(
@@ -99,6 +101,39 @@ std::string BatchShape::ToString() const {
 
 std::string PlanStage::name() const { return absl::StrCat(module, ".", place.stage); }
 
+std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
+                                    std::span<const std::string> modules) {
+  const auto missing_in = [](std::span<const std::string> names, const std::string& name) {
+    return std::find(names.begin(), names.end(), name) == names.end();
+  };
+  std::vector<std::string> without_grid;
+  for (const std::string& module : modules) {
+    if (missing_in(grid_names, module)) without_grid.push_back(module);
+  }
+  std::vector<Violation> violations;
+  for (size_t i = 0; i < grid_names.size(); ++i) {
+    if (!missing_in(modules, grid_names[i])) continue;
+    Violation violation =
+        Refuse(absl::StrCat("grids[", i, "].name"),
+               absl::StrCat(" is '", grid_names[i], "', the model has no such module, it has ",
+                            absl::StrJoin(modules, ", ")));
+    if (without_grid.empty()) {
+      absl::StrAppend(&violation.message, ", each with a grid; remove this grid");
+    } else {
+      violation.corrections.push_back({{violation.field, without_grid.front()}});
+      without_grid.erase(without_grid.begin());
+    }
+    violations.push_back(std::move(violation));
+  }
+  for (const std::string& module : without_grid) {
+    violations.push_back(
+        {"grids",
+         absl::StrCat("module ", module, " of the model has no grid; add one of that name"),
+         {{{absl::StrCat("grids[", grid_names.size(), "].name"), module}}}});
+  }
+  return violations;
+}
+
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
                                   int encoder_run_ahead) {
@@ -106,7 +141,15 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
   plan.batch = {micro_batch_size, global_batch_size, layout.language().num_lanes()};
   plan.placement = layout.placement();
   const int run_ahead = plan.placement == Placement::kNonColocated ? encoder_run_ahead : 0;
-  plan.receives_ahead = std::max(1, run_ahead);
+  for (const auto& [name, value, least] :
+       {std::tuple("micro_batch_size", micro_batch_size, 1),
+        std::tuple("global_batch_size", global_batch_size, 1),
+        std::tuple("encoder_run_ahead", int64_t{encoder_run_ahead}, 0)}) {
+    if (value >= least && value <= kMaxPlanned) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, " is ", value, ", must be from ", least, " to ", kMaxPlanned,
+                     "; nearest: ", value < least ? least : kMaxPlanned));
+  }
   const int64_t samples = plan.batch.samples_per_microbatch();
   if (global_batch_size < samples || global_batch_size % samples != 0) {
     const int64_t nearest = std::max<int64_t>(1, (global_batch_size + samples / 2) / samples);
@@ -115,9 +158,14 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                      " is not a multiple of micro_batch_size ", micro_batch_size, " x ",
                      plan.batch.language_lanes, " language lanes; nearest is ", nearest * samples));
   }
+  std::vector<std::string> grids;
+  for (const Grid& grid : layout.grids()) grids.push_back(grid.name());
+  HETERO_RETURN_IF_ERROR(ViolationsError(CheckModules(grids, model.modules())));
   HETERO_RETURN_IF_ERROR(AddStages(layout, model, plan));
   FindBackward(plan);
 
+  // What is posted ahead is never more than a step has.
+  plan.receives_ahead = std::clamp(run_ahead, 1, plan.batch.num_microbatches());
   std::vector<StageNode> nodes = Nodes(plan);
   HETERO_ASSIGN_OR_RETURN(const std::vector<int> warmups, MakeWarmups(nodes));
   for (size_t s = 0; s < plan.stages.size(); ++s) {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/grid/layout.h"
 #include "hetero/grid/rank.h"
 #include "hetero/models/stage.h"
@@ -85,9 +86,15 @@ struct StepPlan {
   std::string ToString() const;
 };
 
+// What keeps grids of these names from being those of `modules`: every module needs one, and every
+// grid is one's. Fields are named "grids[1].name".
+std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
+                                    std::span<const std::string> modules);
+
 // Builds the plan and proves it free of deadlock.
-// Errors: INVALID_ARGUMENT when the global batch does not divide into microbatches or a module has
-// no grid; those of Model::MakeTable; FAILED_PRECONDITION from the check.
+// Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the global
+// batch does not divide into microbatches, those of CheckModules and Model::MakeTable;
+// FAILED_PRECONDITION from the check.
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
                                   int encoder_run_ahead);

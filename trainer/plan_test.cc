@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string>
@@ -276,7 +277,37 @@ TEST(PlanTest, AModuleWithoutAGridIsNamed) {
                          {{.source = "audio", .destination = "language", .width = 8}});
   EXPECT_THAT(MakePlan(Disjoint(2, 2), model, 8, 64, 0),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("module audio of the model has no grid")));
+                       "grids[0].name is 'vision', the model has no such module, it has audio, "
+                       "language; nearest: audio"));
+  const GraphModel larger({"vision", "audio", "language"}, {});
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), larger, 8, 64, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "module audio of the model has no grid; add one of that name; nearest: "
+                       "grids[2].name audio"));
+}
+
+TEST(PlanTest, AGridWithoutAModuleIsNamed) {
+  EXPECT_THAT(MakePlan(Disjoint(2, 2), GraphModel({"language"}, {}), 8, 64, 0),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "grids[0].name is 'vision', the model has no such module, it has language, "
+                       "each with a grid; remove this grid"));
+}
+
+TEST(PlanTest, NumbersThatNoPlanHasAreRefused) {
+  const auto refused = [](int64_t micro, int64_t global, int run_ahead, std::string_view field) {
+    EXPECT_THAT(MakePlan(Disjoint(2, 2), Vision(), micro, global, run_ahead),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(field)));
+  };
+  for (const int64_t number : {std::numeric_limits<int64_t>::min(), int64_t{-1}, int64_t{0},
+                               std::numeric_limits<int64_t>::max()}) {
+    refused(number, 64, 0, "micro_batch_size is ");
+    refused(8, number, 0, "global_batch_size is ");
+  }
+  refused(8, 64, -1, "encoder_run_ahead is -1");
+}
+
+TEST(PlanTest, NothingIsPostedAheadOfTheLastMicrobatch) {
+  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 1000)->receives_ahead, 2);
 }
 
 }  // namespace

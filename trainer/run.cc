@@ -1,5 +1,7 @@
 #include "hetero/trainer/run.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
@@ -12,10 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
+#include "hetero/base/violation.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/grid/layout.h"
@@ -42,16 +44,10 @@ namespace {
 // Of a rank: about 25 MB, and a thousand steps of a long pipeline.
 constexpr int64_t kMaxSpans = 100'000;
 
-absl::Status ViolationsError(const std::vector<Violation>& violations) {
-  if (violations.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrJoin(
-      violations, "\n",
-      [](std::string* out, const Violation& violation) { out->append(violation.message); }));
-}
-
 // What every rank of the run shares and none changes.
 struct Job {
   proto::RunConfig config;
+  std::vector<std::string> changes;  // what the run does otherwise than configured
   RunSizes sizes;
   std::unique_ptr<Model> model;
   std::optional<Layout> layout;
@@ -65,15 +61,12 @@ struct Job {
 
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models) {
   Job job;
-  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config)));
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
+  job.changes = ChangesOf(options.config);
   job.config = Resolve(options.config);
   job.sizes = SizesOf(job.config);
-  const bool rounds = job.config.precision() == proto::RunConfig::BF16;
-  HETERO_ASSIGN_OR_RETURN(job.model,
-                          models.Make(job.config.model(), rounds ? DType::kBF16 : DType::kF32));
-  const InputContract contract = job.model->input_contract();
-  HETERO_RETURN_IF_ERROR(ViolationsError(ValidateData(job.config, contract)));
-  job.limits = LimitsOf(job.config, contract);
+  HETERO_ASSIGN_OR_RETURN(job.model, models.Make(job.config.model(), StorageOf(job.config)));
+  job.limits = LimitsOf(job.config, job.model->input_contract());
   HETERO_ASSIGN_OR_RETURN(job.layout, Layout::Make(GridSpecs(job.config), job.sizes.world_size));
   const int run_ahead = static_cast<int>(job.config.encoder_run_ahead());
   HETERO_ASSIGN_OR_RETURN(job.train,
@@ -151,7 +144,11 @@ struct Prediction {
   CallLedger calls;  // of one training step
 };
 
-absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
+// Of one rank, far beyond any machine's. A prediction above it has lost its meaning.
+constexpr int64_t kMaxRankBytes = int64_t{1} << 44;
+
+absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
+                                       const StopSignals& signals) {
   const std::unique_ptr<CommunicatorFactory> factory =
       LoopbackFactory(rank, job.layout->world_size());
   const Device device = {.kind = DeviceKind::kShapeOnly,
@@ -171,8 +168,48 @@ absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSi
     HETERO_RETURN_IF_ERROR(trainer->Evaluate(1, goes_on)).With("prediction");
   }
   prediction.arenas = engine.PeakMemory();
+  for (const int64_t bytes : prediction.arenas.activation_bytes) {
+    if (bytes <= kMaxRankBytes) continue;
+    return absl::ResourceExhaustedError(absl::StrCat(bytes, " bytes of activations a microbatch"));
+  }
   prediction.memory = engine.PredictedMemory();
   return prediction;
+}
+
+// Errors: INVALID_ARGUMENT when the configuration asks for more memory than there can be.
+absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
+  absl::StatusOr<Prediction> prediction = RunOnShapes(job, rank, signals);
+  const auto refuse = [&](std::string_view why) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", rank, " of this configuration has no room anywhere: ", why,
+                     "; lower micro_batch_size, sequence_length or the model's sizes"));
+  };
+  if (absl::IsResourceExhausted(prediction.status())) {
+    return refuse(prediction.status().message());
+  }
+  HETERO_RETURN_IF_ERROR(prediction.status());
+  if (prediction->memory.total_bytes() <= kMaxRankBytes) return prediction;
+  return refuse(
+      absl::StrCat(prediction->memory.ToString(), ", at most ", kMaxRankBytes >> 20, " MiB"));
+}
+
+// Of every rank. Errors: also INVALID_ARGUMENT when ranks on the CPU need more memory together than
+// the machine has.
+absl::StatusOr<std::vector<Prediction>> PredictAll(const Job& job, const StopSignals& signals) {
+  std::vector<Prediction> predictions;
+  int64_t needed = 0;
+  for (int64_t rank = 0; rank < job.layout->world_size(); ++rank) {
+    HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, GlobalRank(rank), signals));
+    needed += prediction.memory.total_bytes();
+    predictions.push_back(std::move(prediction));
+  }
+  const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  if (job.config.device() != proto::RunConfig::CPU || needed <= machine) return predictions;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the ranks of this run need ", needed >> 20,
+                   " MiB of memory together, the machine has ", machine >> 20,
+                   " MiB; lower micro_batch_size, sequence_length or the model's sizes, and see "
+                   "--dry_run"));
 }
 
 // What a rank leaves behind.
@@ -254,9 +291,9 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   return absl::OkStatus();
 }
 
-absl::Status TrainRank(const Job& job, GlobalRank rank, CommunicatorFactory& factory,
-                       const StopSignals& signals, Reporter* reporter, RankRecord& record) {
-  HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, rank, signals));
+absl::Status TrainRank(const Job& job, GlobalRank rank, const Prediction& prediction,
+                       CommunicatorFactory& factory, const StopSignals& signals, Reporter* reporter,
+                       RankRecord& record) {
   EngineOptions options = MakeEngineOptions(job, rank, job.devices[rank.value()], factory);
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
@@ -289,7 +326,12 @@ absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, c
   return folder;
 }
 
+void PrintChanges(const Job& job, Console& console) {
+  for (const std::string& change : job.changes) console.Print(change);
+}
+
 absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
+  PrintChanges(job, console);
   console.Print(job.train.ToString());
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
     HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, GlobalRank(r), signals));
@@ -328,17 +370,20 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
     return absl::OkStatus();
   }
   if (options.dry_run) return DryRun(job, console, signals);
+  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictAll(job, signals));
   HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
   const std::filesystem::path trace =
       options.trace.empty() ? std::filesystem::path() : options.working_folder / options.trace;
   HETERO_RETURN_IF_ERROR(
       CheckOutput(options.working_folder / job.config.logging().folder(), trace));
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder, OpenRunFolder(options, job, console));
+  PrintChanges(job, console);
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
       PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
                      {.stop_requested = [&] { return signals.requested() != 0; },
                       .message = [&](std::string_view line) { console.Print(line); }}));
+  HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
   console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
                               job.samples->description, folder));
   HETERO_RETURN_IF_ERROR(console.status());
@@ -359,8 +404,8 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   const absl::Status trained = RunRanks(
       job.layout->world_size(),
       [&](GlobalRank rank, CommunicatorFactory& factory) {
-        return TrainRank(job, rank, factory, signals, rank == logging ? &reporter : nullptr,
-                         records[rank.value()]);
+        return TrainRank(job, rank, predictions[rank.value()], factory, signals,
+                         rank == logging ? &reporter : nullptr, records[rank.value()]);
       },
       {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
        .backend = ChooseBackend(job.devices),

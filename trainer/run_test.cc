@@ -26,10 +26,18 @@ namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+TEST(RunTest, WhatTheMachineHasNoMemoryForIsRefusedBeforeItIsAskedFor) {
+  const RecipeRun run =
+      RunConfigured(RecipeConfig("mock_tiny", {"sequence_length=16777216", "micro_batch_size=8"}));
+  EXPECT_THAT(run.status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                   HasSubstr("MiB of memory together, the machine has")));
+}
 
 // Logits of a row of unit mean square through a head of `width` inputs and standard deviation
 // `init_std` have variance h = width * init_std^2, so the loss of targets that know nothing of them

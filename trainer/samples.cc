@@ -123,19 +123,42 @@ class Checker {
     violations_.push_back({std::string(field), absl::StrCat(field, text...)});
   }
 
-  void CheckBelowVocabulary(std::string_view field, int64_t id) {
-    if (id < contract_.vocabulary_size) return;
-    Refuse(field, " is ", id, ", must be below the model's vocabulary of ",
-           contract_.vocabulary_size, "; nearest: ", contract_.vocabulary_size - 1);
+  // `nearest` passes every rule of the field.
+  template <typename... Text>
+  void Advise(std::string_view field, std::optional<int64_t> nearest, const Text&... text) {
+    Refuse(field, text...);
+    if (!nearest) return;
+    violations_.back().corrections = {{{std::string(field), absl::StrCat(*nearest)}}};
+  }
+
+  // The token nearest to `id` that is at least `least` and is no image token.
+  std::optional<int64_t> NearestToken(int64_t id, int64_t least) const {
+    const auto is_legal = [&](int64_t token) {
+      const bool is_image = TakesImages(contract_) && token == contract_.image_token_id;
+      return token >= least && token < contract_.vocabulary_size && !is_image;
+    };
+    const int64_t inside = std::clamp(id, least, std::max(least, contract_.vocabulary_size - 1));
+    for (const int64_t token : {inside, inside - 1, inside + 1}) {
+      if (is_legal(token)) return token;
+    }
+    return std::nullopt;
+  }
+
+  // Every rule of a token that is at least `least`, which `why` says in words.
+  void CheckToken(std::string_view field, int64_t id, int64_t least, std::string_view why) {
+    const std::optional<int64_t> nearest = NearestToken(id, least);
+    if (id < least) Advise(field, nearest, " is ", id, ", ", why);
+    if (id >= contract_.vocabulary_size) {
+      Advise(field, nearest, " is ", id, ", must be below the model's vocabulary of ",
+             contract_.vocabulary_size);
+    }
+    if (TakesImages(contract_) && id == contract_.image_token_id) {
+      Advise(field, nearest, " is ", id, ", which is the model's image token");
+    }
   }
 
   void CheckPad() {
-    const int64_t pad = config_.data().pad_token_id();
-    CheckBelowVocabulary("data.pad_token_id", pad);
-    if (TakesImages(contract_) && pad == contract_.image_token_id) {
-      Refuse("data.pad_token_id", " is ", pad,
-             ", which is the model's image token; nearest: ", pad > 0 ? pad - 1 : pad + 1);
-    }
+    CheckToken("data.pad_token_id", config_.data().pad_token_id(), 0, "must be at least 0");
   }
 
   // Returns whether the model can take captioned images at all.
@@ -146,17 +169,10 @@ class Checker {
     }
     if (contract_.image_token_id < kNumBytes) {
       Refuse(field, " writes bytes as ids below ", kNumBytes, ", the model's image token is ",
-             contract_.image_token_id, "; nearest: ", kNumBytes);
+             contract_.image_token_id, "; give a model whose image token is at least ", kNumBytes);
     }
-    const std::string end = absl::StrCat(field, ".end_token_id");
-    if (end_token_id < kNumBytes) {
-      Refuse(end, " is ", end_token_id, ", must not be the id of a byte; nearest: ", kNumBytes);
-    }
-    CheckBelowVocabulary(end, end_token_id);
-    if (end_token_id == contract_.image_token_id) {
-      Refuse(end, " is ", end_token_id, ", which is the model's image token; nearest: ",
-             end_token_id > kNumBytes ? end_token_id - 1 : end_token_id + 1);
-    }
+    CheckToken(absl::StrCat(field, ".end_token_id"), end_token_id, kNumBytes,
+               "must not be the id of a byte");
     return true;
   }
 
@@ -165,11 +181,15 @@ class Checker {
     const int64_t least = (kPhotographSide + step - 1) / step * step;
     const int64_t most = contract_.max_image_side / step * step;
     if (side % step == 0 && side >= least && side <= most) return;
-    Refuse(field, " is ", side, " pixels, must be a multiple of ", step, " from ", least, " to ",
-           most, " (the model's patches, the photograph, the model's largest side)",
-           least <= most ? absl::StrCat("; nearest: ",
-                                        std::clamp((side + step / 2) / step * step, least, most))
-                         : "");
+    if (least > most) {
+      Refuse(field, " is ", side, " pixels; a photograph and whole patches need ", least,
+             ", the model takes images of at most ", contract_.max_image_side,
+             " a side (max_image_side); give a model that takes at least ", least);
+      return;
+    }
+    Advise(field, std::clamp((side + step / 2) / step * step, least, most), " is ", side,
+           " pixels, must be a multiple of ", step, " from ", least, " to ", most,
+           " (the model's patches, the photograph, the model's largest side)");
   }
 
   void CheckFashionMnist() {
@@ -185,8 +205,8 @@ class Checker {
     }
     const int64_t need = most_tokens + LongestLabel() + 1;
     if (config_.sequence_length() < need) {
-      Refuse("sequence_length", " is ", config_.sequence_length(), ", must be at least ", need,
-             " (", most_tokens, " image tokens, the longest caption, an end); nearest: ", need);
+      Advise("sequence_length", need, " is ", config_.sequence_length(), ", must be at least ",
+             need, " (", most_tokens, " image tokens, the longest caption, an end)");
     }
   }
 
@@ -194,25 +214,25 @@ class Checker {
     const proto::WebDataset& web = config_.data().web_dataset();
     if (!CheckCaptions("data.web_dataset", web.end_token_id())) return;
     if (web.min_patches() < contract_.patches_per_token) {
-      Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
-             ", must be at least the patches of a token; nearest: ", contract_.patches_per_token);
+      Advise("data.web_dataset.min_patches", contract_.patches_per_token, " is ", web.min_patches(),
+             ", must be at least the ", contract_.patches_per_token, " patches of a token");
     }
     const int64_t most = MostPatches(contract_);
     const int64_t fit = (config_.sequence_length() - 1) * contract_.patches_per_token;
-    if (web.max_patches() < web.min_patches()) {
-      Refuse("data.web_dataset.max_patches", " is ", web.max_patches(),
-             ", must be at least data.web_dataset.min_patches; nearest: ", web.min_patches());
-    } else {
-      if (web.max_patches() > most) {
-        Refuse("data.web_dataset.max_patches", " is ", web.max_patches(), ", must be at most ",
-               most, ", the patches of the model's largest image (max_image_side: ",
-               contract_.max_image_side, "); nearest: ", most);
-      }
-      if (web.min_patches() > std::min(fit, most)) {
-        Refuse("data.web_dataset.min_patches", " is ", web.min_patches(),
-               ", no image of so many patches fits the sequence length ", config_.sequence_length(),
-               " and the model's largest side of ", contract_.max_image_side, " pixels");
-      }
+    const int64_t largest = std::min(fit, most);
+    if (web.min_patches() > largest) {
+      const bool has_image = largest >= contract_.patches_per_token;
+      Advise("data.web_dataset.min_patches", has_image ? std::optional(largest) : std::nullopt,
+             " is ", web.min_patches(), ", no image of so many patches fits the sequence length ",
+             config_.sequence_length(), " and the model's largest side of ",
+             contract_.max_image_side, " pixels");
+    } else if (web.max_patches() < web.min_patches()) {
+      Advise("data.web_dataset.max_patches", web.min_patches(), " is ", web.max_patches(),
+             ", must be at least data.web_dataset.min_patches ", web.min_patches());
+    } else if (web.max_patches() > most) {
+      Advise("data.web_dataset.max_patches", most, " is ", web.max_patches(), ", must be at most ",
+             most, ", the patches of the model's largest image (max_image_side: ",
+             contract_.max_image_side, ")");
     }
     if (config_.has_evaluation() && !web.has_evaluation()) {
       Refuse("data.web_dataset.evaluation",
@@ -223,32 +243,44 @@ class Checker {
   void CheckMock() {
     const proto::MockSamples& mock = config_.data().mock();
     if (mock.has_text_vocabulary() && mock.text_vocabulary() > contract_.vocabulary_size) {
-      Refuse("data.mock.text_vocabulary", " is ", mock.text_vocabulary(),
-             ", must be at most the model's vocabulary; nearest: ", contract_.vocabulary_size);
+      Advise("data.mock.text_vocabulary", contract_.vocabulary_size, " is ", mock.text_vocabulary(),
+             ", must be at most the model's vocabulary of ", contract_.vocabulary_size);
     }
     const int64_t num_tokens = mock.num_image_tokens();
     constexpr std::string_view kField = "data.mock.num_image_tokens";
-    if (num_tokens >= config_.sequence_length()) {
-      Refuse(kField, " is ", num_tokens,
-             ", must be below sequence_length; nearest: ", config_.sequence_length() - 1);
-    }
     if (num_tokens == 0) {
       if (config_.sequence_length() == 1) {
-        Refuse("sequence_length",
+        Advise("sequence_length", 2,
                " is 1, must be at least 2: the first token of a text is never predicted, so no "
-               "step would have a loss; nearest: 2");
+               "step would have a loss");
       }
       return;
     }
     if (!TakesImages(contract_)) {
-      Refuse(kField, " is ", num_tokens, ", the model takes no images; nearest: 0");
-      return;
+      Advise(kField, 0, " is ", num_tokens, ", the model takes no images");
+    } else if (num_tokens >= config_.sequence_length()) {
+      Advise(kField, LargestMock(config_.sequence_length() - 1), " is ", num_tokens,
+             ", must be below sequence_length ", config_.sequence_length());
+    } else if (!FitsMock(num_tokens)) {
+      Advise(kField, LargestMock(num_tokens), " is ", num_tokens,
+             ", an image of so many does not fit the model's ", contract_.max_image_side, " x ",
+             contract_.max_image_side, " pixels");
     }
-    const absl::StatusOr<data::ImageSize> tile = MockTile(config_, contract_);
-    if (!tile.ok() || std::max(tile->height, tile->width) > contract_.max_image_side) {
-      Refuse(kField, " is ", num_tokens, ", an image of so many does not fit the model's ",
-             contract_.max_image_side, " x ", contract_.max_image_side, " pixels");
-    }
+  }
+
+  // Whether there is an image of so many tokens that the model takes.
+  bool FitsMock(int64_t num_tokens) const {
+    const absl::StatusOr<data::ImageSize> tile =
+        data::NearestSquareTile(num_tokens, contract_.patch_size, PixelShuffle(contract_));
+    return tile.ok() && std::max(tile->height, tile->width) <= contract_.max_image_side;
+  }
+
+  // The most tokens of an image, at most `limit`; whole squares are never far.
+  int64_t LargestMock(int64_t limit) const {
+    const int64_t side = contract_.max_image_side / SideStep(contract_);
+    int64_t tokens = std::min(limit, side * side);
+    while (tokens > 0 && !FitsMock(tokens)) --tokens;
+    return tokens;
   }
 
   const RunConfig& config_;
@@ -404,6 +436,19 @@ absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract
 
 std::vector<Violation> ValidateData(const RunConfig& config, const InputContract& contract) {
   return Checker(config, contract).Run();
+}
+
+std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples& samples) {
+  if (!samples.evaluation.has_value()) return {};
+  const proto::Evaluation& evaluation = config.evaluation();
+  const int64_t size = samples.evaluation->order.num_samples();
+  const int64_t batches = (size - 1) / evaluation.global_batch_size() + 1;
+  if (evaluation.num_batches() <= batches) return {};
+  return {Refuse("evaluation.num_batches",
+                 absl::StrCat(" is ", evaluation.num_batches(), ", the ", size,
+                              " samples of the evaluation set fill ", batches, " batches of ",
+                              evaluation.global_batch_size()),
+                 {absl::StrCat(batches)})};
 }
 
 SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {

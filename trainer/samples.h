@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
-#include "hetero/grid/module_grid.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/trainer/run_config.pb.h"
@@ -33,7 +33,7 @@ struct SampleLimits {
 };
 
 // Every rule between the data of `config` and the model. Pure: touches no file.
-// Precondition: Validate(config) is empty.
+// Precondition: the model is sound, and each field of data by itself.
 std::vector<Violation> ValidateData(const proto::RunConfig& config, const InputContract& contract);
 
 // Of training and evaluation samples. Pure: touches no file.
@@ -52,6 +52,10 @@ struct RunSamples {
   std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
   std::string description;              // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
 };
+
+// Every rule between `config` and the data that it names, once they are open.
+// Precondition: `config` is resolved (config.h).
+std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const RunSamples& samples);
 
 // Prepares and opens what `config` names, once per process. Training samples are shuffled by the
 // run's seed, except those of mock data without end, which are random as they are. `work`

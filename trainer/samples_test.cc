@@ -61,7 +61,7 @@ proto::RunConfig Changed(std::string_view recipe, const std::vector<std::string>
 std::vector<std::string> Messages(const proto::RunConfig& config, const InputContract& contract) {
   std::vector<std::string> messages;
   for (const Violation& violation : ValidateData(config, contract)) {
-    messages.push_back(violation.message);
+    messages.push_back(violation.ToString());
   }
   return messages;
 }
@@ -88,7 +88,7 @@ TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
                           "510"));
   EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=600"}),
               ElementsAre("data.fashion_mnist.end_token_id is 600, must be below the model's "
-                          "vocabulary of 512; nearest: 511"));
+                          "vocabulary of 512; nearest: 510"));
   EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=65"}),
               ElementsAre("data.fashion_mnist.end_token_id is 65, must not be the id of a byte; "
                           "nearest: 256"));
@@ -114,12 +114,13 @@ TEST(ValidateDataTest, ChecksMockSamples) {
               ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
                           "nearest: 0"));
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=64"}), kVision),
-              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length; "
-                          "nearest: 63"));
+              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length "
+                          "64; nearest: 56"));
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=31"}), kVision),
-              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels")));
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.text_vocabulary=1000"}), kVision),
-              ElementsAre(HasSubstr("must be at most the model's vocabulary; nearest: 512")));
+              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 30")));
+  EXPECT_THAT(
+      Messages(Changed("mock_tiny", {"data.mock.text_vocabulary=1000"}), kVision),
+      ElementsAre(HasSubstr("must be at most the model's vocabulary of 512; nearest: 512")));
 }
 
 TEST(ValidateDataTest, ChecksWebDatasets) {
@@ -129,7 +130,7 @@ TEST(ValidateDataTest, ChecksWebDatasets) {
   EXPECT_THAT(FashionMessages({web}),
               ElementsAre(HasSubstr("data.web_dataset.evaluation is not set, the run evaluates")));
   EXPECT_THAT(FashionMessages(
-                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.min_patches=200"}),
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.min_patches=150"}),
               ElementsAre(HasSubstr("max_patches is 100, must be at least")));
   EXPECT_THAT(
       FashionMessages({web, "data.web_dataset.evaluation=shards",
@@ -189,6 +190,19 @@ void WriteArchive(const fs::path& folder, const std::string& prefix, uint32_t co
   }
   WriteGzip(folder / (prefix + "-images-idx3-ubyte.gz"), images);
   WriteGzip(folder / (prefix + "-labels-idx1-ubyte.gz"), labels);
+}
+
+TEST(ValidateDataTest, AModelTooSmallForThePhotographsIsCalledThat) {
+  InputContract small = kVision;
+  small.max_image_side = 24;
+  EXPECT_THAT(
+      Messages(Changed("fashion_tiny", {"data.fashion_mnist.sizes=[]",
+                                        "data.fashion_mnist.sizes[0]={rows: 24 columns: 32}"}),
+               small),
+      ElementsAre("data.fashion_mnist.sizes[0].rows is 24 pixels; a photograph and whole "
+                  "patches need 32, the model takes images of at most 24 a side "
+                  "(max_image_side); give a model that takes at least 32",
+                  HasSubstr("sizes[0].columns is 32 pixels")));
 }
 
 class PrepareSamplesTest : public ::testing::Test {
@@ -292,6 +306,23 @@ TEST_F(PrepareSamplesTest, ErrorsOfADatasetNameItsFieldAndTheRemedy) {
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("data.web_dataset.train"), HasSubstr("cut short"),
                              HasSubstr("--prepare " + folder.native()))));
+}
+
+TEST_F(PrepareSamplesTest, EvaluationIsNotBeyondItsData) {
+  const auto violations = [this](int64_t num_batches) {
+    const std::vector<std::string> assignments = {
+        "data.mock={num_image_tokens: 16 num_samples: 50}",
+        absl::StrCat("evaluation={num_batches: ", num_batches,
+                     " micro_batch_size: 4 global_batch_size: 8}")};
+    return ValidateSamples(Changed("fashion_tiny", assignments), Prepare(assignments).value());
+  };
+  EXPECT_THAT(violations(7), IsEmpty());
+  const std::vector<Violation> beyond = violations(8);
+  ASSERT_EQ(beyond.size(), 1u);
+  EXPECT_EQ(
+      beyond[0].ToString(),
+      "evaluation.num_batches is 8, the 50 samples of the evaluation set fill 7 batches of 8; "
+      "nearest: 7");
 }
 
 TEST_F(PrepareSamplesTest, MockSamplesNeverEndUnlessTold) {

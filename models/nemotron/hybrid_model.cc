@@ -6,11 +6,16 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/config/field_rules.h"
+#include "hetero/base/field_relations.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/module_grid.h"
 
 namespace hetero {
 namespace {
+
+// A table of them is still made in a moment.
+constexpr int64_t kMaxLayers = 4096;
 
 class HybridModel : public Model {
  public:
@@ -36,17 +41,23 @@ class HybridModel : public Model {
   HybridConfig config_;
 };
 
-}  // namespace
+std::string Path(std::string_view path, std::string_view field) {
+  return path.empty() ? std::string(field) : absl::StrCat(path, ".", field);
+}
 
-absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config,
-                                                   DType storage) {
-  HybridConfig result;
-  HETERO_ASSIGN_OR_RETURN(result.pattern, LayerPattern::Parse(config.pattern()));
-  result.hidden_size = config.hidden_size();
-  result.vocabulary_size = config.vocabulary_size();
-  result.norm_epsilon = config.norm_epsilon();
-  result.init_std = config.init_std();
-  result.storage = storage;
+void CheckPattern(const proto::HybridLanguageModel& config, std::string_view model,
+                  Violations& violations) {
+  const std::string path = Path(model, "pattern");
+  if (!violations.Sound({path})) return;
+  const absl::StatusOr<LayerPattern> pattern = LayerPattern::Parse(config.pattern());
+  if (!pattern.ok()) {
+    violations.Add(Refuse(path, absl::StrCat(": ", pattern.status().message())));
+    return;
+  }
+  if (pattern->size() > kMaxLayers) {
+    violations.Add(Refuse(
+        path, absl::StrCat(" has ", pattern->size(), " layers, must have at most ", kMaxLayers)));
+  }
   const struct {
     LayerKind kind;
     bool present;
@@ -56,12 +67,40 @@ absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageMo
                {LayerKind::kExperts, config.has_experts(), "experts"},
                {LayerKind::kMlp, config.has_mlp(), "mlp"}};
   for (const auto& need : needs) {
-    if (result.pattern.Count(need.kind) > 0 && !need.present) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(need.field, " is unset but pattern \"", config.pattern(), "\" has '",
-                       std::string(1, static_cast<char>(need.kind)), "' layers; give its sizes"));
-    }
+    if (need.present || pattern->Count(need.kind) == 0) continue;
+    violations.Add(Refuse(Path(model, need.field),
+                          absl::StrCat(" is not set, the pattern \"", config.pattern(), "\" has '",
+                                       std::string(1, static_cast<char>(need.kind)), "' layers")));
   }
+}
+
+}  // namespace
+
+void CheckRelations(const proto::HybridLanguageModel& config, std::string_view path,
+                    Violations& violations) {
+  CheckPattern(config, path, violations);
+  if (config.has_attention()) {
+    CheckMultiple(violations, {Path(path, "attention.num_heads"), config.attention().num_heads()},
+                  {Path(path, "attention.num_kv_groups"), config.attention().num_kv_groups()});
+  }
+  if (config.has_mamba()) {
+    CheckMultiple(violations, {Path(path, "mamba.num_heads"), config.mamba().num_heads()},
+                  {Path(path, "mamba.num_groups"), config.mamba().num_groups()});
+  }
+  if (config.has_experts()) {
+    CheckAtMost(violations, {Path(path, "experts.top_k"), config.experts().top_k()},
+                {Path(path, "experts.num_experts"), config.experts().num_experts()});
+  }
+}
+
+HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DType storage) {
+  HybridConfig result;
+  result.pattern = LayerPattern::Parse(config.pattern()).value();
+  result.hidden_size = config.hidden_size();
+  result.vocabulary_size = config.vocabulary_size();
+  result.norm_epsilon = config.norm_epsilon();
+  result.init_std = config.init_std();
+  result.storage = storage;
   const auto common = [&](auto& block) {
     block.hidden_size = config.hidden_size();
     block.norm_epsilon = config.norm_epsilon();
@@ -96,8 +135,11 @@ absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageMo
 
 absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config,
                                                        DType storage) {
-  HETERO_ASSIGN_OR_RETURN(HybridConfig hybrid, HybridConfigFromProto(config, storage));
-  return std::make_unique<HybridModel>(std::move(hybrid));
+  Violations violations;
+  violations.Add(CheckFieldRules(config, ""));
+  CheckRelations(config, "", violations);
+  HETERO_RETURN_IF_ERROR(ViolationsError(violations.list()));
+  return std::make_unique<HybridModel>(HybridConfigFromProto(config, storage));
 }
 
 }  // namespace hetero

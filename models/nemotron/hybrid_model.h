@@ -4,20 +4,26 @@
 // The hybrid language model from its configuration message, alone or as the sink of a larger model.
 
 #include <memory>
+#include <string_view>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/models/nemotron/hybrid.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/stage.h"
 
 namespace hetero {
 
-// Errors: those of LayerPattern::Parse; INVALID_ARGUMENT naming a message that the pattern needs
-// and `config` lacks. Precondition: the message's own field rules hold.
-absl::StatusOr<HybridConfig> HybridConfigFromProto(const proto::HybridLanguageModel& config,
-                                                   DType storage);
+// Adds the rules that the fields of `config` break with each other, judging those that are sound in
+// `violations`. Pure. `path` names the message in its configuration, "model.language".
+void CheckRelations(const proto::HybridLanguageModel& config, std::string_view path,
+                    Violations& violations);
+
+// Precondition: neither a field's own rule nor one of CheckRelations is broken.
+HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DType storage);
 
 // One module, "language", and no edges: trains on text alone.
+// Errors: INVALID_ARGUMENT with every violation, one a line.
 absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config,
                                                        DType storage = DType::kF32);
 

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/config/field_rules.h"
+#include "hetero/base/field_relations.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/models/nemotron/hybrid_model.h"
@@ -97,37 +99,71 @@ VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config, DTy
   return vision;
 }
 
-absl::Status CheckProjector(const proto::Projector& projector) {
-  if (projector.kind() != proto::Projector::MLP) {
-    if (projector.norm() != proto::Projector::RMS) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        "model.projector.norm is RMS; an affine projector has no norm: take norm NONE or kind MLP");
+void CheckProjector(const proto::Projector& projector, const std::string& path,
+                    Violations& violations) {
+  if (!violations.Sound({absl::StrCat(path, ".kind"), absl::StrCat(path, ".norm")})) return;
+  const bool has_norm = projector.norm() == proto::Projector::RMS;
+  if (projector.kind() == proto::Projector::AFFINE) {
+    if (!has_norm) return;
+    Violation violation =
+        Refuse(absl::StrCat(path, ".norm"), " is RMS, an AFFINE projector has no norm", {"NONE"});
+    violation.corrections.push_back({{absl::StrCat(path, ".kind"), "MLP"}});
+    violations.Add(std::move(violation));
+    return;
   }
   for (const auto& [present, field] :
-       {std::pair(projector.has_ffn_size(), "ffn_size"),
-        std::pair(projector.has_output_init_std(), "output_init_std"),
-        std::pair(projector.norm() != proto::Projector::RMS || projector.has_norm_epsilon(),
-                  "norm_epsilon")}) {
-    if (!present) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("model.projector.", field, " is unset; an MLP projector needs it"));
-    }
+       {std::pair(projector.has_ffn_size(), ".ffn_size"),
+        std::pair(projector.has_output_init_std(), ".output_init_std"),
+        std::pair(!has_norm || projector.has_norm_epsilon(), ".norm_epsilon")}) {
+    if (present) continue;
+    violations.Add(Refuse(absl::StrCat(path, field), " is not set, an MLP projector needs it"));
   }
-  return absl::OkStatus();
+}
+
+void CheckEncoder(const proto::RadioEncoder& encoder, const std::string& path,
+                  Violations& violations) {
+  const std::string side = absl::StrCat(path, ".max_image_side");
+  const std::string patch = absl::StrCat(path, ".patch_size");
+  CheckMultiple(violations, {side, encoder.max_image_side()}, {patch, encoder.patch_size()});
+  if (!violations.Sound({side, patch}) || encoder.max_image_side() >= 2 * encoder.patch_size()) {
+    return;
+  }
+  Violation violation = Refuse(
+      side,
+      absl::StrCat(" is ", encoder.max_image_side(), ", must hold the 2 x 2 patches of a token, ",
+                   patch, " ", encoder.patch_size(), " each"),
+      {absl::StrCat(2 * encoder.patch_size())});
+  violations.Add(std::move(violation));
 }
 
 }  // namespace
 
+void CheckRelations(const proto::VisionLanguageModel& config, std::string_view path,
+                    Violations& violations) {
+  const auto below = [&](std::string_view field) {
+    return path.empty() ? std::string(field) : absl::StrCat(path, ".", field);
+  };
+  if (config.has_encoder()) CheckEncoder(config.encoder(), below("encoder"), violations);
+  if (config.has_projector()) CheckProjector(config.projector(), below("projector"), violations);
+  if (!config.has_language()) return;
+  CheckRelations(config.language(), below("language"), violations);
+  const std::string token = below("image_token_id");
+  const std::string vocabulary = below("language.vocabulary_size");
+  const int64_t size = config.language().vocabulary_size();
+  if (!violations.Sound({token, vocabulary}) || config.image_token_id() < size) return;
+  violations.Add(Refuse(
+      token,
+      absl::StrCat(" is ", config.image_token_id(), ", must be below ", vocabulary, " ", size),
+      {absl::StrCat(size - 1)}));
+}
+
 absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
     const proto::VisionLanguageModel& config, DType storage) {
-  HETERO_RETURN_IF_ERROR(CheckProjector(config.projector()));
-  const int64_t vocabulary = config.language().vocabulary_size();
-  if (config.image_token_id() >= vocabulary) {
-    return absl::InvalidArgumentError(absl::StrCat("model.image_token_id ", config.image_token_id(),
-                                                   " is outside the vocabulary of ", vocabulary,
-                                                   "; at most ", vocabulary - 1));
-  }
-  HETERO_ASSIGN_OR_RETURN(HybridConfig language, HybridConfigFromProto(config.language(), storage));
+  Violations violations;
+  violations.Add(CheckFieldRules(config, ""));
+  CheckRelations(config, "", violations);
+  HETERO_RETURN_IF_ERROR(ViolationsError(violations.list()));
+  HybridConfig language = HybridConfigFromProto(config.language(), storage);
   language.trainable = !config.freeze_language();
   return std::make_unique<VisionLanguageModel>(VisionConfigFromProto(config, storage),
                                                std::move(language), config.image_token_id());

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
 #include "hetero/models/stage.h"
 #include "hetero/models/vlm/vlm.pb.h"
 
@@ -15,8 +16,12 @@ namespace hetero {
 
 inline constexpr std::string_view kRadioEncoderModule = "radio_encoder";
 
-// Errors: INVALID_ARGUMENT naming field, value and rule where sizes do not fit each other.
-// Precondition: the message's own field rules hold.
+// Adds the rules that the fields of `config` break with each other, judging those that are sound in
+// `violations`. Pure. `path` names the message in its configuration, "model".
+void CheckRelations(const proto::VisionLanguageModel& config, std::string_view path,
+                    Violations& violations);
+
+// Errors: INVALID_ARGUMENT with every broken rule, one a line.
 absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(
     const proto::VisionLanguageModel& config, DType storage = DType::kF32);
 

@@ -388,18 +388,19 @@ TEST(VisionLanguageModelTest, NamesSizesThatDoNotFit) {
     EXPECT_THAT(MakeVisionLanguageModel(config),
                 StatusIs(absl::StatusCode::kInvalidArgument, matcher));
   };
-  error([](auto& config) { config.set_image_token_id(300); },
-        HasSubstr("model.image_token_id 300 is outside the vocabulary of 300; at most 299"));
+  error(
+      [](auto& config) { config.set_image_token_id(300); },
+      HasSubstr("image_token_id is 300, must be below language.vocabulary_size 300; nearest: 299"));
   error([](auto& config) { config.mutable_language()->clear_mamba(); },
-        AllOf(HasSubstr("mamba is unset"), HasSubstr("'M' layers")));
+        AllOf(HasSubstr("language.mamba is not set"), HasSubstr("'M' layers")));
   error([](auto& config) { config.mutable_projector()->set_kind(proto::Projector::MLP); },
-        HasSubstr("model.projector.ffn_size is unset; an MLP projector needs it"));
+        HasSubstr("projector.ffn_size is not set, an MLP projector needs it"));
   error(
       [](auto& config) {
         config.mutable_projector()->set_kind(proto::Projector::MLP);
         config.mutable_projector()->set_ffn_size(8);
       },
-      HasSubstr("model.projector.output_init_std is unset"));
+      HasSubstr("projector.output_init_std is not set"));
   error(
       [](auto& config) {
         config.mutable_projector()->set_kind(proto::Projector::MLP);
@@ -407,11 +408,30 @@ TEST(VisionLanguageModelTest, NamesSizesThatDoNotFit) {
         config.mutable_projector()->set_ffn_size(8);
         config.mutable_projector()->set_output_init_std(0.1);
       },
-      HasSubstr("model.projector.norm_epsilon is unset"));
+      HasSubstr("projector.norm_epsilon is not set"));
   error([](auto& config) { config.mutable_projector()->set_norm(proto::Projector::RMS); },
-        HasSubstr("model.projector.norm is RMS; an affine projector has no norm"));
+        HasSubstr("projector.norm is RMS, an AFFINE projector has no norm; nearest: projector.norm "
+                  "NONE or projector.kind MLP"));
   error([](auto& config) { config.mutable_language()->set_pattern("MQ"); },
         HasSubstr("position 1: unknown symbol 'Q'"));
+  // All of them at once, by path.
+  error(
+      [](auto& config) {
+        config.mutable_encoder()->set_max_image_side(30);
+        config.mutable_encoder()->set_patch_size(4);
+        config.mutable_language()->mutable_mamba()->set_num_heads(7);
+        config.mutable_language()->mutable_mamba()->set_num_groups(2);
+        config.mutable_language()->mutable_mamba()->set_conv_kernel(5);
+      },
+      AllOf(HasSubstr("encoder.max_image_side is 30, must be a multiple of encoder.patch_size 4; "
+                      "nearest: encoder.max_image_side 28 or encoder.max_image_side 32 or "
+                      "encoder.patch_size 3"),
+            HasSubstr("language.mamba.num_heads is 7, must be a multiple of "
+                      "language.mamba.num_groups 2; nearest: language.mamba.num_heads 6 or "
+                      "language.mamba.num_heads 8 or language.mamba.num_groups 1"),
+            HasSubstr("language.mamba.conv_kernel is 5, must be at most 4; nearest: 4")));
+  error([](auto& config) { config.mutable_encoder()->set_patch_size(8); },
+        HasSubstr("encoder.max_image_side is 8, must hold the 2 x 2 patches of a token"));
 }
 
 }  // namespace

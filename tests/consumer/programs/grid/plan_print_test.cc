@@ -26,7 +26,7 @@ int main() {
   };
   const auto broken = hetero::Validate(specs, /*world_size=*/12, /*micro_batch_size=*/3);
   for (const hetero::Violation& violation : broken) {
-    std::printf("%s: %s\n", violation.field.c_str(), violation.message.c_str());
+    std::printf("%s: %s\n", violation.field.c_str(), violation.ToString().c_str());
   }
   if (broken.empty()) return Fail("ranks 6 and 7 belong to no grid, yet the layout was accepted");
 

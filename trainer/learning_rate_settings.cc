@@ -1,0 +1,159 @@
+#include "hetero/trainer/learning_rate_settings.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace hetero {
+namespace {
+
+using Schedule = proto::LearningRateSchedule;
+using proto::RunConfig;
+
+constexpr std::string_view kSteps = "steps";
+constexpr std::string_view kSamples = "samples";
+
+// What a configuration may give a length in.
+struct Length {
+  std::string_view name;  // "schedule.warmup"
+  std::optional<int64_t> steps;
+  std::optional<int64_t> samples;
+};
+
+std::vector<Length> LengthsOf(const Schedule& schedule) {
+  std::vector<Length> lengths = {
+      {"schedule.warmup", {}, {}}, {"schedule.decay", {}, {}}, {"schedule.tail", {}, {}}};
+  if (schedule.has_warmup_steps()) lengths[0].steps = schedule.warmup_steps();
+  if (schedule.has_warmup_samples()) lengths[0].samples = schedule.warmup_samples();
+  if (schedule.has_decay_steps()) lengths[1].steps = schedule.decay_steps();
+  if (schedule.has_decay_samples()) lengths[1].samples = schedule.decay_samples();
+  if (schedule.has_tail_steps()) lengths[2].steps = schedule.tail_steps();
+  if (schedule.has_tail_samples()) lengths[2].samples = schedule.tail_samples();
+  return lengths;
+}
+
+std::optional<int64_t> In(std::string_view unit, const Length& length) {
+  return unit == kSteps ? length.steps : length.samples;
+}
+
+LearningRateStyle StyleOf(Schedule::Style style) {
+  switch (style) {
+    case Schedule::LINEAR:
+      return LearningRateStyle::kLinear;
+    case Schedule::COSINE:
+      return LearningRateStyle::kCosine;
+    case Schedule::INVERSE_SQUARE_ROOT:
+      return LearningRateStyle::kInverseSquareRoot;
+    case Schedule::WARMUP_STABLE_DECAY:
+      return LearningRateStyle::kWarmupStableDecay;
+    default:
+      return LearningRateStyle::kConstant;
+  }
+}
+
+std::optional<DecayTail> TailOf(const Schedule& schedule) {
+  switch (schedule.tail()) {
+    case Schedule::TAIL_LINEAR:
+      return DecayTail::kLinear;
+    case Schedule::TAIL_COSINE:
+      return DecayTail::kCosine;
+    case Schedule::TAIL_EXPONENTIAL:
+      return DecayTail::kExponential;
+    case Schedule::TAIL_MINUS_SQRT:
+      return DecayTail::kMinusSqrt;
+    default:
+      return std::nullopt;
+  }
+}
+
+// Every length in the run's unit. A length of steps that is below one step of samples is one.
+void CheckUnits(const RunConfig& config, Violations& violations) {
+  const std::string_view unit = config.has_train_samples() ? kSamples : kSteps;
+  const std::string_view other = unit == kSteps ? kSamples : kSteps;
+  const int64_t batch = config.global_batch_size();
+  Correction correction;
+  for (const Length& length : LengthsOf(config.schedule())) {
+    const std::optional<int64_t> foreign = In(other, length);
+    if (!foreign) continue;
+    const int64_t converted = unit == kSamples ? *foreign * batch : (*foreign + batch - 1) / batch;
+    correction.push_back({absl::StrCat(length.name, "_", unit), absl::StrCat(converted)});
+  }
+  if (correction.empty()) return;
+  violations.Add(
+      {.field = "schedule",
+       .message = absl::StrCat("the run's length is given in ", unit, ", lengths of schedule in ",
+                               other, "; give all of them in steps or all in samples"),
+       .corrections = {std::move(correction)}});
+}
+
+}  // namespace
+
+LearningRateSettings LearningRateSettingsOf(const RunConfig& config) {
+  const Schedule& schedule = config.schedule();
+  const std::vector<Length> lengths = LengthsOf(schedule);
+  const bool in_samples = config.has_train_samples();
+  LearningRateSettings settings{
+      .unit = in_samples ? kSamples : kSteps, .options = {}, .changes = {}};
+  const int64_t run = in_samples ? config.train_samples() : config.train_steps();
+  LearningRateOptions& options = settings.options;
+  options = {.style = StyleOf(schedule.style()),
+             .peak = schedule.peak(),
+             .minimum = schedule.minimum(),
+             .initial = schedule.initial(),
+             .warmup_samples = In(settings.unit, lengths[0]).value_or(0),
+             .decay_samples = In(settings.unit, lengths[1]).value_or(std::max<int64_t>(run, 1)),
+             .tail_samples = In(settings.unit, lengths[2]),
+             .tail = TailOf(schedule)};
+  if (In(settings.unit, lengths[1])) return settings;
+  const auto cut = [&](std::string_view name, int64_t& length, int64_t longest) {
+    if (length <= longest) return;
+    settings.changes.push_back(absl::StrCat("schedule.", name, "_", settings.unit, " is cut from ",
+                                            length, " to ", longest, ": the run has ", run, " ",
+                                            settings.unit));
+    length = longest;
+  };
+  cut("warmup", options.warmup_samples, options.decay_samples - 1);
+  if (options.tail_samples && options.style == LearningRateStyle::kWarmupStableDecay) {
+    cut("tail", *options.tail_samples, options.decay_samples - options.warmup_samples);
+  }
+  return settings;
+}
+
+void CheckLearningRate(const RunConfig& config, Violations& violations) {
+  const bool sound =
+      config.has_schedule() && config.duration_case() != RunConfig::DURATION_NOT_SET &&
+      violations.Sound({"schedule", "global_batch_size", "train_steps", "train_samples"});
+  if (!sound) return;
+  CheckUnits(config, violations);
+  if (!violations.Sound({"schedule"})) return;
+  const LearningRateSettings settings = LearningRateSettingsOf(config);
+  for (Violation& violation : Validate(settings.options, settings.unit)) {
+    violations.Add(Below("schedule", std::move(violation)));
+  }
+}
+
+LearningRateOptions InSamples(const LearningRateSettings& settings, int64_t global_batch_size) {
+  const int64_t scale = settings.unit == kSteps ? global_batch_size : 1;
+  LearningRateOptions options = settings.options;
+  options.warmup_samples *= scale;
+  options.decay_samples *= scale;
+  if (options.tail_samples) *options.tail_samples *= scale;
+  return options;
+}
+
+void SetLengths(const LearningRateSettings& settings, Schedule& schedule) {
+  const LearningRateOptions& options = settings.options;
+  if (settings.unit == kSteps) {
+    schedule.set_warmup_steps(options.warmup_samples);
+    schedule.set_decay_steps(options.decay_samples);
+    if (options.tail_samples) schedule.set_tail_steps(*options.tail_samples);
+  } else {
+    schedule.set_warmup_samples(options.warmup_samples);
+    schedule.set_decay_samples(options.decay_samples);
+    if (options.tail_samples) schedule.set_tail_samples(*options.tail_samples);
+  }
+}
+
+}  // namespace hetero
