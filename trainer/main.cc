@@ -25,6 +25,7 @@
 #include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
 #include "hetero/models/registry.h"
+#include "hetero/tensor/ops/cpu_target.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/console.h"
 #include "hetero/trainer/exit_code.h"
@@ -40,6 +41,8 @@ ABSL_FLAG(std::string, recipe, std::string(hetero::kDefaultRecipe),
 ABSL_FLAG(std::string, config, "",
           "File with a run configuration in text format, instead of a recipe.");
 ABSL_FLAG(std::string, device, "", "Short for --set device=...: cpu or cuda.");
+ABSL_FLAG(std::string, cpu_target, "",
+          "Instructions that the CPU uses, avx2 or avx512, instead of the widest that it has.");
 ABSL_FLAG(std::string, launch, "", "Short for --set launch=threads:N.");
 ABSL_FLAG(bool, dry_run, false,
           "Print the plan, the memory, the operations and the collectives of a step, run nothing.");
@@ -203,6 +206,9 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
     console.Print(recipes);
     return absl::OkStatus();
   }
+  if (const std::string target = absl::GetFlag(FLAGS_cpu_target); !target.empty()) {
+    HETERO_RETURN_IF_ERROR(LimitCpuTarget(target)).With("--cpu_target");
+  }
   const ModelRegistry models = BuiltInModels();
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
   RunOptions options{.working_folder = working_folder,
@@ -228,6 +234,7 @@ int main(int argc, char** argv) {
   absl::Status status = hetero::PrepareProcess();
   const hetero::StopSignals signals;
   absl::InitializeLog();
+  hetero::LeaveOpenMpPlace();
   hetero::Console console(STDOUT_FILENO);
   if (status.ok()) {
     status = hetero::CatchExceptions(

@@ -24,6 +24,7 @@
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/telemetry/spans.h"
 #include "hetero/tensor/gpus.h"
+#include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
 #include "hetero/trainer/metrics_writer.h"
@@ -387,6 +388,9 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
                               job.samples->description, folder));
   HETERO_RETURN_IF_ERROR(console.status());
+  if (job.devices[0].kind == DeviceKind::kCpu) {
+    HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
+  }
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
                           MetricsWriter::Create(folder.native(), job.layout->world_size()));
   Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));

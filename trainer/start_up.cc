@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/grid/axis.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/cpu_target.h"
 
 namespace hetero {
 namespace {
@@ -31,9 +31,9 @@ std::string Ranks(const Grid& grid) {
                                : absl::StrCat("ranks ", first, "-", first + grid.num_ranks() - 1);
 }
 
-// "the CPU; OpenBLAS ..." or "GPU 0, which they share, in bf16".
+// "the CPU; oneDNN ..." or "GPU 0, which they share, in bf16".
 std::string Where(std::span<const Device> devices, DType storage) {
-  if (devices[0].kind == DeviceKind::kCpu) return absl::StrCat("the CPU; ", BlasDescription());
+  if (devices[0].kind == DeviceKind::kCpu) return absl::StrCat("the CPU; ", CpuDescription());
   const std::string precision = absl::StrCat(", in ", Name(storage));
   if (devices.size() == 1) return absl::StrCat("GPU 0", precision);
   return devices[1].ordinal == devices[0].ordinal

@@ -16,7 +16,7 @@
 namespace hetero {
 
 // For example, with axes of one rank left out:
-//   4 ranks, threads of this process on the CPU; OpenBLAS 0.3.21, SkylakeX kernels, 1 thread a rank
+//   4 ranks, threads of this process on the CPU; oneDNN 2.6.3 with AVX2, kernels with AVX2, ...
 //     radio_encoder  ranks 0-1: dp 2
 //     language       ranks 2-3: dp 2
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes

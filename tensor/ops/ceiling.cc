@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
@@ -51,8 +52,8 @@ double MeasuredGemmFlopsPerSecond() {
     std::vector<float> b(kSide * kSide, 0.5f);
     std::vector<float> c(kSide * kSide);
     return 2.0 * kSide * kSide * kSide * BestRate([&] {
-             cpu::Gemm<float>(false, false, kSide, kSide, kSide, 1.0f, a.data(), kSide, b.data(),
-                              kSide, 0.0f, c.data(), kSide);
+             CHECK_OK(cpu::Gemm<float>(false, false, kSide, kSide, kSide, 1.0f, a.data(), kSide,
+                                       b.data(), kSide, 0.0f, c.data(), kSide));
              benchmark::ClobberMemory();
            });
   }();

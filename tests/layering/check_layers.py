@@ -36,14 +36,15 @@ ONLY = {
     "//third_party/cuda": ["comm", "tensor", "tests", "third_party"],
     "@cuda//": ["third_party"],
     "@com_google_absl//absl/flags": ["tools", "trainer"],
-    "@openblas//": ["tensor"],
+    "@com_google_highway//": ["tensor"],
+    "@onednn//": ["tensor"],
 }
 
 # What only tests may name: newer than the oldest Abseil that a user's workspace may bring.
 TESTS_ONLY = ["@com_google_absl//absl/status:status_matchers"]
 
 _PROTOBUF = ["@com_google_protobuf//"]
-_BLAS = ["@openblas//", "@onednn//"]
+_BLAS = ["@onednn//"]
 _DEVICE = ["//third_party/cuda", "@cuda//"]
 _TRANSPORT = ["@gloo//", "@openmpi//", "//comm/nccl", "//comm/processes", "//comm/threads"]
 _DECODERS = ["@libjpeg_turbo//", "@libpng//", "@sqlite3//", "@yaml_cpp//", "@nlohmann_json//"]

@@ -21,7 +21,7 @@ class CheckLayersTest(unittest.TestCase):
                 ("//models/vlm:vlm", "//tensor/ops/gemm:gemm"),
                 ("//grid:grid_test", "@com_google_googletest//:gtest_main"),
                 ("//tools/build:fuzz", "//third_party/cuda:enabled"),
-                ("//tensor/ops/gemm:gemm", "@openblas//:openblas"),
+                ("//tensor/ops/gemm:gemm", "@onednn//:onednn"),
             ),
             [],
         )
@@ -38,8 +38,8 @@ class CheckLayersTest(unittest.TestCase):
         self.assertEqual(len(found(("//trainer:loop", "//tests/convergence:x"))), 1)
 
     def test_a_backend_named_by_the_wrong_folder(self):
-        (violation,) = found(("//models/blocks:linear", "@openblas//:openblas"))
-        self.assertIn("only tensor may use @openblas//", violation)
+        (violation,) = found(("//models/blocks:linear", "@onednn//:onednn"))
+        self.assertIn("only tensor may use @onednn//", violation)
 
     def test_tests_alone_may_ask_whether_there_are_devices(self):
         question = "//third_party/cuda:enabled"

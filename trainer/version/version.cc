@@ -20,7 +20,7 @@
 #include "google/protobuf/stubs/common.h"
 #include "hetero/comm/nccl/nccl_version.h"
 #include "hetero/tensor/gpus.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/cpu_target.h"
 #include "hetero/trainer/version/commit.h"
 
 namespace hetero {
@@ -51,7 +51,7 @@ std::string Libraries() {
       absl::StrCat("Abseil ", ABSL_LTS_RELEASE_VERSION),
 #endif
       absl::StrCat("protobuf ", ProtobufVersion()),
-      BlasDescription(),
+      CpuDescription(),
       absl::StrCat("libpng ", PNG_LIBPNG_VER_STRING),
       absl::StrCat("libjpeg-turbo ", LIBJPEG_TURBO_VERSION_NUMBER / 1000000, ".",
                    LIBJPEG_TURBO_VERSION_NUMBER / 1000 % 1000, ".",

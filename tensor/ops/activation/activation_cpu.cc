@@ -9,7 +9,7 @@ namespace hetero::internal {
 namespace {
 
 template <typename T>
-HETERO_CPU_CLONES void SquaredRelu(const T* f, int64_t stride_f, const T* p, T* a, int64_t stride_a,
+HETERO_CPU_KERNEL void SquaredRelu(const T* f, int64_t stride_f, const T* p, T* a, int64_t stride_a,
                                    int64_t rows, int64_t columns) {
   for (int64_t t = 0; t < rows; ++t, f += stride_f, a += stride_a) {
     const T factor = p == nullptr ? T(1) : p[t];
@@ -22,7 +22,7 @@ HETERO_CPU_CLONES void SquaredRelu(const T* f, int64_t stride_f, const T* p, T* 
 }
 
 template <typename T>
-HETERO_CPU_CLONES void SquaredReluGradient(const T* da, int64_t stride_da, const T* f,
+HETERO_CPU_KERNEL void SquaredReluGradient(const T* da, int64_t stride_da, const T* f,
                                            int64_t stride_f, const T* p, T* df, int64_t stride_df,
                                            T* dp, int64_t rows, int64_t columns) {
   for (int64_t t = 0; t < rows; ++t, da += stride_da, f += stride_f, df += stride_df) {
@@ -44,7 +44,7 @@ inline double NormalDistribution(double x, double) { return 0.5 * std::erfc(-x /
 
 // Relative error below 4 ulp. With z = |x| / √2 and t = 1 / (1 + 0.4 z), exp(z²) erfc(z) / t is
 // smooth in t on (0, 1]: a polynomial of least relative error, 1.3e-7.
-inline float NormalDistribution(float x, float exp) {
+HETERO_CPU_KERNEL float NormalDistribution(float x, float exp) {
   const float t = 1.0f / (1.0f + 0.28284271f * std::fabs(x));
   float p = 0.05026225179f;
   p = p * t - 0.1829017681f;
@@ -67,7 +67,7 @@ struct GeluPoint {
 };
 
 template <GeluForm kForm, typename T>
-inline GeluPoint<T> GeluAt(T x) {
+HETERO_CPU_KERNEL GeluPoint<T> GeluAt(T x) {
   if constexpr (kForm == GeluForm::kErf) {
     const T exp = cpu::Exp(T(-0.5) * x * x);
     return {NormalDistribution(x, exp), x * exp * T(0.39894228040143268)};
@@ -81,7 +81,7 @@ inline GeluPoint<T> GeluAt(T x) {
 }
 
 template <GeluForm kForm, typename T, bool kBias>
-HETERO_CPU_CLONES void Gelu(const T* f, int64_t stride_f, const T* bias, T* a, int64_t stride_a,
+HETERO_CPU_KERNEL void Gelu(const T* f, int64_t stride_f, const T* bias, T* a, int64_t stride_a,
                             int64_t rows, int64_t columns) {
   for (int64_t t = 0; t < rows; ++t, f += stride_f, a += stride_a) {
 #pragma omp simd
@@ -93,7 +93,7 @@ HETERO_CPU_CLONES void Gelu(const T* f, int64_t stride_f, const T* bias, T* a, i
 }
 
 template <GeluForm kForm, typename T, bool kBias, bool kBiasGradient>
-HETERO_CPU_CLONES void GeluGradient(const T* da, int64_t stride_da, const T* f, int64_t stride_f,
+HETERO_CPU_KERNEL void GeluGradient(const T* da, int64_t stride_da, const T* f, int64_t stride_f,
                                     const T* bias, T* df, int64_t stride_df, T* dbias, int64_t rows,
                                     int64_t columns) {
   for (int64_t t = 0; t < rows; ++t, da += stride_da, f += stride_f, df += stride_df) {
@@ -133,17 +133,17 @@ T* DataOrNull(const TensorView& view) {
 absl::Status SquaredReluForwardCpu(const ConstTensorView& f_TF, const ConstTensorView& p_T,
                                    const TensorView& a_TF) {
   return VisitFloat(f_TF.dtype(), [&]<typename T>() {
-    SquaredRelu(f_TF.data<T>(), f_TF.stride(0), DataOrNull<T>(p_T), a_TF.data<T>(), a_TF.stride(0),
-                f_TF.dim(0), f_TF.dim(1));
+    cpu::RunKernel<SquaredRelu<T>>(f_TF.data<T>(), f_TF.stride(0), DataOrNull<T>(p_T),
+                                   a_TF.data<T>(), a_TF.stride(0), f_TF.dim(0), f_TF.dim(1));
   });
 }
 
 absl::Status SquaredReluBackwardCpu(const SquaredReluBackwardArgs& args) {
   return VisitFloat(args.f_TF.dtype(), [&]<typename T>() {
-    SquaredReluGradient(args.da_TF.data<T>(), args.da_TF.stride(0), args.f_TF.data<T>(),
-                        args.f_TF.stride(0), DataOrNull<T>(args.p_T), args.df_TF.data<T>(),
-                        args.df_TF.stride(0), DataOrNull<T>(args.dp_T), args.f_TF.dim(0),
-                        args.f_TF.dim(1));
+    cpu::RunKernel<SquaredReluGradient<T>>(
+        args.da_TF.data<T>(), args.da_TF.stride(0), args.f_TF.data<T>(), args.f_TF.stride(0),
+        DataOrNull<T>(args.p_T), args.df_TF.data<T>(), args.df_TF.stride(0),
+        DataOrNull<T>(args.dp_T), args.f_TF.dim(0), args.f_TF.dim(1));
   });
 }
 
@@ -152,9 +152,11 @@ absl::Status GeluForwardCpu(GeluForm form, const ConstTensorView& f_TF,
   return VisitFloat(f_TF.dtype(), [&]<typename T>() {
     VisitForm(form, [&]<GeluForm kForm>() {
       const T* bias = DataOrNull<T>(bias_F);
-      const auto gelu = bias == nullptr ? Gelu<kForm, T, false> : Gelu<kForm, T, true>;
-      gelu(f_TF.data<T>(), f_TF.stride(0), bias, a_TF.data<T>(), a_TF.stride(0), f_TF.dim(0),
-           f_TF.dim(1));
+      const auto gelu = [&]<bool kBias>() {
+        cpu::RunKernel<Gelu<kForm, T, kBias>>(f_TF.data<T>(), f_TF.stride(0), bias, a_TF.data<T>(),
+                                              a_TF.stride(0), f_TF.dim(0), f_TF.dim(1));
+      };
+      bias == nullptr ? gelu.template operator()<false>() : gelu.template operator()<true>();
     });
   });
 }
@@ -166,13 +168,18 @@ absl::Status GeluBackwardCpu(const GeluBackwardArgs& args) {
       T* dbias = DataOrNull<T>(args.dbias_F);
       const int64_t columns = args.f_TF.dim(1);
       if (dbias != nullptr && !args.accumulate) std::fill_n(dbias, columns, T(0));
-      const auto gradient = dbias == nullptr
-                                ? (bias == nullptr ? GeluGradient<kForm, T, false, false>
-                                                   : GeluGradient<kForm, T, true, false>)
-                                : (bias == nullptr ? GeluGradient<kForm, T, false, true>
-                                                   : GeluGradient<kForm, T, true, true>);
-      gradient(args.da_TF.data<T>(), args.da_TF.stride(0), args.f_TF.data<T>(), args.f_TF.stride(0),
-               bias, args.df_TF.data<T>(), args.df_TF.stride(0), dbias, args.f_TF.dim(0), columns);
+      const auto gradient = [&]<bool kBias, bool kBiasGradient>() {
+        cpu::RunKernel<GeluGradient<kForm, T, kBias, kBiasGradient>>(
+            args.da_TF.data<T>(), args.da_TF.stride(0), args.f_TF.data<T>(), args.f_TF.stride(0),
+            bias, args.df_TF.data<T>(), args.df_TF.stride(0), dbias, args.f_TF.dim(0), columns);
+      };
+      if (dbias == nullptr) {
+        bias == nullptr ? gradient.template operator()<false, false>()
+                        : gradient.template operator()<true, false>();
+      } else {
+        bias == nullptr ? gradient.template operator()<false, true>()
+                        : gradient.template operator()<true, true>();
+      }
     });
   });
 }

@@ -15,7 +15,7 @@ struct Factors {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void Update(T* __restrict p, const T* __restrict g, T* __restrict m,
+HETERO_CPU_KERNEL void Update(T* __restrict p, const T* __restrict g, T* __restrict m,
                               T* __restrict v, int64_t n, const Factors<T> f) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) {
@@ -48,10 +48,10 @@ absl::Status AdamWCpu(const AdamWArgs& args) {
                           .decay = T(0)};
     for (const AdamWSegment& segment : args.segments) {
       factors.decay = static_cast<T>(segment.weight_decay);
-      Update<T>(args.parameter_N.data<T>() + segment.begin,
-                args.gradient_N.data<T>() + segment.begin,
-                args.first_moment_N.data<T>() + segment.begin,
-                args.second_moment_N.data<T>() + segment.begin, segment.count, factors);
+      cpu::RunKernel<Update<T>>(
+          args.parameter_N.data<T>() + segment.begin, args.gradient_N.data<T>() + segment.begin,
+          args.first_moment_N.data<T>() + segment.begin,
+          args.second_moment_N.data<T>() + segment.begin, segment.count, factors);
       if (args.rounded_N.is_null()) continue;
       for (int64_t i = segment.begin; i < segment.begin + segment.count; ++i) {
         args.rounded_N.data<BFloat16>()[i] =

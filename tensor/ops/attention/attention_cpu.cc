@@ -5,12 +5,20 @@
 #include <type_traits>
 
 #include "hetero/tensor/ops/attention/attention.h"
-#include "hetero/tensor/ops/attention/register_product.h"
-#include "hetero/tensor/ops/cpu_fold.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 
-namespace hetero::internal {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/ops/attention/attention_cpu.cc"
+#include "hwy/foreach_target.h"  // includes this file once a target
+//
+#include "hetero/tensor/ops/cpu_fold-inl.h"
+#include "hetero/tensor/ops/register_product-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hetero::internal::HWY_NAMESPACE {
 namespace {
+
+using cpu::HWY_NAMESPACE::RegisterProduct;
 
 constexpr int64_t kQ = kAttentionQueryRows;
 
@@ -32,7 +40,7 @@ struct Head {
 
 // out[d, t] = head[t, d], columns up to the padded length zero.
 template <typename T>
-[[gnu::always_inline]] inline void Transpose(const Head<const T>& head, T* out, int64_t out_row) {
+HETERO_CPU_KERNEL void Transpose(const Head<const T>& head, T* out, int64_t out_row) {
   for (int64_t t = 0; t < head.rows; ++t) {
     const T* row = head.Row(t);
     for (int64_t d = 0; d < head.size; ++d) out[d * out_row + t] = row[d];
@@ -44,8 +52,8 @@ template <typename T>
 
 // out[t, :] = rows [begin, begin + count) of the head, each filled up with zeros.
 template <typename T>
-[[gnu::always_inline]] inline void Gather(const Head<const T>& head, int64_t begin, int64_t count,
-                                          T* out, int64_t out_row) {
+HETERO_CPU_KERNEL void Gather(const Head<const T>& head, int64_t begin, int64_t count, T* out,
+                              int64_t out_row) {
   for (int64_t t = 0; t < count; ++t) {
     const T* row = head.Row(begin + t);
     T* to = out + t * out_row;
@@ -55,8 +63,8 @@ template <typename T>
 }
 
 template <typename T>
-[[gnu::always_inline]] inline void Scatter(const T* in, int64_t in_row, const Head<T>& head,
-                                           int64_t begin, int64_t count) {
+HETERO_CPU_KERNEL void Scatter(const T* in, int64_t in_row, const Head<T>& head, int64_t begin,
+                               int64_t count) {
   for (int64_t t = 0; t < count; ++t) {
     const T* from = in + t * in_row;
     std::copy(from, from + head.size, head.Row(begin + t));
@@ -84,14 +92,14 @@ struct ForwardMemory {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void PackForward(const Head<const T>& key, const Head<const T>& value,
-                                   const ForwardMemory<T>& memory) {
+void PackForward(const Head<const T>& key, const Head<const T>& value,
+                 const ForwardMemory<T>& memory) {
   Transpose(key, memory.key, memory.key_row);
   Gather(value, 0, value.rows, memory.value, memory.value_row);
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Forward(const ForwardHead<T>& head, const ForwardMemory<T>& memory) {
+void Forward(const ForwardHead<T>& head, const ForwardMemory<T>& memory) {
   const int64_t length = head.query.rows;
   const int64_t size = head.query.size;
   const T scale = head.scale;
@@ -100,23 +108,21 @@ HETERO_CPU_CLONES void Forward(const ForwardHead<T>& head, const ForwardMemory<T
     const int64_t rows = std::min(kQ, length - begin);
     const int64_t num_keys = VisibleKeys(head.causal, begin + rows - 1, length);
     const int64_t padded_keys = Padded(num_keys);
-    cpu::RegisterProduct<false>(rows, padded_keys, size, head.query.Row(begin), head.query.stride,
-                                int64_t{1}, memory.key, memory.key_row, memory.score,
-                                memory.score_row);
+    RegisterProduct<T>({rows, padded_keys, size, head.query.Row(begin), head.query.stride, 1,
+                        memory.key, memory.key_row, memory.score, memory.score_row});
     for (int64_t i = 0; i < rows; ++i) {
       T* const score = memory.score + i * memory.score_row;
       const int64_t visible = VisibleKeys(head.causal, begin + i, length);
       std::fill(score + visible, score + padded_keys, -std::numeric_limits<T>::infinity());
-      const T maximum = cpu::Maximum(score, padded_keys);
+      const T maximum = cpu::HWY_NAMESPACE::Maximum(score, padded_keys);
 #pragma omp simd
       for (int64_t j = 0; j < padded_keys; ++j) score[j] = cpu::Exp((score[j] - maximum) * scale);
-      const T sum = cpu::Sum(score, padded_keys);
+      const T sum = cpu::HWY_NAMESPACE::Sum(score, padded_keys);
       inverse_sum[i] = T(1) / sum;
       head.lse[begin + i] = maximum * scale + std::log(sum);
     }
-    cpu::RegisterProduct<false>(rows, memory.out_row, num_keys, memory.score, memory.score_row,
-                                int64_t{1}, memory.value, memory.value_row, memory.out,
-                                memory.out_row);
+    RegisterProduct<T>({rows, memory.out_row, num_keys, memory.score, memory.score_row, 1,
+                        memory.value, memory.value_row, memory.out, memory.out_row});
     for (int64_t i = 0; i < rows; ++i) {
       const T* const from = memory.out + i * memory.out_row;
       T* const to = head.out.Row(begin + i);
@@ -128,7 +134,7 @@ HETERO_CPU_CLONES void Forward(const ForwardHead<T>& head, const ForwardMemory<T
 }
 
 template <typename T>
-[[gnu::always_inline]] inline T Dot(const T* a, const T* b, int64_t n) {
+HETERO_CPU_KERNEL T Dot(const T* a, const T* b, int64_t n) {
   alignas(64) T partial[kAttentionPad] = {};
   int64_t i = 0;
   for (; i + kAttentionPad <= n; i += kAttentionPad) {
@@ -136,7 +142,7 @@ template <typename T>
     for (int64_t lane = 0; lane < kAttentionPad; ++lane) partial[lane] += a[i + lane] * b[i + lane];
   }
   for (int64_t lane = 0; i < n; ++i, ++lane) partial[lane] += a[i] * b[i];
-  return cpu::Sum(partial, kAttentionPad);
+  return cpu::HWY_NAMESPACE::Sum(partial, kAttentionPad);
 }
 
 template <typename T>
@@ -156,8 +162,8 @@ struct BackwardMemory {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void PackBackward(const Head<const T>& key, const Head<const T>& value,
-                                    const BackwardMemory<T>& memory) {
+void PackBackward(const Head<const T>& key, const Head<const T>& value,
+                  const BackwardMemory<T>& memory) {
   Transpose(key, memory.key_t, memory.length_row);
   Transpose(value, memory.value_t, memory.length_row);
   Gather(key, 0, key.rows, memory.key, memory.size_row);
@@ -166,7 +172,7 @@ HETERO_CPU_CLONES void PackBackward(const Head<const T>& key, const Head<const T
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Backward(const BackwardHead<T>& head, const BackwardMemory<T>& memory) {
+void Backward(const BackwardHead<T>& head, const BackwardMemory<T>& memory) {
   const int64_t length = head.query.rows;
   const int64_t size = head.query.size;
   const int64_t length_row = memory.length_row;
@@ -178,10 +184,10 @@ HETERO_CPU_CLONES void Backward(const BackwardHead<T>& head, const BackwardMemor
     Gather(head.query, begin, rows, memory.query, size_row);
     Gather(head.d_out, begin, rows, memory.d_out, size_row);
     const int64_t padded_keys = Padded(num_keys);
-    cpu::RegisterProduct<false>(rows, padded_keys, size, memory.query, size_row, int64_t{1},
-                                memory.key_t, length_row, memory.probability, length_row);
-    cpu::RegisterProduct<false>(rows, padded_keys, size, memory.d_out, size_row, int64_t{1},
-                                memory.value_t, length_row, memory.d_score, length_row);
+    RegisterProduct<T>({rows, padded_keys, size, memory.query, size_row, 1, memory.key_t,
+                        length_row, memory.probability, length_row});
+    RegisterProduct<T>({rows, padded_keys, size, memory.d_out, size_row, 1, memory.value_t,
+                        length_row, memory.d_score, length_row});
     for (int64_t i = 0; i < rows; ++i) {
       T* const probability = memory.probability + i * length_row;
       T* const d_score = memory.d_score + i * length_row;
@@ -197,12 +203,12 @@ HETERO_CPU_CLONES void Backward(const BackwardHead<T>& head, const BackwardMemor
       std::fill(probability + visible, probability + num_keys, T(0));
       std::fill(d_score + visible, d_score + num_keys, T(0));
     }
-    cpu::RegisterProduct<true>(num_keys, size_row, rows, memory.probability, int64_t{1}, length_row,
-                               memory.d_out, size_row, memory.d_value, size_row);
-    cpu::RegisterProduct<true>(num_keys, size_row, rows, memory.d_score, int64_t{1}, length_row,
-                               memory.query, size_row, memory.d_key, size_row);
-    cpu::RegisterProduct<false>(rows, size_row, num_keys, memory.d_score, length_row, int64_t{1},
-                                memory.key, size_row, memory.d_query, size_row);
+    RegisterProduct<T>({num_keys, size_row, rows, memory.probability, 1, length_row, memory.d_out,
+                        size_row, memory.d_value, size_row, /*accumulate=*/true});
+    RegisterProduct<T>({num_keys, size_row, rows, memory.d_score, 1, length_row, memory.query,
+                        size_row, memory.d_key, size_row, /*accumulate=*/true});
+    RegisterProduct<T>({rows, size_row, num_keys, memory.d_score, length_row, 1, memory.key,
+                        size_row, memory.d_query, size_row});
     Scatter(memory.d_query, size_row, head.d_query, begin, rows);
   }
 }
@@ -289,16 +295,34 @@ void BackwardSegments(const AttentionBackwardArgs& args, const AttentionBackward
   }
 }
 
+absl::Status RunForward(const AttentionForwardArgs& args, const AttentionForwardScratch& scratch) {
+  return VisitFloat(args.qkv.dtype(), [&]<typename T>() { ForwardSegments<T>(args, scratch); });
+}
+
+absl::Status RunBackward(const AttentionBackwardArgs& args,
+                         const AttentionBackwardScratch& scratch) {
+  return VisitFloat(args.qkv.dtype(), [&]<typename T>() { BackwardSegments<T>(args, scratch); });
+}
+
 }  // namespace
+}  // namespace hetero::internal::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hetero::internal {
+
+HWY_EXPORT(RunForward);
+HWY_EXPORT(RunBackward);
 
 absl::Status AttentionForwardCpu(const AttentionForwardArgs& args,
                                  const AttentionForwardScratch& scratch) {
-  return VisitFloat(args.qkv.dtype(), [&]<typename T>() { ForwardSegments<T>(args, scratch); });
+  return HWY_DYNAMIC_DISPATCH(RunForward)(args, scratch);
 }
 
 absl::Status AttentionBackwardCpu(const AttentionBackwardArgs& args,
                                   const AttentionBackwardScratch& scratch) {
-  return VisitFloat(args.qkv.dtype(), [&]<typename T>() { BackwardSegments<T>(args, scratch); });
+  return HWY_DYNAMIC_DISPATCH(RunBackward)(args, scratch);
 }
 
 }  // namespace hetero::internal
+#endif  // HWY_ONCE

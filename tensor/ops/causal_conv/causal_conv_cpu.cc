@@ -9,7 +9,7 @@ namespace {
 
 // Calls `function(std::integral_constant<int, count>())`. Precondition: 1 <= count <= 4.
 template <typename Function>
-[[gnu::always_inline]] inline void VisitTaps(int64_t count, Function&& function) {
+HETERO_CPU_KERNEL void VisitTaps(int64_t count, Function&& function) {
   switch (count) {
     case 1:
       return function(std::integral_constant<int, 1>());
@@ -58,27 +58,28 @@ struct Problem {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void ForwardKernel(const Problem<T>& problem, T* out, int64_t out_stride) {
+HETERO_CPU_KERNEL void ForwardKernel(const Problem<T>& problem, T* out, int64_t out_stride) {
   const int64_t channels = problem.channels;
   const int64_t stride = problem.x_stride;
   const T* bias = problem.bias;
   for (int64_t t = 0; t < problem.tokens; ++t) {
-    VisitTaps(problem.TapsAt(t), [&](auto taps) {
-      const T* x = problem.x + (t - taps + 1) * stride;
-      const T* w = problem.WeightsOfLast(taps);
-      T* y = out + t * out_stride;
+    VisitTaps(
+        problem.TapsAt(t), [&](auto taps) __attribute__((always_inline)) {
+          const T* x = problem.x + (t - taps + 1) * stride;
+          const T* w = problem.WeightsOfLast(taps);
+          T* y = out + t * out_stride;
 #pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        T pre = bias[c];
-        for (int j = 0; j < taps; ++j) pre += w[j * channels + c] * x[j * stride + c];
-        y[c] = pre * cpu::Sigmoid(pre);
-      }
-    });
+          for (int64_t c = 0; c < channels; ++c) {
+            T pre = bias[c];
+            for (int j = 0; j < taps; ++j) pre += w[j * channels + c] * x[j * stride + c];
+            y[c] = pre * cpu::Sigmoid(pre);
+          }
+        });
   }
 }
 
 template <typename T>
-HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& problem, const T* d_out,
+HETERO_CPU_KERNEL void BackwardKernel(const Problem<T>& problem, const T* d_out,
                                       int64_t d_out_stride, T* d_x, int64_t d_x_stride, T* ring,
                                       T* sums) {
   const int64_t channels = problem.channels;
@@ -92,34 +93,36 @@ HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& problem, const T* d_out,
         t + 1 == problem.tokens || problem.starts(t + 1) ? 1 : std::min(readers + 1, problem.taps);
     T* d_pre = ring + t % problem.taps * channels;
     const int64_t taps_at_t = problem.TapsAt(t);
-    VisitTaps(taps_at_t, [&](auto taps) {
-      const T* x = problem.x + (t - taps + 1) * stride;
-      const T* w = problem.WeightsOfLast(taps);
-      const T* dy = d_out + t * d_out_stride;
-      T* sum = sums + (problem.taps - taps) * channels;
+    VisitTaps(
+        taps_at_t, [&](auto taps) __attribute__((always_inline)) {
+          const T* x = problem.x + (t - taps + 1) * stride;
+          const T* w = problem.WeightsOfLast(taps);
+          const T* dy = d_out + t * d_out_stride;
+          T* sum = sums + (problem.taps - taps) * channels;
 #pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        T pre = bias[c];
-        for (int j = 0; j < taps; ++j) pre += w[j * channels + c] * x[j * stride + c];
-        const T s = cpu::Sigmoid(pre);
-        const T g = dy[c] * s * (T(1) + pre * (T(1) - s));
-        d_pre[c] = g;
-        bias_sum[c] += g;
-        for (int j = 0; j < taps; ++j) sum[j * channels + c] += g * x[j * stride + c];
-      }
-    });
-    VisitTaps(readers, [&](auto count) {
-      const T* newest_weight = problem.WeightsOfLast(1);
-      T* dx = d_x + t * d_x_stride;
-      const T* d_pre_of[count];
-      for (int k = 0; k < count; ++k) d_pre_of[k] = ring + (t + k) % problem.taps * channels;
+          for (int64_t c = 0; c < channels; ++c) {
+            T pre = bias[c];
+            for (int j = 0; j < taps; ++j) pre += w[j * channels + c] * x[j * stride + c];
+            const T s = cpu::Sigmoid(pre);
+            const T g = dy[c] * s * (T(1) + pre * (T(1) - s));
+            d_pre[c] = g;
+            bias_sum[c] += g;
+            for (int j = 0; j < taps; ++j) sum[j * channels + c] += g * x[j * stride + c];
+          }
+        });
+    VisitTaps(
+        readers, [&](auto count) __attribute__((always_inline)) {
+          const T* newest_weight = problem.WeightsOfLast(1);
+          T* dx = d_x + t * d_x_stride;
+          const T* d_pre_of[count];
+          for (int k = 0; k < count; ++k) d_pre_of[k] = ring + (t + k) % problem.taps * channels;
 #pragma omp simd
-      for (int64_t c = 0; c < channels; ++c) {
-        T g = T(0);
-        for (int k = 0; k < count; ++k) g += newest_weight[c - k * channels] * d_pre_of[k][c];
-        dx[c] = g;
-      }
-    });
+          for (int64_t c = 0; c < channels; ++c) {
+            T g = T(0);
+            for (int k = 0; k < count; ++k) g += newest_weight[c - k * channels] * d_pre_of[k][c];
+            dx[c] = g;
+          }
+        });
   }
 }
 
@@ -128,7 +131,8 @@ HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& problem, const T* d_out,
 absl::Status CausalConvForwardCpu(const CausalConvInputs& inputs, const TensorView& out_TC,
                                   const TensorView& weight_KC) {
   return VisitFloat(inputs.x_TC.dtype(), [&]<typename T>() {
-    ForwardKernel<T>(Problem<T>(inputs, weight_KC), out_TC.data<T>(), out_TC.stride(0));
+    cpu::RunKernel<ForwardKernel<T>>(Problem<T>(inputs, weight_KC), out_TC.data<T>(),
+                                     out_TC.stride(0));
   });
 }
 
@@ -139,8 +143,9 @@ absl::Status CausalConvBackwardCpu(const CausalConvInputs& inputs, const ConstTe
   return VisitFloat(inputs.x_TC.dtype(), [&]<typename T>() {
     const Problem<T> problem(inputs, weight_KC);
     const T* sums = sums_KC.data<T>();
-    BackwardKernel<T>(problem, d_out_TC.data<T>(), d_out_TC.stride(0), gradients.d_x_TC.data<T>(),
-                      gradients.d_x_TC.stride(0), ring_KC.data<T>(), sums_KC.data<T>());
+    cpu::RunKernel<BackwardKernel<T>>(problem, d_out_TC.data<T>(), d_out_TC.stride(0),
+                                      gradients.d_x_TC.data<T>(), gradients.d_x_TC.stride(0),
+                                      ring_KC.data<T>(), sums_KC.data<T>());
     const auto put = [&](T& to, T value) { to = gradients.accumulate ? to + value : value; };
     const int64_t channels = problem.channels;
     if (!gradients.d_weight_CK.is_null()) {

@@ -3,11 +3,17 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "hetero/tensor/ops/cpu_fold.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 
-namespace hetero::internal {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/ops/cross_entropy/cross_entropy_cpu.cc"
+#include "hwy/foreach_target.h"  // includes this file once a target
+//
+#include "hetero/tensor/ops/cpu_fold-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hetero::internal::HWY_NAMESPACE {
 namespace {
 
 template <typename T>
@@ -26,7 +32,7 @@ auto LogitsOf(const View& view) {
 }
 
 template <typename T>
-[[gnu::always_inline]] inline int64_t FirstEqual(const T* x, T value, int64_t n) {
+HETERO_CPU_KERNEL int64_t FirstEqual(const T* x, T value, int64_t n) {
   int64_t v = 0;
   while (v + 1 < n && x[v] != value) ++v;
   return v;
@@ -34,19 +40,19 @@ template <typename T>
 
 // out = exp(x - maximum), which may be x itself; returns the sum.
 template <typename T>
-[[gnu::always_inline]] inline T Exponentials(const T* x, T maximum, T* out, int64_t n) {
+HETERO_CPU_KERNEL T Exponentials(const T* x, T maximum, T* out, int64_t n) {
 #pragma omp simd
   for (int64_t v = 0; v < n; ++v) out[v] = cpu::Exp(x[v] - maximum);
-  return cpu::Sum(out, n);
+  return cpu::HWY_NAMESPACE::Sum(out, n);
 }
 
 template <typename T>
-HETERO_CPU_CLONES void LossAndGradient(const Logits<T>& logits, const int32_t* targets,
-                                       const T* weight, T* loss, int32_t* argmax) {
+void LossAndGradient(const Logits<T>& logits, const int32_t* targets, const T* weight, T* loss,
+                     int32_t* argmax) {
   const int64_t columns = logits.columns;
   for (int64_t t = 0; t < logits.rows; ++t) {
     T* const x = logits.Row(t);
-    const T maximum = cpu::Maximum(x, columns);
+    const T maximum = cpu::HWY_NAMESPACE::Maximum(x, columns);
     if (argmax != nullptr) argmax[t] = static_cast<int32_t>(FirstEqual(x, maximum, columns));
     const bool held = targets[t] >= 0 && targets[t] < columns;
     const T target_logit = held ? x[targets[t]] - maximum : T(0);
@@ -63,7 +69,7 @@ HETERO_CPU_CLONES void LossAndGradient(const Logits<T>& logits, const int32_t* t
 constexpr int64_t kBlock = 512;
 
 template <typename T>
-[[gnu::always_inline]] inline T SumOfExponentials(const T* x, T maximum, int64_t n) {
+HETERO_CPU_KERNEL T SumOfExponentials(const T* x, T maximum, int64_t n) {
   T block[kBlock];
   T sum = 0;
   for (int64_t begin = 0; begin < n; begin += kBlock) {
@@ -73,12 +79,11 @@ template <typename T>
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Loss(const Logits<const T>& logits, const int32_t* targets, T* loss,
-                            int32_t* argmax) {
+void Loss(const Logits<const T>& logits, const int32_t* targets, T* loss, int32_t* argmax) {
   const int64_t columns = logits.columns;
   for (int64_t t = 0; t < logits.rows; ++t) {
     const T* const x = logits.Row(t);
-    const T maximum = cpu::Maximum(x, columns);
+    const T maximum = cpu::HWY_NAMESPACE::Maximum(x, columns);
     if (argmax != nullptr) argmax[t] = static_cast<int32_t>(FirstEqual(x, maximum, columns));
     const bool held = targets[t] >= 0 && targets[t] < columns;
     const T target_logit = held ? x[targets[t]] - maximum : T(0);
@@ -87,11 +92,10 @@ HETERO_CPU_CLONES void Loss(const Logits<const T>& logits, const int32_t* target
 }
 
 template <typename T>
-HETERO_CPU_CLONES void RowMaximum(const Logits<const T>& logits, int64_t first_column, T* max,
-                                  int32_t* argmax) {
+void RowMaximum(const Logits<const T>& logits, int64_t first_column, T* max, int32_t* argmax) {
   for (int64_t t = 0; t < logits.rows; ++t) {
     const T* const x = logits.Row(t);
-    max[t] = cpu::Maximum(x, logits.columns);
+    max[t] = cpu::HWY_NAMESPACE::Maximum(x, logits.columns);
     if (argmax != nullptr) {
       argmax[t] = static_cast<int32_t>(first_column + FirstEqual(x, max[t], logits.columns));
     }
@@ -99,9 +103,8 @@ HETERO_CPU_CLONES void RowMaximum(const Logits<const T>& logits, int64_t first_c
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Sums(const Logits<const T>& logits, int64_t first_column,
-                            const int32_t* targets, const T* max, T* target_logit,
-                            T* exponentials) {
+void Sums(const Logits<const T>& logits, int64_t first_column, const int32_t* targets, const T* max,
+          T* target_logit, T* exponentials) {
   for (int64_t t = 0; t < logits.rows; ++t) {
     const T* const x = logits.Row(t);
     const int64_t target = targets[t] - first_column;
@@ -111,9 +114,8 @@ HETERO_CPU_CLONES void Sums(const Logits<const T>& logits, int64_t first_column,
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Gradient(const Logits<T>& logits, int64_t first_column,
-                                const int32_t* targets, const T* max, const T* exponentials,
-                                const T* weight) {
+void Gradient(const Logits<T>& logits, int64_t first_column, const int32_t* targets, const T* max,
+              const T* exponentials, const T* weight) {
   const int64_t columns = logits.columns;
   for (int64_t t = 0; t < logits.rows; ++t) {
     T* const x = logits.Row(t);
@@ -130,9 +132,7 @@ int32_t* ArgmaxOrNull(const TensorView& argmax_T) {
   return argmax_T.is_null() ? nullptr : argmax_T.data<int32_t>();
 }
 
-}  // namespace
-
-absl::Status CrossEntropyCpu(const CrossEntropyArgs& args) {
+absl::Status RunLoss(const CrossEntropyArgs& args) {
   return VisitFloat(args.logits_TV.dtype(), [&]<typename T>() {
     const int32_t* const targets = args.targets_T.data<int32_t>();
     if (args.weight_T.is_null()) {
@@ -145,21 +145,64 @@ absl::Status CrossEntropyCpu(const CrossEntropyArgs& args) {
   });
 }
 
-absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                    const TensorView& max_T, const TensorView& argmax_T) {
+absl::Status RunMaximum(const ConstTensorView& logits_TV, int64_t first_column,
+                        const TensorView& max_T, const TensorView& argmax_T) {
   return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
     RowMaximum<T>(LogitsOf<T>(logits_TV), first_column, max_T.data<T>(), ArgmaxOrNull(argmax_T));
   });
 }
 
-absl::Status CrossEntropySumsCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                 const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                 const TensorView& sums_2T) {
+absl::Status RunSums(const ConstTensorView& logits_TV, int64_t first_column,
+                     const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                     const TensorView& sums_2T) {
   return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
     T* const sums = sums_2T.data<T>();
     Sums<T>(LogitsOf<T>(logits_TV), first_column, targets_T.data<int32_t>(), max_T.data<T>(), sums,
             sums + sums_2T.dim(1));
   });
+}
+
+absl::Status RunGradient(const TensorView& logits_TV, int64_t first_column,
+                         const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                         const ConstTensorView& sums_2T, const ConstTensorView& weight_T) {
+  return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
+    Gradient<T>(LogitsOf<T>(logits_TV), first_column, targets_T.data<int32_t>(), max_T.data<T>(),
+                sums_2T.data<T>() + sums_2T.dim(1), weight_T.data<T>());
+  });
+}
+
+}  // namespace
+}  // namespace hetero::internal::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hetero::internal {
+
+HWY_EXPORT(RunLoss);
+absl::Status CrossEntropyCpu(const CrossEntropyArgs& args) {
+  return HWY_DYNAMIC_DISPATCH(RunLoss)(args);
+}
+
+HWY_EXPORT(RunMaximum);
+absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, int64_t first_column,
+                                    const TensorView& max_T, const TensorView& argmax_T) {
+  return HWY_DYNAMIC_DISPATCH(RunMaximum)(logits_TV, first_column, max_T, argmax_T);
+}
+
+HWY_EXPORT(RunSums);
+absl::Status CrossEntropySumsCpu(const ConstTensorView& logits_TV, int64_t first_column,
+                                 const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                 const TensorView& sums_2T) {
+  return HWY_DYNAMIC_DISPATCH(RunSums)(logits_TV, first_column, targets_T, max_T, sums_2T);
+}
+
+HWY_EXPORT(RunGradient);
+absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_column,
+                                     const ConstTensorView& targets_T, const ConstTensorView& max_T,
+                                     const ConstTensorView& sums_2T,
+                                     const ConstTensorView& weight_T) {
+  return HWY_DYNAMIC_DISPATCH(RunGradient)(logits_TV, first_column, targets_T, max_T, sums_2T,
+                                           weight_T);
 }
 
 absl::Status CrossEntropyLossCpu(const ConstTensorView& sums_2T, const TensorView& loss_T) {
@@ -170,16 +213,6 @@ absl::Status CrossEntropyLossCpu(const ConstTensorView& sums_2T, const TensorVie
     for (int64_t t = 0; t < sums_2T.dim(1); ++t) {
       loss[t] = std::log(exponentials[t]) - target_logit[t];
     }
-  });
-}
-
-absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_column,
-                                     const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                     const ConstTensorView& sums_2T,
-                                     const ConstTensorView& weight_T) {
-  return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
-    Gradient<T>(LogitsOf<T>(logits_TV), first_column, targets_T.data<int32_t>(), max_T.data<T>(),
-                sums_2T.data<T>() + sums_2T.dim(1), weight_T.data<T>());
   });
 }
 
@@ -201,3 +234,4 @@ absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensor
 }
 
 }  // namespace hetero::internal
+#endif  // HWY_ONCE

@@ -13,13 +13,13 @@ namespace hetero::internal {
 namespace {
 
 template <typename T>
-HETERO_CPU_CLONES void AddRow(const T* a, const T* b, T* out, int64_t n) {
+HETERO_CPU_KERNEL void AddRow(const T* a, const T* b, T* out, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = a[i] + b[i];
 }
 
 template <typename From, typename To>
-HETERO_CPU_CLONES void ConvertRow(const From* source, To* destination, int64_t n) {
+HETERO_CPU_KERNEL void ConvertRow(const From* source, To* destination, int64_t n) {
   for (int64_t i = 0; i < n; ++i) {
     if constexpr (std::is_same_v<From, BFloat16> || std::is_same_v<To, BFloat16>) {
       destination[i] = static_cast<To>(static_cast<float>(source[i]));
@@ -31,11 +31,11 @@ HETERO_CPU_CLONES void ConvertRow(const From* source, To* destination, int64_t n
 
 // Kept in kLanes partial sums, so that the order is the same whatever the vector width.
 template <typename T>
-HETERO_CPU_CLONES void SumSquaresRow(const T* x, int64_t n, double* sum, double* not_finite) {
+HETERO_CPU_KERNEL void SumSquaresRow(const T* x, int64_t n, double* sum, double* not_finite) {
   constexpr int64_t kLanes = 16;
   double squares[kLanes] = {};
   int64_t bad[kLanes] = {};
-  const auto add = [&](int64_t lane, T value) {
+  const auto add = [&](int64_t lane, T value) __attribute__((always_inline)) {
     const bool finite = std::abs(value) <= std::numeric_limits<T>::max();
     const double kept = finite ? static_cast<double>(value) : 0.0;
     squares[lane] += kept * kept;
@@ -75,8 +75,8 @@ absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const Te
   const RowShape shape{a, b, out};
   return VisitFloat(a.dtype(), [&]<typename T>() {
     for (int64_t r = 0; r < shape.rows; ++r) {
-      AddRow(a.data<T>() + r * a.stride(0), b.data<T>() + r * b.stride(0),
-             out.data<T>() + r * out.stride(0), shape.columns);
+      cpu::RunKernel<AddRow<T>>(a.data<T>() + r * a.stride(0), b.data<T>() + r * b.stride(0),
+                                out.data<T>() + r * out.stride(0), shape.columns);
     }
   });
 }
@@ -114,8 +114,9 @@ absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destinatio
       constexpr bool kCounts = std::is_same_v<From, int64_t> && std::is_same_v<To, double>;
       if constexpr (kCounts || (IsFloating(kDTypeOf<From>) && IsFloating(kDTypeOf<To>))) {
         for (int64_t r = 0; r < shape.rows; ++r) {
-          ConvertRow(source.data<From>() + r * source.stride(0),
-                     destination.data<To>() + r * destination.stride(0), shape.columns);
+          cpu::RunKernel<ConvertRow<From, To>>(source.data<From>() + r * source.stride(0),
+                                               destination.data<To>() + r * destination.stride(0),
+                                               shape.columns);
         }
       }
     });
@@ -129,7 +130,8 @@ absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals,
     double sum = 0;
     double not_finite = 0;
     for (int64_t r = 0; r < shape.rows; ++r) {
-      SumSquaresRow(x.data<T>() + r * x.stride(0), shape.columns, &sum, &not_finite);
+      cpu::RunKernel<SumSquaresRow<T>>(x.data<T>() + r * x.stride(0), shape.columns, &sum,
+                                       &not_finite);
     }
     double* out = totals.data<double>();
     out[0] = accumulate ? out[0] + sum : sum;

@@ -18,7 +18,7 @@ const int32_t* PositionsOrNull(const ConstTensorView& positions_N) {
 }
 
 template <typename T>
-HETERO_CPU_CLONES void AddRow(const T* x, T* sum, int64_t n) {
+HETERO_CPU_KERNEL void AddRow(const T* x, T* sum, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) sum[i] += x[i];
 }
@@ -65,8 +65,9 @@ absl::Status EmbeddingBackwardCpu(const EmbeddingBackwardArgs& args) {
     for (int64_t n = 0; n < args.ids_N.dim(0); ++n) {
       const int64_t row = ids[n] - args.first_row;
       if (row < 0 || row >= args.dweight_VH.dim(0)) continue;
-      AddRow(args.d_out_TH.data<T>() + Place(positions, n) * args.d_out_TH.stride(0),
-             dweight + row * stride, columns);
+      cpu::RunKernel<AddRow<T>>(
+          args.d_out_TH.data<T>() + Place(positions, n) * args.d_out_TH.stride(0),
+          dweight + row * stride, columns);
     }
   });
 }

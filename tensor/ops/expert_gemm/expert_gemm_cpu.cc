@@ -1,5 +1,6 @@
 #include <cstdint>
 
+#include "hetero/base/status.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
@@ -10,7 +11,7 @@ absl::Status ExpertProductCpu(const ExpertProduct& product) {
   using Kind = ExpertProduct::Kind;
   const int64_t n = product.num_outputs, k = product.num_inputs;
   const int32_t* offsets = product.offsets.data<int32_t>();
-  return VisitFloat(product.a.dtype(), [&]<typename T>() {
+  return VisitFloat(product.a.dtype(), [&]<typename T>() -> absl::Status {
     const T* a = product.a.data<T>();
     const T* b = product.b.data<T>();
     T* c = product.c.data<T>();
@@ -18,19 +19,21 @@ absl::Status ExpertProductCpu(const ExpertProduct& product) {
       const int64_t begin = offsets[e], rows = offsets[e + 1] - begin;
       switch (product.kind) {
         case Kind::kForward:
-          cpu::Gemm<T>(false, true, rows, n, k, T(1), a + begin * k, k, b + e * n * k, k, T(0),
-                       c + begin * n, n);
+          HETERO_RETURN_IF_ERROR(cpu::Gemm<T>(false, true, rows, n, k, T(1), a + begin * k, k,
+                                              b + e * n * k, k, T(0), c + begin * n, n));
           break;
         case Kind::kBackwardInput:
-          cpu::Gemm<T>(false, false, rows, k, n, T(1), a + begin * n, n, b + e * n * k, k, T(0),
-                       c + begin * k, k);
+          HETERO_RETURN_IF_ERROR(cpu::Gemm<T>(false, false, rows, k, n, T(1), a + begin * n, n,
+                                              b + e * n * k, k, T(0), c + begin * k, k));
           break;
         case Kind::kBackwardWeight:
-          cpu::Gemm<T>(true, false, n, k, rows, T(1), a + begin * n, n, b + begin * k, k,
-                       product.accumulate ? T(1) : T(0), c + e * n * k, k);
+          HETERO_RETURN_IF_ERROR(cpu::Gemm<T>(true, false, n, k, rows, T(1), a + begin * n, n,
+                                              b + begin * k, k, product.accumulate ? T(1) : T(0),
+                                              c + e * n * k, k));
           break;
       }
     }
+    return absl::OkStatus();
   });
 }
 

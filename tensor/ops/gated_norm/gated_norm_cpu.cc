@@ -30,7 +30,7 @@ struct Problem {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void ForwardKernel(const Problem<T>& p, T* out, int64_t out_stride) {
+HETERO_CPU_KERNEL void ForwardKernel(const Problem<T>& p, T* out, int64_t out_stride) {
   const int64_t n = p.group_channels;
   for (int64_t t = 0; t < p.rows; ++t) {
     for (int64_t begin = 0; begin < p.channels; begin += n) {
@@ -53,7 +53,7 @@ HETERO_CPU_CLONES void ForwardKernel(const Problem<T>& p, T* out, int64_t out_st
 }
 
 template <typename T>
-HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& p, const T* d_out, int64_t d_out_stride,
+HETERO_CPU_KERNEL void BackwardKernel(const Problem<T>& p, const T* d_out, int64_t d_out_stride,
                                       T* d_y, int64_t d_y_stride, T* d_z, int64_t d_z_stride,
                                       T* gate, T* weight_sum) {
   const int64_t n = p.group_channels;
@@ -100,7 +100,7 @@ HETERO_CPU_CLONES void BackwardKernel(const Problem<T>& p, const T* d_out, int64
 
 absl::Status GatedNormForwardCpu(const GatedNormInputs& inputs, const TensorView& out_TI) {
   return VisitFloat(inputs.y_TI.dtype(), [&]<typename T>() {
-    ForwardKernel<T>(Problem<T>(inputs), out_TI.data<T>(), out_TI.stride(0));
+    cpu::RunKernel<ForwardKernel<T>>(Problem<T>(inputs), out_TI.data<T>(), out_TI.stride(0));
   });
 }
 
@@ -108,10 +108,10 @@ absl::Status GatedNormBackwardCpu(const GatedNormInputs& inputs, const ConstTens
                                   const GatedNormGradients& gradients, const TensorView& gate,
                                   const TensorView& weight_sum_I) {
   return VisitFloat(inputs.y_TI.dtype(), [&]<typename T>() {
-    BackwardKernel<T>(Problem<T>(inputs), d_out_TI.data<T>(), d_out_TI.stride(0),
-                      gradients.d_y_TI.data<T>(), gradients.d_y_TI.stride(0),
-                      gradients.d_z_TI.data<T>(), gradients.d_z_TI.stride(0), gate.data<T>(),
-                      weight_sum_I.data<T>());
+    cpu::RunKernel<BackwardKernel<T>>(Problem<T>(inputs), d_out_TI.data<T>(), d_out_TI.stride(0),
+                                      gradients.d_y_TI.data<T>(), gradients.d_y_TI.stride(0),
+                                      gradients.d_z_TI.data<T>(), gradients.d_z_TI.stride(0),
+                                      gate.data<T>(), weight_sum_I.data<T>());
     if (gradients.d_weight_I.is_null()) return;
     const T* sum = weight_sum_I.data<T>();
     T* out = gradients.d_weight_I.data<T>();

@@ -2,12 +2,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <utility>
+#include <string_view>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "cblas.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -78,9 +74,9 @@ absl::Status GemmCpu(const GemmArgs& args, const ConstTensorView& bias) {
       FillRowsCpu(bias.data<T>(), args.c.data<T>(), m, n, args.c.stride(0));
       beta = 1;
     }
-    cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
-                 args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
-                 static_cast<T>(beta), args.c.data<T>(), RowStride(args.c));
+    return cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
+                        args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
+                        static_cast<T>(beta), args.c.data<T>(), RowStride(args.c));
   });
 }
 
@@ -140,18 +136,6 @@ absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_
   return HETERO_DISPATCH(
       stream, internal::BiasBackwardCpu(dy_TN, accumulate, dbias_N),
       internal::BiasBackwardCuda(dy_TN, accumulate, parts, rows_per_part, dbias_N, stream));
-}
-
-std::string BlasDescription() {
-  const std::pair<std::string, std::string> name_and_version =
-      absl::StrSplit(openblas_get_config(), absl::MaxSplits(' ', 2));
-  std::string text = absl::StrCat(name_and_version.first, " ", name_and_version.second, ", ",
-                                  openblas_get_corename(), " kernels, 1 thread a rank");
-  if (const char* core_type = std::getenv("OPENBLAS_CORETYPE"); core_type != nullptr) {
-    absl::StrAppend(&text, "; OPENBLAS_CORETYPE=", core_type,
-                    " is set: unset it to let the library choose for this processor");
-  }
-  return text;
 }
 
 }  // namespace hetero

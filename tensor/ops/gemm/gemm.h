@@ -7,10 +7,10 @@
 // Inputs of a call have one dtype: f32 or f64 on the CPU, f32 or bf16 on a GPU. An output has that
 // too, or f32, the type that sums have inside. Views may be slices of wider matrices (rows with
 // gaps). Outputs must not overlap inputs. Any extent may be zero. A GPU takes 32 MiB of scratch.
-// Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
+// Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit; RESOURCE_EXHAUSTED
+// where the CPU's library finds no memory to pack operands.
 
 #include <cstdint>
-#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -48,11 +48,6 @@ absl::Status LinearBackwardWeight(const ConstTensorView& dy_TN, const ConstTenso
 // dbias = Σ_t dy in ComputeDType, in an order that the extents fix, added to dbias if `accumulate`.
 absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_N, bool accumulate,
                           Stream& stream);
-
-// The library behind the CPU products, the core its kernels are written for and its threads, as one
-// line for a start-up log: "OpenBLAS 0.3.21, Cooperlake kernels, 1 thread a rank". Ends with a
-// warning where OPENBLAS_CORETYPE is set: an AVX2 core type halves f32 on an AVX-512 machine.
-std::string BlasDescription();
 
 namespace internal {
 

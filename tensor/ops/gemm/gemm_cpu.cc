@@ -1,57 +1,83 @@
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 
-#include <algorithm>
-#include <type_traits>
+#include <sys/mman.h>
 
-#include "cblas.h"
+#include <cstddef>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/tensor/ops/cpu_target.h"
+#include "oneapi/dnnl/dnnl.h"
+
+// Of <omp.h>, which compilers other than GCC may lack.
+extern "C" void omp_set_num_threads(int num_threads);
 
 namespace hetero::cpu {
 namespace {
 
-// A rank is one thread; the library's own pool would fight over the cores with other ranks.
-void UseOneThread() {
-  static const bool done = [] {
-    openblas_set_num_threads(1);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
-// The sum over no terms: what is left of c.
-template <typename T>
-void ScaleRows(int64_t m, int64_t n, T beta, T* c, int64_t stride_c) {
-  for (int64_t i = 0; i < m; ++i) {
-    T* row = c + i * stride_c;
-    if (beta == T(0)) {
-      std::fill(row, row + n, T(0));
-    } else {
-      for (int64_t j = 0; j < n; ++j) row[j] *= beta;
+// The library generates its code in 18 MiB when it first needs it and crashes where that finds no
+// memory: all of it is generated once, by products of a row and of small squares, after a look at
+// whether there is room.
+absl::Status GenerateCode() {
+  constexpr size_t kRoomBytes = size_t{32} << 20;
+  void* const room =
+      ::mmap(nullptr, kRoomBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (room == MAP_FAILED) {
+    return absl::ResourceExhaustedError(
+        "no 32 MiB of address space left for the code of matrix products");
+  }
+  ::munmap(room, kRoomBytes);
+  constexpr int64_t kSide = 8;
+  const float one[kSide * kSide] = {};
+  float out[kSide * kSide] = {};
+  for (const int64_t rows : {int64_t{1}, kSide}) {
+    for (const char op_a : {'N', 'T'}) {
+      for (const char op_b : {'N', 'T'}) {
+        for (const float beta : {0.0f, 1.0f}) {
+          dnnl_sgemm(op_a, op_b, rows, kSide, kSide, 1.0f, one, kSide, one, kSide, beta, out,
+                     kSide);
+        }
+      }
     }
   }
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-template <typename T>
-void Gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, T alpha, const T* a,
-          int64_t stride_a, const T* b, int64_t stride_b, T beta, T* c, int64_t stride_c) {
-  if (m == 0 || n == 0) return;
-  if (k == 0) return ScaleRows(m, n, beta, c, stride_c);
-  UseOneThread();
-  const CBLAS_TRANSPOSE op_a = transpose_a ? CblasTrans : CblasNoTrans;
-  const CBLAS_TRANSPOSE op_b = transpose_b ? CblasTrans : CblasNoTrans;
-  if constexpr (std::is_same_v<T, float>) {
-    cblas_sgemm(CblasRowMajor, op_a, op_b, m, n, k, alpha, a, stride_a, b, stride_b, beta, c,
-                stride_c);
-  } else {
-    cblas_dgemm(CblasRowMajor, op_a, op_b, m, n, k, alpha, a, stride_a, b, stride_b, beta, c,
-                stride_c);
-  }
+absl::Status PrepareProducts() {
+  // A rank is a thread and computes alone.
+  thread_local const bool alone = [] {
+    omp_set_num_threads(1);
+    return true;
+  }();
+  static_cast<void>(alone);
+  static const absl::Status* const generated = [] {
+    internal::ChooseTargetOfProducts();
+    return new absl::Status(GenerateCode());
+  }();
+  return *generated;
 }
 
-template void Gemm<float>(bool, bool, int64_t, int64_t, int64_t, float, const float*, int64_t,
-                          const float*, int64_t, float, float*, int64_t);
-template void Gemm<double>(bool, bool, int64_t, int64_t, int64_t, double, const double*, int64_t,
-                           const double*, int64_t, double, double*, int64_t);
+template <>
+absl::Status Gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, float alpha,
+                  const float* a, int64_t stride_a, const float* b, int64_t stride_b, float beta,
+                  float* c, int64_t stride_c) {
+  if (m == 0 || n == 0) return absl::OkStatus();
+  if (k == 0) {  // which the library leaves undone
+    for (int64_t i = 0; i < m; ++i, c += stride_c) {
+      for (int64_t j = 0; j < n; ++j) c[j] = beta == 0 ? 0 : beta * c[j];
+    }
+    return absl::OkStatus();
+  }
+  if (absl::Status ready = PrepareProducts(); !ready.ok()) return ready;
+  const dnnl_status_t status = dnnl_sgemm(transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k,
+                                          alpha, a, stride_a, b, stride_b, beta, c, stride_c);
+  if (status == dnnl_success) return absl::OkStatus();
+  const std::string product = absl::StrCat("a product of ", m, " x ", k, " by ", k, " x ", n);
+  return status == dnnl_out_of_memory
+             ? absl::ResourceExhaustedError(absl::StrCat("no memory left for ", product))
+             : absl::InternalError(absl::StrCat("oneDNN refuses ", product, ": ", status));
+}
 
 }  // namespace hetero::cpu

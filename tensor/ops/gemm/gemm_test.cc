@@ -1,9 +1,11 @@
 #include "hetero/tensor/ops/gemm/gemm.h"
 
+#include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <random>
+#include <thread>
 #include <tuple>
+#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
@@ -176,12 +178,28 @@ TEST(GemmScratchTest, TheDryRunPredictsIt) {
   }
 }
 
-TEST(BlasDescriptionTest, NamesLibraryAndAnOverriddenCoreType) {
-  ::unsetenv("OPENBLAS_CORETYPE");
-  EXPECT_THAT(BlasDescription(),
-              AllOf(HasSubstr("OpenBLAS"), HasSubstr("1 thread"), Not(HasSubstr("CORETYPE"))));
-  ::setenv("OPENBLAS_CORETYPE", "Haswell", 1);
-  EXPECT_THAT(BlasDescription(), HasSubstr("OPENBLAS_CORETYPE=Haswell is set"));
+// Every rank computes on a thread of its own, and its buffers lie anywhere.
+TEST(GemmRepeatTest, IsBitwiseEqualOnEveryThreadAndAtEveryAddress) {
+  constexpr int64_t kM = 96, kN = 130, kK = 200;
+  std::mt19937_64 generator(3);
+  const auto a = HostTensor<float>::Normal({kM, kK}, generator);
+  const auto b = HostTensor<float>::Normal({kK, kN}, generator);
+  const auto product = [&](int64_t offset) {
+    HostTensor<float> room({kM * kK + offset}), c({kM, kN});
+    const TensorView moved(room.view().data<float>() + offset, DType::kF32, {kM, kK});
+    std::copy_n(a.view().data<float>(), kM * kK, moved.data<float>());
+    StreamWithWorkspace stream;
+    EXPECT_THAT(Gemm({.a = moved, .b = b.view(), .c = c.view()}, *stream), IsOk());
+    return c.values();
+  };
+  const auto expected = product(0);
+  std::vector<std::thread> ranks;
+  for (int rank = 0; rank < 4; ++rank) {
+    ranks.emplace_back([&, rank] {
+      for (int64_t offset = rank; offset < 32; offset += 4) EXPECT_EQ(product(offset), expected);
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kSumBlock = 64;
 
 template <typename T>
-HETERO_CPU_CLONES void SumRows(const T* rows_RH, const int32_t* rows_TK, const T* addend,
+HETERO_CPU_KERNEL void SumRows(const T* rows_RH, const int32_t* rows_TK, const T* addend,
                                int64_t addend_stride, T* out, int64_t out_stride,
                                int64_t num_tokens, int64_t top_k, int64_t num_features) {
   for (int64_t t = 0; t < num_tokens; ++t) {
@@ -83,9 +83,10 @@ absl::Status SumTokenRowsCpu(const ConstTensorView& rows_RH, const ConstTensorVi
                              const ConstTensorView& addend_TH, const TensorView& out_TH) {
   return VisitFloat(out_TH.dtype(), [&]<typename T>() {
     const bool adds = !addend_TH.is_null();
-    SumRows<T>(rows_RH.data<T>(), rows_TK.data<int32_t>(), adds ? addend_TH.data<T>() : nullptr,
-               adds ? addend_TH.stride(0) : 0, out_TH.data<T>(), out_TH.stride(0), out_TH.dim(0),
-               rows_TK.dim(1), out_TH.dim(1));
+    cpu::RunKernel<SumRows<T>>(rows_RH.data<T>(), rows_TK.data<int32_t>(),
+                               adds ? addend_TH.data<T>() : nullptr, adds ? addend_TH.stride(0) : 0,
+                               out_TH.data<T>(), out_TH.stride(0), out_TH.dim(0), rows_TK.dim(1),
+                               out_TH.dim(1));
   });
 }
 

@@ -45,7 +45,7 @@ struct ForwardOperands {
 };
 
 template <typename T, bool kCentered>
-HETERO_CPU_CLONES void Forward(const ForwardOperands<T>& op) {
+HETERO_CPU_KERNEL void Forward(const ForwardOperands<T>& op) {
   // Locals: the vectoriser reloads a member in every lane.
   const int64_t columns = op.columns;
   const T* const weight = op.weight;
@@ -97,7 +97,7 @@ struct BackwardOperands {
 };
 
 template <typename T, bool kCentered>
-HETERO_CPU_CLONES void Backward(const BackwardOperands<T>& op) {
+HETERO_CPU_KERNEL void Backward(const BackwardOperands<T>& op) {
   const int64_t columns = op.columns;
   const T* const weight = op.weight;
   T* const dweight = op.dweight;
@@ -159,7 +159,7 @@ absl::Status NormForwardCpu(const NormForwardArgs& args, bool centered) {
                                 .mean = centered ? args.mean_T.data<T>() : nullptr,
                                 .rstd = args.rstd_T.data<T>(),
                                 .epsilon = static_cast<T>(args.epsilon)};
-    centered ? Forward<T, true>(op) : Forward<T, false>(op);
+    centered ? cpu::RunKernel<Forward<T, true>>(op) : cpu::RunKernel<Forward<T, false>>(op);
   });
 }
 
@@ -180,7 +180,7 @@ absl::Status NormBackwardCpu(const NormBackwardArgs& args, bool centered) {
       std::fill_n(op.dweight, op.columns, T(0));
       if (centered) std::fill_n(op.dbias, op.columns, T(0));
     }
-    centered ? Backward<T, true>(op) : Backward<T, false>(op);
+    centered ? cpu::RunKernel<Backward<T, true>>(op) : cpu::RunKernel<Backward<T, false>>(op);
   });
 }
 

@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kBlockBytes = 8 << 10;
 
 template <ReduceOp kOp, typename T>
-T Combine(T a, T b) {
+HETERO_CPU_KERNEL T Combine(T a, T b) {
   if constexpr (kOp == ReduceOp::kSum) {
     return a + b;
   } else if constexpr (kOp == ReduceOp::kMax) {
@@ -24,7 +24,7 @@ T Combine(T a, T b) {
 }
 
 template <ReduceOp kOp, typename T>
-HETERO_CPU_CLONES void Combine2(const T* a, const T* b, T* out, int64_t n) {
+HETERO_CPU_KERNEL void Combine2(const T* a, const T* b, T* out, int64_t n) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) out[i] = Combine<kOp, T>(a[i], b[i]);
 }
@@ -38,7 +38,7 @@ void Reduce(std::span<const ConstTensorView> inputs, std::span<const TensorView>
     const int64_t n = std::min(kBlock, num_elements - begin);
     const T* block = inputs[0].data<T>() + begin;
     for (size_t i = 1; i < inputs.size(); ++i) {
-      Combine2<kOp, T>(block, inputs[i].data<T>() + begin, sum, n);
+      cpu::RunKernel<Combine2<kOp, T>>(block, inputs[i].data<T>() + begin, sum, n);
       block = sum;
     }
     for (const TensorView& output : outputs) {

@@ -12,13 +12,13 @@ template <typename T>
 constexpr T kTiny = T(1e-20);
 
 template <typename T>
-inline void SigmoidRow(const T* logits, T* scores, int64_t n) {
+HETERO_CPU_KERNEL void SigmoidRow(const T* logits, T* scores, int64_t n) {
 #pragma omp simd
   for (int64_t e = 0; e < n; ++e) scores[e] = cpu::Sigmoid(logits[e]);
 }
 
 template <typename T>
-inline T Sum(const T* x, int64_t n) {
+HETERO_CPU_KERNEL T Sum(const T* x, int64_t n) {
   T sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t e = 0; e < n; ++e) sum += x[e];
@@ -28,7 +28,7 @@ inline T Sum(const T* x, int64_t n) {
 // The k distinct indices of the largest scores, ascending. Consumes `scores`. Scores that compare
 // with nothing (NaN) are taken last, in index order, so that a diverged step stays in bounds.
 template <typename T>
-inline void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* chosen) {
+HETERO_CPU_KERNEL void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* chosen) {
   constexpr T kLowest = -std::numeric_limits<T>::infinity();
   for (int64_t j = 0; j < k; ++j) {
     T largest = kLowest;
@@ -60,7 +60,7 @@ struct Sequences {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, const Sequences& sequences,
+HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequences& sequences,
                                int64_t num_experts, int64_t top_k, T scale, bool balanced,
                                T* scores, T* selectable, int32_t* experts_TK, T* probs_TK,
                                int32_t* counts, int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
@@ -109,7 +109,7 @@ HETERO_CPU_CLONES void Forward(const T* logits_TE, const T* bias, const Sequence
 }
 
 template <typename T>
-HETERO_CPU_CLONES void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
+HETERO_CPU_KERNEL void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
                                 const int32_t* aux_counts_BE, int64_t num_tokens,
                                 int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
                                 T scale, T aux_coefficient, T* scores, T* d_scores,
@@ -188,11 +188,11 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
         .length = num_sequences == 0 ? 0 : args.logits_TE.dim(0) / num_sequences,
         .offsets =
             args.token_offsets_B1.is_null() ? nullptr : args.token_offsets_B1.data<int32_t>()};
-    Forward<T>(args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences,
-               args.logits_TE.dim(1), args.experts_TK.dim(1), static_cast<T>(args.scale),
-               args.balanced, scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
-               args.experts_TK.data<int32_t>(), args.probs_TK.data<T>(), counts.data(), aux_counts,
-               aux_prob_sums);
+    cpu::RunKernel<Forward<T>>(
+        args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences, args.logits_TE.dim(1),
+        args.experts_TK.dim(1), static_cast<T>(args.scale), args.balanced,
+        scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.experts_TK.data<int32_t>(),
+        args.probs_TK.data<T>(), counts.data(), aux_counts, aux_prob_sums);
     if (!args.total_counts_E.is_null()) {
       int64_t* total = args.total_counts_E.data<int64_t>();
       for (size_t e = 0; e < counts.size(); ++e) total[e] += counts[e];
@@ -206,12 +206,12 @@ absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratc
     const bool has_tokens = !args.aux_counts_BE.is_null() && num_tokens > 0;
     const int64_t tokens_per_sequence =
         has_tokens ? num_tokens / args.aux_counts_BE.dim(0) : num_tokens;
-    Backward<T>(args.logits_TE.data<T>(), args.experts_TK.data<int32_t>(),
-                args.d_probs_TK.data<T>(),
-                args.aux_counts_BE.is_null() ? nullptr : args.aux_counts_BE.data<int32_t>(),
-                num_tokens, args.logits_TE.dim(1), args.experts_TK.dim(1), tokens_per_sequence,
-                static_cast<T>(args.scale), static_cast<T>(args.aux_coefficient),
-                scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
+    cpu::RunKernel<Backward<T>>(
+        args.logits_TE.data<T>(), args.experts_TK.data<int32_t>(), args.d_probs_TK.data<T>(),
+        args.aux_counts_BE.is_null() ? nullptr : args.aux_counts_BE.data<int32_t>(), num_tokens,
+        args.logits_TE.dim(1), args.experts_TK.dim(1), tokens_per_sequence,
+        static_cast<T>(args.scale), static_cast<T>(args.aux_coefficient),
+        scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
   });
 }
 

@@ -112,8 +112,8 @@ std::array<int64_t, 4> SsdStatesDims(const SsdShape& shape, int64_t num_tokens, 
                                      DType dtype) {
   const int64_t chunks_per_row = (row_length + shape.chunk_length - 1) / shape.chunk_length;
   const int64_t padded_head_dim = ComputeDType(dtype) == DType::kF64
-                                      ? internal::PadToVector<double>(shape.head_dim)
-                                      : internal::PadToVector<float>(shape.head_dim);
+                                      ? cpu::PadToVector<double>(shape.head_dim)
+                                      : cpu::PadToVector<float>(shape.head_dim);
   // The first chunk of a row starts from zero.
   return {num_tokens / row_length * (chunks_per_row - 1), shape.num_heads, shape.state_size,
           padded_head_dim};

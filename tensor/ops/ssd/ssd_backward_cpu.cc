@@ -3,8 +3,18 @@
 
 #include "hetero/tensor/ops/ssd/ssd_cpu.h"
 
-namespace hetero::internal {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/ops/ssd/ssd_backward_cpu.cc"
+#include "hwy/foreach_target.h"  // includes this file once a target
+//
+#include "hetero/tensor/ops/register_product-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hetero::internal::HWY_NAMESPACE {
 namespace {
+
+using cpu::Triangle;
+using cpu::HWY_NAMESPACE::RegisterProduct;
 
 template <typename T>
 struct Scratch {
@@ -79,11 +89,11 @@ struct HeadOfChunk {
 };
 
 template <typename T>
-[[gnu::always_inline]] inline void DiagonalPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                                const Matrix<const T>& d_y, const Scratch<T>& s) {
+HETERO_CPU_KERNEL void DiagonalPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
+                                    const Matrix<const T>& d_y, const Scratch<T>& s) {
   const T* dt = s.steps.dt + h.head * s.steps.stride;
-  SmallGemm({h.length, p.padded_chunk, p.head_dim, d_y.data, d_y.stride, 1, s.x_transposed.data,
-             s.x_transposed.stride, s.dot.data, s.dot.stride});
+  RegisterProduct<T>({h.length, p.padded_chunk, p.head_dim, d_y.data, d_y.stride, 1,
+                      s.x_transposed.data, s.x_transposed.stride, s.dot.data, s.dot.stride});
   std::fill(s.d_dt, s.d_dt + p.padded_chunk, T(0));
   T skip_sum = T(0);
   for (int64_t m = h.length - 1; m >= 0; --m) {
@@ -112,15 +122,16 @@ template <typename T>
 
 // zeta_k and the parts of d_b and v that come from the leaving state's gradient.
 template <typename T>
-[[gnu::always_inline]] inline void LeavingPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                               const T* d_state, const Scratch<T>& s) {
+HETERO_CPU_KERNEL void LeavingPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
+                                   const T* d_state, const Scratch<T>& s) {
   const T* dt = s.steps.dt + h.head * s.steps.stride;
   const T* to_end = s.between.row(h.length - 1);
   ScaleRows(h.b, to_end, h.length, p.state_size, s.scaled);
-  SmallGemm({h.length, p.padded_head_dim, p.state_size, s.scaled.data, s.scaled.stride, 1, d_state,
-             p.padded_head_dim, s.v.data, s.v.stride, /*accumulate=*/true});
-  SmallGemm({p.state_size, p.padded_chunk, p.head_dim, d_state, p.padded_head_dim, 1,
-             s.x_transposed.data, s.x_transposed.stride, s.product.data, s.product.stride});
+  RegisterProduct<T>({h.length, p.padded_head_dim, p.state_size, s.scaled.data, s.scaled.stride, 1,
+                      d_state, p.padded_head_dim, s.v.data, s.v.stride, /*accumulate=*/true});
+  RegisterProduct<T>({p.state_size, p.padded_chunk, p.head_dim, d_state, p.padded_head_dim, 1,
+                      s.x_transposed.data, s.x_transposed.stride, s.product.data,
+                      s.product.stride});
   T* zeta = s.zeta;
   for (int64_t n = 0; n < p.state_size; ++n) {
     const T* product = s.product.row(n);
@@ -137,10 +148,11 @@ template <typename T>
 
 // kappa_m and the part of d_c that reads the entering state.
 template <typename T>
-[[gnu::always_inline]] inline void EnteringPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                                const Scratch<T>& s) {
-  SmallGemm({p.state_size, p.padded_chunk, p.head_dim, h.entering, p.padded_head_dim, 1,
-             s.d_y_transposed.data, s.d_y_transposed.stride, s.product.data, s.product.stride});
+HETERO_CPU_KERNEL void EnteringPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
+                                    const Scratch<T>& s) {
+  RegisterProduct<T>({p.state_size, p.padded_chunk, p.head_dim, h.entering, p.padded_head_dim, 1,
+                      s.d_y_transposed.data, s.d_y_transposed.stride, s.product.data,
+                      s.product.stride});
   T* kappa = s.kappa;
   const T* from_start = s.from_start;
   for (int64_t n = 0; n < p.state_size; ++n) {
@@ -158,8 +170,8 @@ template <typename T>
 
 // Turns s.d_dt, s.d_decay, kappa and zeta into the gradients of dt_raw and of the head's scalars.
 template <typename T>
-[[gnu::always_inline]] inline void StepPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                            T delta, const Scratch<T>& s) {
+HETERO_CPU_KERNEL void StepPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h, T delta,
+                                const Scratch<T>& s) {
   const T* dt = s.steps.dt + h.head * s.steps.stride;
   const T* r = s.steps.r + h.head * s.steps.stride;
   T* d_raw = s.d_raw + h.head * p.padded_chunk;
@@ -191,9 +203,9 @@ template <typename T>
 }
 
 template <typename T>
-[[gnu::always_inline]] inline void BackwardHead(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                                const Matrix<const T>& d_y_view,
-                                                const Matrix<T>& d_x, const Scratch<T>& s) {
+HETERO_CPU_KERNEL void BackwardHead(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
+                                    const Matrix<const T>& d_y_view, const Matrix<T>& d_x,
+                                    const Scratch<T>& s) {
   const int64_t state_elements = p.StateElements();
   const T* dt = s.steps.dt + h.head * s.steps.stride;
   const Matrix<const T> x_view{p.x.row(h.first) + h.head * p.head_dim, p.x.stride};
@@ -203,8 +215,9 @@ template <typename T>
   std::fill(s.from_start + h.length, s.from_start + p.padded_chunk, T(0));
   Transpose(x_view, h.length, p.head_dim, s.x_transposed);
   DiagonalPart(p, h, d_y, s);
-  SmallGemm({h.length, p.padded_head_dim, h.length, s.mixing.data, 1, s.mixing.stride, d_y.data,
-             d_y.stride, s.v.data, s.v.stride, /*accumulate=*/false, Triangle::kUpper});
+  RegisterProduct<T>({h.length, p.padded_head_dim, h.length, s.mixing.data, 1, s.mixing.stride,
+                      d_y.data, d_y.stride, s.v.data, s.v.stride, /*accumulate=*/false,
+                      Triangle::kUpper});
   std::fill(s.kappa, s.kappa + p.padded_chunk, T(0));
   std::fill(s.zeta, s.zeta + p.padded_chunk, T(0));
   if (!h.is_last) LeavingPart(p, h, d_state, s);
@@ -225,8 +238,9 @@ template <typename T>
       delta *= kept;
     }
     ScaleRows(h.c, s.from_start, h.length, p.state_size, s.scaled);
-    SmallGemm({p.state_size, p.padded_head_dim, h.length, s.scaled.data, 1, s.scaled.stride,
-               d_y.data, d_y.stride, d_state, p.padded_head_dim, /*accumulate=*/true});
+    RegisterProduct<T>({p.state_size, p.padded_head_dim, h.length, s.scaled.data, 1,
+                        s.scaled.stride, d_y.data, d_y.stride, d_state, p.padded_head_dim,
+                        /*accumulate=*/true});
   }
   for (int64_t k = 0; k < h.length; ++k) {
     const T* v = s.v.row(k);
@@ -242,15 +256,16 @@ template <typename T>
 
 // Adds the path through C_m B_k to both and writes the group's columns.
 template <typename T>
-[[gnu::always_inline]] inline void WriteGroup(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
-                                              const Matrix<T>& d_b, const Matrix<T>& d_c,
-                                              const Scratch<T>& s) {
-  SmallGemm({p.state_size, p.padded_chunk, h.length, s.c_transposed.data, s.c_transposed.stride, 1,
-             s.d_cb.data, s.d_cb.stride, s.d_b_transposed.data, s.d_b_transposed.stride,
-             /*accumulate=*/true});
+HETERO_CPU_KERNEL void WriteGroup(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
+                                  const Matrix<T>& d_b, const Matrix<T>& d_c, const Scratch<T>& s) {
+  RegisterProduct<T>({p.state_size, p.padded_chunk, h.length, s.c_transposed.data,
+                      s.c_transposed.stride, 1, s.d_cb.data, s.d_cb.stride, s.d_b_transposed.data,
+                      s.d_b_transposed.stride,
+                      /*accumulate=*/true});
   const Matrix<const T> b = Padded(h.b, h.length, p.state_size, s.b_room);
-  SmallGemm({h.length, p.padded_state_size, h.length, s.d_cb.data, s.d_cb.stride, 1, b.data,
-             b.stride, s.d_c.data, s.d_c.stride, /*accumulate=*/false, Triangle::kLower});
+  RegisterProduct<T>({h.length, p.padded_state_size, h.length, s.d_cb.data, s.d_cb.stride, 1,
+                      b.data, b.stride, s.d_c.data, s.d_c.stride, /*accumulate=*/false,
+                      Triangle::kLower});
   for (int64_t t = 0; t < h.length; ++t) {
     T* b_out = d_b.row(t);
     T* c_out = d_c.row(t);
@@ -263,10 +278,9 @@ template <typename T>
 }
 
 template <typename T>
-HETERO_CPU_CLONES void BackwardKernel(const SsdProblem<T>& p, const T* const states,
-                                      const Matrix<const T>& d_y, const Matrix<T>& d_x,
-                                      const Matrix<T>& d_b, const Matrix<T>& d_c,
-                                      const Matrix<T>& d_dt_raw, const Scratch<T>& s) {
+void BackwardKernel(const SsdProblem<T>& p, const T* const states, const Matrix<const T>& d_y,
+                    const Matrix<T>& d_x, const Matrix<T>& d_b, const Matrix<T>& d_c,
+                    const Matrix<T>& d_dt_raw, const Scratch<T>& s) {
   const int64_t state_elements = p.StateElements();
   const int64_t heads_per_group = p.heads / p.groups;
   for (int64_t h = 0; h < p.heads; ++h) s.steps.a[h] = -std::exp(p.a_log[h]);
@@ -283,8 +297,8 @@ HETERO_CPU_CLONES void BackwardKernel(const SsdProblem<T>& p, const T* const sta
         const Matrix<const T> c{p.c.row(first) + column, p.c.stride};
         Transpose(b, length, p.state_size, s.b_transposed);
         Transpose(c, length, p.state_size, s.c_transposed);
-        SmallGemm({length, p.padded_chunk, p.state_size, c.data, c.stride, 1, s.b_transposed.data,
-                   s.b_transposed.stride, s.cb.data, s.cb.stride});
+        RegisterProduct<T>({length, p.padded_chunk, p.state_size, c.data, c.stride, 1,
+                            s.b_transposed.data, s.b_transposed.stride, s.cb.data, s.cb.stride});
         for (const Matrix<T>& sum : {s.d_cb, s.d_b_transposed, s.d_c_transposed}) {
           const int64_t rows = sum.data == s.d_cb.data ? p.chunk : p.state_size;
           std::fill(sum.data, sum.data + rows * sum.stride, T(0));
@@ -315,9 +329,7 @@ HETERO_CPU_CLONES void BackwardKernel(const SsdProblem<T>& p, const T* const sta
   for (int64_t h = 0; h < p.heads; ++h) s.d_a[h] *= s.steps.a[h];
 }
 
-}  // namespace
-
-int64_t SsdBackwardScratchElements(const SsdShape& shape, DType dtype) {
+int64_t ScratchElements(const SsdShape& shape, DType dtype) {
   const auto count = [&]<typename T>(T* base) {
     Carver<T> carver(base);
     Scratch<T>(SsdExtents<T>(shape), carver);
@@ -327,8 +339,8 @@ int64_t SsdBackwardScratchElements(const SsdShape& shape, DType dtype) {
                               : count(static_cast<float*>(nullptr));
 }
 
-absl::Status SsdBackwardCpu(const SsdInputs& inputs, ConstTensorView states, ConstTensorView d_y_TI,
-                            const SsdGradients& gradients, TensorView scratch) {
+absl::Status RunBackward(const SsdInputs& inputs, ConstTensorView states, ConstTensorView d_y_TI,
+                         const SsdGradients& gradients, TensorView scratch) {
   return VisitFloat(inputs.x_TI.dtype(), [&]<typename T>() {
     const SsdProblem<T> problem(inputs);
     Carver<T> carver(scratch.data<T>());
@@ -352,4 +364,24 @@ absl::Status SsdBackwardCpu(const SsdInputs& inputs, ConstTensorView states, Con
   });
 }
 
+}  // namespace
+}  // namespace hetero::internal::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hetero::internal {
+
+HWY_EXPORT(ScratchElements);
+HWY_EXPORT(RunBackward);
+
+int64_t SsdBackwardScratchElements(const SsdShape& shape, DType dtype) {
+  return HWY_DYNAMIC_DISPATCH(ScratchElements)(shape, dtype);
+}
+
+absl::Status SsdBackwardCpu(const SsdInputs& inputs, ConstTensorView states, ConstTensorView d_y_TI,
+                            const SsdGradients& gradients, TensorView scratch) {
+  return HWY_DYNAMIC_DISPATCH(RunBackward)(inputs, states, d_y_TI, gradients, scratch);
+}
+
 }  // namespace hetero::internal
+#endif  // HWY_ONCE

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
-#include "hetero/tensor/ops/ssd/small_gemm_cpu.h"
+#include "hetero/tensor/ops/register_product.h"
 #include "hetero/tensor/ops/ssd/ssd.h"
 
 namespace hetero::internal {
@@ -33,7 +33,7 @@ class Carver {
   explicit Carver(T* base) : base_(base) {}
   T* Take(int64_t count) {
     T* piece = base_ == nullptr ? nullptr : base_ + used_;
-    used_ += PadToVector<T>(count);
+    used_ += cpu::PadToVector<T>(count);
     return piece;
   }
   int64_t used() const { return used_; }
@@ -52,9 +52,9 @@ struct SsdExtents {
         groups(shape.num_groups),
         state_size(shape.state_size),
         chunk(shape.chunk_length),
-        padded_head_dim(PadToVector<T>(head_dim)),
-        padded_state_size(PadToVector<T>(state_size)),
-        padded_chunk(PadToVector<T>(chunk)) {}
+        padded_head_dim(cpu::PadToVector<T>(head_dim)),
+        padded_state_size(cpu::PadToVector<T>(state_size)),
+        padded_chunk(cpu::PadToVector<T>(chunk)) {}
 
   int64_t StateElements() const { return state_size * padded_head_dim; }
 
@@ -115,7 +115,7 @@ struct SsdSteps {
 };
 
 template <typename T>
-[[gnu::always_inline]] inline void ComputeSteps(const SsdProblem<T>& p, int64_t first,
+HETERO_CPU_KERNEL void ComputeSteps(const SsdProblem<T>& p, int64_t first,
                                                 int64_t length, const SsdSteps<T>& steps) {
   for (int64_t k = 0; k < length; ++k) {
     const T* raw = p.dt_raw.row(first + k);
@@ -141,7 +141,7 @@ template <typename T>
 
 // to[j, i] = from[i, j] for i < rows; columns rows.. of `to` up to its stride become zero.
 template <typename T>
-[[gnu::always_inline]] inline void Transpose(const Matrix<const T>& from, int64_t rows,
+HETERO_CPU_KERNEL void Transpose(const Matrix<const T>& from, int64_t rows,
                                              int64_t columns, const Matrix<T>& to) {
   for (int64_t j = 0; j < columns; ++j) {
     T* out = to.row(j);
@@ -152,7 +152,7 @@ template <typename T>
 
 // `from` itself when its rows are whole vectors, else a copy in `room` with zeros beyond `columns`.
 template <typename T>
-[[gnu::always_inline]] inline Matrix<const T> Padded(const Matrix<const T>& from, int64_t rows,
+HETERO_CPU_KERNEL Matrix<const T> Padded(const Matrix<const T>& from, int64_t rows,
                                                      int64_t columns, const Matrix<T>& room) {
   if (columns == room.stride) return from;
   for (int64_t i = 0; i < rows; ++i) {
@@ -165,7 +165,7 @@ template <typename T>
 // between[m, k] = decay[k+1] ... decay[m] for k <= m < length, 0 elsewhere; from_start[m] =
 // decay[0] ... decay[m].
 template <typename T>
-[[gnu::always_inline]] inline void ProductsOfDecay(const T* decay, int64_t length,
+HETERO_CPU_KERNEL void ProductsOfDecay(const T* decay, int64_t length,
                                                    const Matrix<T>& between, T* from_start) {
   T product = T(1);
   for (int64_t m = 0; m < length; ++m) {
@@ -186,7 +186,7 @@ template <typename T>
 
 // out[i, j] = factors[i] from[i, j], zero for j >= columns up to the stride of `out`.
 template <typename T>
-[[gnu::always_inline]] inline void ScaleRows(const Matrix<const T>& from, const T* factors,
+HETERO_CPU_KERNEL void ScaleRows(const Matrix<const T>& from, const T* factors,
                                              int64_t rows, int64_t columns, const Matrix<T>& out) {
   for (int64_t i = 0; i < rows; ++i) {
     const T* in = from.row(i);

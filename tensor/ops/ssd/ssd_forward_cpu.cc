@@ -3,8 +3,18 @@
 
 #include "hetero/tensor/ops/ssd/ssd_cpu.h"
 
-namespace hetero::internal {
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "tensor/ops/ssd/ssd_forward_cpu.cc"
+#include "hwy/foreach_target.h"  // includes this file once a target
+//
+#include "hetero/tensor/ops/register_product-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace hetero::internal::HWY_NAMESPACE {
 namespace {
+
+using cpu::Triangle;
+using cpu::HWY_NAMESPACE::RegisterProduct;
 
 template <typename T>
 struct Scratch {
@@ -34,8 +44,8 @@ struct Scratch {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_out,
-                                     T* const states, const Scratch<T>& s) {
+void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_out, T* const states,
+                   const Scratch<T>& s) {
   const int64_t state_elements = p.StateElements();
   const int64_t heads_per_group = p.heads / p.groups;
   for (int64_t h = 0; h < p.heads; ++h) s.steps.a[h] = -std::exp(p.a_log[h]);
@@ -55,8 +65,8 @@ HETERO_CPU_CLONES void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_
         const Matrix<const T> b{p.b.row(first) + group * p.state_size, p.b.stride};
         const Matrix<const T> c{p.c.row(first) + group * p.state_size, p.c.stride};
         Transpose(b, length, p.state_size, s.b_transposed);
-        SmallGemm({length, p.padded_chunk, p.state_size, c.data, c.stride, 1, s.b_transposed.data,
-                   s.b_transposed.stride, s.cb.data, s.cb.stride});
+        RegisterProduct<T>({length, p.padded_chunk, p.state_size, c.data, c.stride, 1,
+                            s.b_transposed.data, s.b_transposed.stride, s.cb.data, s.cb.stride});
         for (int64_t h = group * heads_per_group; h < (group + 1) * heads_per_group; ++h) {
           const Matrix<const T> x_view{p.x.row(first) + h * p.head_dim, p.x.stride};
           const Matrix<const T> x = Padded(x_view, length, p.head_dim, s.x);
@@ -69,13 +79,15 @@ HETERO_CPU_CLONES void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_
 #pragma omp simd
             for (int64_t k = 0; k < p.padded_chunk; ++k) weights[k] = cb[k] * between[k] * dt[k];
           }
-          SmallGemm({length, p.padded_head_dim, length, s.weights.data, s.weights.stride, 1, x.data,
-                     x.stride, s.y.data, s.y.stride, /*accumulate=*/false, Triangle::kLower});
+          RegisterProduct<T>({length, p.padded_head_dim, length, s.weights.data, s.weights.stride,
+                              1, x.data, x.stride, s.y.data, s.y.stride, /*accumulate=*/false,
+                              Triangle::kLower});
           const T* state = entering == nullptr ? nullptr : entering + h * state_elements;
           if (state != nullptr) {
             ScaleRows(c, s.from_start, length, p.state_size, s.scaled);
-            SmallGemm({length, p.padded_head_dim, p.state_size, s.scaled.data, s.scaled.stride, 1,
-                       state, p.padded_head_dim, s.y.data, s.y.stride, /*accumulate=*/true});
+            RegisterProduct<T>({length, p.padded_head_dim, p.state_size, s.scaled.data,
+                                s.scaled.stride, 1, state, p.padded_head_dim, s.y.data, s.y.stride,
+                                /*accumulate=*/true});
           }
           for (int64_t m = 0; m < length; ++m) {
             const T* y = s.y.row(m);
@@ -97,8 +109,9 @@ HETERO_CPU_CLONES void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_
           const T* to_end = s.between.row(length - 1);
           for (int64_t k = 0; k < length; ++k) s.b_factor[k] = to_end[k] * dt[k];
           ScaleRows(b, s.b_factor, length, p.state_size, s.scaled);
-          SmallGemm({p.state_size, p.padded_head_dim, length, s.scaled.data, 1, s.scaled.stride,
-                     x.data, x.stride, next, p.padded_head_dim, /*accumulate=*/true});
+          RegisterProduct<T>({p.state_size, p.padded_head_dim, length, s.scaled.data, 1,
+                              s.scaled.stride, x.data, x.stride, next, p.padded_head_dim,
+                              /*accumulate=*/true});
         }
       }
       entering = leaving;
@@ -106,9 +119,7 @@ HETERO_CPU_CLONES void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_
   }
 }
 
-}  // namespace
-
-int64_t SsdForwardScratchElements(const SsdShape& shape, DType dtype) {
+int64_t ScratchElements(const SsdShape& shape, DType dtype) {
   const auto count = [&]<typename T>(T* base) {
     Carver<T> carver(base);
     Scratch<T>(SsdExtents<T>(shape), carver);
@@ -118,8 +129,8 @@ int64_t SsdForwardScratchElements(const SsdShape& shape, DType dtype) {
                               : count(static_cast<float*>(nullptr));
 }
 
-absl::Status SsdForwardCpu(const SsdInputs& inputs, TensorView y_TI, TensorView states,
-                           TensorView scratch) {
+absl::Status RunForward(const SsdInputs& inputs, TensorView y_TI, TensorView states,
+                        TensorView scratch) {
   return VisitFloat(inputs.x_TI.dtype(), [&]<typename T>() {
     const SsdProblem<T> problem(inputs);
     Carver<T> carver(scratch.data<T>());
@@ -128,4 +139,24 @@ absl::Status SsdForwardCpu(const SsdInputs& inputs, TensorView y_TI, TensorView 
   });
 }
 
+}  // namespace
+}  // namespace hetero::internal::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace hetero::internal {
+
+HWY_EXPORT(ScratchElements);
+HWY_EXPORT(RunForward);
+
+int64_t SsdForwardScratchElements(const SsdShape& shape, DType dtype) {
+  return HWY_DYNAMIC_DISPATCH(ScratchElements)(shape, dtype);
+}
+
+absl::Status SsdForwardCpu(const SsdInputs& inputs, TensorView y_TI, TensorView states,
+                           TensorView scratch) {
+  return HWY_DYNAMIC_DISPATCH(RunForward)(inputs, y_TI, states, scratch);
+}
+
 }  // namespace hetero::internal
+#endif  // HWY_ONCE

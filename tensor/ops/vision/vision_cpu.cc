@@ -46,7 +46,7 @@ struct Axes {
 };
 
 template <typename T>
-HETERO_CPU_CLONES void AddPositions(const T* embedding, const T* positions_YXC,
+HETERO_CPU_KERNEL void AddPositions(const T* embedding, const T* positions_YXC,
                                     int64_t grid_columns, int64_t channels, int64_t rows,
                                     int64_t columns, const Axes<T>& axes, T* tokens) {
   for (int64_t r = 0; r < rows; ++r) {
@@ -70,7 +70,7 @@ HETERO_CPU_CLONES void AddPositions(const T* embedding, const T* positions_YXC,
 }
 
 template <typename T>
-HETERO_CPU_CLONES void AddPositionGradients(const T* d_tokens, int64_t grid_columns,
+HETERO_CPU_KERNEL void AddPositionGradients(const T* d_tokens, int64_t grid_columns,
                                             int64_t channels, int64_t rows, int64_t columns,
                                             const Axes<T>& axes, T* d_positions_YXC) {
   for (int64_t r = 0; r < rows; ++r) {
@@ -80,7 +80,7 @@ HETERO_CPU_CLONES void AddPositionGradients(const T* d_tokens, int64_t grid_colu
     for (int64_t q = 0; q < columns; ++q) {
       const T u = axes.column.weight[q];
       // Cells may coincide at the border of the grid, so they are added one after another.
-      const auto add = [&](T* cell, T weight) {
+      const auto add = [&](T * cell, T weight) __attribute__((always_inline)) {
         if (weight == T(0)) return;
 #pragma omp simd
         for (int64_t c = 0; c < channels; ++c) cell[c] += weight * d_tokens[c];
@@ -95,7 +95,7 @@ HETERO_CPU_CLONES void AddPositionGradients(const T* d_tokens, int64_t grid_colu
 }
 
 template <typename T>
-HETERO_CPU_CLONES void AddTo(const T* x, int64_t n, T* sum) {
+HETERO_CPU_KERNEL void AddTo(const T* x, int64_t n, T* sum) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) sum[i] += x[i];
 }
@@ -135,8 +135,8 @@ absl::Status PackImageTokensCpu(const ImageLayout& layout, const ConstTensorView
       const int64_t rows = layout.rows(i), columns = layout.columns(i);
       axes.Resize(positions_YXC.dim(0), positions_YXC.dim(1), rows, columns);
       tokens = std::copy_n(class_tokens_KC.data<T>(), class_tokens_KC.num_elements(), tokens);
-      AddPositions<T>(embedding, positions_YXC.data<T>(), positions_YXC.dim(1), channels, rows,
-                      columns, axes, tokens);
+      cpu::RunKernel<AddPositions<T>>(embedding, positions_YXC.data<T>(), positions_YXC.dim(1),
+                                      channels, rows, columns, axes, tokens);
       embedding += rows * columns * channels;
       tokens += rows * columns * channels;
     }
@@ -166,9 +166,10 @@ absl::Status PackImageTokensBackwardCpu(const ImageLayout& layout,
       const int64_t elements = rows * columns * channels;
       if (d_positions != nullptr) {
         axes.Resize(args.d_positions_YXC.dim(0), args.d_positions_YXC.dim(1), rows, columns);
-        AddTo(d_tokens, class_elements, d_class);
-        AddPositionGradients<T>(d_tokens + class_elements, args.d_positions_YXC.dim(1), channels,
-                                rows, columns, axes, d_positions);
+        cpu::RunKernel<AddTo<T>>(d_tokens, class_elements, d_class);
+        cpu::RunKernel<AddPositionGradients<T>>(d_tokens + class_elements,
+                                                args.d_positions_YXC.dim(1), channels, rows,
+                                                columns, axes, d_positions);
       }
       if (d_embedding != nullptr) {
         d_embedding = std::copy_n(d_tokens + class_elements, elements, d_embedding);
