@@ -35,6 +35,9 @@ class CallLedger {
  public:
   void AddOperation(std::string_view name, double flops, double bytes, absl::Duration time);
 
+  // To what operations of that name took.
+  void AddTime(std::string_view name, absl::Duration time) { operations_[name].time += time; }
+
   // Extends the running hash, and the list while recording.
   void AddCollective(std::string_view name, std::string_view kind, int64_t bytes);
 

@@ -1,8 +1,8 @@
 #include "hetero/tensor/event.h"
 
+#include <chrono>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/runtime.h"
 
@@ -38,7 +38,7 @@ absl::StatusOr<Event> Event::Create(Device device, bool timed) {
 
 absl::Status Event::Record(Stream& stream) {
   if (handle_ != nullptr) return cuda::RecordEvent(device_.ordinal, handle_, stream.handle());
-  recorded_ = absl::Now();
+  recorded_ = absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
   return absl::OkStatus();
 }
 

@@ -39,7 +39,8 @@ class Event {
   // Whether it has run.
   absl::StatusOr<bool> IsDone() const;
 
-  // Device time from one recorded point to another; wall time of recording on the CPU.
+  // Device time from one recorded point to another; elsewhere the time between the two calls of
+  // Record, on a clock that nobody sets.
   // Precondition: both timed, recorded and done.
   static absl::StatusOr<absl::Duration> TimeBetween(const Event& start, const Event& end);
 
@@ -49,7 +50,7 @@ class Event {
 
   Device device_;
   void* handle_ = nullptr;
-  absl::Time recorded_;
+  absl::Duration recorded_;  // since some moment; off the GPU
 };
 
 }  // namespace hetero

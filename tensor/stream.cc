@@ -4,6 +4,7 @@
 
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/runtime.h"
+#include "hetero/tensor/operation_timer.h"
 
 namespace hetero {
 
@@ -29,6 +30,28 @@ absl::Duration ThreadTime() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return absl::DurationFromTimespec(now);
+}
+
+OperationScope::OperationScope(Stream& stream, const OperationCost& cost)
+    : stream_(stream),
+      cost_(cost),
+      outer_(stream.innermost_),
+      timer_(stream.timer_),
+      start_(Now()) {
+  stream_.innermost_ = this;
+  if (timer_ != nullptr) timer_->Begin(cost_, stream_);
+}
+
+OperationScope::~OperationScope() {
+  if (timer_ != nullptr) timer_->End(stream_);
+  const absl::Duration time = Now() - start_;
+  stream_.ledger().AddOperation(cost_.name, cost_.flops, cost_.bytes, time - nested_);
+  if (outer_ != nullptr) outer_->nested_ += time;
+  stream_.innermost_ = outer_;
+}
+
+absl::Duration OperationScope::Now() const {
+  return stream_.device().kind == DeviceKind::kCpu ? ThreadTime() : absl::ZeroDuration();
 }
 
 }  // namespace hetero

@@ -19,6 +19,9 @@
 
 namespace hetero {
 
+class OperationScope;
+class OperationTimer;
+
 // One thread owns a stream: kernels run on it in program order, so what one kernel releases of
 // `workspace`, the scratch memory of kernels, the next may have at once. The stream does not own
 // the workspace, which outlives it and belongs to no second stream.
@@ -40,6 +43,9 @@ class Stream {
   bool shape_only() const { return device_.kind == DeviceKind::kShapeOnly; }
   Arena& workspace() { return workspace_; }
   CallLedger& ledger() { return ledger_; }
+
+  // Operations from now on are also timed by `timer`, which outlives their scopes; null: no longer.
+  void TimeOperations(OperationTimer* timer) { timer_ = timer; }
 
   // Waits until all that was queued has run.
   // Errors: INTERNAL with what a kernel or a copy ran into.
@@ -72,6 +78,10 @@ class Stream {
   void* handle_;
   CallLedger ledger_;
   std::vector<std::pair<const void*, std::shared_ptr<void>>> states_;
+
+  friend class OperationScope;
+  OperationTimer* timer_ = nullptr;
+  OperationScope* innermost_ = nullptr;  // of the operations that run now
 };
 
 // Processor time the calling thread has used: ranks share cores, so wall time of an operation would
@@ -86,30 +96,30 @@ struct OperationCost {
 };
 
 // Accounts one operation on `stream`: construct after validation; on a shape-only stream
-// launches() is false and the kernel must not run. Time is taken on the CPU only: what a GPU needs
-// is known when it is done, and nothing waits for that here.
+// launches() is false and the kernel must not run. The ledger's time is taken on the CPU only: what
+// a GPU needs is known when it is done, so an OperationTimer takes it. The time of an operation is
+// without that of operations inside its scope.
 //
 //   OperationScope scope(stream, {"silu.forward", 8.0 * n, 2.0 * x.num_bytes()});
 //   if (!scope.launches()) return absl::OkStatus();
 class OperationScope {
  public:
-  OperationScope(Stream& stream, const OperationCost& cost)
-      : stream_(stream), cost_(cost), start_(timed() ? ThreadTime() : absl::ZeroDuration()) {}
-  ~OperationScope() {
-    stream_.ledger().AddOperation(cost_.name, cost_.flops, cost_.bytes,
-                                  timed() ? ThreadTime() - start_ : absl::ZeroDuration());
-  }
+  OperationScope(Stream& stream, const OperationCost& cost);
+  ~OperationScope();
   OperationScope(const OperationScope&) = delete;
   OperationScope& operator=(const OperationScope&) = delete;
 
   bool launches() const { return !stream_.shape_only(); }
 
  private:
-  bool timed() const { return stream_.device().kind == DeviceKind::kCpu; }
+  absl::Duration Now() const;  // zero on devices whose time is not taken here
 
   Stream& stream_;
-  OperationCost cost_;
-  absl::Duration start_;
+  const OperationCost cost_;
+  OperationScope* const outer_;
+  OperationTimer* const timer_;
+  const absl::Duration start_;
+  absl::Duration nested_;  // taken by operations inside this one
 };
 
 }  // namespace hetero

@@ -53,8 +53,8 @@ double Perplexity(double loss);
 // Accumulates the iterations since the last Reset.
 class MetricsInterval {
  public:
-  // `elapsed` is the wall time from the end of the previous iteration to the end of this one,
-  // without evaluation.
+  // `elapsed` is the time from the end of the previous iteration to the end of this one, without
+  // evaluation, on the clock of the device.
   void Add(const StepMetrics& step, absl::Duration elapsed);
 
   // Precondition: an iteration was added since the last Reset.

@@ -26,14 +26,18 @@ std::vector<std::pair<std::string_view, OperationTotals>> Sorted(
 
 }  // namespace
 
-std::string DescribeProfile(std::span<const RankProfile> ranks, int64_t num_steps) {
+std::string DescribeProfile(std::span<const RankProfile> ranks) {
   std::map<std::string_view, OperationTotals> operations;
-  absl::Duration wall;
-  absl::Duration thread;
+  absl::Duration all;
+  absl::Duration waiting;
   absl::Duration inside;
+  int64_t num_steps = 0;
+  int64_t num_untimed = 0;
   for (const RankProfile& rank : ranks) {
-    wall += rank.wall_time;
-    thread += rank.thread_time;
+    num_steps = std::max(num_steps, rank.num_steps);
+    num_untimed += rank.num_untimed;
+    all += rank.time;
+    if (rank.thread_time.has_value()) waiting += rank.time - *rank.thread_time;
     for (const auto& [name, totals] : rank.calls.operations()) {
       OperationTotals& sum = operations[name];
       sum.calls += totals.calls;
@@ -43,24 +47,35 @@ std::string DescribeProfile(std::span<const RankProfile> ranks, int64_t num_step
       inside += totals.time;
     }
   }
-  const double steps = static_cast<double>(std::max<int64_t>(num_steps, 1));
+  if (num_steps == 0) return "profile: the run ended before a step was sampled";
+  const bool sampled = !ranks[0].thread_time.has_value();
+  const auto steps = static_cast<double>(num_steps);
   const auto row = [&](std::string_view name, absl::Duration time) {
     return absl::StrFormat("%-32s %9.3f %5.1f%%", name, absl::ToDoubleMilliseconds(time) / steps,
-                           100 * absl::FDivDuration(time, wall));
+                           100 * absl::FDivDuration(time, all));
   };
-  std::string text = absl::StrFormat("%-32s %9s %6s %9s %9s %9s\n", "operation, all ranks",
-                                     "ms/step", "share", "calls", "GFLOP/s", "GB/s");
+  std::string text;
+  if (sampled) absl::StrAppend(&text, "device time of ", num_steps, " sampled steps\n");
+  absl::StrAppendFormat(&text, "%-32s %9s %6s %9s %9s %9s\n", "operation, all ranks", "ms/step",
+                        "share", "calls", "GFLOP/s", "GB/s");
   for (const auto& [name, totals] :
        Sorted(operations, [](const OperationTotals& totals) { return totals.time; })) {
-    const double seconds = std::max(absl::ToDoubleSeconds(totals.time), 1e-12);
-    absl::StrAppend(
-        &text, row(name, totals.time),
-        absl::StrFormat(" %9.1f %9.1f %9.1f\n", static_cast<double>(totals.calls) / steps,
-                        totals.flops / seconds * 1e-9, totals.bytes / seconds * 1e-9));
+    absl::StrAppend(&text, row(name, totals.time));
+    absl::StrAppendFormat(&text, " %9.1f", static_cast<double>(totals.calls) / steps);
+    if (totals.time > absl::ZeroDuration()) {
+      const double seconds = absl::ToDoubleSeconds(totals.time);
+      absl::StrAppendFormat(&text, " %9.1f %9.1f", totals.flops / seconds * 1e-9,
+                            totals.bytes / seconds * 1e-9);
+    }
+    text += '\n';
   }
-  absl::StrAppend(&text, row("outside operations", thread - inside), "\n");
-  absl::StrAppend(&text, row("waiting", wall - thread), "\n");
-  absl::StrAppend(&text, row("all ranks", wall));
+  absl::StrAppend(&text, row("outside operations", all - waiting - inside), "\n");
+  if (!sampled) absl::StrAppend(&text, row("waiting", waiting), "\n");
+  absl::StrAppend(&text, row("all ranks", all));
+  if (num_untimed > 0) {
+    absl::StrAppend(&text, "\n", num_untimed,
+                    " operations were not timed: more were queued than there are events for");
+  }
   return text;
 }
 

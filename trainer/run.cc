@@ -37,6 +37,7 @@
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/samples.h"
 #include "hetero/trainer/start_up.h"
+#include "hetero/trainer/step_clock.h"
 #include "hetero/trainer/step_tally.h"
 
 namespace hetero {
@@ -58,6 +59,7 @@ struct Job {
   std::optional<RunSamples> samples;  // unset in a dry run
   std::vector<Device> devices;        // by rank; empty in a dry run
   std::optional<OptimizerSettings> optimizer;
+  bool profile = false;
 };
 
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models) {
@@ -79,6 +81,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
                                job.config.evaluation().global_batch_size(), run_ahead));
   }
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));
+  job.profile = options.profile;
   return job;
 }
 
@@ -235,10 +238,14 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
     return absl::OkStatus();
   };
 
+  Stream& stream = engine.stream();
+  const bool on_gpu = stream.device().kind == DeviceKind::kCuda;
+  HETERO_ASSIGN_OR_RETURN(StepClock clock,
+                          StepClock::Create(stream.device(), job.profile && on_gpu));
   absl::Duration evaluation_time;
   const absl::Time start = absl::Now();
   const absl::Duration thread_start = ThreadTime();
-  absl::Time step_start = start;
+  HETERO_RETURN_IF_ERROR(clock.Start(stream));
   int64_t queued = 0;
   int64_t reported = 0;
   StepTally tally;
@@ -249,23 +256,24 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
     for (; reported < step; ++reported) {
       HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
       tally.Add(result.report.outcome, result.lm_loss_sum);
-      const absl::Time now = absl::Now();
+      HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock.Elapsed());
       if (reporter != nullptr) {
         const int64_t consumed = trainer.optimizer().progress().consumed_samples;
-        reporter->Step(reported, result, trainer.schedule().At(consumed), now - step_start);
+        reporter->Step(reported, result, trainer.schedule().At(consumed), elapsed);
       }
-      step_start = now;
     }
     return absl::OkStatus();
   };
   // A GPU has the next step in its queue while the host waits for the last one.
-  const int64_t ahead = engine.stream().device().kind == DeviceKind::kCuda ? 1 : 0;
+  const int64_t ahead = on_gpu ? 1 : 0;
   std::optional<int64_t> evaluated_at;
   while (queued < job.sizes.train_steps && !ends_early()) {
     HETERO_ASSIGN_OR_RETURN(stopped, trainer.AnyStop(stop_requested()));
     if (stopped) break;
+    clock.BeginStep(queued, job.sizes.train_steps, stream);
     HETERO_RETURN_IF_ERROR(trainer.Queue(queued));
-    if (queued == 0 && engine.stream().ledger().collective_hash() != predicted.collective_hash()) {
+    HETERO_RETURN_IF_ERROR(clock.EndStep(stream));
+    if (queued == 0 && stream.ledger().collective_hash() != predicted.collective_hash()) {
       return absl::InternalError("the first step's collectives are not those of the dry run");
     }
     ++queued;
@@ -277,18 +285,27 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
       const absl::Time evaluation_start = absl::Now();
       HETERO_RETURN_IF_ERROR(evaluate(queued));
       evaluated_at = queued;
-      step_start = absl::Now();
-      evaluation_time += step_start - evaluation_start;
+      evaluation_time += absl::Now() - evaluation_start;
+      HETERO_RETURN_IF_ERROR(clock.Start(stream));
     }
   }
   HETERO_RETURN_IF_ERROR(report_until(queued));
-  record.profile = {.wall_time = absl::Now() - start - evaluation_time,
-                    .thread_time = ThreadTime() - thread_start,
-                    .calls = engine.stream().ledger()};
+  const absl::Duration train_time = absl::Now() - start - evaluation_time;
+  if (std::optional<StepClock::Samples> samples = clock.samples()) {
+    record.profile = {.num_steps = samples->num_steps,
+                      .time = samples->time,
+                      .calls = std::move(samples->calls),
+                      .num_untimed = samples->num_untimed};
+  } else {
+    record.profile = {.num_steps = reported,
+                      .time = train_time,
+                      .thread_time = ThreadTime() - thread_start,
+                      .calls = stream.ledger()};
+  }
   if (job.evaluate.has_value() && !ends_early() && evaluated_at != queued) {
     HETERO_RETURN_IF_ERROR(evaluate(queued));
   }
-  if (reporter != nullptr) reporter->TrainingEnds(record.profile.wall_time, tally, stopped);
+  if (reporter != nullptr) reporter->TrainingEnds(train_time, tally, stopped);
   return absl::OkStatus();
 }
 
@@ -426,7 +443,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   if (options.profile) {
     std::vector<RankProfile> profiles;
     for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
-    console.Print(DescribeProfile(profiles, reporter.num_steps_done()));
+    console.Print(DescribeProfile(profiles));
   }
   if (const std::string skipped = DescribeSkipped(reporter.tally()); !skipped.empty()) {
     console.Print(skipped);

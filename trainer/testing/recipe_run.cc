@@ -48,6 +48,7 @@ RecipeRun RunConfigured(const proto::RunConfig& config, const RecipeRunOptions& 
     run.status = Run({.config = config,
                       .working_folder = TestFolder(),
                       .dry_run = options.dry_run,
+                      .profile = options.profile,
                       .trace = options.trace,
                       .on_step =
                           [&](const StepMetrics& step) {

@@ -25,6 +25,7 @@ proto::RunConfig RecipeConfig(std::string_view recipe,
 struct RecipeRunOptions {
   ModelRegistry models = BuiltInModels();
   bool dry_run = false;
+  bool profile = false;
   std::filesystem::path trace = {};                      // below TestFolder(); empty: none
   std::function<void(const StepMetrics&)> on_step = {};  // on the thread of the rank that logs
   std::function<void(const absl::Status&)> on_stuck = {};
