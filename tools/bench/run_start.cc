@@ -39,7 +39,7 @@ absl::Status Main() {
   const char* typed = std::getenv("BUILD_WORKING_DIRECTORY");
   const std::filesystem::path folder = typed != nullptr ? typed : ".";
   return WriteRunStart(config, folder, folder / absl::GetFlag(FLAGS_output),
-                       [](std::string_view line) { std::cout << line << std::endl; });
+                       {.message = [](std::string_view line) { std::cout << line << std::endl; }});
 }
 
 }  // namespace

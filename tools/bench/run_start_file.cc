@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/base/violation.h"
 #include "hetero/models/registry.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/arena.h"
@@ -74,14 +75,12 @@ absl::Status AddParameters(const Model& model, const std::string& module, uint64
 
 absl::Status WriteRunStart(const proto::RunConfig& config,
                            const std::filesystem::path& working_folder,
-                           const std::filesystem::path& path,
-                           absl::FunctionRef<void(std::string_view)> message) {
-  if (const std::vector<Violation> violations = Validate(config); !violations.empty()) {
-    return absl::InvalidArgumentError(violations.front().message);
-  }
+                           const std::filesystem::path& path, const data::LongWork& work) {
+  const ModelRegistry models = BuiltInModels();
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(config, models)));
   const proto::RunConfig resolved = Resolve(config);
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
-                          BuiltInModels().Make(resolved.model(), DType::kF32));
+                          models.Make(resolved.model(), DType::kF32));
   TensorFile file;
   for (const std::string& module : model->modules()) {
     HETERO_RETURN_IF_ERROR(AddParameters(*model, module, resolved.seed(), file)).With(module);
@@ -96,9 +95,8 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   }
   file.Add<double>("learning_rates", "F64", {num_steps}, rates);
 
-  HETERO_ASSIGN_OR_RETURN(
-      const RunSamples samples,
-      PrepareSamples(resolved, model->input_contract(), working_folder, message));
+  HETERO_ASSIGN_OR_RETURN(const RunSamples samples,
+                          PrepareSamples(resolved, model->input_contract(), working_folder, work));
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < num_steps * batch; ++i) {
     positions.push_back(samples.train.order.DatasetIndex(i).value());

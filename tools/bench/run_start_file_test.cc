@@ -35,7 +35,7 @@ struct Contents {
 
 Contents Write(const proto::RunConfig& config) {
   const std::filesystem::path path = TestFolder() / "start.safetensors";
-  EXPECT_THAT(WriteRunStart(config, TestFolder(), path, [](std::string_view) {}), IsOk());
+  EXPECT_THAT(WriteRunStart(config, TestFolder(), path, {}), IsOk());
   std::stringstream text;
   text << std::ifstream(path, std::ios::binary).rdbuf();
   const std::string file = text.str();

@@ -48,7 +48,9 @@ BENCHMARK(BM_SquaredReluBackward)->Args({768, 96})->Args({8192, 3712});
 
 void BM_GeluForward(benchmark::State& state) {
   Features x(state);
-  for (auto _ : state) CHECK_OK(GeluForward(x.f.view(), x.bias.view(), x.a.view(), *x.stream));
+  for (auto _ : state) {
+    CHECK_OK(GeluForward(GeluForm::kTanh, x.f.view(), x.bias.view(), x.a.view(), *x.stream));
+  }
   ReportBytes(state, 2.0 * x.f.view().num_bytes());
 }
 BENCHMARK(BM_GeluForward)->Args({640, 128})->Args({4096, 5120});
