@@ -24,7 +24,7 @@ absl::Status GenerateCode() {
       ::mmap(nullptr, kRoomBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (room == MAP_FAILED) {
     return absl::ResourceExhaustedError(
-        "no 32 MiB of address space left for the code of matrix products");
+        "out of memory: no 32 MiB of address space are left for the code of matrix products");
   }
   ::munmap(room, kRoomBytes);
   constexpr int64_t kSide = 8;
