@@ -41,9 +41,7 @@ absl::Status HalvesMakeAWhole() {
   return absl::OkStatus();
 }
 
-TEST(Example, TwoRanksHoldHalvesOfTheSameBits) {
-  EXPECT_EQ(HalvesMakeAWhole(), absl::OkStatus());
-}
+TEST(Example, TwoRanksHoldHalvesOfTheSameBits) { EXPECT_EQ(HalvesMakeAWhole(), absl::OkStatus()); }
 
 }  // namespace
 }  // namespace hetero

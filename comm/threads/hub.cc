@@ -127,9 +127,7 @@ absl::Status Hub::SetCause(GroupRank me, const absl::Status& status) {
   return located;
 }
 
-bool Hub::TooLong(absl::Duration start) {
-  return state_.clock().Now() - start > state_.timeout();
-}
+bool Hub::TooLong(absl::Duration start) { return state_.clock().Now() - start > state_.timeout(); }
 
 absl::Status Hub::Meet(GroupRank me, bool inline_input) {
   Member& self = member(me);

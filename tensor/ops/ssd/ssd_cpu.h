@@ -115,8 +115,8 @@ struct SsdSteps {
 };
 
 template <typename T>
-HETERO_CPU_KERNEL void ComputeSteps(const SsdProblem<T>& p, int64_t first,
-                                                int64_t length, const SsdSteps<T>& steps) {
+HETERO_CPU_KERNEL void ComputeSteps(const SsdProblem<T>& p, int64_t first, int64_t length,
+                                    const SsdSteps<T>& steps) {
   for (int64_t k = 0; k < length; ++k) {
     const T* raw = p.dt_raw.row(first + k);
     for (int64_t h = 0; h < p.heads; ++h) steps.r[h * steps.stride + k] = raw[h] + p.dt_bias[h];
@@ -141,8 +141,8 @@ HETERO_CPU_KERNEL void ComputeSteps(const SsdProblem<T>& p, int64_t first,
 
 // to[j, i] = from[i, j] for i < rows; columns rows.. of `to` up to its stride become zero.
 template <typename T>
-HETERO_CPU_KERNEL void Transpose(const Matrix<const T>& from, int64_t rows,
-                                             int64_t columns, const Matrix<T>& to) {
+HETERO_CPU_KERNEL void Transpose(const Matrix<const T>& from, int64_t rows, int64_t columns,
+                                 const Matrix<T>& to) {
   for (int64_t j = 0; j < columns; ++j) {
     T* out = to.row(j);
     for (int64_t i = 0; i < rows; ++i) out[i] = from.data[i * from.stride + j];
@@ -152,8 +152,8 @@ HETERO_CPU_KERNEL void Transpose(const Matrix<const T>& from, int64_t rows,
 
 // `from` itself when its rows are whole vectors, else a copy in `room` with zeros beyond `columns`.
 template <typename T>
-HETERO_CPU_KERNEL Matrix<const T> Padded(const Matrix<const T>& from, int64_t rows,
-                                                     int64_t columns, const Matrix<T>& room) {
+HETERO_CPU_KERNEL Matrix<const T> Padded(const Matrix<const T>& from, int64_t rows, int64_t columns,
+                                         const Matrix<T>& room) {
   if (columns == room.stride) return from;
   for (int64_t i = 0; i < rows; ++i) {
     std::copy(from.row(i), from.row(i) + columns, room.row(i));
@@ -165,8 +165,8 @@ HETERO_CPU_KERNEL Matrix<const T> Padded(const Matrix<const T>& from, int64_t ro
 // between[m, k] = decay[k+1] ... decay[m] for k <= m < length, 0 elsewhere; from_start[m] =
 // decay[0] ... decay[m].
 template <typename T>
-HETERO_CPU_KERNEL void ProductsOfDecay(const T* decay, int64_t length,
-                                                   const Matrix<T>& between, T* from_start) {
+HETERO_CPU_KERNEL void ProductsOfDecay(const T* decay, int64_t length, const Matrix<T>& between,
+                                       T* from_start) {
   T product = T(1);
   for (int64_t m = 0; m < length; ++m) {
     T* row = between.row(m);
@@ -186,8 +186,8 @@ HETERO_CPU_KERNEL void ProductsOfDecay(const T* decay, int64_t length,
 
 // out[i, j] = factors[i] from[i, j], zero for j >= columns up to the stride of `out`.
 template <typename T>
-HETERO_CPU_KERNEL void ScaleRows(const Matrix<const T>& from, const T* factors,
-                                             int64_t rows, int64_t columns, const Matrix<T>& out) {
+HETERO_CPU_KERNEL void ScaleRows(const Matrix<const T>& from, const T* factors, int64_t rows,
+                                 int64_t columns, const Matrix<T>& out) {
   for (int64_t i = 0; i < rows; ++i) {
     const T* in = from.row(i);
     T* row = out.row(i);
