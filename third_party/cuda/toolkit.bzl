@@ -27,7 +27,7 @@ def _link_toolkit(ctx):
 
     headers = ctx.path(Label("@cuda_header_wheels//:BUILD")).dirname
     ctx.symlink(headers.get_child("cutlass"), "cutlass")
-    ctx.symlink(headers.get_child("include"), "cudnn_frontend")
+    ctx.symlink(headers.get_child("include"), "cudnn_frontend/include")
 
 def _toolkit_impl(ctx):
     enabled = ctx.os.environ.get("HETERO_CUDA", "") == "1"
