@@ -22,6 +22,8 @@ _WARNINGS = [
 # reassociated only where a loop says so.
 _KERNEL_COPTS = [
     "-O3",
+    # In every workspace, whatever its own flags: kernels are written for vectors of 32 bytes or more.
+    "-march=x86-64-v3",
     "-fopenmp-simd",
     "-ffp-contract=fast",
     "-fno-math-errno",
