@@ -100,7 +100,7 @@ def direct_violations(edges):
         if not user or user not in LAYERS or any(within(source, "//" + p) for p in ANYONE):
             continue
         for target in sorted(targets):
-            if target in TESTS_ONLY and not source.endswith(("_test", "_test_cases", "_harness")):
+            if target in TESTS_ONLY and not serves_tests(source):
                 yield f"{source} -> {target}: only tests may use it"
             for prefix, users in ONLY.items():
                 if target == _QUESTION and is_test(source):
@@ -113,6 +113,10 @@ def direct_violations(edges):
             if used not in LAYERS[user]:
                 allowed = ", ".join(LAYERS[user]) or "no other folder"
                 yield f"{source} -> {target}: {user} may use {allowed}"
+
+
+def serves_tests(label):
+    return "/testing:" in label or label.endswith(("_test", "_test_cases", "_harness"))
 
 
 def is_test(label):
