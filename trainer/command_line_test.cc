@@ -148,6 +148,14 @@ TEST(CommandLineTest, TheDeviceIsTakenInAnyCaseByFlagAndField) {
               HasSubstr("device is 'gpu', must be one of CPU, CUDA"));
 }
 
+TEST(CommandLineTest, ARunBeginsWithWhatTheCommandLinePutOutOfForce) {
+  const ProgramResult result =
+      RunProgram({.arguments = {"--recipe=mock_tiny", "--dry_run", "--set=train_samples=64"}});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(result.output, StartsWith("--set train_samples=64 takes the place of train_steps of "
+                                        "mock_tiny\n"));
+}
+
 TEST(CommandLineTest, AShortRunSaysThatItsWarmUpIsCut) {
   const ProgramResult result = RunProgram({.arguments = {"--dry_run", "--set=train_steps=10"}});
   EXPECT_EQ(result.exit_code, 0) << result.error;

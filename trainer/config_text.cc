@@ -21,6 +21,7 @@
 #include "google/protobuf/message.h"
 #include "google/protobuf/text_format.h"
 #include "hetero/base/config/field_rules.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/trainer/nearest_name.h"
 
@@ -29,11 +30,14 @@ namespace {
 
 namespace pb = ::google::protobuf;
 
-std::string Nearest(std::string_view name, const pb::Descriptor& descriptor) {
+// "GridSpec has no field 'tpp'; nearest: 'tp'"
+std::string DescribeUnknownField(std::string_view name, const pb::Descriptor& message) {
   std::vector<std::string_view> names;
-  for (int i = 0; i < descriptor.field_count(); ++i) names.push_back(descriptor.field(i)->name());
+  for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
   const std::string_view nearest = NearestName(name, names);
-  return nearest.empty() ? "" : absl::StrCat("; nearest: '", nearest, "'");
+  return absl::StrCat(message.name(), " has no field '", name, "'; ",
+                      nearest.empty() ? absl::StrCat("it has ", absl::StrJoin(names, ", "))
+                                      : absl::StrCat("nearest: '", nearest, "'"));
 }
 
 // The name of an unknown field and the message it is not in, from the parser's report
@@ -56,8 +60,9 @@ std::optional<UnknownField> ParseUnknownField(std::string_view report) {
 std::string DescribeUnknownValue(std::string_view field, std::string_view value,
                                  const pb::EnumDescriptor& type) {
   const std::vector<std::string_view> names = LegalNames(type);
+  const std::string_view nearest = NearestName(absl::AsciiStrToUpper(value), names);
   return absl::StrCat(field, " is '", value, "', must be one of ", absl::StrJoin(names, ", "),
-                      "; nearest: ", NearestName(absl::AsciiStrToUpper(value), names));
+                      nearest.empty() ? "" : "; nearest: ", nearest);
 }
 
 // The enum of the first field of that name, in `message` or further down; null when none is one.
@@ -104,8 +109,7 @@ class FirstError : public pb::io::ErrorCollector {
     error_ = {line + 1, column + 1, DescribeUnknownValue(message, text_).value_or(message)};
     const std::optional<UnknownField> unknown = ParseUnknownField(message);
     if (!unknown) return;
-    error_->message = absl::StrCat(unknown->message->name(), " has no field '", unknown->name, "'",
-                                   Nearest(unknown->name, *unknown->message));
+    error_->message = DescribeUnknownField(unknown->name, *unknown->message);
     // The parser stands behind the name.
     const std::vector<std::string_view> lines = absl::StrSplit(text_, '\n');
     const size_t begin =
@@ -171,9 +175,9 @@ void ResolveModuleName(const proto::RunConfig& config, PathPart& first) {
 absl::Status CheckIndex(const pb::Message& message, const pb::FieldDescriptor& field, int index) {
   const int size = message.GetReflection()->FieldSize(message, &field);
   if (index <= size) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(field.name(), "[", index, "] is beyond its ", size,
-                                                 " elements; nearest: ", field.name(), "[", size,
-                                                 "]"));
+  return absl::InvalidArgumentError(absl::StrCat(field.name(), "[", index, "] is beyond its ",
+                                                 Counted(size, "element"),
+                                                 "; nearest: ", field.name(), "[", size, "]"));
 }
 
 // The name of the enum value that `text` means: a name in any case, or a number.
@@ -261,9 +265,7 @@ absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::stri
   const PathPart& part = path.front();
   const pb::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(part.name);
   if (field == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(message.GetDescriptor()->name(),
-                                                   " has no field '", part.name, "'",
-                                                   Nearest(part.name, *message.GetDescriptor())));
+    return absl::InvalidArgumentError(DescribeUnknownField(part.name, *message.GetDescriptor()));
   }
   if (part.index && !field->is_repeated()) {
     return absl::InvalidArgumentError(
@@ -303,18 +305,19 @@ absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::stri
 }
 
 absl::Status SetField(std::string_view assignment, proto::RunConfig& config) {
-  const std::string context = absl::StrCat("--set ", assignment);
   const size_t equals = assignment.find('=');
+  const absl::StatusOr<std::vector<PathPart>> parsed =
+      ParsePath(absl::StripAsciiWhitespace(assignment.substr(0, equals)));
+  HETERO_RETURN_IF_ERROR(parsed.status()).With(assignment);
   if (equals == std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(context, ": must be path=value"));
+    return absl::InvalidArgumentError(absl::StrCat(assignment, ": must be path=value"));
   }
-  HETERO_ASSIGN_OR_RETURN(std::vector<PathPart> path,
-                          ParsePath(absl::StripAsciiWhitespace(assignment.substr(0, equals))));
+  std::vector<PathPart> path = *parsed;
   ResolveModuleName(config, path.front());
   proto::RunConfig changed = config;
   HETERO_RETURN_IF_ERROR(
       Set(changed, path, absl::StripAsciiWhitespace(assignment.substr(equals + 1))))
-      .With(context);
+      .With(assignment);
   config = std::move(changed);
   return absl::OkStatus();
 }

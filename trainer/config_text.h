@@ -14,7 +14,7 @@
 namespace hetero {
 
 // `source` names the text in errors. Messages inside `model` must be linked into the program.
-// Errors: INVALID_ARGUMENT "source:line:column: ...", for an unknown field with the nearest name.
+// Errors: INVALID_ARGUMENT "source:line:column: ...", for an unknown field with a near name or all.
 absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::string_view source);
 
 // Sets one field. `assignment` is "path=value". A path is field names joined by dots, an element of
@@ -23,8 +23,8 @@ absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::stri
 // value is what the text format takes, quotes around a string may be left out, a word of an enum
 // may be in any case, and it replaces what was there:
 //   train_steps=10   grids[1].tp=2   language.tp=2   model.language.pattern=MEM*E   device=cuda
-// Errors: INVALID_ARGUMENT naming the assignment, the part that fails and the nearest field name,
-// or the words an enum has; `config` is then unchanged.
+// Errors: INVALID_ARGUMENT "path=value: ..." naming the part that fails and a near field name or
+// all there are, or the words an enum has; `config` is then unchanged.
 absl::Status SetField(std::string_view assignment, proto::RunConfig& config);
 
 // Text format that ParseRunConfig reads back to an equal message.

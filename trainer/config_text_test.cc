@@ -19,6 +19,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::google::protobuf::util::MessageDifferencer;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 proto::RunConfig Recipe(std::string_view name) {
@@ -64,7 +65,7 @@ TEST(ParseRunConfigTest, NamesThePlaceOfAMalformedValue) {
                              "projector { kind: LINEAR } } }",
                              "run"),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("kind is 'LINEAR', must be one of AFFINE, MLP; nearest: AFFINE")));
+                       EndsWith("kind is 'LINEAR', must be one of AFFINE, MLP")));
   EXPECT_THAT(ParseRunConfig("seed: 1 seed: 2", "run"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("run:1:13:")));
 }
@@ -143,20 +144,22 @@ TEST(SetFieldTest, NamesWhatFailsAndLeavesTheConfigurationAlone) {
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(message)))
         << assignment;
   };
-  fails("train_steps", "--set train_steps: must be path=value");
+  fails("train_steps", "train_steps: must be path=value");
+  fails("=3", "=3: a field name is missing in ''");
   fails("trian_steps=5",
-        "--set trian_steps=5: RunConfig has no field 'trian_steps'; nearest: 'train_steps'");
+        "trian_steps=5: RunConfig has no field 'trian_steps'; nearest: 'train_steps'");
+  fails("data.foo=3", "Data has no field 'foo'; it has fashion_mnist, web_dataset, mock");
   fails("language.tpp=5", "GridSpec has no field 'tpp'; nearest: 'tp'");
   fails("model.langage.pattern=M", "no field 'langage'; nearest: 'language'");
-  fails("train_steps=x", "--set train_steps=x: Expected integer");
+  fails("train_steps=x", "train_steps=x: Expected integer");
   fails("grids.tp=2", "grids is a list; nearest: grids[0]");
   fails("grids[5].tp=2", "grids[5] is beyond its 2 elements; nearest: grids[2]");
   fails("seed[0]=2", "seed is a single field; nearest: seed");
   fails("seed.x=2", "seed is a single value and has no field 'x'");
-  fails("grids[x].tp=2", "'grids[x]' is not a field or field[index]");
+  fails("grids[x].tp=2", "grids[x].tp=2: 'grids[x]' is not a field or field[index]");
   fails("schedule=5", "schedule is a message, its value must be in braces");
   fails("schedule..peak=5", "a field name is missing");
-  fails("device=gpu", "--set device=gpu: device is 'gpu', must be one of CPU, CUDA; nearest: CPU");
+  fails("device=cpy", "device=cpy: device is 'cpy', must be one of CPU, CUDA; nearest: CPU");
   fails("device=99", "device is '99', must be one of CPU, CUDA");
   fails("device=0", "device is '0', must be one of CPU, CUDA");
   fails("schedule.style=9", "style is '9', must be one of CONSTANT, LINEAR, COSINE, ");

@@ -31,7 +31,8 @@ std::string_view NearestName(std::string_view name, std::span<const std::string_
   size_t smallest = std::numeric_limits<size_t>::max();
   for (const std::string_view candidate : candidates) {
     const size_t distance = EditDistance(name, candidate);
-    if (distance >= smallest) continue;
+    const size_t close = std::max<size_t>(1, std::max(name.size(), candidate.size()) / 3);
+    if (distance >= smallest || distance > close) continue;
     smallest = distance;
     nearest = candidate;
   }

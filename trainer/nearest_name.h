@@ -6,8 +6,8 @@
 
 namespace hetero {
 
-// The candidate with the smallest Levenshtein distance to `name`, the earliest of several; empty
-// when there is none.
+// The candidate that `name` may be a slip of: the one with the smallest Levenshtein distance, the
+// earliest of several. Empty when none is close, at most a third of its letters and one at least.
 std::string_view NearestName(std::string_view name, std::span<const std::string_view> candidates);
 
 }  // namespace hetero

@@ -4,11 +4,9 @@
 // What a process inherits from whoever started it, brought into a state that a run can rely on.
 
 #include <filesystem>
-#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/trainer/signals.h"
 
 namespace hetero {
 
@@ -21,10 +19,6 @@ absl::Status PrepareProcess();
 // Where the command was typed: `bazel run` starts programs elsewhere.
 // Errors: RESOURCE_EXHAUSTED when that folder is gone.
 absl::StatusOr<std::filesystem::path> WorkingFolder();
-
-// The text of a file, a pipe or a terminal.
-// Errors: those of SystemError, naming the path; CANCELLED after a stop signal.
-absl::StatusOr<std::string> ReadText(const std::filesystem::path& path, const StopSignals& signals);
 
 }  // namespace hetero
 

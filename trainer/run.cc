@@ -49,7 +49,7 @@ constexpr int64_t kMaxSpans = 100'000;
 // What every rank of the run shares and none changes.
 struct Job {
   proto::RunConfig config;
-  std::vector<std::string> changes;  // what the run does otherwise than configured
+  std::vector<std::string> notes;  // where the run differs from what was configured
   RunSizes sizes;
   std::unique_ptr<Model> model;
   std::optional<Layout> layout;
@@ -65,7 +65,8 @@ struct Job {
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models) {
   Job job;
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
-  job.changes = ChangesOf(options.config);
+  job.notes = options.notes;
+  for (std::string& change : ChangesOf(options.config)) job.notes.push_back(std::move(change));
   job.config = Resolve(options.config);
   job.sizes = SizesOf(job.config);
   HETERO_ASSIGN_OR_RETURN(job.model, models.Make(job.config.model(), StorageOf(job.config)));
@@ -344,12 +345,12 @@ absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, c
   return folder;
 }
 
-void PrintChanges(const Job& job, Console& console) {
-  for (const std::string& change : job.changes) console.Print(change);
+void PrintNotes(const Job& job, Console& console) {
+  for (const std::string& note : job.notes) console.Print(note);
 }
 
 absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
-  PrintChanges(job, console);
+  PrintNotes(job, console);
   console.Print(job.train.ToString());
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
     HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, GlobalRank(r), signals));
@@ -395,7 +396,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_RETURN_IF_ERROR(
       CheckOutput(options.working_folder / job.config.logging().folder(), trace));
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder, OpenRunFolder(options, job, console));
-  PrintChanges(job, console);
+  PrintNotes(job, console);
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
       PrepareSamples(job.config, job.model->input_contract(), options.working_folder,

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "hetero/models/registry.h"
@@ -18,6 +19,7 @@ namespace hetero {
 
 struct RunOptions {
   proto::RunConfig config = {};
+  std::vector<std::string> notes = {};        // sentences to begin with, on how `config` came to be
   std::filesystem::path working_folder = {};  // what relative folders of the configuration begin at
   std::string program = {};                   // one line on what runs, kept with the configuration
   bool dry_run = false;
