@@ -1,6 +1,6 @@
 #include "hetero/models/radio/encoder.h"
 
-#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
@@ -16,16 +16,6 @@ namespace {
 constexpr std::string_view kClassToken = "class_token";
 constexpr std::string_view kPositions = "position_embeddings";
 constexpr std::string_view kEmbedder = "embedder.weight";
-constexpr std::string_view kFinalNormWeight = "decoder.final_layernorm.weight";
-constexpr std::string_view kFinalNormBias = "decoder.final_layernorm.bias";
-
-std::string LayerPrefix(std::string_view prefix, int64_t layer) {
-  return absl::StrCat(prefix, "decoder.layers.", layer, ".");
-}
-
-int StageOf(int64_t layer, const RadioConfig& config, int num_stages) {
-  return static_cast<int>(layer * num_stages / config.num_layers);
-}
 
 }  // namespace
 
@@ -49,21 +39,8 @@ std::vector<ParameterSpec> RadioEncoder::Parameters(const RadioConfig& config,
                    .storage = storage,
                    .init = Init::Normal(config.embedder_init_std),
                    .dims = {{ShardAxis::kTp, {}}, {}}});
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    for (ParameterSpec& spec : RadioLayer::Parameters(config.layer, LayerPrefix(prefix, layer))) {
-      spec.stage = StageOf(layer, config, num_stages);
-      specs.push_back(std::move(spec));
-    }
-  }
-  if (config.final_norm) {
-    for (const auto& [name, value] : {std::pair{kFinalNormWeight, 1}, {kFinalNormBias, 0}}) {
-      specs.push_back({.name = absl::StrCat(prefix, name),
-                       .shape = {c},
-                       .storage = storage,
-                       .init = Init::Constant(value),
-                       .decay = false,
-                       .stage = num_stages - 1});
-    }
+  for (ParameterSpec& spec : EncoderLayers::Parameters(config.layers(), prefix, num_stages)) {
+    specs.push_back(std::move(spec));
   }
   return specs;
 }
@@ -90,17 +67,8 @@ absl::StatusOr<RadioEncoder> RadioEncoder::Create(const RadioConfig& config,
     HETERO_ASSIGN_OR_RETURN(encoder.positions_1PC_, find(kPositions));
     HETERO_ASSIGN_OR_RETURN(encoder.embedder_CF_, find(kEmbedder));
   }
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    if (StageOf(layer, config, place.num_stages) != place.stage) continue;
-    HETERO_ASSIGN_OR_RETURN(
-        RadioLayer made,
-        RadioLayer::Create(config.layer, LayerPrefix(prefix, layer), parameters, tensor_parallel));
-    encoder.layers_.push_back(made);
-  }
-  if (place.last() && config.final_norm) {
-    HETERO_ASSIGN_OR_RETURN(encoder.final_norm_.weight_C, find(kFinalNormWeight));
-    HETERO_ASSIGN_OR_RETURN(encoder.final_norm_.bias_C, find(kFinalNormBias));
-  }
+  HETERO_ASSIGN_OR_RETURN(encoder.layers_, EncoderLayers::Create(config.layers(), prefix, place,
+                                                                 parameters, tensor_parallel));
   return encoder;
 }
 
@@ -161,32 +129,14 @@ absl::StatusOr<TensorView> RadioEncoder::Forward(ModuleContext& context, const I
   if (place_.first()) {
     HETERO_ASSIGN_OR_RETURN(hidden_SC, Embed(inner, saved));
   }
-  saved.layers.resize(layers_.size());
-  HETERO_ASSIGN_OR_RETURN(
-      hidden_SC, RunLayers(inner, hidden_SC, std::ssize(layers_),
-                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_SC) {
-                             return layers_[i].Forward(of_layer, input_SC, saved.segments,
-                                                       saved.layers[i]);
-                           }));
+  HETERO_ASSIGN_OR_RETURN(hidden_SC,
+                          layers_.Forward(inner, hidden_SC, saved.segments, saved.layers));
   if (!place_.last()) {
     HETERO_RETURN_IF_ERROR(Copy(hidden_SC, output, context.stream));
     return output;
   }
-  if (config_.final_norm) {
-    HETERO_ASSIGN_OR_RETURN(
-        hidden_SC, ApplyLayerNorm(inner, hidden_SC, final_norm_, config_.layer.norm_epsilon,
-                                  saved.final_norm));
-  }
   HETERO_RETURN_IF_ERROR(ShufflePixels(saved.layout, hidden_SC, output, context.stream));
   return output;
-}
-
-absl::Status RadioEncoder::FoldBackward(ModuleContext& context, const Saved& saved,
-                                        ConstTensorView d_features, TensorView d_hidden_SC) const {
-  HETERO_RETURN_IF_ERROR(
-      ShufflePixelsBackward(saved.layout, d_features, d_hidden_SC, context.stream));
-  if (!config_.final_norm) return absl::OkStatus();
-  return LayerNormGradient(context, saved.final_norm, d_hidden_SC, {}, d_hidden_SC, final_norm_);
 }
 
 absl::Status RadioEncoder::EmbedBackward(ModuleContext& context, const Saved& saved,
@@ -220,11 +170,10 @@ absl::Status RadioEncoder::Backward(ModuleContext& context, const Saved& saved, 
         d_hidden_SC, context.stream.workspace().Allocate(
                          d_output.dtype(), {saved.layout.num_tokens(), config_.layer.hidden_size}));
   }
-  HETERO_RETURN_IF_ERROR(place_.last() ? FoldBackward(context, saved, d_output, d_hidden_SC)
-                                       : Copy(d_output, d_hidden_SC, context.stream));
-  for (size_t i = layers_.size(); i-- > 0;) {
-    HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_SC));
-  }
+  HETERO_RETURN_IF_ERROR(
+      place_.last() ? ShufflePixelsBackward(saved.layout, d_output, d_hidden_SC, context.stream)
+                    : Copy(d_output, d_hidden_SC, context.stream));
+  HETERO_RETURN_IF_ERROR(layers_.Backward(context, saved.layers, d_hidden_SC));
   return place_.first() ? EmbedBackward(context, saved, d_hidden_SC) : absl::OkStatus();
 }
 

@@ -18,7 +18,7 @@
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
-#include "hetero/models/radio/layer.h"
+#include "hetero/models/blocks/encoder_layers/encoder_layers.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
@@ -29,7 +29,7 @@ namespace hetero {
 
 struct RadioConfig {
   int64_t num_layers = 0;
-  RadioLayerConfig layer;
+  EncoderLayerConfig layer;
   int64_t patch_size = 0;      // P, pixels
   int64_t max_image_side = 0;  // pixels; the position grid has max_image_side / P cells a side
   int64_t num_class_tokens = 0;
@@ -41,6 +41,7 @@ struct RadioConfig {
   int64_t grid_side() const { return max_image_side / patch_size; }
   int64_t patch_features() const { return 3 * patch_size * patch_size; }
   int64_t feature_width() const { return 4 * layer.hidden_size; }
+  EncoderLayersConfig layers() const { return {num_layers, layer, final_norm}; }
 };
 
 class RadioEncoder {
@@ -49,12 +50,11 @@ class RadioEncoder {
     ImageLayout layout;
     std::vector<int32_t> segments;
     ConstTensorView patches_NF;
-    std::vector<RadioLayer::Saved> layers;
-    SavedLayerNorm final_norm;
+    EncoderLayers::Saved layers;
   };
 
-  // The rows of all stages; layer l of L lies on stage l * num_stages / L. `prefix` ends with a dot
-  // or is empty.
+  // The rows of all stages: the first also embeds, layers and the last norm are where EncoderLayers
+  // has them. `prefix` ends with a dot or is empty.
   static std::vector<ParameterSpec> Parameters(const RadioConfig& config, std::string_view prefix,
                                                int num_stages);
 
@@ -82,16 +82,13 @@ class RadioEncoder {
   absl::StatusOr<TensorView> Embed(ModuleContext& context, const Saved& saved) const;
   absl::Status EmbedBackward(ModuleContext& context, const Saved& saved,
                              ConstTensorView d_tokens_SC) const;
-  absl::Status FoldBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_features,
-                            TensorView d_hidden_SC) const;
 
   RadioConfig config_;
   StagePlace place_;
   Parameter* embedder_CF_ = nullptr;
   Parameter* positions_1PC_ = nullptr;
   Parameter* class_tokens_KC_ = nullptr;
-  std::vector<RadioLayer> layers_;
-  LayerNormParameters final_norm_;
+  EncoderLayers layers_;
 };
 
 }  // namespace hetero

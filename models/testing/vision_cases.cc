@@ -4,9 +4,9 @@
 
 #include "absl/status/statusor.h"
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/encoder_layers/encoder_layer.h"
+#include "hetero/models/blocks/projector/projector.h"
 #include "hetero/models/radio/encoder.h"
-#include "hetero/models/radio/layer.h"
-#include "hetero/models/radio/projector.h"
 #include "hetero/models/testing/module_cases.h"
 
 namespace hetero {
@@ -14,7 +14,7 @@ namespace {
 
 constexpr int64_t kHidden = 64;
 
-RadioLayerConfig Layer(DType storage, GeluForm gelu = GeluForm::kTanh) {
+EncoderLayerConfig Layer(DType storage, GeluForm gelu = GeluForm::kTanh) {
   return {.hidden_size = kHidden,
           .num_heads = 4,
           .head_dim = 16,
@@ -25,15 +25,15 @@ RadioLayerConfig Layer(DType storage, GeluForm gelu = GeluForm::kTanh) {
 
 absl::Status RunLayer(ModuleRig& rig, GeluForm gelu) {
   static constexpr std::array<int32_t, 4> kImages = {0, 18, 19, 66};
-  const RadioLayerConfig config = Layer(rig.storage(), gelu);
+  const EncoderLayerConfig config = Layer(rig.storage(), gelu);
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
-                          ParameterTable::Make(RadioLayer::Parameters(config, "")));
+                          ParameterTable::Make(EncoderLayer::Parameters(config, "")));
   ParameterStore& parameters = rig.MakeParameters(table);
-  HETERO_ASSIGN_OR_RETURN(const RadioLayer layer,
-                          RadioLayer::Create(config, "", parameters, nullptr));
+  HETERO_ASSIGN_OR_RETURN(const EncoderLayer layer,
+                          EncoderLayer::Create(config, "", parameters, nullptr));
   const TensorView hidden_SC = rig.Normal(kImages.back(), kHidden);
   const TensorView d_hidden_SC = rig.Normal(kImages.back(), kHidden);
-  RadioLayer::Saved saved;
+  EncoderLayer::Saved saved;
   HETERO_ASSIGN_OR_RETURN(const TensorView out_SC,
                           layer.Forward(rig.context(), hidden_SC, kImages, saved));
   rig.Keep("out", out_SC);
@@ -103,11 +103,11 @@ std::vector<ModuleCase> VisionCases() {
   return {
       // normed, qkv, scores, probabilities, output, hidden, normed, inner, activated; their
       // gradients, the scores' twice.
-      {.name = "RadioLayer",
+      {.name = "EncoderLayer",
        .roundings = 20,
        .longest_sum = 96,
        .run = [](ModuleRig& rig) { return RunLayer(rig, GeluForm::kTanh); }},
-      {.name = "RadioLayerWithErf",
+      {.name = "EncoderLayerWithErf",
        .roundings = 20,
        .longest_sum = 96,
        .run = [](ModuleRig& rig) { return RunLayer(rig, GeluForm::kErf); }},

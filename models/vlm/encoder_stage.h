@@ -11,8 +11,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/models/blocks/projector/projector.h"
 #include "hetero/models/radio/encoder.h"
-#include "hetero/models/radio/projector.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/table.h"
 

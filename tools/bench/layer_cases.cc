@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "hetero/models/blocks/attention/attention.h"
+#include "hetero/models/blocks/encoder_layers/encoder_layer.h"
 #include "hetero/models/blocks/mamba/mamba.h"
 #include "hetero/models/blocks/moe/moe.h"
-#include "hetero/models/radio/layer.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
@@ -31,7 +31,7 @@ struct Layer {
   typename Block::Saved saved;
 
   auto batch() const {
-    if constexpr (std::is_same_v<Block, RadioLayer>) {
+    if constexpr (std::is_same_v<Block, EncoderLayer>) {
       return std::span<const int32_t>(segments);
     } else {
       return SequenceBatch{
@@ -94,15 +94,16 @@ absl::StatusOr<Work> MoeLayer(MoeConfig config, int64_t tokens, Operands& operan
       });
 }
 
-absl::StatusOr<Work> VisionLayer(RadioLayerConfig config, int64_t images, int64_t patches,
+absl::StatusOr<Work> VisionLayer(EncoderLayerConfig config, int64_t images, int64_t patches,
                                  Operands& operands) {
   config.storage = operands.storage();
   std::vector<int32_t> segments;
   for (int64_t i = 0; i <= images; ++i) segments.push_back(static_cast<int32_t>(i * patches));
-  return LayerWork<RadioLayer>(RadioLayer::Parameters(config, "layer."), std::move(segments),
-                               config.hidden_size, operands, [&](ParameterStore& parameters) {
-                                 return RadioLayer::Create(config, "layer.", parameters, nullptr);
-                               });
+  return LayerWork<EncoderLayer>(EncoderLayer::Parameters(config, "layer."), std::move(segments),
+                                 config.hidden_size, operands, [&](ParameterStore& parameters) {
+                                   return EncoderLayer::Create(config, "layer.", parameters,
+                                                               nullptr);
+                                 });
 }
 
 // Final norm, output layer and loss; every token counts.

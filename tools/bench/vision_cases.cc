@@ -124,7 +124,7 @@ Work ShuffleWork(const Sizes& sizes, Operands& operands) {
 }  // namespace
 
 std::vector<Case> VisionCases(const Sizes& sizes) {
-  const RadioLayerConfig& layer = sizes.vision.layer;
+  const EncoderLayerConfig& layer = sizes.vision.layer;
   const AttentionShape attention = {
       .num_groups = layer.num_heads, .heads_per_group = 1, .head_size = layer.head_dim};
   std::vector<int32_t> borders;

@@ -1,4 +1,4 @@
-#include "hetero/models/radio/layer.h"
+#include "hetero/models/blocks/encoder_layers/encoder_layer.h"
 
 #include <cmath>
 
@@ -9,7 +9,6 @@
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
-#include "hetero/tensor/ops/norm/norm.h"
 
 namespace hetero {
 namespace {
@@ -18,26 +17,6 @@ constexpr std::string_view kQkv = "self_attention.linear_qkv.";
 constexpr std::string_view kOut = "self_attention.linear_proj.";
 constexpr std::string_view kFc1 = "mlp.linear_fc1.";
 constexpr std::string_view kFc2 = "mlp.linear_fc2.";
-
-absl::Status Normalise(ModuleContext& context, NormForwardArgs args,
-                       const LayerNormParameters& parameters, double epsilon, SavedLayerNorm& saved,
-                       TensorView& normed_SC) {
-  const DType dtype = args.x_TC.dtype();
-  const DType compute = ComputeDType(dtype);
-  const int64_t rows = args.x_TC.dim(0);
-  HETERO_ASSIGN_OR_RETURN(normed_SC, context.activations.Allocate(dtype, args.x_TC.dims()));
-  HETERO_ASSIGN_OR_RETURN(saved.mean_S, context.activations.Allocate(compute, {rows}));
-  HETERO_ASSIGN_OR_RETURN(saved.rstd_S, context.activations.Allocate(compute, {rows}));
-  args.weight_C = parameters.weight_C->value;
-  args.bias_C = parameters.bias_C->value;
-  args.y_TC = normed_SC;
-  args.mean_T = saved.mean_S;
-  args.rstd_T = saved.rstd_S;
-  args.epsilon = epsilon;
-  HETERO_RETURN_IF_ERROR(LayerNormForward(args, context.stream))
-      .With(parameters.weight_C->spec->name);
-  return absl::OkStatus();
-}
 
 absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Parameter& bias_N) {
   if (!context.needs_weight_gradient || bias_N.gradient.is_null()) return absl::OkStatus();
@@ -49,53 +28,8 @@ absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Para
 
 }  // namespace
 
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView input_SC,
-                                          ConstTensorView residual_SC,
-                                          const LayerNormParameters& parameters, double epsilon,
-                                          SavedLayerNorm& saved) {
-  TensorView normed_SC;
-  HETERO_RETURN_IF_ERROR(
-      Normalise(context, {.x_TC = input_SC, .residual_TC = residual_SC, .sum_TC = input_SC},
-                parameters, epsilon, saved, normed_SC));
-  saved.input_SC = input_SC;
-  return normed_SC;
-}
-
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorView input_SC,
-                                          const LayerNormParameters& parameters, double epsilon,
-                                          SavedLayerNorm& saved) {
-  TensorView normed_SC;
-  HETERO_RETURN_IF_ERROR(
-      Normalise(context, {.x_TC = input_SC}, parameters, epsilon, saved, normed_SC));
-  saved.input_SC = input_SC;
-  return normed_SC;
-}
-
-absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& saved,
-                               ConstTensorView dy_SC, ConstTensorView dsum_SC, TensorView dx_SC,
-                               const LayerNormParameters& parameters) {
-  Parameter& weight_C = *parameters.weight_C;
-  Parameter& bias_C = *parameters.bias_C;
-  const bool wanted = context.needs_weight_gradient && !weight_C.gradient.is_null();
-  const bool accumulate = wanted && weight_C.AccumulateGradient();
-  if (wanted) bias_C.AccumulateGradient();
-  HETERO_RETURN_IF_ERROR(LayerNormBackward({.dy_TC = dy_SC,
-                                            .x_TC = saved.input_SC,
-                                            .weight_C = weight_C.value,
-                                            .mean_T = saved.mean_S,
-                                            .rstd_T = saved.rstd_S,
-                                            .dsum_TC = dsum_SC,
-                                            .dx_TC = dx_SC,
-                                            .dweight_C = wanted ? weight_C.gradient : TensorView(),
-                                            .dbias_C = wanted ? bias_C.gradient : TensorView(),
-                                            .accumulate = accumulate},
-                                           context.stream))
-      .With(weight_C.spec->name);
-  return absl::OkStatus();
-}
-
-std::vector<ParameterSpec> RadioLayer::Parameters(const RadioLayerConfig& config,
-                                                  std::string_view prefix) {
+std::vector<ParameterSpec> EncoderLayer::Parameters(const EncoderLayerConfig& config,
+                                                    std::string_view prefix) {
   const int64_t c = config.hidden_size, k = config.attention_width(), f = config.ffn_size;
   std::vector<ParameterSpec> specs;
   const auto vector = [&](std::string_view layer, std::string_view name, int64_t size, double value,
@@ -130,14 +64,15 @@ std::vector<ParameterSpec> RadioLayer::Parameters(const RadioLayerConfig& config
   return specs;
 }
 
-absl::StatusOr<RadioLayer> RadioLayer::Create(const RadioLayerConfig& config,
-                                              std::string_view prefix, ParameterStore& parameters,
-                                              Communicator* tensor_parallel) {
+absl::StatusOr<EncoderLayer> EncoderLayer::Create(const EncoderLayerConfig& config,
+                                                  std::string_view prefix,
+                                                  ParameterStore& parameters,
+                                                  Communicator* tensor_parallel) {
   if (tensor_parallel != nullptr) {
     return absl::UnimplementedError(
-        "a vision layer runs on one tensor-parallel rank; set the encoder's tp to 1");
+        "an encoder layer runs on one tensor-parallel rank; set the encoder's tp to 1");
   }
-  RadioLayer layer;
+  EncoderLayer layer;
   layer.config_ = config;
   const auto find = [&](std::string_view part, std::string_view name) {
     return parameters.Find(absl::StrCat(prefix, part, name));
@@ -157,9 +92,9 @@ absl::StatusOr<RadioLayer> RadioLayer::Create(const RadioLayerConfig& config,
   return layer;
 }
 
-absl::StatusOr<TensorView> RadioLayer::Forward(ModuleContext& context, ConstTensorView hidden_SC,
-                                               std::span<const int32_t> segments,
-                                               Saved& saved) const {
+absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTensorView hidden_SC,
+                                                 std::span<const int32_t> segments,
+                                                 Saved& saved) const {
   Stream& stream = context.stream;
   Arena& arena = context.activations;
   const DType dtype = hidden_SC.dtype();
@@ -207,8 +142,8 @@ absl::StatusOr<TensorView> RadioLayer::Forward(ModuleContext& context, ConstTens
   return out_SC;
 }
 
-absl::Status RadioLayer::Backward(ModuleContext& context, const Saved& saved,
-                                  TensorView d_hidden_SC) const {
+absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
+                                    TensorView d_hidden_SC) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
   const DType dtype = d_hidden_SC.dtype();

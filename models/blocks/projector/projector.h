@@ -1,7 +1,7 @@
-#ifndef HETERO_MODELS_RADIO_PROJECTOR_H_
-#define HETERO_MODELS_RADIO_PROJECTOR_H_
+#ifndef HETERO_MODELS_BLOCKS_PROJECTOR_PROJECTOR_H_
+#define HETERO_MODELS_BLOCKS_PROJECTOR_PROJECTOR_H_
 
-// From four joined patches to the language model's width, without biases:
+// From features of an encoder to the width of the language model, without biases:
 //   affine  y = x Wᵀ
 //   mlp     y = relu(u W1ᵀ)² W2ᵀ,  u = x or RMSNorm(x)
 // Shape letters: N rows, D input width, F inner width, H output width.
@@ -72,4 +72,4 @@ class Projector {
 
 }  // namespace hetero
 
-#endif  // HETERO_MODELS_RADIO_PROJECTOR_H_
+#endif  // HETERO_MODELS_BLOCKS_PROJECTOR_PROJECTOR_H_

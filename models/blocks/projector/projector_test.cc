@@ -1,4 +1,4 @@
-#include "hetero/models/radio/projector.h"
+#include "hetero/models/blocks/projector/projector.h"
 
 #include <algorithm>
 #include <cmath>

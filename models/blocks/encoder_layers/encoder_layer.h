@@ -1,12 +1,14 @@
-#ifndef HETERO_MODELS_RADIO_LAYER_H_
-#define HETERO_MODELS_RADIO_LAYER_H_
+#ifndef HETERO_MODELS_BLOCKS_ENCODER_LAYERS_ENCODER_LAYER_H_
+#define HETERO_MODELS_BLOCKS_ENCODER_LAYERS_ENCODER_LAYER_H_
 
-// Pre-norm transformer layer of the vision encoder, with biases, attention inside one image:
+// Pre-norm transformer layer of an encoder, with biases, attention both ways inside one image or
+// clip:
 //   h = hidden + Attention(LayerNorm(hidden) Wqkvᵀ + bqkv) Woᵀ + bo
 //   hidden' = h + gelu(LayerNorm(h) W1ᵀ + b1) W2ᵀ + b2
 //
-// Shape letters: S tokens of all images, C hidden, N = 3 heads head_dim, K = heads head_dim, F
-// inner width. Rows of Wqkv lie head by head: its query, key and value (Megatron-LM's order).
+// Shape letters: S tokens of all images or clips, C hidden, N = 3 heads head_dim, K = heads
+// head_dim, F inner width. Rows of Wqkv lie head by head: its query, key and value (Megatron-LM's
+// order).
 
 #include <cstdint>
 #include <span>
@@ -17,13 +19,14 @@
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/encoder_layers/layer_norm.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/ops/activation/activation.h"
 
 namespace hetero {
 
-struct RadioLayerConfig {
+struct EncoderLayerConfig {
   int64_t hidden_size = 0;
   int64_t num_heads = 0;
   int64_t head_dim = 0;
@@ -37,32 +40,7 @@ struct RadioLayerConfig {
   int64_t attention_width() const { return num_heads * head_dim; }
 };
 
-// A LayerNorm's parameters and what it keeps for backward.
-struct LayerNormParameters {
-  Parameter* weight_C = nullptr;
-  Parameter* bias_C = nullptr;
-};
-struct SavedLayerNorm {
-  ConstTensorView input_SC;
-  TensorView mean_S;
-  TensorView rstd_S;
-};
-
-// Both outputs' memory is in the activation arena. With a residual, input + residual is normalised
-// and replaces `input_SC`.
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView input_SC,
-                                          ConstTensorView residual_SC,
-                                          const LayerNormParameters& parameters, double epsilon,
-                                          SavedLayerNorm& saved);
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorView input_SC,
-                                          const LayerNormParameters& parameters, double epsilon,
-                                          SavedLayerNorm& saved);
-// dx = dsum + the gradient through the norm; `dsum_SC` null: none. dx may be dy or dsum.
-absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& saved,
-                               ConstTensorView dy_SC, ConstTensorView dsum_SC, TensorView dx_SC,
-                               const LayerNormParameters& parameters);
-
-class RadioLayer {
+class EncoderLayer {
  public:
   struct Saved {
     std::span<const int32_t> segments;  // host
@@ -78,16 +56,17 @@ class RadioLayer {
   };
 
   // `prefix` is "decoder.layers.3.".
-  static std::vector<ParameterSpec> Parameters(const RadioLayerConfig& config,
+  static std::vector<ParameterSpec> Parameters(const EncoderLayerConfig& config,
                                                std::string_view prefix);
 
   // `parameters` outlives the layer. Errors: NOT_FOUND for parameters outside the store;
   // UNIMPLEMENTED with tensor parallelism (non-null communicator).
-  static absl::StatusOr<RadioLayer> Create(const RadioLayerConfig& config, std::string_view prefix,
-                                           ParameterStore& parameters,
-                                           Communicator* tensor_parallel);
+  static absl::StatusOr<EncoderLayer> Create(const EncoderLayerConfig& config,
+                                             std::string_view prefix, ParameterStore& parameters,
+                                             Communicator* tensor_parallel);
 
-  // Returns hidden', in the activation arena. Image i is rows [segments[i], segments[i + 1]).
+  // Returns hidden', in the activation arena. Image or clip i is rows [segments[i],
+  // segments[i + 1]).
   // `hidden_SC` and `segments` stay as they are until Backward.
   absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_SC,
                                      std::span<const int32_t> segments, Saved& saved) const;
@@ -96,7 +75,7 @@ class RadioLayer {
   absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_SC) const;
 
  private:
-  RadioLayerConfig config_;
+  EncoderLayerConfig config_;
   LayerNormParameters norm1_, norm2_;
   Parameter* w_qkv_NC_ = nullptr;
   Parameter* b_qkv_N_ = nullptr;
@@ -110,4 +89,4 @@ class RadioLayer {
 
 }  // namespace hetero
 
-#endif  // HETERO_MODELS_RADIO_LAYER_H_
+#endif  // HETERO_MODELS_BLOCKS_ENCODER_LAYERS_ENCODER_LAYER_H_

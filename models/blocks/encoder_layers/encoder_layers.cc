@@ -1,0 +1,96 @@
+#include "hetero/models/blocks/encoder_layers/encoder_layers.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/models/blocks/run_layers.h"
+
+namespace hetero {
+namespace {
+
+constexpr std::string_view kFinalNormWeight = "decoder.final_layernorm.weight";
+constexpr std::string_view kFinalNormBias = "decoder.final_layernorm.bias";
+
+std::string LayerPrefix(std::string_view prefix, int64_t layer) {
+  return absl::StrCat(prefix, "decoder.layers.", layer, ".");
+}
+
+int StageOf(int64_t layer, const EncoderLayersConfig& config, int num_stages) {
+  return static_cast<int>(layer * num_stages / config.num_layers);
+}
+
+}  // namespace
+
+std::vector<ParameterSpec> EncoderLayers::Parameters(const EncoderLayersConfig& config,
+                                                     std::string_view prefix, int num_stages) {
+  std::vector<ParameterSpec> specs;
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    for (ParameterSpec& spec : EncoderLayer::Parameters(config.layer, LayerPrefix(prefix, layer))) {
+      spec.stage = StageOf(layer, config, num_stages);
+      specs.push_back(std::move(spec));
+    }
+  }
+  if (!config.final_norm) return specs;
+  for (const auto& [name, value] : {std::pair{kFinalNormWeight, 1}, {kFinalNormBias, 0}}) {
+    specs.push_back({.name = absl::StrCat(prefix, name),
+                     .shape = {config.layer.hidden_size},
+                     .storage = config.layer.storage,
+                     .init = Init::Constant(value),
+                     .decay = false,
+                     .stage = num_stages - 1});
+  }
+  return specs;
+}
+
+absl::StatusOr<EncoderLayers> EncoderLayers::Create(const EncoderLayersConfig& config,
+                                                    std::string_view prefix, StagePlace place,
+                                                    ParameterStore& parameters,
+                                                    Communicator* tensor_parallel) {
+  EncoderLayers layers;
+  layers.norm_epsilon_ = config.layer.norm_epsilon;
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    if (StageOf(layer, config, place.num_stages) != place.stage) continue;
+    HETERO_ASSIGN_OR_RETURN(const EncoderLayer made,
+                            EncoderLayer::Create(config.layer, LayerPrefix(prefix, layer),
+                                                 parameters, tensor_parallel));
+    layers.layers_.push_back(made);
+  }
+  if (place.last() && config.final_norm) {
+    HETERO_ASSIGN_OR_RETURN(layers.final_norm_.weight_C,
+                            parameters.Find(absl::StrCat(prefix, kFinalNormWeight)));
+    HETERO_ASSIGN_OR_RETURN(layers.final_norm_.bias_C,
+                            parameters.Find(absl::StrCat(prefix, kFinalNormBias)));
+  }
+  return layers;
+}
+
+absl::StatusOr<ConstTensorView> EncoderLayers::Forward(ModuleContext& context,
+                                                       ConstTensorView hidden_SC,
+                                                       std::span<const int32_t> segments,
+                                                       Saved& saved) const {
+  saved.layers.resize(layers_.size());
+  HETERO_ASSIGN_OR_RETURN(
+      hidden_SC, RunLayers(context, hidden_SC, std::ssize(layers_),
+                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_SC) {
+                             return layers_[i].Forward(of_layer, input_SC, segments,
+                                                       saved.layers[i]);
+                           }));
+  if (final_norm_.weight_C == nullptr) return hidden_SC;
+  return ApplyLayerNorm(context, hidden_SC, final_norm_, norm_epsilon_, saved.final_norm);
+}
+
+absl::Status EncoderLayers::Backward(ModuleContext& context, const Saved& saved,
+                                     TensorView d_hidden_SC) const {
+  if (final_norm_.weight_C != nullptr) {
+    HETERO_RETURN_IF_ERROR(
+        LayerNormGradient(context, saved.final_norm, d_hidden_SC, {}, d_hidden_SC, final_norm_));
+  }
+  for (size_t i = layers_.size(); i-- > 0;) {
+    HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_SC));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace hetero
