@@ -123,6 +123,7 @@ std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t wo
   if (spans.empty()) return violations;
   const bool colocated = spans.size() > 1 && AllEqual(spans);
   int64_t covered = 0;
+  int64_t total = 0;
   for (size_t i = 0; i < spans.size(); ++i) {
     const Span& span = spans[i];
     if (colocated && i > 0) break;
@@ -146,27 +147,34 @@ std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t wo
            {{{field, absl::StrCat(covered)}}}});
     }
     covered = std::max(covered, span.end);
+    total += span.spec->num_ranks;
   }
   const Span& last = *std::max_element(spans.begin(), spans.end(),
                                        [](const Span& a, const Span& b) { return a.end < b.end; });
-  if (covered == world_size) return violations;
+  // Once every offset is as proposed, the grids lie one behind the other.
+  if (total == world_size) return violations;
   const std::string field = absl::StrCat(last.spec->name, ".num_ranks");
-  Violation violation{field,
-                      covered < world_size
-                          ? absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size)
-                          : absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
-                                         ", but the world has ", world_size, " ranks")};
+  Violation violation{field, {}};
+  if (total != covered || !violations.empty()) {
+    violation.message =
+        absl::StrCat("the grids have ", total, " ranks in all, the world has ", world_size);
+  } else if (covered < world_size) {
+    violation.message = absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size);
+  } else {
+    violation.message = absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
+                                     ", but the world has ", world_size, " ranks");
+  }
   // A world beyond all grids is its starter's to refuse.
   if (world_size >= 1 && world_size <= kMaxRanks) {
-    AddResize(*last.spec, world_size - covered, violation);
+    AddResize(*last.spec, world_size - total, violation);
     const Span& largest = *std::max_element(
         spans.begin(), spans.end(),
         [](const Span& a, const Span& b) { return a.spec->num_ranks < b.spec->num_ranks; });
-    if (violation.corrections.empty() && covered > world_size) {
-      AddResize(*largest.spec, world_size - covered, violation);
+    if (violation.corrections.empty() && total > world_size) {
+      AddResize(*largest.spec, world_size - total, violation);
     }
   }
-  violation.corrections.push_back({{std::string(kWorldSize), absl::StrCat(covered)}});
+  violation.corrections.push_back({{std::string(kWorldSize), absl::StrCat(total)}});
   violations.push_back(std::move(violation));
   return violations;
 }

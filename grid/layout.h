@@ -39,7 +39,8 @@ inline constexpr std::string_view kWorldSize = "world_size";
 std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t micro_batch_size);
 
 // Violations of placement: spans that partly overlap, ranks of the world that no grid covers, grids
-// beyond its end. Specs whose span is broken on its own are passed over.
+// beyond its end. The last is judged with the offsets that the others propose, so that who follows
+// all of this advice has grids that stand. Specs whose span is broken on its own are passed over.
 std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t world_size);
 
 // Every violation at once: lanes, spans, then module names and each grid on its own. Pure.

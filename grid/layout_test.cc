@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -65,7 +66,7 @@ TEST(LayoutTest, ALoneLanguageGridIsNotColocatedAndKeepsItsStages) {
 
 TEST(LayoutTest, NamesTheOverlapAndTheNearestOffset) {
   EXPECT_THAT(
-      Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 2)}, 6)),
+      Messages(ValidateSpans(std::vector{Encoder(4), Language(4, 2)}, 8)),
       ElementsAre("language.rank_offset is 2: language on ranks [2, 6) overlaps images on ranks "
                   "[0, 4) at ranks [2, 4); spans must be all equal or disjoint; nearest: 4"));
 }
@@ -74,8 +75,8 @@ TEST(LayoutTest, NamesTheGapTheShortfallAndTheExcess) {
   EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(2), Language(2, 4)}, 8)),
               ElementsAre("no grid covers ranks [2, 4), but language.rank_offset is 4; grids must "
                           "cover every rank; nearest: 2",
-                          "grids cover ranks [0, 6) of 8; nearest: language.num_ranks 4 or "
-                          "world_size 6"));
+                          "the grids have 4 ranks in all, the world has 8; nearest: "
+                          "language.num_ranks 6 or world_size 4"));
   EXPECT_THAT(Messages(ValidateSpans(std::vector{Encoder(8), Language(4, 8)}, 16)),
               ElementsAre("grids cover ranks [0, 12) of 16; nearest: language.num_ranks 8 or "
                           "world_size 12"));
@@ -122,6 +123,18 @@ TEST(LayoutTest, CorrectionsMendWhatTheyAreFor) {
         }
       }
     }
+  }
+}
+
+TEST(LayoutTest, AdviceOnOffsetsAndOnTheWorldIsFollowedTogether) {
+  for (const auto& [offset, world_size] : {std::pair(2, 8), {2, 12}, {6, 8}, {6, 10}, {6, 12}}) {
+    std::vector<GridSpec> specs = {Encoder(4), Language(4, offset)};
+    for (const Violation& violation : ValidateSpans(specs, world_size)) {
+      const auto& [path, value] = violation.corrections.at(0).at(0);
+      int64_t& field = path == "language.rank_offset" ? specs[1].rank_offset : specs[1].num_ranks;
+      ASSERT_TRUE(absl::SimpleAtoi(value, &field)) << value;
+    }
+    EXPECT_THAT(Messages(ValidateSpans(specs, world_size)), IsEmpty());
   }
 }
 

@@ -1,18 +1,15 @@
 #include "hetero/trainer/batch_rules.h"
 
 #include <algorithm>
-#include <optional>
-#include <span>
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/log/check.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/config/field_rule.pb.h"
-#include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
+#include "hetero/trainer/config/supported_grids.h"
 
 namespace hetero {
 namespace {
@@ -42,8 +39,7 @@ int64_t LanesOf(const GridSpec& spec) { return spec.num_ranks / (spec.tp * spec.
 
 Lanes SoundGrids(const RunConfig& config) {
   Lanes lanes;
-  for (const proto::GridSpec& grid : config.grids()) {
-    const GridSpec spec = FromProto(grid);
+  for (const GridSpec& spec : SupportedGrids(config)) {
     if (!Validate(spec).empty()) continue;
     if (spec.name == kLanguageModule) lanes.language = LanesOf(spec);
     lanes.specs.push_back(spec);
@@ -67,28 +63,7 @@ bool Sound(const BatchSizes& batch, const Violations& violations) {
       {batch.MicroField(), batch.GlobalField(), "micro_batch_size", "global_batch_size"});
 }
 
-int64_t NearestMultiple(int64_t number, int64_t unit) {
-  return std::max<int64_t>(1, (number + unit / 2) / unit) * unit;
-}
-
-// Adds to `correction`, which makes the microbatches of `batch` have `micro` samples, the global
-// sizes that then hold whole ones.
-void KeepWhole(const RunConfig& config, const BatchSizes& batch, int64_t micro, int64_t lanes,
-               Correction& correction) {
-  const int64_t unit = micro * lanes;
-  const auto keep = [&](const BatchSizes& kept) {
-    if (kept.global % unit == 0) return;
-    correction.push_back({kept.GlobalField(), absl::StrCat(NearestMultiple(kept.global, unit))});
-  };
-  keep(batch);
-  const bool evaluation_follows = batch.prefix.empty() && config.has_evaluation() &&
-                                  !config.evaluation().has_micro_batch_size() &&
-                                  config.evaluation().has_global_batch_size();
-  if (evaluation_follows) keep(EvaluationBatch(config));
-}
-
-void CheckBatch(const RunConfig& config, const BatchSizes& batch, const Lanes& lanes,
-                Violations& violations) {
+void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violations) {
   const int64_t unit = batch.micro * lanes.language;
   const std::string field = batch.GlobalField();
   if (batch.global % unit != 0) {
@@ -97,15 +72,15 @@ void CheckBatch(const RunConfig& config, const BatchSizes& batch, const Lanes& l
                                    " (micro_batch_size ", batch.micro, " * ", lanes.language,
                                    " language lanes)"));
     const int64_t below = batch.global / unit * unit;
-    for (const int64_t nearest : {below, below + unit}) {
+    std::array<int64_t, 2> multiples = {below, below + unit};
+    // A larger batch of evaluation may need more samples than there are.
+    const bool nearer_above = batch.prefix.empty() && batch.global - below > unit / 2;
+    if (nearer_above) std::swap(multiples[0], multiples[1]);
+    for (const int64_t nearest : multiples) {
       if (nearest < 1 || nearest > MaxGlobalBatchSize()) continue;
       violation.corrections.push_back({{field, absl::StrCat(nearest)}});
     }
-    if (violation.corrections.empty()) {
-      Correction correction = {{batch.MicroField(), "1"}};
-      KeepWhole(config, batch, 1, lanes.language, correction);
-      violation.corrections.push_back(std::move(correction));
-    }
+    if (violation.corrections.empty()) violation.corrections.push_back({{batch.MicroField(), "1"}});
     violations.Add(std::move(violation));
   } else if (batch.global / unit > kMaxMicrobatches) {
     violations.Add(Refuse(
@@ -166,11 +141,7 @@ std::vector<Violation> CheckLanes(const RunConfig& config, const Violations& kno
         violation.message = absl::StrCat("evaluation: ", violation.message);
       }
       for (Correction& correction : violation.corrections) {
-        int64_t micro = 0;
-        if (correction[0].path != "micro_batch_size") continue;
-        CHECK(absl::SimpleAtoi(correction[0].value, &micro));
-        correction[0].path = batch.MicroField();
-        KeepWhole(config, batch, micro, lanes.language, correction);
+        if (correction[0].path == "micro_batch_size") correction[0].path = batch.MicroField();
       }
       violations.push_back(std::move(violation));
     }
@@ -185,7 +156,7 @@ void CheckBatches(const RunConfig& config, Violations& violations) {
   std::vector<BatchSizes> batches = Batches(config);
   std::erase_if(batches, [&](const BatchSizes& batch) { return !Sound(batch, violations); });
   for (const BatchSizes& batch : batches) {
-    CheckBatch(config, batch, lanes, violations);
+    CheckBatch(batch, lanes, violations);
     CheckTokens(config, batch, lanes, violations);
   }
 }

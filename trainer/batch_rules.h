@@ -28,8 +28,7 @@ BatchSizes TrainingBatch(const proto::RunConfig& config);
 BatchSizes EvaluationBatch(const proto::RunConfig& config);
 
 // What the lanes of the grids break: each grid's must divide a microbatch. Judges sizes that are
-// sound in `known` and grids that stand on their own. Corrections change all sizes that hang
-// together, so that they pass.
+// sound in `known` and grids that stand on their own.
 std::vector<Violation> CheckLanes(const proto::RunConfig& config, const Violations& known);
 
 // Adds what the rules above find, likewise.

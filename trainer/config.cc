@@ -15,6 +15,8 @@
 #include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/batch_rules.h"
+#include "hetero/trainer/config/advice.h"
+#include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/learning_rate_settings.h"
 #include "hetero/trainer/plan.h"
 #include "hetero/trainer/samples.h"
@@ -35,28 +37,9 @@ constexpr int64_t kMaxThreads = 4096;
 
 std::string LaunchOf(int64_t num_ranks) { return absl::StrCat("threads:", num_ranks); }
 
-void CheckSupportedSizes(std::span<const GridSpec> specs, Violations& violations) {
-  const auto refuse = [&](const GridSpec& spec, std::string_view field, int64_t size) {
-    if (size <= 1) return;
-    violations.Add(Refuse(absl::StrCat(spec.name, ".", field),
-                          absl::StrCat(" is ", size, "; a run supports 1 only"), {"1"}));
-  };
-  for (const GridSpec& spec : specs) {
-    refuse(spec, "gtp_remat", spec.gtp_remat);
-    refuse(spec, "expt_gtp_remat", spec.expt_gtp_remat);
-  }
-  for (const GridSpec& spec : specs) refuse(spec, "cp", spec.cp);
-  for (const GridSpec& spec : specs) {
-    refuse(spec, "tp", spec.tp);
-    refuse(spec, "expt_tp", spec.expt_tp);
-    refuse(spec, "ep", spec.ep);
-    refuse(spec, "pp", spec.pp);
-  }
-}
-
 void CheckGrids(const RunConfig& config, Violations& violations) {
-  const std::vector<GridSpec> specs = GridSpecs(config);
-  CheckSupportedSizes(specs, violations);
+  const std::vector<GridSpec> specs = SupportedGrids(config);
+  violations.Add(CheckSupportedSizes(config));
   const absl::StatusOr<int64_t> world_size = ParseLaunch(config.launch());
   if (!config.launch().empty() && !world_size.ok()) {
     violations.Add({.field = "launch",
@@ -113,6 +96,33 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
   if (data_is_sound) violations.Add(ValidateData(config, (*model)->input_contract()));
 }
 
+// Each with advice about its own rule alone.
+std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegistry& models) {
+  Violations fields;
+  fields.Add(CheckFieldRules(config, ""));
+  Violations violations;
+  violations.Add(CheckLanes(config, fields));
+  CheckGrids(config, violations);
+  if (config.has_model()) {
+    const bool on_gpu = config.device() == RunConfig::CUDA;
+    violations.Add(models.Validate(config.model(), "model", on_gpu));
+  }
+  violations.Add(fields.Take());
+  if (config.duration_case() == RunConfig::DURATION_NOT_SET) {
+    violations.Add(
+        Violation{"train_steps", "neither train_steps nor train_samples is set; give one of them"});
+  }
+  if (config.has_data() && config.data().source_case() == proto::Data::SOURCE_NOT_SET) {
+    violations.Add(
+        Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
+  }
+  CheckPrecision(config, violations);
+  CheckBatches(config, violations);
+  CheckLearningRate(config, violations);
+  CheckWithModel(config, models, violations);
+  return violations.Take();
+}
+
 }  // namespace
 
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
@@ -137,29 +147,8 @@ DType StorageOf(const RunConfig& config) {
 }
 
 std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& models) {
-  Violations fields;
-  fields.Add(CheckFieldRules(config, ""));
-  Violations violations;
-  violations.Add(CheckLanes(config, fields));
-  CheckGrids(config, violations);
-  if (config.has_model()) {
-    const bool on_gpu = config.device() == RunConfig::CUDA;
-    violations.Add(models.Validate(config.model(), "model", on_gpu));
-  }
-  violations.Add(fields.Take());
-  if (config.duration_case() == RunConfig::DURATION_NOT_SET) {
-    violations.Add(
-        Violation{"train_steps", "neither train_steps nor train_samples is set; give one of them"});
-  }
-  if (config.has_data() && config.data().source_case() == proto::Data::SOURCE_NOT_SET) {
-    violations.Add(
-        Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
-  }
-  CheckPrecision(config, violations);
-  CheckBatches(config, violations);
-  CheckLearningRate(config, violations);
-  CheckWithModel(config, models, violations);
-  return violations.Take();
+  return FindWithWholeAdvice(
+      config, [&models](const RunConfig& candidate) { return FindViolations(candidate, models); });
 }
 
 RunSizes SizesOf(const RunConfig& config) {

@@ -62,12 +62,13 @@ TEST(ValidateTest, NamesOverlapAndGap) {
   EXPECT_THAT(Messages({"language.rank_offset=1"}),
               ElementsAre("language.rank_offset is 1: language on ranks [1, 3) overlaps "
                           "radio_encoder on ranks [0, 2) at ranks [1, 2); spans must be all equal "
-                          "or disjoint; nearest: 2",
-                          "grids cover ranks [0, 3) of 4; nearest: language.num_ranks 3 or launch "
-                          "threads:3"));
+                          "or disjoint; nearest: 2"));
   EXPECT_THAT(Messages({"launch=threads:5", "language.rank_offset=3"}),
               ElementsAre("no grid covers ranks [2, 3), but language.rank_offset is 3; grids must "
-                          "cover every rank; nearest: 2"));
+                          "cover every rank; nearest: 2",
+                          "the grids have 4 ranks in all, the world has 5; nearest: "
+                          "language.num_ranks 3 with global_batch_size 72 with "
+                          "evaluation.global_batch_size 72 or launch threads:4"));
 }
 
 TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
@@ -81,12 +82,15 @@ TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
                   "one microbatch (micro_batch_size 8 * 2 language lanes); nearest: "
                   "micro_batch_size 9 with global_batch_size 72 with evaluation.global_batch_size "
                   "72 or micro_batch_size 6 with global_batch_size 60 with "
-                  "evaluation.global_batch_size 84 or radio_encoder.num_ranks 2"));
+                  "evaluation.global_batch_size 72 or radio_encoder.num_ranks 2 with "
+                  "language.rank_offset 2 with launch threads:4"));
 }
 
 TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
   EXPECT_THAT(Messages({"language.cp=2", "language.num_ranks=4", "launch=threads:6"}),
-              ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1"));
+              ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1",
+                          "evaluation.global_batch_size is 80, must be a multiple of 32 "
+                          "(micro_batch_size 8 * 4 language lanes); nearest: 64 or 96"));
   EXPECT_THAT(Messages({"language.gtp_remat=2"}),
               ElementsAre("language.gtp_remat is 2; a run supports 1 only; nearest: 1"));
   EXPECT_THAT(Messages({"radio_encoder.pp=2", "language.ep=2"}),
@@ -122,17 +126,18 @@ TEST(ValidateTest, NamesNumbersBeyondTheirBounds) {
   EXPECT_THAT(
       Messages({"optimizer.adamw.beta1=1", "optimizer.clip_gradient_norm=0", "schedule.peak=nan",
                 "data.fashion_mnist.sizes[1].rows=0", "encoder_run_ahead=-1"}),
-      ElementsAre("data.fashion_mnist.sizes[1].rows is 0, must be at least 1; nearest: 1",
+      ElementsAre("data.fashion_mnist.sizes[1].rows is 0, must be at least 1; nearest: 32",
                   "optimizer.adamw.beta1 is 1, must be at most 0.9999999; nearest: 0.9999999",
                   "optimizer.clip_gradient_norm is 0, must be at least 1e-30; nearest: 1e-30",
-                  "schedule.peak is nan, must be at least 1e-30; nearest: 1e-30",
+                  "schedule.peak is nan, must be at least 1e-30; nearest: schedule.peak 1e-30 with "
+                  "schedule.initial 1e-30",
                   "encoder_run_ahead is -1, must be at least 0; nearest: 0"));
 }
 
 TEST(ValidateTest, NamesALaunchThatIsNone) {
   EXPECT_THAT(Messages({"launch=thread:4"}),
               ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 4096; "
-                          "nearest: threads:1"));
+                          "nearest: threads:4"));
 }
 
 TEST(ValidateTest, BatchesAreWholeMicrobatches) {
@@ -153,14 +158,12 @@ TEST(ValidateTest, RoundedNumbersNeedAGpu) {
 TEST(ValidateTest, SchedulesAreConsistent) {
   EXPECT_THAT(
       Messages({"schedule.warmup_samples=100"}),
-      ElementsAre("the run's length is given in steps, lengths of schedule in samples; give "
-                  "all of them in steps or all in samples; nearest: schedule.warmup_steps "
-                  "2"));
+      ElementsAre("train_steps is set beside schedule.warmup_samples; give all lengths in steps "
+                  "or all in samples; nearest: schedule.warmup_steps 2 or train_samples 38400"));
   EXPECT_THAT(
       Messages({"train_samples=640"}),
-      ElementsAre("the run's length is given in samples, lengths of schedule in steps; give "
-                  "all of them in steps or all in samples; nearest: "
-                  "schedule.warmup_samples 1920"));
+      ElementsAre("train_samples is set beside schedule.warmup_steps; give all lengths in steps "
+                  "or all in samples; nearest: schedule.warmup_samples 1920 or train_steps 10"));
   EXPECT_THAT(Messages({"schedule.minimum=1"}),
               ElementsAre("schedule.minimum is 1, must be at most peak 0.003; nearest: 0.003"));
   EXPECT_THAT(Messages({"schedule.minimum=-1"}),
@@ -173,8 +176,9 @@ TEST(ValidateTest, SchedulesAreConsistent) {
                           "its decay; nearest: TAIL_LINEAR"));
   EXPECT_THAT(
       Messages({"schedule.tail=TAIL_LINEAR"}),
-      ElementsAre("schedule.tail or tail_steps is set, only style WARMUP_STABLE_DECAY has a "
-                  "tail; nearest: schedule.style WARMUP_STABLE_DECAY"));
+      ElementsAre(
+          "schedule.tail or tail_steps is set, only style WARMUP_STABLE_DECAY has a "
+          "tail; nearest: schedule.style WARMUP_STABLE_DECAY with schedule.tail_steps 570"));
 }
 
 TEST(ValidateTest, LengthsAreAnsweredInTheUnitTheyWereGivenIn) {
@@ -201,6 +205,11 @@ TEST(ChangesTest, ARunShorterThanItsWarmUpCutsItAndSaysSo) {
               ElementsAre("schedule.tail_steps is cut from 50 to 10: the run has 40 steps"));
 }
 
+TEST(ChangesTest, OneStepIsOne) {
+  EXPECT_THAT(ChangesOf(Changed("fashion_tiny", {"train_steps=1"})),
+              ElementsAre("schedule.warmup_steps is cut from 30 to 0: the run has 1 step"));
+}
+
 TEST(ChangesTest, ARunOfNoStepsHasNothingToSayAboutSchedulesNobodySet) {
   for (std::string_view recipe : {"mock_tiny", "fashion_tiny"}) {
     EXPECT_THAT(Messages(Changed(recipe, {"train_steps=0"})), IsEmpty()) << recipe;
@@ -220,13 +229,15 @@ TEST(ValidateTest, EnumsHaveTheValuesTheyHave) {
   config.mutable_model()->PackFrom(model);
   EXPECT_THAT(
       Messages(config),
-      ElementsAre("model.projector.kind is 7, must be one of AFFINE, MLP; nearest: AFFINE or MLP",
+      ElementsAre("model.projector.kind is 7, must be one of AFFINE, MLP; nearest: AFFINE",
                   "device is 99, must be one of CPU, CUDA; nearest: CPU or CUDA",
                   "precision is PRECISION_UNSPECIFIED, must be one of F32, BF16; nearest: F32 or "
                   "BF16",
                   "schedule.style is 9, must be one of CONSTANT, LINEAR, COSINE, "
-                  "INVERSE_SQUARE_ROOT, WARMUP_STABLE_DECAY; nearest: CONSTANT or LINEAR or COSINE "
-                  "or INVERSE_SQUARE_ROOT or WARMUP_STABLE_DECAY"));
+                  "INVERSE_SQUARE_ROOT, WARMUP_STABLE_DECAY; nearest: schedule.style CONSTANT or "
+                  "schedule.style LINEAR or schedule.style COSINE or schedule.style "
+                  "INVERSE_SQUARE_ROOT or schedule.style WARMUP_STABLE_DECAY with schedule.tail "
+                  "TAIL_LINEAR with schedule.tail_steps 570"));
 }
 
 TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
@@ -236,7 +247,7 @@ TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
                 "launch=threads:0"}),
       ElementsAre(
           "launch is 'threads:0', must be threads:N with N from 1 to 4096; nearest: "
-          "threads:1",
+          "threads:4",
           "model.language.mamba.conv_kernel is 5, must be at most 4; nearest: 4",
           "model.encoder.max_image_side is 30, must be a multiple of "
           "model.encoder.patch_size 4; nearest: model.encoder.max_image_side 28 or "

@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/counted.h"
 
 namespace hetero {
 namespace {
@@ -68,24 +70,36 @@ std::optional<DecayTail> TailOf(const Schedule& schedule) {
   }
 }
 
-// Every length in the run's unit. A length of steps that is below one step of samples is one.
+// One rule for all lengths, whether of the command line, a file or a recipe: the run's unit is
+// theirs. A length of samples that is less than a step is one step.
 void CheckUnits(const RunConfig& config, Violations& violations) {
   const std::string_view unit = config.has_train_samples() ? kSamples : kSteps;
   const std::string_view other = unit == kSteps ? kSamples : kSteps;
   const int64_t batch = config.global_batch_size();
+  const auto convert = [&](int64_t length, std::string_view to) {
+    return absl::StrCat(to == kSamples ? length * batch : (length + batch - 1) / batch);
+  };
   Correction correction;
+  std::vector<std::string> fields;
+  bool all_differ = true;
   for (const Length& length : LengthsOf(config.schedule())) {
+    if (In(unit, length)) all_differ = false;
     const std::optional<int64_t> foreign = In(other, length);
     if (!foreign) continue;
-    const int64_t converted = unit == kSamples ? *foreign * batch : (*foreign + batch - 1) / batch;
-    correction.push_back({absl::StrCat(length.name, "_", unit), absl::StrCat(converted)});
+    fields.push_back(absl::StrCat(length.name, "_", other));
+    correction.push_back({absl::StrCat(length.name, "_", unit), convert(*foreign, unit)});
   }
   if (correction.empty()) return;
-  violations.Add(
-      {.field = "schedule",
-       .message = absl::StrCat("the run's length is given in ", unit, ", lengths of schedule in ",
-                               other, "; give all of them in steps or all in samples"),
-       .corrections = {std::move(correction)}});
+  Violation violation{
+      .field = "schedule",
+      .message = absl::StrCat("train_", unit, " is set beside ", absl::StrJoin(fields, ", "),
+                              "; give all lengths in steps or all in samples"),
+      .corrections = {std::move(correction)}};
+  if (all_differ) {
+    const int64_t run = unit == kSamples ? config.train_samples() : config.train_steps();
+    violation.corrections.push_back({{absl::StrCat("train_", other), convert(run, other)}});
+  }
+  violations.Add(std::move(violation));
 }
 
 }  // namespace
@@ -110,8 +124,8 @@ LearningRateSettings LearningRateSettingsOf(const RunConfig& config) {
   const auto cut = [&](std::string_view name, int64_t& length, int64_t longest) {
     if (length <= longest) return;
     settings.changes.push_back(absl::StrCat("schedule.", name, "_", settings.unit, " is cut from ",
-                                            length, " to ", longest, ": the run has ", run, " ",
-                                            settings.unit));
+                                            length, " to ", longest, ": the run has ",
+                                            Counted(run, in_samples ? "sample" : "step")));
     length = longest;
   };
   cut("warmup", options.warmup_samples, options.decay_samples - 1);

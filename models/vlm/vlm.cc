@@ -151,10 +151,12 @@ void CheckRelations(const proto::VisionLanguageModel& config, std::string_view p
   const std::string vocabulary = below("language.vocabulary_size");
   const int64_t size = config.language().vocabulary_size();
   if (!violations.Sound({token, vocabulary}) || config.image_token_id() < size) return;
-  violations.Add(Refuse(
+  Violation violation = Refuse(
       token,
       absl::StrCat(" is ", config.image_token_id(), ", must be below ", vocabulary, " ", size),
-      {absl::StrCat(size - 1)}));
+      {absl::StrCat(size - 1)});
+  violation.corrections.push_back({{vocabulary, absl::StrCat(config.image_token_id() + 1)}});
+  violations.Add(std::move(violation));
 }
 
 absl::StatusOr<std::unique_ptr<Model>> MakeVisionLanguageModel(

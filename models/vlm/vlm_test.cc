@@ -388,9 +388,9 @@ TEST(VisionLanguageModelTest, NamesSizesThatDoNotFit) {
     EXPECT_THAT(MakeVisionLanguageModel(config),
                 StatusIs(absl::StatusCode::kInvalidArgument, matcher));
   };
-  error(
-      [](auto& config) { config.set_image_token_id(300); },
-      HasSubstr("image_token_id is 300, must be below language.vocabulary_size 300; nearest: 299"));
+  error([](auto& config) { config.set_image_token_id(300); },
+        HasSubstr("image_token_id is 300, must be below language.vocabulary_size 300; nearest: "
+                  "image_token_id 299 or language.vocabulary_size 301"));
   error([](auto& config) { config.mutable_language()->clear_mamba(); },
         AllOf(HasSubstr("language.mamba is not set"), HasSubstr("'M' layers")));
   error([](auto& config) { config.mutable_projector()->set_kind(proto::Projector::MLP); },
