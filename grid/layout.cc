@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 
 namespace hetero {
@@ -103,9 +104,10 @@ std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t mi
     const int64_t unit = lanes / std::gcd(lanes, language_lanes);
     const std::string field = absl::StrCat(spec.name, ".num_ranks");
     Violation violation{
-        field, absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
-                            samples, " samples of one microbatch (micro_batch_size ",
-                            micro_batch_size, " * ", language_lanes, " language lanes)")};
+        field,
+        absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
+                     Counted(samples, "sample"), " of one microbatch (micro_batch_size ",
+                     micro_batch_size, " * ", Counted(language_lanes, "language lane"), ")")};
     const int64_t above = (micro_batch_size + unit - 1) / unit * unit;
     for (const int64_t size : {above, above - unit}) {
       if (size < 1 || size > kMaxMicroBatchSize) continue;
@@ -156,13 +158,13 @@ std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t wo
   const std::string field = absl::StrCat(last.spec->name, ".num_ranks");
   Violation violation{field, {}};
   if (total != covered || !violations.empty()) {
-    violation.message =
-        absl::StrCat("the grids have ", total, " ranks in all, the world has ", world_size);
+    violation.message = absl::StrCat("the grids have ", Counted(total, "rank"),
+                                     " in all, the world has ", world_size);
   } else if (covered < world_size) {
     violation.message = absl::StrCat("grids cover ranks [0, ", covered, ") of ", world_size);
   } else {
     violation.message = absl::StrCat(last.spec->name, " is on ", Ranks(last.begin, last.end),
-                                     ", but the world has ", world_size, " ranks");
+                                     ", but the world has ", Counted(world_size, "rank"));
   }
   // A world beyond all grids is its starter's to refuse.
   if (world_size >= 1 && world_size <= kMaxRanks) {

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/config/field_rule.pb.h"
+#include "hetero/base/counted.h"
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/config/supported_grids.h"
 
@@ -69,8 +70,8 @@ void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violati
   if (batch.global % unit != 0) {
     Violation violation =
         Refuse(field, absl::StrCat(" is ", batch.global, ", must be a multiple of ", unit,
-                                   " (micro_batch_size ", batch.micro, " * ", lanes.language,
-                                   " language lanes)"));
+                                   " (micro_batch_size ", batch.micro, " * ",
+                                   Counted(lanes.language, "language lane"), ")"));
     const int64_t below = batch.global / unit * unit;
     std::array<int64_t, 2> multiples = {below, below + unit};
     // A larger batch of evaluation may need more samples than there are.
@@ -86,7 +87,7 @@ void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violati
     violations.Add(Refuse(
         field,
         absl::StrCat(" is ", batch.global, ", makes ", batch.global / unit, " microbatches of ",
-                     unit, " samples, must make at most ", kMaxMicrobatches),
+                     Counted(unit, "sample"), ", must make at most ", kMaxMicrobatches),
         {absl::StrCat(kMaxMicrobatches * unit)}));
   }
 }
@@ -97,11 +98,12 @@ void CheckTokens(const RunConfig& config, const BatchSizes& batch, const Lanes& 
   for (const GridSpec& spec : lanes.specs) {
     const int64_t samples = std::max<int64_t>(1, batch.micro * lanes.language / LanesOf(spec));
     if (config.sequence_length() <= kMaxLaneTokens / samples) continue;
-    Violation violation = Refuse(
-        "sequence_length",
-        absl::StrCat(" is ", config.sequence_length(), ", in each of the ", samples,
-                     " samples of a microbatch on a lane of ", spec.name, " (", batch.MicroField(),
-                     " ", batch.micro, "); must be at most ", kMaxLaneTokens, " tokens together"));
+    Violation violation =
+        Refuse("sequence_length",
+               absl::StrCat(" is ", config.sequence_length(), ", in each of the ",
+                            Counted(samples, "sample"), " of a microbatch on a lane of ", spec.name,
+                            " (", batch.MicroField(), " ", batch.micro, "); must be at most ",
+                            kMaxLaneTokens, " tokens together"));
     if (kMaxLaneTokens / samples >= 1) {
       violation.corrections.push_back(
           {{"sequence_length", absl::StrCat(kMaxLaneTokens / samples)}});

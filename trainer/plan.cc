@@ -7,6 +7,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
 
@@ -94,9 +95,9 @@ ScheduleShape ShapeOf(const StepPlan& plan, const PlanStage& stage, bool forward
 }  // namespace
 
 std::string BatchShape::ToString() const {
-  return absl::StrCat(global_batch_size, " samples a step: ", num_microbatches(),
-                      " microbatches of ", micro_batch_size, " on ", language_lanes,
-                      " language lanes");
+  return absl::StrCat(Counted(global_batch_size, "sample"),
+                      " a step: ", Counted(num_microbatches(), "microbatch", "microbatches"),
+                      " of ", micro_batch_size, " on ", Counted(language_lanes, "language lane"));
 }
 
 std::string PlanStage::name() const { return absl::StrCat(module, ".", place.stage); }
@@ -153,10 +154,10 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
   const int64_t samples = plan.batch.samples_per_microbatch();
   if (global_batch_size < samples || global_batch_size % samples != 0) {
     const int64_t nearest = std::max<int64_t>(1, (global_batch_size + samples / 2) / samples);
-    return absl::InvalidArgumentError(
-        absl::StrCat("global_batch_size ", global_batch_size,
-                     " is not a multiple of micro_batch_size ", micro_batch_size, " x ",
-                     plan.batch.language_lanes, " language lanes; nearest is ", nearest * samples));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "global_batch_size ", global_batch_size, " is not a multiple of micro_batch_size ",
+        micro_batch_size, " x ", Counted(plan.batch.language_lanes, "language lane"),
+        "; nearest is ", nearest * samples));
   }
   std::vector<std::string> grids;
   for (const Grid& grid : layout.grids()) grids.push_back(grid.name());

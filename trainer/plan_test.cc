@@ -310,5 +310,12 @@ TEST(PlanTest, NothingIsPostedAheadOfTheLastMicrobatch) {
   EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 1000)->receives_ahead, 2);
 }
 
+TEST(BatchShapeTest, SaysOneOfOneThing) {
+  EXPECT_EQ(BatchShape({1, 1, 1}).ToString(),
+            "1 sample a step: 1 microbatch of 1 on 1 language lane");
+  EXPECT_EQ(BatchShape({8, 64, 2}).ToString(),
+            "64 samples a step: 4 microbatches of 8 on 2 language lanes");
+}
+
 }  // namespace
 }  // namespace hetero

@@ -1,21 +1,23 @@
 #include "hetero/trainer/profile.h"
 
 #include <algorithm>
-#include <map>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "hetero/base/counted.h"
+#include "hetero/tensor/stream.h"
 
 namespace hetero {
 namespace {
 
 // Operations in descending order of `weight`.
 template <typename Weight>
-std::vector<std::pair<std::string_view, OperationTotals>> Sorted(
-    const std::map<std::string_view, OperationTotals>& operations, Weight weight) {
+std::vector<std::pair<std::string_view, OperationTotals>> Sorted(const Operations& operations,
+                                                                 Weight weight) {
   std::vector<std::pair<std::string_view, OperationTotals>> sorted(operations.begin(),
                                                                    operations.end());
   std::stable_sort(sorted.begin(), sorted.end(), [&](const auto& a, const auto& b) {
@@ -24,10 +26,51 @@ std::vector<std::pair<std::string_view, OperationTotals>> Sorted(
   return sorted;
 }
 
+void Add(const OperationTotals& more, OperationTotals& totals) {
+  totals.calls += more.calls;
+  totals.flops += more.flops;
+  totals.bytes += more.bytes;
+  totals.time += more.time;
+}
+
+OperationTotals Negative(const OperationTotals& totals) {
+  return {
+      .calls = -totals.calls, .flops = -totals.flops, .bytes = -totals.bytes, .time = -totals.time};
+}
+
 }  // namespace
 
+Operations OperationsOf(const CallLedger& calls) {
+  return Operations(calls.operations().begin(), calls.operations().end());
+}
+
+void TrainingAccount::Start(const CallLedger& calls) {
+  before_ = OperationsOf(calls);
+  start_ = absl::Now();
+  thread_start_ = ThreadTime();
+}
+
+void TrainingAccount::Stop(const CallLedger& calls) {
+  thread_time_ += ThreadTime() - thread_start_;
+  time_ += absl::Now() - start_;
+  for (const auto& [name, totals] : calls.operations()) {
+    OperationTotals gained = totals;
+    if (const auto before = before_.find(name); before != before_.end()) {
+      Add(Negative(before->second), gained);
+    }
+    if (gained.calls > 0) Add(gained, operations_[name]);
+  }
+}
+
+RankProfile TrainingAccount::Profile(int64_t num_steps) const {
+  return {.num_steps = num_steps,
+          .time = time_,
+          .thread_time = thread_time_,
+          .operations = operations_};
+}
+
 std::string DescribeProfile(std::span<const RankProfile> ranks) {
-  std::map<std::string_view, OperationTotals> operations;
+  Operations operations;
   absl::Duration all;
   absl::Duration waiting;
   absl::Duration inside;
@@ -38,24 +81,22 @@ std::string DescribeProfile(std::span<const RankProfile> ranks) {
     num_untimed += rank.num_untimed;
     all += rank.time;
     if (rank.thread_time.has_value()) waiting += rank.time - *rank.thread_time;
-    for (const auto& [name, totals] : rank.calls.operations()) {
-      OperationTotals& sum = operations[name];
-      sum.calls += totals.calls;
-      sum.flops += totals.flops;
-      sum.bytes += totals.bytes;
-      sum.time += totals.time;
+    for (const auto& [name, totals] : rank.operations) {
+      Add(totals, operations[name]);
       inside += totals.time;
     }
   }
-  if (num_steps == 0) return "profile: the run ended before a step was sampled";
   const bool sampled = !ranks[0].thread_time.has_value();
+  if (num_steps == 0) {
+    return absl::StrCat("profile: the run ended before a step was ", sampled ? "sampled" : "run");
+  }
   const auto steps = static_cast<double>(num_steps);
   const auto row = [&](std::string_view name, absl::Duration time) {
     return absl::StrFormat("%-32s %9.3f %5.1f%%", name, absl::ToDoubleMilliseconds(time) / steps,
                            100 * absl::FDivDuration(time, all));
   };
   std::string text;
-  if (sampled) absl::StrAppend(&text, "device time of ", num_steps, " sampled steps\n");
+  if (sampled) absl::StrAppend(&text, "device time of ", Counted(num_steps, "sampled step"), "\n");
   absl::StrAppendFormat(&text, "%-32s %9s %6s %9s %9s %9s\n", "operation, all ranks", "ms/step",
                         "share", "calls", "GFLOP/s", "GB/s");
   for (const auto& [name, totals] :
@@ -73,8 +114,8 @@ std::string DescribeProfile(std::span<const RankProfile> ranks) {
   if (!sampled) absl::StrAppend(&text, row("waiting", waiting), "\n");
   absl::StrAppend(&text, row("all ranks", all));
   if (num_untimed > 0) {
-    absl::StrAppend(&text, "\n", num_untimed,
-                    " operations were not timed: more were queued than there are events for");
+    absl::StrAppend(&text, "\n", Counted(num_untimed, "operation"),
+                    " not timed: more were queued than there are events for");
   }
   return text;
 }
@@ -88,10 +129,8 @@ std::string DescribePrediction(int64_t rank, const MemoryLedger& memory, const C
   }
   absl::StrAppend(&text, absl::StrFormat("\n  operations: %.3f GFLOP a step at most",
                                          calls.total_flops() * 1e-9));
-  const std::map<std::string_view, OperationTotals> operations(calls.operations().begin(),
-                                                               calls.operations().end());
   for (const auto& [name, totals] :
-       Sorted(operations, [](const OperationTotals& totals) { return totals.flops; })) {
+       Sorted(OperationsOf(calls), [](const OperationTotals& totals) { return totals.flops; })) {
     absl::StrAppend(&text, absl::StrFormat("\n    %-32s %6d calls %10.3f MFLOP %10.3f MB", name,
                                            totals.calls, totals.flops * 1e-6, totals.bytes * 1e-6));
   }

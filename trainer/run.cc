@@ -1,7 +1,5 @@
 #include "hetero/trainer/run.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
@@ -15,6 +13,7 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
 #include "hetero/base/violation.h"
@@ -27,6 +26,7 @@
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
+#include "hetero/trainer/memory_limit.h"
 #include "hetero/trainer/metrics_writer.h"
 #include "hetero/trainer/optimizer_settings.h"
 #include "hetero/trainer/output_check.h"
@@ -199,7 +199,7 @@ absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSi
 }
 
 // Of every rank. Errors: also INVALID_ARGUMENT when ranks on the CPU need more memory together than
-// the machine has.
+// the machine or the process's control group has.
 absl::StatusOr<std::vector<Prediction>> PredictAll(const Job& job, const StopSignals& signals) {
   std::vector<Prediction> predictions;
   int64_t needed = 0;
@@ -208,11 +208,11 @@ absl::StatusOr<std::vector<Prediction>> PredictAll(const Job& job, const StopSig
     needed += prediction.memory.total_bytes();
     predictions.push_back(std::move(prediction));
   }
-  const int64_t machine = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
-  if (job.config.device() != proto::RunConfig::CPU || needed <= machine) return predictions;
+  const MemoryLimit limit = HostMemoryLimit();
+  if (job.config.device() != proto::RunConfig::CPU || needed <= limit.bytes) return predictions;
   return absl::InvalidArgumentError(
-      absl::StrCat("the ranks of this run need ", needed >> 20,
-                   " MiB of memory together, the machine has ", machine >> 20,
+      absl::StrCat("the ranks of this run need ", needed >> 20, " MiB of memory together, ",
+                   limit.what, " ", limit.bytes >> 20,
                    " MiB; lower micro_batch_size, sequence_length or the model's sizes, and see "
                    "--dry_run"));
 }
@@ -243,9 +243,8 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   const bool on_gpu = stream.device().kind == DeviceKind::kCuda;
   HETERO_ASSIGN_OR_RETURN(StepClock clock,
                           StepClock::Create(stream.device(), job.profile && on_gpu));
-  absl::Duration evaluation_time;
-  const absl::Time start = absl::Now();
-  const absl::Duration thread_start = ThreadTime();
+  TrainingAccount account;
+  account.Start(stream.ledger());
   HETERO_RETURN_IF_ERROR(clock.Start(stream));
   int64_t queued = 0;
   int64_t reported = 0;
@@ -283,30 +282,27 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
         !ends_early()) {
       HETERO_RETURN_IF_ERROR(report_until(queued));
       if (ends_early()) break;
-      const absl::Time evaluation_start = absl::Now();
+      account.Stop(stream.ledger());
       HETERO_RETURN_IF_ERROR(evaluate(queued));
       evaluated_at = queued;
-      evaluation_time += absl::Now() - evaluation_start;
+      account.Start(stream.ledger());
       HETERO_RETURN_IF_ERROR(clock.Start(stream));
     }
   }
   HETERO_RETURN_IF_ERROR(report_until(queued));
-  const absl::Duration train_time = absl::Now() - start - evaluation_time;
+  account.Stop(stream.ledger());
   if (std::optional<StepClock::Samples> samples = clock.samples()) {
     record.profile = {.num_steps = samples->num_steps,
                       .time = samples->time,
-                      .calls = std::move(samples->calls),
+                      .operations = OperationsOf(samples->calls),
                       .num_untimed = samples->num_untimed};
   } else {
-    record.profile = {.num_steps = reported,
-                      .time = train_time,
-                      .thread_time = ThreadTime() - thread_start,
-                      .calls = stream.ledger()};
+    record.profile = account.Profile(reported);
   }
   if (job.evaluate.has_value() && !ends_early() && evaluated_at != queued) {
     HETERO_RETURN_IF_ERROR(evaluate(queued));
   }
-  if (reporter != nullptr) reporter->TrainingEnds(train_time, tally, stopped);
+  if (reporter != nullptr) reporter->TrainingEnds(account.time(), tally, stopped);
   return absl::OkStatus();
 }
 
@@ -460,7 +456,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_RETURN_IF_ERROR(written);
   if (reporter.stopped() || signals.requested() != 0) {
     return absl::CancelledError(
-        absl::StrCat("the run was ended after ", reporter.num_steps_done(), " steps"));
+        absl::StrCat("the run was ended after ", Counted(reporter.num_steps_done(), "step")));
   }
   return JudgeRun(reporter.tally(), reporter.validation_loss());
 }

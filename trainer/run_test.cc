@@ -39,6 +39,24 @@ TEST(RunTest, WhatTheMachineHasNoMemoryForIsRefusedBeforeItIsAskedFor) {
                                    HasSubstr("MiB of memory together, the machine has")));
 }
 
+// Initialisation and evaluations are none of it: nothing then takes less than no time.
+TEST(RunTest, AProfileIsOfTheStepsAlone) {
+  for (const std::string evaluation : {"", "interval_steps: 1"}) {
+    const RecipeRun run = RunConfigured(
+        RecipeConfig("mock_tiny", {"train_steps=2",
+                                   absl::StrCat("evaluation={num_batches: 20 ", evaluation, "}")}),
+        {.profile = true});
+    ASSERT_THAT(run.status, IsOk());
+    EXPECT_THAT(run.output, AllOf(ContainsRegex("\noutside operations +[0-9.]+ +[0-9.]+%\n"),
+                                  ContainsRegex("\nwaiting +[0-9.]+ +[0-9.]+%\n")));
+  }
+}
+
+TEST(RunTest, AProfileOfNoStepsSaysSo) {
+  EXPECT_THAT(RunConfigured(RecipeConfig("mock_tiny", {"train_steps=0"}), {.profile = true}).output,
+              HasSubstr("\nprofile: the run ended before a step was run\n"));
+}
+
 // Logits of a row of unit mean square through a head of `width` inputs and standard deviation
 // `init_std` have variance h = width * init_std^2, so the loss of targets that know nothing of them
 // is ln V + h / 2 on average.

@@ -9,6 +9,7 @@
 #include "absl/log/log.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/data/caption_source.h"
 #include "hetero/data/fashion_mnist.h"
@@ -445,9 +446,9 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
   const int64_t batches = (size - 1) / evaluation.global_batch_size() + 1;
   if (evaluation.num_batches() <= batches) return {};
   return {Refuse("evaluation.num_batches",
-                 absl::StrCat(" is ", evaluation.num_batches(), ", the ", size,
-                              " samples of the evaluation set fill ", batches, " batches of ",
-                              evaluation.global_batch_size()),
+                 absl::StrCat(" is ", evaluation.num_batches(), ", the ", Counted(size, "sample"),
+                              " of the evaluation set fill ", Counted(batches, "batch", "batches"),
+                              " of ", evaluation.global_batch_size()),
                  {absl::StrCat(batches)})};
 }
 

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/counted.h"
 #include "hetero/trainer/exit_code.h"
 
 namespace hetero {
@@ -52,8 +53,8 @@ absl::Status JudgeRun(const StepTally& tally, std::optional<double> validation_l
         absl::StrCat("the run diverged: its validation loss is infinite or NaN", kAdvice));
   }
   if (tally.num_steps() > 0 && tally.skipped_in_a_row() == tally.num_steps()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("nothing was trained: in ", tally.num_steps(), " steps no token had a loss"));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "nothing was trained: in ", Counted(tally.num_steps(), "step"), " no token had a loss"));
   }
   return absl::OkStatus();
 }
