@@ -2,7 +2,8 @@
 #define HETERO_MODELS_TESTING_MODULE_CASES_H_
 
 // Every module with a forward and a backward, small and with all that it can do: packed sequences,
-// images of several sizes, experts with a shared one. For comparisons of devices and types.
+// images and clips of several sizes, experts with a shared one. For comparisons of devices and
+// types.
 
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace hetero {
 
 std::vector<ModuleCase> BlockCases();   // attention, Mamba, MLP, experts
 std::vector<ModuleCase> VisionCases();  // encoder layer, encoder, projectors
+std::vector<ModuleCase> AudioCases();   // encoder
 // The language model and the vision-language model, whose experts depend on the type.
 std::vector<ModuleCase> ModelCases(DType storage);
 

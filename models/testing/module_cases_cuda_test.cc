@@ -20,6 +20,7 @@ class ModuleCudaTest : public ::testing::TestWithParam<DType> {
 
 TEST_P(ModuleCudaTest, BlocksHaveTheReferencesGradients) { Check(BlockCases()); }
 TEST_P(ModuleCudaTest, VisionHasTheReferencesGradients) { Check(VisionCases()); }
+TEST_P(ModuleCudaTest, AudioHasTheReferencesGradients) { Check(AudioCases()); }
 TEST_P(ModuleCudaTest, ModelsHaveTheReferencesGradients) { Check(ModelCases(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(DTypes, ModuleCudaTest, ::testing::Values(DType::kF32, DType::kBF16),

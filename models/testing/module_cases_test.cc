@@ -22,6 +22,7 @@ class ModuleTest : public ::testing::TestWithParam<DType> {
 
 TEST_P(ModuleTest, BlocksHaveTheReferencesGradients) { Check(BlockCases()); }
 TEST_P(ModuleTest, VisionHasTheReferencesGradients) { Check(VisionCases()); }
+TEST_P(ModuleTest, AudioHasTheReferencesGradients) { Check(AudioCases()); }
 TEST_P(ModuleTest, ModelsHaveTheReferencesGradients) { Check(ModelCases(GetParam())); }
 
 INSTANTIATE_TEST_SUITE_P(Values, ModuleTest, ::testing::Values(DType::kF32, DType::kBF16),
