@@ -68,6 +68,20 @@ struct CommandLine {
   std::vector<std::pair<std::string, std::vector<std::string>>> splits;
 };
 
+// Sets what a flag "--image=" gives. Errors: INVALID_ARGUMENT when it gives nothing or a second
+// value.
+absl::Status TakeOnce(std::string_view flag, std::string_view value, std::string& field) {
+  if (value.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(flag, " is empty; write ", flag, "EXTENSIONS"));
+  }
+  if (!field.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(flag, field, " and ", flag, value, " are both given; give one of them"));
+  }
+  field = value;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
   CommandLine line;
   for (std::string_view argument : arguments) {
@@ -76,9 +90,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
     } else if (argument == "--prepare") {
       line.prepare = true;
     } else if (absl::ConsumePrefix(&argument, "--image=")) {
-      line.image = argument;
+      HETERO_RETURN_IF_ERROR(TakeOnce("--image=", argument, line.image));
     } else if (absl::ConsumePrefix(&argument, "--caption=")) {
-      line.caption = argument;
+      HETERO_RETURN_IF_ERROR(TakeOnce("--caption=", argument, line.caption));
     } else if (absl::StartsWith(argument, "-")) {
       return absl::InvalidArgumentError(absl::StrCat(
           "unknown flag ", argument, "; there are --prepare, --image, --caption, --help"));

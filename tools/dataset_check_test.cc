@@ -162,6 +162,9 @@ TEST(DatasetCheckTest, ACommandThatCannotWorkIsExitCodeTwo) {
            {"", "no folder is named"},
            {"--prepara .", "unknown flag --prepara"},
            {". train=a.tar", "with --prepare only"},
+           {"--image= --prepare .", "--image= is empty; write --image=EXTENSIONS"},
+           {"--prepare --caption=txt . --caption=json",
+            "--caption=txt and --caption=json are both given; give one of them"},
            {"--prepare . train", "unexpected argument \"train\""},
            {"nowhere", absl::StrCat("there is no folder ", folder.native(), "/nowhere")},
            {"--prepare .", "holds no .tar file"}}) {
