@@ -315,7 +315,9 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       Grid::Make({.name = "language", .num_ranks = tp, .tp = tp, .rank_offset = 1}).value();
   const auto plan_of = [&](int64_t microbatch, bool sliced) {
     const std::vector<int64_t> counts = {3 + microbatch, 0, 14};
-    return (sliced ? PlanSliced : PlanLeaderFunnel)(source, destination, counts).value();
+    return (sliced ? PlanSliced : PlanLeaderFunnel)(LastStage(source), FirstStage(destination),
+                                                    counts)
+        .value();
   };
   return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
     Stream& stream = self.stream();
@@ -324,7 +326,8 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       HETERO_ASSIGN_OR_RETURN(
           auto bridge, Bridge::Create({.edge = sliced ? 0 : 1,
                                        .width = kWidth,
-                                       .num_slots = kSlots,
+                                       .num_forward_slots = kSlots,
+                                       .num_backward_slots = kSlots,
                                        .max_forward_rows = kMaxRows,
                                        .max_backward_rows = kMaxRows},
                                       source, destination, plan_of(0, sliced), self.rank(), factory,

@@ -43,7 +43,8 @@ absl::Status RunOneRank(const Grid& images, const Grid& language, const RowPlan&
 TEST(Example, TwoLanguageLanesShareTheRowsOfOneEncoder) {
   const Grid images = Grid::Make({.name = "images", .num_ranks = 1}).value();
   const Grid language = Grid::Make({.name = "language", .num_ranks = 2, .rank_offset = 1}).value();
-  const RowPlan plan = PlanSliced(images, language, std::vector<int64_t>{1, 3}).value();
+  const RowPlan plan =
+      PlanSliced(LastStage(images), FirstStage(language), std::vector<int64_t>{1, 3}).value();
   EXPECT_EQ(RunRanks(3,
                      [&](GlobalRank rank, CommunicatorFactory& factory) {
                        return RunOneRank(images, language, plan, rank, factory);

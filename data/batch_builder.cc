@@ -67,15 +67,19 @@ absl::Status BuildImageBatch(SampleSource& source, const SampleOrder& order, Sam
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<int64_t>> CountImageTokens(SampleSource& source,
-                                                      const SampleOrder& order, SampleRange range) {
-  std::vector<int64_t> counts(static_cast<size_t>(range.size), 0);
+absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
+                       int64_t row_length, std::vector<SampleFacts>& out) {
+  out.resize(static_cast<size_t>(range.size));
   for (int64_t b = 0; b < range.size; ++b) {
+    SampleFacts& facts = out[b];
+    facts.row_length = row_length;
+    facts.num_image_tokens = 0;
+    facts.images.clear();
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
     if (!index.has_value()) continue;
-    HETERO_ASSIGN_OR_RETURN(counts[b], source.CountImageTokens(*index));
+    HETERO_RETURN_IF_ERROR(source.ReadFacts(*index, facts));
   }
-  return counts;
+  return absl::OkStatus();
 }
 
 }  // namespace hetero::data

@@ -12,6 +12,7 @@
 #include "hetero/data/batch.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
+#include "hetero/tensor/sample_facts.h"
 
 namespace hetero::data {
 
@@ -35,10 +36,11 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
 absl::Status BuildImageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                              ImageBatch& out);
 
-// Encoder rows of each sample in `range`, of any lane: from these both ends of a transfer compute
-// the same plan. 0 behind the end of a single pass.
-absl::StatusOr<std::vector<int64_t>> CountImageTokens(SampleSource& source,
-                                                      const SampleOrder& order, SampleRange range);
+// Overwrites `out` with the facts of each sample in `range`, of any lane: from these both ends of a
+// transfer compute the same plan. Places behind the end of a single pass have a row and no images.
+// Errors of the source.
+absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
+                       int64_t row_length, std::vector<SampleFacts>& out);
 
 }  // namespace hetero::data
 

@@ -171,9 +171,14 @@ TEST_F(CaptionLoaderTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
         EXPECT_EQ(rows->num_image_tokens, pixels->num_image_tokens);
         const SampleRange range =
             LaneSamples(layout, {lane, num_lanes}, rows->step, rows->microbatch);
-        EXPECT_THAT(CountImageTokens(*counting, order, range),
-                    IsOkAndHolds(rows->num_image_tokens));
+        std::vector<SampleFacts> facts;
+        ASSERT_THAT(ReadFacts(*counting, order, range, kSequence, facts), IsOk());
+        size_t image = 0;
         for (int64_t b = 0; b < range.size; ++b) {
+          EXPECT_EQ(facts[b].num_image_tokens, rows->num_image_tokens[b]);
+          EXPECT_EQ(facts[b].row_length, kSequence);
+          ASSERT_EQ(std::ssize(facts[b].images), pixels->num_images[b]);
+          for (const ImageSize& size : facts[b].images) EXPECT_EQ(size, pixels->sizes[image++]);
           const int64_t sample = *order.DatasetIndex(range.begin + b);
           EXPECT_EQ(rows->tokens[b * kSequence + rows->num_image_tokens[b]], captions_[sample][0]);
         }
@@ -282,7 +287,9 @@ TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {
   batch.BeginSample();
   ASSERT_THAT(source->ReadImages(2, batch), IsOk());
   EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}));
-  EXPECT_THAT(source->CountImageTokens(2), IsOkAndHolds(16));
+  SampleFacts facts;
+  ASSERT_THAT(source->ReadFacts(2, facts), IsOk());
+  EXPECT_EQ(facts, (SampleFacts{.num_image_tokens = 16, .images = {{32, 32}}}));
   const auto tight = Source({.sequence_length = 18, .tiling = {.patch_size = 4}});
   ASSERT_THAT(tight->ReadLanguage(2, sample), IsOk());
   EXPECT_LE(sample.num_image_tokens + static_cast<int64_t>(sample.text.size()), 18 - 4);

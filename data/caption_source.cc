@@ -197,10 +197,17 @@ absl::Status CaptionSource::ReadImages(int64_t index, ImageBatch& out) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<int64_t> CaptionSource::CountImageTokens(int64_t index) {
-  if (!options_.canvases.empty()) return NumTokens(CanvasOf(index));
-  HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
-  return NumTokens(placement.size);
+absl::Status CaptionSource::ReadFacts(int64_t index, SampleFacts& facts) {
+  ImageSize size;
+  if (options_.canvases.empty()) {
+    HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
+    size = placement.size;
+  } else {
+    size = CanvasOf(index);
+  }
+  facts.images.assign(1, size);
+  facts.num_image_tokens = NumTokens(size);
+  return absl::OkStatus();
 }
 
 }  // namespace hetero::data

@@ -52,7 +52,7 @@ class CaptionSource : public SampleSource {
   SourceLimits limits() const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
   absl::Status ReadImages(int64_t index, ImageBatch& out) override;
-  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override;
+  absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;
 
  private:
   // Where an image lands, decided from header and caption.

@@ -151,6 +151,12 @@ absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {
   return absl::OkStatus();
 }
 
+absl::Status MockSource::ReadFacts(int64_t, SampleFacts& facts) {
+  facts.images.assign(options_.image_tokens == 0 ? 0 : options_.num_tiles, tile_);
+  facts.num_image_tokens = options_.image_tokens;
+  return absl::OkStatus();
+}
+
 absl::Status MockSource::ReadImages(int64_t index, ImageBatch& out) {
   if (options_.image_tokens == 0) return absl::OkStatus();
   const uint64_t stream = CounterHash(

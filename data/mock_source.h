@@ -53,7 +53,7 @@ class MockSource : public SampleSource {
   SourceLimits limits() const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
   absl::Status ReadImages(int64_t index, ImageBatch& out) override;
-  absl::StatusOr<int64_t> CountImageTokens(int64_t) override { return options_.image_tokens; }
+  absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;
 
  private:
   MockSource(const MockOptions& options, ImageSize tile) : options_(options), tile_(tile) {}

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/data/batch.h"
+#include "hetero/tensor/sample_facts.h"
 
 namespace hetero::data {
 
@@ -45,8 +46,9 @@ class SampleSource {
   // Errors: DATA_LOSS naming shard, key and member.
   virtual absl::Status ReadImages(int64_t index, ImageBatch& out) = 0;
 
-  // LanguageSample::num_image_tokens alone.
-  virtual absl::StatusOr<int64_t> CountImageTokens(int64_t index) = 0;
+  // Overwrites the sizes of the images and num_image_tokens in `facts`; decodes no pixel.
+  // Errors: as ReadLanguage.
+  virtual absl::Status ReadFacts(int64_t index, SampleFacts& facts) = 0;
 };
 
 }  // namespace hetero::data

@@ -18,8 +18,9 @@ TEST(Example, RowsOfTwoEncoderLanesReachTwoLanguageLanes) {
   EXPECT_EQ(ToString(*layout.language().GroupOf(Family::kEp, GlobalRank(6))), "[4, 5, 6, 7]");
 
   // Two samples of one microbatch: 16 image rows for lane 0, none for lane 1.
-  const RowPlan forward =
-      PlanSliced(*layout.Find("images"), layout.language(), std::vector<int64_t>{16, 0}).value();
+  const RowPlan forward = PlanSliced(LastStage(*layout.Find("images")),
+                                     FirstStage(layout.language()), std::vector<int64_t>{16, 0})
+                              .value();
   for (const RowTransfer& send : SendsOf(forward, GlobalRank(1))) {
     EXPECT_EQ(send.destination, GlobalRank(5));
     EXPECT_EQ(send.num_rows, 8);

@@ -10,8 +10,6 @@
 namespace hetero {
 namespace {
 
-enum class End { kSource, kDestination };
-
 std::vector<int64_t> PrefixSums(std::span<const int64_t> counts) {
   std::vector<int64_t> sums = {0};
   for (const int64_t count : counts) sums.push_back(sums.back() + count);
@@ -99,12 +97,11 @@ struct Ownership {
   size_t num_owners = 1;
 };
 
-std::vector<ReplicaSet> LaneSets(const Grid& grid, End end, std::span<const int64_t> lane_rows,
+std::vector<ReplicaSet> LaneSets(LaneSide side, std::span<const int64_t> lane_rows,
                                  Ownership ownership) {
-  const int64_t stage = end == End::kSource ? grid.Size(Axis::kPp) - 1 : 0;
   std::vector<ReplicaSet> sets;
   for (size_t lane = 0; lane < lane_rows.size(); ++lane) {
-    sets.push_back(SlicedSet(grid.LaneRanks(LaneId(static_cast<int64_t>(lane)), stage),
+    sets.push_back(SlicedSet(side.grid->LaneRanks(LaneId(static_cast<int64_t>(lane)), side.stage),
                              lane_rows[lane], ownership.first_owner, ownership.num_owners));
   }
   return sets;
@@ -124,16 +121,17 @@ GlobalRank FirstOwner(const ReplicaSet& set, Ownership ownership) {
 }
 
 // Cuts every lane transfer where the owner changes on either end.
-absl::StatusOr<RowPlan> PlanOwned(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanOwned(LaneSide source, LaneSide destination,
                                   std::span<const int64_t> rows_per_sample, Ownership senders,
                                   Ownership receivers) {
+  const int64_t source_lanes = source.grid->num_lanes();
+  const int64_t destination_lanes = destination.grid->num_lanes();
   HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
-                          PlanLanes(rows_per_sample, source.num_lanes(), destination.num_lanes()));
+                          PlanLanes(rows_per_sample, source_lanes, destination_lanes));
   RowPlan plan;
-  plan.sources =
-      LaneSets(source, End::kSource, RowsOfLanes(rows_per_sample, source.num_lanes()), senders);
-  plan.destinations = LaneSets(destination, End::kDestination,
-                               RowsOfLanes(rows_per_sample, destination.num_lanes()), receivers);
+  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source_lanes), senders);
+  plan.destinations =
+      LaneSets(destination, RowsOfLanes(rows_per_sample, destination_lanes), receivers);
   for (const LaneTransfer& lane : lane_transfers) {
     const ReplicaSet& from = SetOf(plan.sources, lane.source);
     const ReplicaSet& to = SetOf(plan.destinations, lane.destination);
@@ -186,33 +184,63 @@ absl::StatusOr<std::vector<LaneTransfer>> PlanLanes(std::span<const int64_t> row
   return transfers;
 }
 
-absl::StatusOr<RowPlan> PlanLeaderFunnel(const Grid& source, const Grid& destination,
+LaneSide FirstStage(const Grid& grid) { return {&grid, 0}; }
+
+LaneSide LastStage(const Grid& grid) { return {&grid, grid.Size(Axis::kPp) - 1}; }
+
+absl::StatusOr<RowPlan> PlanLeaderFunnel(LaneSide source, LaneSide destination,
                                          std::span<const int64_t> rows_per_sample) {
-  return PlanOwned(source, destination, rows_per_sample, {LaneSize(source) - 1, 1}, {0, 1});
+  return PlanOwned(source, destination, rows_per_sample, {LaneSize(*source.grid) - 1, 1}, {0, 1});
 }
 
-absl::StatusOr<RowPlan> PlanSliced(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanSliced(LaneSide source, LaneSide destination,
                                    std::span<const int64_t> rows_per_sample) {
-  const size_t links = std::min(LaneSize(source), LaneSize(destination));
+  const size_t links = std::min(LaneSize(*source.grid), LaneSize(*destination.grid));
   return PlanOwned(source, destination, rows_per_sample, {0, links}, {0, links});
 }
 
-absl::StatusOr<RowPlan> PlanSequenceOwners(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
+                                          std::span<const int64_t> rows_per_sample) {
+  const Grid& grid = *source.grid;
+  if (destination.grid->name() != grid.name()) {
+    return absl::InvalidArgumentError(absl::StrCat("stages of one module, not of ", grid.name(),
+                                                   " and ", destination.grid->name()));
+  }
+  HETERO_RETURN_IF_ERROR(CheckRows(rows_per_sample));
+  HETERO_RETURN_IF_ERROR(CheckSamples(grid.name(), rows_per_sample.size(), grid.num_lanes()));
+  const std::vector<int64_t> rows = RowsOfLanes(rows_per_sample, grid.num_lanes());
+  RowPlan plan;
+  for (size_t lane = 0; lane < rows.size(); ++lane) {
+    const LaneId id(static_cast<int64_t>(lane));
+    const Group from = grid.LaneRanks(id, source.stage);
+    const Group to = grid.LaneRanks(id, destination.stage);
+    for (size_t i = 0; i < from.size(); ++i) {
+      plan.transfers.push_back({from[i], 0, rows[lane], to[i], 0});
+      plan.sources.push_back({{from[i]}, rows[lane], {{0, rows[lane]}}});
+      plan.destinations.push_back({{to[i]}, rows[lane], {{0, rows[lane]}}});
+    }
+  }
+  return plan;
+}
+
+absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination,
                                            std::span<const int64_t> rows_per_sample,
                                            std::span<const int64_t> positions,
                                            int64_t sequence_length) {
-  const int64_t tp = destination.Size(Axis::kTp);
-  if (const int64_t cp = destination.Size(Axis::kCp); cp != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        destination.name(), ".cp is ", cp, "; delivery to sequence owners needs cp 1, nearest: 1"));
+  const int64_t tp = destination.grid->Size(Axis::kTp);
+  if (const int64_t cp = destination.grid->Size(Axis::kCp); cp != 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(destination.grid->name(), ".cp is ", cp,
+                     "; delivery to sequence owners needs cp 1, nearest: 1"));
   }
   if (sequence_length < tp || sequence_length % tp != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "sequence length ", sequence_length, " does not divide among ", destination.name(), ".tp ",
-        tp, "; nearest: ", (sequence_length / tp + 1) * tp));
+        "sequence length ", sequence_length, " does not divide among ", destination.grid->name(),
+        ".tp ", tp, "; nearest: ", (sequence_length / tp + 1) * tp));
   }
-  HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
-                          PlanLanes(rows_per_sample, source.num_lanes(), destination.num_lanes()));
+  HETERO_ASSIGN_OR_RETURN(
+      const std::vector<LaneTransfer> lane_transfers,
+      PlanLanes(rows_per_sample, source.grid->num_lanes(), destination.grid->num_lanes()));
   const std::vector<int64_t> sums = PrefixSums(rows_per_sample);
   if (static_cast<int64_t>(positions.size()) != sums.back()) {
     return absl::InvalidArgumentError(absl::StrCat(positions.size(), " positions for ", sums.back(),
@@ -225,10 +253,10 @@ absl::StatusOr<RowPlan> PlanSequenceOwners(const Grid& source, const Grid& desti
   }
 
   RowPlan plan;
-  plan.sources = LaneSets(source, End::kSource, RowsOfLanes(rows_per_sample, source.num_lanes()),
-                          {0, LaneSize(source)});
-  for (int64_t lane = 0; lane < destination.num_lanes(); ++lane) {
-    for (const GlobalRank rank : destination.LaneRanks(LaneId(lane), 0)) {
+  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source.grid->num_lanes()),
+                          {0, LaneSize(*source.grid)});
+  for (int64_t lane = 0; lane < destination.grid->num_lanes(); ++lane) {
+    for (const GlobalRank rank : destination.grid->LaneRanks(LaneId(lane), destination.stage)) {
       plan.destinations.push_back({.ranks = {rank}, .num_rows = 0, .owned = {{0, 0}}});
     }
   }

@@ -23,6 +23,16 @@
 
 namespace hetero {
 
+// One end of an edge: the ranks of one pipeline stage of a module.
+struct LaneSide {
+  const Grid* grid = nullptr;
+  int64_t stage = 0;
+};
+
+// Where rows enter a module and where they leave it.
+LaneSide FirstStage(const Grid& grid);
+LaneSide LastStage(const Grid& grid);
+
 // Samples [first_sample, first_sample + num_samples) of the microbatch go from one lane to another;
 // rows are offsets into the lanes' own buffers.
 struct LaneTransfer {
@@ -87,17 +97,23 @@ struct RowPlan {
 };
 
 // One rank of each lane moves all its rows: SourceLeader to DestinationLeader, then a broadcast in
-// the destination lane. Source ranks are on the last stage, destination ranks on the first.
+// the destination lane.
 // Errors (here and below): those of PlanLanes.
-absl::StatusOr<RowPlan> PlanLeaderFunnel(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanLeaderFunnel(LaneSide source, LaneSide destination,
                                          std::span<const int64_t> rows_per_sample);
 
 // The first n ranks of every lane share its rows in near-equal slices, n the smaller number of
 // ranks of a source and of a destination lane, so that a rank moves 1/n of its lane's rows; the
 // destination lane gathers the slices afterwards. Lanes of equal rows use n links, rank i to rank
 // i.
-absl::StatusOr<RowPlan> PlanSliced(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanSliced(LaneSide source, LaneSide destination,
                                    std::span<const int64_t> rows_per_sample);
+
+// Between two stages of one module: every rank sends all rows that it has to the rank of the same
+// coordinates on the other stage, and nothing is gathered.
+// Errors: also INVALID_ARGUMENT when the sides are of different grids.
+absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
+                                          std::span<const int64_t> rows_per_sample);
 
 // Under sequence parallelism tp rank t of a destination lane works on positions
 // [t*S/T, (t+1)*S/T) of every sequence. Rows go straight to the owner of their position and nothing
@@ -106,7 +122,7 @@ absl::StatusOr<RowPlan> PlanSliced(const Grid& source, const Grid& destination,
 // positions: of every row of the microbatch in its sequence, sample-major.
 // Errors: also INVALID_ARGUMENT when S is not a multiple of T, when the number of positions is not
 // the sum of the counts, when a position is outside [0, S), or when the destination has cp > 1.
-absl::StatusOr<RowPlan> PlanSequenceOwners(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination,
                                            std::span<const int64_t> rows_per_sample,
                                            std::span<const int64_t> positions,
                                            int64_t sequence_length);

@@ -164,7 +164,7 @@ TEST_P(FunnelTest, LinksLeadersAndBroadcastsInLanes) {
   const Grid source = MakeGrid(GetParam().source);
   const Grid destination = MakeGrid(GetParam().destination);
   const RowPlan plan =
-      PlanLeaderFunnel(source, destination,
+      PlanLeaderFunnel(LastStage(source), FirstStage(destination),
                        Counts(std::max(source.num_lanes(), destination.num_lanes()), 3))
           .value();
   std::vector<std::pair<int64_t, int64_t>> links;
@@ -220,21 +220,56 @@ TEST(FunnelTest, LeadersFollowTheAxisOrderOfTheGrid) {
 }
 
 TEST(SlicedTest, EqualLanesUseOneLinkForEachTpRank) {
-  const RowPlan plan =
-      PlanSliced(MakeGrid({.num_ranks = 2, .tp = 2}),
-                 MakeGrid({.num_ranks = 4, .tp = 4, .rank_offset = 2}), std::vector<int64_t>{3, 2})
-          .value();
+  const RowPlan plan = PlanSliced(LastStage(MakeGrid({.num_ranks = 2, .tp = 2})),
+                                  FirstStage(MakeGrid({.num_ranks = 4, .tp = 4, .rank_offset = 2})),
+                                  std::vector<int64_t>{3, 2})
+                           .value();
   EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(0), 0, 3, GlobalRank(2), 0},
                                           RowTransfer{GlobalRank(1), 3, 2, GlobalRank(3), 3}));
   EXPECT_THAT(plan.destinations[0].owned,
               ElementsAre(RowRange{0, 3}, RowRange{3, 2}, RowRange{5, 0}, RowRange{5, 0}));
 }
 
+// Stages of one module pass rows between ranks of equal coordinates: nothing is sliced or gathered.
+TEST(BetweenStagesTest, EveryRankSendsAllItsRowsToItsNeighbour) {
+  const Grid grid = MakeGrid({.num_ranks = 8, .tp = 2, .pp = 2});
+  const RowPlan plan =
+      PlanBetweenStages({&grid, 0}, {&grid, 1}, std::vector<int64_t>{3, 1, 0, 5}).value();
+  EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(0), 0, 4, GlobalRank(4), 0},
+                                          RowTransfer{GlobalRank(1), 0, 4, GlobalRank(5), 0},
+                                          RowTransfer{GlobalRank(2), 0, 5, GlobalRank(6), 0},
+                                          RowTransfer{GlobalRank(3), 0, 5, GlobalRank(7), 0}));
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    EXPECT_EQ(SourceRows(plan, GlobalRank(rank)), rank < 2 ? 4 : 5);
+    EXPECT_EQ(DestinationRows(plan, GlobalRank(rank + 4)), rank < 2 ? 4 : 5);
+    EXPECT_EQ(FindReplicaSet(plan.destinations, GlobalRank(rank + 4))->ranks.size(), 1);
+    EXPECT_EQ(FindReplicaSet(plan.destinations, GlobalRank(rank)), nullptr);
+  }
+}
+
+TEST(BetweenStagesTest, StagesOfTwoModulesAreRefused) {
+  const Grid vision = MakeGrid({.name = "vision", .num_ranks = 2});
+  const Grid language = MakeGrid({.name = "language", .num_ranks = 2, .rank_offset = 2});
+  EXPECT_THAT(PlanBetweenStages({&vision, 0}, {&language, 0}, std::vector<int64_t>{1, 1}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       "stages of one module, not of vision and language"));
+  EXPECT_THAT(PlanBetweenStages({&vision, 0}, {&vision, 0}, std::vector<int64_t>{1, 1, 1}),
+              StatusIs(absl::StatusCode::kInvalidArgument));
+}
+
+// An edge may join any stages: here the second of three to the first of two.
+TEST(SlicedTest, AnEdgeJoinsAnyStages) {
+  const Grid source = MakeGrid({.num_ranks = 3, .pp = 3});
+  const Grid destination = MakeGrid({.num_ranks = 2, .pp = 2, .rank_offset = 3});
+  const RowPlan plan = PlanSliced({&source, 1}, {&destination, 1}, std::vector<int64_t>{2}).value();
+  EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(1), 0, 2, GlobalRank(4), 0}));
+}
+
 TEST(SequenceOwnersTest, RowsGoToTheRankOfTheirPosition) {
   // One lane of tp 2 over S 8: two samples with rows at positions 2..5 and 0..1.
   const RowPlan plan =
-      PlanSequenceOwners(MakeGrid({.num_ranks = 1}),
-                         MakeGrid({.num_ranks = 2, .tp = 2, .rank_offset = 1}),
+      PlanSequenceOwners(LastStage(MakeGrid({.num_ranks = 1})),
+                         FirstStage(MakeGrid({.num_ranks = 2, .tp = 2, .rank_offset = 1})),
                          std::vector<int64_t>{4, 2}, std::vector<int64_t>{2, 3, 4, 5, 0, 1}, 8)
           .value();
   EXPECT_THAT(plan.transfers, ElementsAre(RowTransfer{GlobalRank(0), 0, 2, GlobalRank(1), 0},
@@ -248,7 +283,9 @@ TEST(SequenceOwnersTest, NamesWhatDoesNotFit) {
   const Grid source = MakeGrid({.num_ranks = 1});
   const Grid destination = MakeGrid({.name = "language", .num_ranks = 2, .tp = 2});
   const auto error = [&](const Grid& to, std::vector<int64_t> positions, int64_t length) {
-    return PlanSequenceOwners(source, to, std::vector<int64_t>{2}, positions, length).status();
+    return PlanSequenceOwners(LastStage(source), FirstStage(to), std::vector<int64_t>{2}, positions,
+                              length)
+        .status();
   };
   EXPECT_THAT(error(destination, {0, 1}, 7),
               StatusIs(absl::StatusCode::kInvalidArgument,
@@ -386,12 +423,13 @@ TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
       const int64_t first = pick(length - counts.back() + 1) - 1;
       for (int64_t row = 0; row < counts.back(); ++row) positions.push_back(first + row);
     }
+    const LaneSide from = LastStage(source);
+    const LaneSide to = FirstStage(destination);
     const RowPlan plan =
-        (builder == Builder::kFunnel   ? PlanLeaderFunnel(source, destination, counts)
-         : builder == Builder::kSliced ? PlanSliced(source, destination, counts)
-         : builder == Builder::kColocated
-             ? PlanColocated(source, destination, counts)
-             : PlanSequenceOwners(source, destination, counts, positions, length))
+        (builder == Builder::kFunnel      ? PlanLeaderFunnel(from, to, counts)
+         : builder == Builder::kSliced    ? PlanSliced(from, to, counts)
+         : builder == Builder::kColocated ? PlanColocated(source, destination, counts)
+                                          : PlanSequenceOwners(from, to, counts, positions, length))
             .value();
     SCOPED_TRACE(::testing::Message()
                  << source.base().ToString() << " to " << destination.base().ToString());
@@ -450,10 +488,10 @@ TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
 }
 
 TEST(RowPlanTest, UnevenFanInReturnsWhatEachLaneSent) {
-  const RowPlan plan =
-      PlanLeaderFunnel(MakeGrid({.num_ranks = 2}), MakeGrid({.num_ranks = 1, .rank_offset = 2}),
-                       std::vector<int64_t>{256, 64})
-          .value();
+  const RowPlan plan = PlanLeaderFunnel(LastStage(MakeGrid({.num_ranks = 2})),
+                                        FirstStage(MakeGrid({.num_ranks = 1, .rank_offset = 2})),
+                                        std::vector<int64_t>{256, 64})
+                           .value();
   EXPECT_THAT(Inverse(plan).transfers,
               ElementsAre(RowTransfer{GlobalRank(2), 0, 256, GlobalRank(0), 0},
                           RowTransfer{GlobalRank(2), 256, 64, GlobalRank(1), 0}));
@@ -476,10 +514,10 @@ TEST(PlanLanesTest, RefusesCountsThatAreNone) {
 }
 
 TEST(RowPlanTest, ATextOnlyLaneIsCountedButNotSent) {
-  const RowPlan plan =
-      PlanLeaderFunnel(MakeGrid({.num_ranks = 2}), MakeGrid({.num_ranks = 1, .rank_offset = 2}),
-                       std::vector<int64_t>{0, 64})
-          .value();
+  const RowPlan plan = PlanLeaderFunnel(LastStage(MakeGrid({.num_ranks = 2})),
+                                        FirstStage(MakeGrid({.num_ranks = 1, .rank_offset = 2})),
+                                        std::vector<int64_t>{0, 64})
+                           .value();
   EXPECT_THAT(plan.transfers, SizeIs(2));
   EXPECT_THAT(SendsOf(plan, GlobalRank(0)), IsEmpty());
   EXPECT_THAT(ReceivesOf(plan, GlobalRank(2)), SizeIs(1));

@@ -38,10 +38,10 @@ constexpr std::string_view kLanguageModel =
 
 TEST(ModelRegistryTest, MakesTheModelOfAMessage) {
   const auto model = BuiltInModels().Make(Packed(kLanguageModel)).value();
-  EXPECT_THAT(model->modules(), ElementsAre("language"));
-  EXPECT_TRUE(model->edges().empty());
+  EXPECT_THAT(model->graph().ModuleNames(), ElementsAre("language"));
+  EXPECT_TRUE(model->graph().edges.empty());
   EXPECT_EQ(model->input_contract().vocabulary_size, 32);
-  EXPECT_EQ(model->hidden_width("language"), 8);
+  EXPECT_EQ(model->graph().Module("language").hidden_width, 8);
 }
 
 TEST(ModelRegistryTest, AnUnknownTypeNamesThoseThereAre) {

@@ -1,13 +1,33 @@
 #include "hetero/models/stage.h"
 
+#include <algorithm>
 #include <array>
 
+#include "absl/log/check.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/copy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
+
+const GraphModule& ModelGraph::Module(std::string_view name) const {
+  const auto found = std::ranges::find(modules, name, &GraphModule::name);
+  CHECK(found != modules.end()) << name;
+  return *found;
+}
+
+const GraphModule& ModelGraph::SampleOwner() const {
+  const auto found = std::ranges::find(modules, true, &GraphModule::owns_samples);
+  CHECK(found != modules.end());
+  return *found;
+}
+
+std::vector<std::string> ModelGraph::ModuleNames() const {
+  std::vector<std::string> names;
+  for (const GraphModule& module : modules) names.push_back(module.name);
+  return names;
+}
 
 absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
   ArenaScope scope(stream.workspace());

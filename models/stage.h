@@ -18,6 +18,7 @@
 #include "hetero/models/blocks/context.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/tensor/sequence_batch.h"
 
 namespace hetero {
@@ -36,12 +37,20 @@ struct TokenBatch {
   ConstTensorView loss_weights;    // compute type of the model [N]; 1 as a rule
 };
 
-// A microbatch as far as a stage needs it; null where the loader has nothing for this stage.
+// A microbatch as far as a stage needs it; null where there is nothing for this stage.
 struct StageInput {
   const TokenBatch* tokens = nullptr;
-  const ImageBatch* images = nullptr;
-  // [rows, width] per incoming edge, or one entry from the stage before.
-  std::span<const ConstTensorView> upstream;
+  const ImageBatch* images = nullptr;  // patches on the first stage only, sizes on all
+  // What the stage before of the same module returned, [rows, hidden width]; null on the first.
+  ConstTensorView previous_stage;
+  // First stage: [rows, width] of each edge into the module, in the order of ModelGraph::edges.
+  std::span<const ConstTensorView> edges;
+};
+
+// Gradients of the rows in StageInput, same shapes. Null where nobody wants it.
+struct StageInputGradients {
+  TensorView previous_stage;
+  std::span<const TensorView> edges;
 };
 
 // Sums over the microbatches since they were last taken, on this rank: those that its device makes,
@@ -88,10 +97,9 @@ class Stage {
                                              const StageInput& input) = 0;
 
   // `d_output` is the gradient of what Forward returned, null at a sink; it may be overwritten.
-  // `d_upstream` receives the gradients of StageInput::upstream, same shapes; an entry is null when
-  // nobody wants it.
+  // `d_input` is written.
   virtual absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
-                                std::span<const TensorView> d_upstream) = 0;
+                                const StageInputGradients& d_input) = 0;
 
   // Once a step, after the gradients of all microbatches are summed, before the update: what is not
   // a gradient but follows from the step's statistics (expert bias). `data_parallel` joins the
@@ -131,11 +139,33 @@ struct StageResources {
   int num_slots = 1;  // microbatches in flight
 };
 
-// An edge of the model's graph: rows of `source`'s last stage feed `destination`'s first stage.
-struct ModelEdge {
+struct GraphModule {
+  std::string name;
+  // Its lanes, of micro_batch_size samples each, make a microbatch of the run. True of one module.
+  bool owns_samples = false;
+  bool reads_images = false;
+  DType storage = DType::kF32;  // of parameters, activations and the rows between its stages
+  int64_t hidden_width = 0;     // of those rows
+};
+
+// Rows of `source`'s last stage feed `destination`'s first stage, in the destination's storage.
+struct GraphEdge {
   std::string source;
   std::string destination;
   int64_t width = 0;  // of a row
+};
+
+// What a model is made of, as a value: plans, checks, feeds and reports ask it for nothing else.
+// Invariant: edges name modules and make no circle; one module owns the samples and is where all
+// edges end.
+struct ModelGraph {
+  std::vector<GraphModule> modules;
+  std::vector<GraphEdge> edges;
+
+  // Precondition: there is one of that name.
+  const GraphModule& Module(std::string_view name) const;
+  const GraphModule& SampleOwner() const;
+  std::vector<std::string> ModuleNames() const;
 };
 
 // What the data must look like, so that source and model are checked against each other before the
@@ -153,14 +183,13 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // Names of the modules; every grid of the run carries one of them.
-  virtual std::vector<std::string> modules() const = 0;
-  virtual std::vector<ModelEdge> edges() const = 0;
-  // Of parameters, activations and the rows that pass between stages.
-  virtual DType storage() const = 0;
-  // Width of the rows that pass between the stages of a module.
-  virtual int64_t hidden_width(std::string_view module) const = 0;
+  virtual const ModelGraph& graph() const = 0;
   virtual InputContract input_contract() const = 0;
+
+  // Rows that a sample sends over edge `edge` of the graph, and between two stages of `module`:
+  // both ends of a transfer know them before anything is computed.
+  virtual int64_t RowsOnEdge(int edge, const SampleFacts& sample) const = 0;
+  virtual int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const = 0;
 
   // Pure: for any rank, without weights, communicators or device.
   // Errors: INVALID_ARGUMENT when the sizes do not divide by the shards or stages.

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -42,13 +43,6 @@ struct SequenceBatch {
 // sequence_index, because what walks the tokens would carry state from one sequence to the next;
 // sequence_index is null or dense i32 [num_tokens]; token_offsets fit the rows on both sides.
 absl::Status Validate(const SequenceBatch& sequences, int64_t num_tokens);
-
-struct ImageSize {
-  int32_t height = 0;  // pixels
-  int32_t width = 0;
-
-  bool operator==(const ImageSize&) const = default;
-};
 
 // N = sum over images of (height / P) * (width / P) patches, image after image, row-major inside an
 // image; features of a patch in channel, row, column order.

@@ -18,8 +18,8 @@
 #include "hetero/trainer/config/advice.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/learning_rate_settings.h"
-#include "hetero/trainer/plan.h"
 #include "hetero/trainer/samples.h"
+#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 namespace {
@@ -73,6 +73,22 @@ void CheckPrecision(const RunConfig& config, Violations& violations) {
   violations.Add(std::move(violation));
 }
 
+// Whether the layers of `module` divide into the stages of its grid.
+void CheckStages(const RunConfig& config, const Model& model, const std::string& module,
+                 Violations& violations) {
+  const auto divides = [&](int64_t pp) {
+    return model.MakeTable(module, {.pp = {.rank = 0, .size = pp}}).status();
+  };
+  for (const GridSpec& spec : GridSpecs(config)) {
+    if (spec.name != module || !Validate(spec).empty()) continue;
+    const absl::Status stages = divides(spec.pp);
+    if (stages.ok()) continue;
+    Violation violation =
+        Refuse(absl::StrCat(module, ".pp"), absl::StrCat(" is ", spec.pp, ": ", stages.message()));
+    violations.Add(std::move(violation));
+  }
+}
+
 // Whatever only the model can judge: the grids' names, its parameters, its data.
 void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violations& violations) {
   if (!violations.Sound({"model", "precision"})) return;
@@ -82,15 +98,17 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     violations.Add(Refuse("model", absl::StrCat(": ", model.status().message())));
     return;
   }
-  for (const std::string& module : (*model)->modules()) {
+  for (const std::string& module : (*model)->graph().ModuleNames()) {
     if (const absl::Status table = (*model)->MakeTable(module, {}).status(); !table.ok()) {
       violations.Add(Refuse("model", absl::StrCat(": ", table.message())));
+    } else {
+      CheckStages(config, **model, module, violations);
     }
   }
   if (violations.Sound({"grids"})) {
     std::vector<std::string> names;
     for (const proto::GridSpec& grid : config.grids()) names.push_back(grid.name());
-    violations.Add(CheckModules(names, (*model)->modules()));
+    violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
   }
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, (*model)->input_contract()));

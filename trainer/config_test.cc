@@ -93,8 +93,8 @@ TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
                           "(micro_batch_size 8 * 4 language lanes); nearest: 64 or 96"));
   EXPECT_THAT(Messages({"language.gtp_remat=2"}),
               ElementsAre("language.gtp_remat is 2; a run supports 1 only; nearest: 1"));
-  EXPECT_THAT(Messages({"radio_encoder.pp=2", "language.ep=2"}),
-              ElementsAre("radio_encoder.pp is 2; a run supports 1 only; nearest: 1",
+  EXPECT_THAT(Messages({"radio_encoder.tp=2", "language.ep=2"}),
+              ElementsAre("radio_encoder.tp is 2; a run supports 1 only; nearest: 1",
                           "language.ep is 2; a run supports 1 only; nearest: 1"));
 }
 

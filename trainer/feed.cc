@@ -39,7 +39,7 @@ BatchFeed::BatchFeed(const BatchFeedOptions& options)
               .samples_per_microbatch = options.batch.samples_per_microbatch()},
       num_samples_(layout_.samples_per_microbatch / options.position.num_lanes),
       slots_(options.num_slots),
-      counts_(layout_.NumMicrobatches()) {
+      facts_(layout_.NumMicrobatches()) {
   for (int64_t row = 0; row <= num_samples_; ++row) {
     cu_seqlens_.push_back(static_cast<int32_t>(row * options.sequence_length));
   }
@@ -77,7 +77,7 @@ int64_t BatchFeed::LayOut(void* memory, Tensors& tensors) const {
     place(tensors.modality_positions, DType::kI32, {max_rows()});
     place(tensors.token_offsets, DType::kI32, {num_samples_ + 1});
   }
-  if (options_.reads_images) {
+  if (options_.reads_patches) {
     place(tensors.patches, options_.storage, {max_patches(), options_.limits.patch_elements});
   }
   return bytes;
@@ -123,19 +123,20 @@ void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_
 }
 
 void BatchFeed::PublishImages(Slot& slot, int64_t num_patches) {
-  slot.image_batch = {.patches = slot.tensors.patches.Rows(0, num_patches), .sizes = slot.sizes};
+  slot.image_batch = {.patches = {}, .sizes = slot.sizes};
+  if (options_.reads_patches) slot.image_batch.patches = slot.tensors.patches.Rows(0, num_patches);
 }
 
 void BatchFeed::FillShapes() {
-  for (Counts& counts : counts_) {
-    counts.rows.assign(layout_.samples_per_microbatch, options_.limits.max_image_tokens);
+  for (MicrobatchFacts& facts : facts_) {
+    facts.samples.assign(layout_.samples_per_microbatch, LargestSample());
   }
   for (Slot& slot : slots_) {
     if (options_.reads_tokens) {
       slot.token_offsets = cu_seqlens_;
       PublishTokens(slot, max_rows(), num_tokens());
     }
-    if (!options_.reads_images) continue;
+    if (!options_.reads_patches && !options_.reads_image_sizes) continue;
     for (int64_t i = 0; i < num_samples_; ++i) {
       slot.sizes.insert(slot.sizes.end(), options_.limits.images.begin(),
                         options_.limits.images.end());
@@ -184,16 +185,19 @@ absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch
     if (options_.reads_tokens) {
       HETERO_RETURN_IF_ERROR(LoadTokens(loaded, host, step, microbatch)).With(lane());
     }
-    if (options_.reads_images) {
+    if (options_.reads_patches) {
       HETERO_RETURN_IF_ERROR(LoadImages(loaded, host, step, microbatch)).With(lane());
+    } else if (options_.reads_image_sizes) {
+      HETERO_RETURN_IF_ERROR(LoadImageSizes(loaded, step, microbatch)).With(lane());
     }
     if (staging != nullptr) {
       HETERO_RETURN_IF_ERROR(CopyToSlot(host, loaded, stream));
       HETERO_RETURN_IF_ERROR(staging->copied.Record(stream));
     }
   }
+  const bool images = options_.reads_patches || options_.reads_image_sizes;
   return FeedInput{.tokens = options_.reads_tokens ? &loaded.token_batch : nullptr,
-                   .images = options_.reads_images ? &loaded.image_batch : nullptr};
+                   .images = images ? &loaded.image_batch : nullptr};
 }
 
 absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const {
@@ -214,13 +218,13 @@ absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream
     HETERO_RETURN_IF_ERROR(
         copy(host.token_offsets, device.token_offsets, tokens.sequences.device_token_offsets));
   }
-  if (!options_.reads_images) return absl::OkStatus();
+  if (!options_.reads_patches) return absl::OkStatus();
   return copy(host.patches, device.patches, slot.image_batch.patches);
 }
 
 absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
   const int32_t image_id = ImageTokenId(options_);
-  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
+  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
   HETERO_ASSIGN_OR_RETURN(
       const data::BatchLease<data::LanguageBatch> batch,
       Take(language_, step, microbatch, [&](auto source, const data::LoaderOptions& loader) {
@@ -240,11 +244,11 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
   for (int64_t row = 0; row < num_samples_; ++row) {
     const int32_t* tokens = batch->tokens.data() + row * length;
     const int64_t placeholders = std::count(tokens, tokens + length, image_id);
-    if (placeholders != rows[row]) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("step ", step, ", microbatch ", microbatch, ": sample ",
-                       SampleName(step, microbatch, row), " has ", placeholders,
-                       " image tokens in its text, its images give ", rows[row], " rows"));
+    if (placeholders != facts[row].num_image_tokens) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "step ", step, ", microbatch ", microbatch, ": sample ",
+          SampleName(step, microbatch, row), " has ", placeholders,
+          " image tokens in its text, its images give ", facts[row].num_image_tokens, " rows"));
     }
     for (int64_t position = 0; position < length; ++position) {
       const auto t = static_cast<int32_t>(row * length + position);
@@ -276,7 +280,7 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
 }
 
 absl::Status BatchFeed::LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
-  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, LaneRows(step, microbatch));
+  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
   HETERO_ASSIGN_OR_RETURN(
       const data::BatchLease<data::ImageBatch> batch,
       Take(images_, step, microbatch, [](auto source, const data::LoaderOptions& loader) {
@@ -286,10 +290,10 @@ absl::Status BatchFeed::LoadImages(Slot& slot, const Tensors& host, int64_t step
     return absl::StrCat("step ", step, ", microbatch ", microbatch, ": ");
   };
   for (int64_t i = 0; i < num_samples_; ++i) {
-    if (batch->num_image_tokens[i] == rows[i]) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(context(), "sample ", SampleName(step, microbatch, i), " has images of ",
-                     batch->num_image_tokens[i], " tokens, its metadata say ", rows[i]));
+    if (batch->num_image_tokens[i] == facts[i].num_image_tokens) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        context(), "sample ", SampleName(step, microbatch, i), " has images of ",
+        batch->num_image_tokens[i], " tokens, its metadata say ", facts[i].num_image_tokens));
   }
   if (batch->NumPatches() > max_patches()) {
     return absl::InvalidArgumentError(absl::StrCat(context(), "images of ", batch->NumPatches(),
@@ -302,43 +306,56 @@ absl::Status BatchFeed::LoadImages(Slot& slot, const Tensors& host, int64_t step
   } else {
     std::ranges::copy(batch->patches, host.patches.data<float>());
   }
-  slot.sizes.clear();
-  for (const data::ImageSize& size : batch->sizes) {
-    slot.sizes.push_back({.height = size.height, .width = size.width});
-  }
+  slot.sizes.assign(batch->sizes.begin(), batch->sizes.end());
   PublishImages(slot, batch->NumPatches());
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::span<const int64_t>> BatchFeed::RowsPerSample(int64_t step, int microbatch) {
-  Counts& counts = counts_.at(microbatch);
-  if (!shape_only() && counts.step != step) {
-    HETERO_RETURN_IF_ERROR(CountRows(step, microbatch, counts))
-        .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
-    counts.step = step;
+absl::Status BatchFeed::LoadImageSizes(Slot& slot, int64_t step, int microbatch) {
+  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
+  slot.sizes.clear();
+  for (const SampleFacts& sample : facts) {
+    slot.sizes.insert(slot.sizes.end(), sample.images.begin(), sample.images.end());
   }
-  return counts.rows;
+  PublishImages(slot, 0);
+  return absl::OkStatus();
 }
 
-absl::Status BatchFeed::CountRows(int64_t step, int microbatch, Counts& counts) {
+SampleFacts BatchFeed::LargestSample() const {
+  return {.row_length = options_.sequence_length,
+          .num_image_tokens = options_.limits.max_image_tokens,
+          .images = options_.limits.images};
+}
+
+absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int microbatch) {
+  MicrobatchFacts& facts = facts_.at(microbatch);
+  if (!shape_only() && facts.step != step) {
+    facts.step = -1;
+    HETERO_RETURN_IF_ERROR(ReadFacts(step, microbatch, facts))
+        .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
+    facts.step = step;
+  }
+  return facts.samples;
+}
+
+absl::Status BatchFeed::ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts) {
   const data::SampleRange range = data::MicrobatchSamples(layout_, step, microbatch);
-  counts.step = -1;
-  counts.rows.assign(range.size, 0);
+  HETERO_RETURN_IF_ERROR(data::ReadFacts(*source_, options_.samples->order, range,
+                                         options_.sequence_length, facts.samples));
   for (int64_t i = 0; i < range.size; ++i) {
-    const std::optional<int64_t> index = options_.samples->order.DatasetIndex(range.begin + i);
-    if (!index) continue;
-    HETERO_ASSIGN_OR_RETURN(counts.rows[i], source_->CountImageTokens(*index));
-    if (counts.rows[i] <= options_.limits.max_image_tokens) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "sample ", *index, " of the data set has images of ", counts.rows[i],
-        " tokens, the run is sized for ", options_.limits.max_image_tokens, " a sample"));
+    const int64_t tokens = facts.samples[i].num_image_tokens;
+    if (tokens <= options_.limits.max_image_tokens) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("sample ", *options_.samples->order.DatasetIndex(range.begin + i),
+                     " of the data set has images of ", tokens, " tokens, the run is sized for ",
+                     options_.limits.max_image_tokens, " a sample"));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::span<const int64_t>> BatchFeed::LaneRows(int64_t step, int microbatch) {
-  HETERO_ASSIGN_OR_RETURN(const std::span<const int64_t> rows, RowsPerSample(step, microbatch));
-  return rows.subspan(options_.position.lane * num_samples_, num_samples_);
+absl::StatusOr<std::span<const SampleFacts>> BatchFeed::LaneFacts(int64_t step, int microbatch) {
+  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, Facts(step, microbatch));
+  return facts.subspan(options_.position.lane * num_samples_, num_samples_);
 }
 
 std::string BatchFeed::SampleName(int64_t step, int microbatch, int64_t lane_sample) {

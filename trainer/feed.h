@@ -2,7 +2,7 @@
 #define HETERO_TRAINER_FEED_H_
 
 // Brings a lane's samples to the device: each microbatch in the buffers of a slot, made ahead of
-// its use in the background, and the rows that every sample sends from encoder to language model.
+// its use in the background, and the facts of all samples from which rows are counted.
 //
 // A GPU's slots are filled in stream order from staging memory on the host, of which there is more
 // than slots: the host waits for a copy only when it is that many microbatches ahead of the GPU.
@@ -26,15 +26,16 @@
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/stream.h"
-#include "hetero/trainer/plan.h"
 #include "hetero/trainer/samples.h"
+#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 
 struct BatchFeedOptions {
-  // What the stage reads; with neither there are counts of rows only.
+  // What the stage reads; with none there are facts only.
   bool reads_tokens = false;
-  bool reads_images = false;
+  bool reads_image_sizes = false;
+  bool reads_patches = false;  // with their sizes
 
   data::LanePosition position;  // of the rank in the stage's grid
   BatchShape batch;
@@ -78,11 +79,14 @@ class BatchFeed {
   // or a microbatch is above the limits.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
-  // Encoder output rows of each sample of the whole microbatch, all lanes, in order: the same on
-  // both ends of an edge. 0 behind the end of a one-pass order. Valid until this microbatch of
-  // another step is asked for.
+  // Of each sample of the whole microbatch, all lanes, in order: the same on both ends of an edge.
+  // Behind the end of a one-pass order there are no images. Valid until this microbatch of another
+  // step is asked for.
   // Errors: as Load.
-  absl::StatusOr<std::span<const int64_t>> RowsPerSample(int64_t step, int microbatch);
+  absl::StatusOr<std::span<const SampleFacts>> Facts(int64_t step, int microbatch);
+
+  // No sample of the run has more of anything.
+  SampleFacts LargestSample() const;
 
   // Of this lane's microbatch.
   int64_t num_samples() const { return num_samples_; }
@@ -127,9 +131,9 @@ class BatchFeed {
     int64_t next = 0;
   };
 
-  struct Counts {
+  struct MicrobatchFacts {
     int64_t step = -1;
-    std::vector<int64_t> rows;
+    std::vector<SampleFacts> samples;
   };
 
   explicit BatchFeed(const BatchFeedOptions& options);
@@ -142,11 +146,12 @@ class BatchFeed {
   absl::Status CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const;
   void PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens);
   void PublishImages(Slot& slot, int64_t num_patches);
+  absl::Status LoadImageSizes(Slot& slot, int64_t step, int microbatch);
   void FillShapes();
   absl::Status LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch);
   absl::Status LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch);
-  absl::Status CountRows(int64_t step, int microbatch, Counts& counts);
-  absl::StatusOr<std::span<const int64_t>> LaneRows(int64_t step, int microbatch);
+  absl::Status ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts);
+  absl::StatusOr<std::span<const SampleFacts>> LaneFacts(int64_t step, int microbatch);
   std::string SampleName(int64_t step, int microbatch, int64_t lane_sample);
   data::LoaderOptions LoaderFrom(int64_t step) const;
 
@@ -161,8 +166,8 @@ class BatchFeed {
   std::vector<Slot> slots_;
   std::vector<Staging> staging_;  // empty where slots are host memory
   size_t next_staging_ = 0;
-  std::vector<Counts> counts_;                  // by microbatch
-  std::unique_ptr<data::SampleSource> source_;  // of counts
+  std::vector<MicrobatchFacts> facts_;          // by microbatch
+  std::unique_ptr<data::SampleSource> source_;  // of facts
   Reader<data::LanguageBatch> language_;
   Reader<data::ImageBatch> images_;
 };

@@ -36,7 +36,7 @@ BatchFeedOptions Options(Device device, DType storage) {
                                   .patch_size = 2};
   return {
       .reads_tokens = true,
-      .reads_images = true,
+      .reads_patches = true,
       .position = {.lane = 0, .num_lanes = 1},
       .batch = {.micro_batch_size = 4, .global_batch_size = 12, .language_lanes = 1},
       .sequence_length = 16,

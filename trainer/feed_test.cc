@@ -67,7 +67,11 @@ class SizedSource : public data::SampleSource {
     }
     return absl::OkStatus();
   }
-  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override { return 2 * (1 + index % 3); }
+  absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
+    facts.images.assign(static_cast<size_t>(1 + index % 3), {.height = 4, .width = 8});
+    facts.num_image_tokens = 2 * (1 + index % 3);
+    return absl::OkStatus();
+  }
 
  private:
   int64_t size_;
@@ -89,7 +93,7 @@ SampleLimits SizedLimits() {
 
 BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
   return {.reads_tokens = true,
-          .reads_images = true,
+          .reads_patches = true,
           .position = {.lane = lane, .num_lanes = num_lanes},
           .batch = {.micro_batch_size = kMicrobatch / 2,
                     .global_batch_size = kGlobalBatch,
@@ -104,6 +108,16 @@ BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
 }
 
 data::SampleOrder Shuffled(int64_t size) { return data::SampleOrder::Shuffled(size, 3).value(); }
+
+// Of each sample of the whole microbatch.
+std::vector<int64_t> ImageTokens(BatchFeed& feed, int64_t step, int microbatch) {
+  std::vector<int64_t> tokens;
+  const std::span<const SampleFacts> facts = feed.Facts(step, microbatch).value();
+  for (const SampleFacts& sample : facts) {
+    tokens.push_back(sample.num_image_tokens);
+  }
+  return tokens;
+}
 
 // Everything that reaches the ranks in a microbatch, lanes one after another.
 struct Content {
@@ -230,7 +244,7 @@ TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
     }
 
     // The rows that cross the edge belong to this lane's half of all samples.
-    const auto rows = feed.RowsPerSample(5, microbatch).value();
+    const std::vector<int64_t> rows = ImageTokens(feed, 5, microbatch);
     ASSERT_THAT(rows, SizeIs(kMicrobatch));
     EXPECT_EQ(std::accumulate(rows.begin() + 4, rows.end(), int64_t{0}),
               static_cast<int64_t>(image.size()));
@@ -252,7 +266,7 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
         const FeedInput input = feed.Load(0, i / 2, i % 2, *stream).value();
         const std::vector<int32_t> tokens = Tokens(*input.tokens);
         const std::vector<int32_t> targets = Targets(*input.tokens);
-        const auto rows = feed.RowsPerSample(i / 2, i % 2).value();
+        const std::vector<int64_t> rows = ImageTokens(feed, i / 2, i % 2);
         int64_t num_patches = 0;
         for (int64_t row = 0; row < 4; ++row) {
           const int64_t global = i * kMicrobatch + lane * 4 + row;
@@ -297,7 +311,7 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
   for (const auto& [tokens, images] : {std::pair(true, true), {true, false}, {false, true}}) {
     BatchFeedOptions options = Options(SetOf<SizedSource>(Shuffled(29), 29), 0, 2);
     options.reads_tokens = tokens;
-    options.reads_images = images;
+    options.reads_patches = images;
     MemoryLedger real;
     BatchFeed real_feed = BatchFeed::Create(options, real).value();
     options.device = {.kind = DeviceKind::kShapeOnly};
@@ -312,7 +326,7 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
     const FeedInput input = feed.Load(1, 7, 1, *stream).value();
     EXPECT_EQ(input.tokens != nullptr, tokens);
     EXPECT_EQ(input.images != nullptr, images);
-    EXPECT_THAT(feed.RowsPerSample(7, 1).value(), ElementsAreArray(std::vector<int64_t>(8, 6)));
+    EXPECT_THAT(ImageTokens(feed, 7, 1), ElementsAreArray(std::vector<int64_t>(8, 6)));
     if (tokens) {
       EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * kSequence);
       EXPECT_EQ(input.tokens->modality_positions[0].dim(0), feed.max_rows());
@@ -338,7 +352,7 @@ TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
         return data::MockSource::Create(mock);
       }};
   BatchFeedOptions options = Options(samples, 0, 2);
-  options.reads_images = false;
+  options.reads_patches = false;
   options.image_token_id = std::nullopt;
   options.limits = {};
   MemoryLedger ledger;
@@ -348,7 +362,28 @@ TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
   EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * kSequence);
   EXPECT_THAT(input.tokens->modality_positions, IsEmpty());
   EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * (kSequence - 1));
-  EXPECT_THAT(feed.RowsPerSample(0, 0).value(), Each(0));
+  EXPECT_THAT(ImageTokens(feed, 0, 0), Each(0));
+}
+
+// Stages behind the first of an encoder know the sizes of images whose patches they never read.
+TEST(BatchFeedTest, SizesOfImagesNeedNoPixels) {
+  const SampleSet samples = SetOf<SizedSource>(Shuffled(29), 29);
+  BatchFeedOptions options = Options(samples, 1, 2);
+  options.reads_tokens = false;
+  MemoryLedger ledger;
+  StreamWithWorkspace stream;
+  BatchFeed first = BatchFeed::Create(options, ledger).value();
+  options.reads_patches = false;
+  options.reads_image_sizes = true;
+  MemoryLedger none;
+  BatchFeed second = BatchFeed::Create(options, none).value();
+  EXPECT_EQ(none.total_bytes(), 0);
+  for (int i = 0; i < 4; ++i) {
+    const FeedInput patches = first.Load(0, i / 2, i % 2, *stream).value();
+    const FeedInput sizes = second.Load(0, i / 2, i % 2, *stream).value();
+    EXPECT_THAT(sizes.images->sizes, ElementsAreArray(patches.images->sizes));
+    EXPECT_TRUE(sizes.images->patches.is_null());
+  }
 }
 
 // Sample 13 writes one image token more than its images give.
@@ -379,9 +414,10 @@ class LargeSource : public SizedSource {
  public:
   using SizedSource::SizedSource;
 
-  absl::StatusOr<int64_t> CountImageTokens(int64_t index) override {
-    if (index == 13) return 7;
-    return SizedSource::CountImageTokens(index);
+  absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
+    absl::Status status = SizedSource::ReadFacts(index, facts);
+    if (index == 13) facts.num_image_tokens = 7;
+    return status;
   }
 };
 

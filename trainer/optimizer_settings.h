@@ -4,8 +4,8 @@
 // The optimizer's part of a run configuration, in the optimizer's own terms.
 
 #include "absl/status/statusor.h"
-#include "hetero/trainer/rank_trainer.h"
 #include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/rank_trainer.h"
 
 namespace hetero {
 

@@ -17,8 +17,8 @@
 #include "hetero/trainer/console.h"
 #include "hetero/trainer/metrics.h"
 #include "hetero/trainer/metrics_writer.h"
-#include "hetero/trainer/rank_trainer.h"
 #include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/step_tally.h"
 
 namespace hetero {

@@ -30,13 +30,13 @@
 #include "hetero/trainer/metrics_writer.h"
 #include "hetero/trainer/optimizer_settings.h"
 #include "hetero/trainer/output_check.h"
-#include "hetero/trainer/plan.h"
 #include "hetero/trainer/profile.h"
-#include "hetero/trainer/rank_trainer.h"
 #include "hetero/trainer/reporter.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/samples.h"
 #include "hetero/trainer/start_up.h"
+#include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/step_clock.h"
 #include "hetero/trainer/step_tally.h"
 
@@ -120,18 +120,19 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                                    MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
     const PlanStage& plan_stage = plan.stages[stage];
     const Grid& grid = *job.layout->Find(plan_stage.module);
-    const bool language = plan_stage.module == kLanguageModule;
+    const GraphModule& module = job.model->graph().Module(plan_stage.module);
     const InputContract contract = job.model->input_contract();
-    BatchFeedOptions feed{.reads_tokens = language,
-                          .reads_images = !language,
+    BatchFeedOptions feed{.reads_tokens = module.owns_samples,
+                          .reads_image_sizes = module.reads_images,
+                          .reads_patches = module.reads_images && plan_stage.place.first(),
                           .position = {grid.LaneOf(rank).value(), grid.num_lanes()},
                           .batch = plan.batch,
                           .sequence_length = job.config.sequence_length(),
                           .vocabulary_size = contract.vocabulary_size,
                           .pad_token_id = job.config.data().pad_token_id(),
-                          .num_slots = plan.NumSlots(stage),
+                          .num_slots = plan_stage.num_slots,
                           .device = device,
-                          .storage = job.model->storage(),
+                          .storage = module.storage,
                           .limits = job.limits};
     if (contract.patch_size > 0) feed.image_token_id = contract.image_token_id;
     if (device.kind != DeviceKind::kShapeOnly) {
@@ -399,8 +400,9 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
                      {.stop_requested = [&] { return signals.requested() != 0; },
                       .message = [&](std::string_view line) { console.Print(line); }}));
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
-  console.Print(DescribeStart(*job.layout, job.train.batch, job.devices, job.model->storage(),
-                              job.samples->description, folder));
+  console.Print(DescribeStart(*job.layout, job.train.batch, job.devices,
+                              job.model->graph().SampleOwner().storage, job.samples->description,
+                              folder));
   HETERO_RETURN_IF_ERROR(console.status());
   if (job.devices[0].kind == DeviceKind::kCpu) {
     HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());

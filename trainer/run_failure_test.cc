@@ -99,8 +99,8 @@ TEST(RunFailureTest, ImageTokensThatDoNotMatchThePlaceholdersNameBothCounts) {
   std::vector<ConstTensorView> shortened(1);
   const RecipeRun run = RunThreeRanks("language", {.before_forward = [&](int, StageInput& input) {
                                         shortened[0] =
-                                            input.upstream[0].Rows(0, input.upstream[0].dim(0) - 1);
-                                        input.upstream = shortened;
+                                            input.edges[0].Rows(0, input.edges[0].dim(0) - 1);
+                                        input.edges = shortened;
                                         return absl::OkStatus();
                                       }});
   EXPECT_THAT(run.status,

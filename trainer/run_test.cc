@@ -161,13 +161,16 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
       RecipeConfig("fashion_tiny", {"data.fashion_mnist.archive=nowhere"}), {.dry_run = true});
   ASSERT_THAT(run.status, IsOk());
   EXPECT_TRUE(run.steps.empty());
-  EXPECT_THAT(run.output,
-              AllOf(HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
-                    HasSubstr("  radio_encoder.0 (warm-up 3, 4 in flight): F0 sf0 F1 sf1 F2 sf2 F3 "
-                              "[sf3+rb0] B0 rb1 B1 rb2 B2 rb3 B3\n"),
-                    HasSubstr("  language.0 (warm-up 0, 1 in flight): rf0 F0 B0 [sb0+rf1] F1 B1 "
-                              "[sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3\n"),
-                    HasSubstr("rank 0\n"), HasSubstr("rank 3\n")));
+  EXPECT_THAT(
+      run.output,
+      AllOf(HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
+            HasSubstr("  radio_encoder.0 x 2 (warm-up 3, 4 in flight): L0 F0 +sf0 +rb0 L1 F1 "
+                      "+sf1 +rb1 L2 F2 +sf2 +rb2 L3 F3 +sf3 +rb3 rb0 B0 rb1 B1 rb2 B2 rb3 "
+                      "B3 sf0 sf1 sf2 sf3 G S U\n"),
+            HasSubstr("  language.0 x 2 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "
+                      "B0 +sb0 rf1 +rf3 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 rf3 sb2 L3 "
+                      "F3 B3 +sb3 sb3 G S U\n"),
+            HasSubstr("rank 0\n"), HasSubstr("rank 3\n")));
   EXPECT_THAT(run.output, AllOf(HasSubstr("  collectives: 10 a step\n"),
                                 HasSubstr("  collectives: 12 a step\n")));
   for (std::string_view label :

@@ -11,7 +11,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
-#include "hetero/trainer/plan.h"
+#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 

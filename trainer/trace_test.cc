@@ -1,13 +1,20 @@
 // The trace of a short run on disjoint grids.
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/grid/layout.h"
+#include "hetero/models/registry.h"
+#include "hetero/trainer/config.h"
+#include "hetero/trainer/step/plan.h"
 #include "hetero/trainer/testing/recipe_run.h"
 #include "nlohmann/json.hpp"
 
@@ -59,6 +66,46 @@ TEST(TraceTest, EveryRankHasATrackOfItsPlannedSteps) {
     EXPECT_THAT(spans[rank],
                 AllOf(Contains(Pair("language.0 rf0", 3)), Contains(Pair("language.0 sb3", 2)),
                       Contains(Pair("training step", 2))));
+  }
+}
+
+// The names of the spans of `rank`, in the order of time.
+std::vector<std::string> SpansInOrder(const nlohmann::json& trace, int rank) {
+  std::vector<std::pair<double, std::string>> spans;
+  for (const auto& event : trace["traceEvents"]) {
+    if (event["ph"] == "X" && event["tid"] == rank) spans.emplace_back(event["ts"], event["name"]);
+  }
+  std::ranges::stable_sort(spans, {}, &std::pair<double, std::string>::first);
+  std::vector<std::string> names;
+  for (auto& [time, name] : spans) names.push_back(std::move(name));
+  return names;
+}
+
+// What ran is the program of the rank's class, operation by operation, posts and waits included.
+TEST(TraceTest, ARankRunsTheProgramOfItsClassAndNothingElse) {
+  const proto::RunConfig config =
+      RecipeConfig("mock_vlm_tiny",
+                   {"launch=threads:4", "radio_encoder.num_ranks=2", "radio_encoder.pp=2",
+                    "language.num_ranks=2", "language.pp=2", "language.rank_offset=2",
+                    "model.language.pattern=\"ME|M*E\"", "train_steps=1", "encoder_run_ahead=2"});
+  ASSERT_THAT(RunConfigured(config, {.trace = "program.json"}).status, IsOk());
+  std::ifstream file(TestFolder() / "program.json");
+  const auto trace = nlohmann::json::parse(file);
+
+  const Layout layout = Layout::Make(GridSpecs(config), 4).value();
+  const auto model = BuiltInModels().Make(config.model(), StorageOf(config)).value();
+  const StepPlan plan =
+      MakePlan(layout, *model, config.micro_batch_size(), config.global_batch_size(), 2).value();
+  for (int rank = 0; rank < 4; ++rank) {
+    std::vector<std::string> planned;
+    for (const Op& op : plan.ClassOf(layout, GlobalRank(rank)).train) {
+      planned.push_back(plan.OpName(op));
+    }
+    std::vector<std::string> ran;
+    for (const std::string& name : SpansInOrder(trace, rank)) {
+      if (name != "training step") ran.push_back(name);
+    }
+    EXPECT_EQ(ran, planned) << "rank " << rank;
   }
 }
 

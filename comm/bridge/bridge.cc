@@ -14,13 +14,14 @@ absl::StatusOr<std::unique_ptr<Bridge>> Bridge::Create(const BridgeOptions& opti
   BridgeChannelOptions channel = {.name = absl::StrCat("bridge.forward.", options.edge),
                                   .dtype = options.dtype,
                                   .width = options.width,
-                                  .num_slots = options.num_slots,
+                                  .num_slots = options.num_forward_slots,
                                   .max_rows = options.max_forward_rows};
   HETERO_ASSIGN_OR_RETURN(
       bridge->forward_,
       BridgeChannel::Create(channel, source, destination, plan, rank, factory, device, ledger));
   if (!options.returns) return bridge;
   channel.name = absl::StrCat("bridge.backward.", options.edge);
+  channel.num_slots = options.num_backward_slots;
   channel.max_rows = options.max_backward_rows;
   HETERO_ASSIGN_OR_RETURN(bridge->backward_,
                           BridgeChannel::Create(channel, destination, source, Inverse(plan), rank,

@@ -26,8 +26,10 @@ namespace hetero {
 struct BridgeOptions {
   int64_t edge = 0;  // position in the plan's list of edges
   DType dtype = DType::kF32;
-  int64_t width = 0;              // elements of a row: the destination's hidden size
-  int64_t num_slots = 1;          // receives posted ahead, the current one included, per direction
+  int64_t width = 0;  // elements of a row: the destination's hidden size
+  // Microbatches received and still in use, at most, those posted ahead included.
+  int64_t num_forward_slots = 1;
+  int64_t num_backward_slots = 1;
   int64_t max_forward_rows = 0;   // of a microbatch at a destination rank
   bool returns = true;            // gradients go back; false: the backward direction takes nothing
   int64_t max_backward_rows = 0;  // of a microbatch at a source rank

@@ -33,7 +33,7 @@ void Run(benchmark::State& state, MakePlan make_plan) {
       Grid::Make({.name = "language", .num_ranks = lanes * tp, .tp = tp, .rank_offset = sources})
           .value();
   const std::vector<int64_t> counts(16, kRows / 16);
-  const RowPlan plan = make_plan(source, destination, counts).value();
+  const RowPlan plan = make_plan(LastStage(source), FirstStage(destination), counts).value();
   absl::Duration total;
   while (state.KeepRunningBatch(kRepeats)) {
     absl::Duration elapsed;
@@ -43,7 +43,8 @@ void Run(benchmark::State& state, MakePlan make_plan) {
           Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
           Stream stream(Device{}, workspace);
           HETERO_ASSIGN_OR_RETURN(auto bridge, Bridge::Create({.width = kWidth,
-                                                               .num_slots = 2,
+                                                               .num_forward_slots = 2,
+                                                               .num_backward_slots = 2,
                                                                .max_forward_rows = kRows,
                                                                .max_backward_rows = kRows},
                                                               source, destination, plan, rank,

@@ -61,11 +61,12 @@ RowPlan MakePlan(Delivery delivery, const Grid& source, const Grid& destination,
                  const Batch& batch) {
   switch (delivery) {
     case Delivery::kLeader:
-      return PlanLeaderFunnel(source, destination, batch.counts).value();
+      return PlanLeaderFunnel(LastStage(source), FirstStage(destination), batch.counts).value();
     case Delivery::kSliced:
-      return PlanSliced(source, destination, batch.counts).value();
+      return PlanSliced(LastStage(source), FirstStage(destination), batch.counts).value();
     case Delivery::kOwners:
-      return PlanSequenceOwners(source, destination, batch.counts, batch.positions, kSequence)
+      return PlanSequenceOwners(LastStage(source), FirstStage(destination), batch.counts,
+                                batch.positions, kSequence)
           .value();
     case Delivery::kColocated:
       return PlanColocated(source, destination, batch.counts).value();
@@ -124,7 +125,8 @@ absl::Status RoundTrip(const GridSpec& source_spec, const GridSpec& destination_
     Rank self;
     const auto num_batches = static_cast<int64_t>(batches.size());
     HETERO_ASSIGN_OR_RETURN(auto bridge, Bridge::Create({.width = kWidth,
-                                                         .num_slots = num_batches,
+                                                         .num_forward_slots = num_batches,
+                                                         .num_backward_slots = num_batches,
                                                          .max_forward_rows = 1000,
                                                          .max_backward_rows = 1000},
                                                         source, destination, plans[0], rank,
@@ -266,14 +268,18 @@ class BridgeErrorTest : public testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Bridge>> Make(GlobalRank rank, CommunicatorFactory& factory,
                                                Device device) {
-    return Bridge::Create(
-        {.width = kWidth, .num_slots = 2, .max_forward_rows = 8, .max_backward_rows = 8}, source_,
-        destination_, plan_, rank, factory, device, memory_);
+    return Bridge::Create({.width = kWidth,
+                           .num_forward_slots = 2,
+                           .num_backward_slots = 2,
+                           .max_forward_rows = 8,
+                           .max_backward_rows = 8},
+                          source_, destination_, plan_, rank, factory, device, memory_);
   }
 
   Grid source_ = Grid::Make({.name = "vision", .num_ranks = 2}).value();
   Grid destination_ = Grid::Make({.name = "language", .num_ranks = 1, .rank_offset = 2}).value();
-  RowPlan plan_ = PlanSliced(source_, destination_, std::vector<int64_t>{2, 6}).value();
+  RowPlan plan_ =
+      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{2, 6}).value();
   MemoryLedger memory_;
   Arena workspace_ = Arena::Counting(MemoryLabel::kWorkspace);
 };
@@ -298,7 +304,8 @@ TEST_F(BridgeErrorTest, MoreRowsThanDeclaredOrSlotsThanMadeAreErrors) {
   auto factory = LoopbackFactory(GlobalRank(2), 3);
   auto bridge = Make(GlobalRank(2), *factory, Device{}).value();
   Stream stream(Device{}, workspace_);
-  const RowPlan larger = PlanSliced(source_, destination_, std::vector<int64_t>{3, 6}).value();
+  const RowPlan larger =
+      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{3, 6}).value();
   EXPECT_THAT(bridge->forward().PostReceive(larger, 4, stream),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "bridge.forward.0, microbatch 4: module language lane 0 (rank 2) receives 9 "
@@ -310,7 +317,8 @@ TEST_F(BridgeErrorTest, MoreRowsThanDeclaredOrSlotsThanMadeAreErrors) {
 }
 
 TEST_F(BridgeErrorTest, CountsThatDifferBetweenTheEndsAreAnErrorOnBoth) {
-  const RowPlan other = PlanSliced(source_, destination_, std::vector<int64_t>{2, 5}).value();
+  const RowPlan other =
+      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{2, 5}).value();
   EXPECT_THAT(
       RunRanks(3,
                [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {

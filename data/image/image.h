@@ -7,16 +7,11 @@
 #include <cstdint>
 #include <vector>
 
+#include "hetero/tensor/sample_facts.h"
+
 namespace hetero::data {
 
-// Height and width in pixels.
-struct ImageSize {
-  int height = 0;
-  int width = 0;
-
-  constexpr int64_t Area() const { return int64_t{height} * width; }
-  friend constexpr bool operator==(const ImageSize&, const ImageSize&) = default;
-};
+using hetero::ImageSize;
 
 // 8-bit pixels, row-major, channels interleaved. Reuse one object: its buffer keeps its capacity.
 struct Image {

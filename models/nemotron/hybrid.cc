@@ -172,9 +172,9 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
     HETERO_ASSIGN_OR_RETURN(hidden_TH, Embed(context, input));
   } else {
     // Blocks only read what they are given.
-    const ConstTensorView& upstream = input.upstream[0];
+    const ConstTensorView& previous = input.previous_stage;
     hidden_TH =
-        TensorView(const_cast<void*>(upstream.address()), upstream.dtype(), upstream.dims());
+        TensorView(const_cast<void*>(previous.address()), previous.dtype(), previous.dims());
   }
   HETERO_ASSIGN_OR_RETURN(
       hidden_TH, RunLayers(context, hidden_TH, std::ssize(blocks_),
@@ -194,7 +194,7 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
 }
 
 absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, TensorView d_output,
-                                   std::span<const TensorView> d_upstream) {
+                                   const StageInputGradients& d_input) {
   Slot& slot = slots_[slot_index];
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
@@ -221,26 +221,26 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
         },
         blocks_[i]));
   }
-  if (place_.first()) return EmbedBackward(context, slot, d_hidden_TH, d_upstream);
-  if (d_upstream[0].is_null()) return absl::OkStatus();
-  return Copy(d_hidden_TH, d_upstream[0], context.stream);
+  if (place_.first()) return EmbedBackward(context, slot, d_hidden_TH, d_input.edges);
+  if (d_input.previous_stage.is_null()) return absl::OkStatus();
+  return Copy(d_hidden_TH, d_input.previous_stage, context.stream);
 }
 
 absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const StageInput& input) {
   const TokenBatch& batch = *input.tokens;
   const int64_t tokens = batch.sequences.num_tokens();
   int64_t named = batch.text_positions.num_elements();
-  if (batch.modality_positions.size() != input.upstream.size()) {
-    return absl::InvalidArgumentError(absl::StrCat(input.upstream.size(), " modalities arrive for ",
+  if (batch.modality_positions.size() != input.edges.size()) {
+    return absl::InvalidArgumentError(absl::StrCat(input.edges.size(), " modalities arrive for ",
                                                    batch.modality_positions.size(),
                                                    " kinds of placeholders"));
   }
-  for (size_t i = 0; i < input.upstream.size(); ++i) {
+  for (size_t i = 0; i < input.edges.size(); ++i) {
     const int64_t placeholders = batch.modality_positions[i].num_elements();
-    if (input.upstream[i].dim(0) != placeholders) {
-      return absl::InvalidArgumentError(absl::StrCat("the encoder emitted ",
-                                                     input.upstream[i].dim(0), " image tokens for ",
-                                                     placeholders, " placeholders"));
+    if (input.edges[i].dim(0) != placeholders) {
+      return absl::InvalidArgumentError(absl::StrCat("the encoder emitted ", input.edges[i].dim(0),
+                                                     " image tokens for ", placeholders,
+                                                     " placeholders"));
     }
     named += placeholders;
   }
@@ -257,20 +257,20 @@ absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const Stag
                                            .out_TH = hidden_TH,
                                            .invalid_ids_1 = invalid_ids_1_},
                                           context.stream));
-  for (size_t i = 0; i < input.upstream.size(); ++i) {
+  for (size_t i = 0; i < input.edges.size(); ++i) {
     HETERO_RETURN_IF_ERROR(
-        ScatterRows(input.upstream[i], batch.modality_positions[i], hidden_TH, context.stream));
+        ScatterRows(input.edges[i], batch.modality_positions[i], hidden_TH, context.stream));
   }
   return hidden_TH;
 }
 
 absl::Status HybridStage::EmbedBackward(ModuleContext& context, const Slot& slot,
                                         TensorView d_hidden_TH,
-                                        std::span<const TensorView> d_upstream) {
-  for (size_t i = 0; i < d_upstream.size(); ++i) {
-    if (d_upstream[i].is_null()) continue;
+                                        std::span<const TensorView> d_edges) {
+  for (size_t i = 0; i < d_edges.size(); ++i) {
+    if (d_edges[i].is_null()) continue;
     HETERO_RETURN_IF_ERROR(
-        GatherRows(d_hidden_TH, slot.batch.modality_positions[i], d_upstream[i], context.stream));
+        GatherRows(d_hidden_TH, slot.batch.modality_positions[i], d_edges[i], context.stream));
   }
   if (!context.needs_weight_gradient || embedding_VH_->gradient.is_null()) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(EmbeddingBackward({.d_out_TH = d_hidden_TH,

@@ -53,7 +53,7 @@ class HybridStage : public Stage {
   absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
                                      const StageInput& input) override;
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
-                        std::span<const TensorView> d_upstream) override;
+                        const StageInputGradients& d_input) override;
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override;
   absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override;
 
@@ -76,7 +76,7 @@ class HybridStage : public Stage {
   absl::Status MakeBlocks(const StageResources& resources);
   absl::StatusOr<TensorView> Embed(ModuleContext& context, const StageInput& input);
   absl::Status EmbedBackward(ModuleContext& context, const Slot& slot, TensorView d_hidden_TH,
-                             std::span<const TensorView> d_upstream);
+                             std::span<const TensorView> d_edges);
   absl::Status Head(ModuleContext& context, TensorView hidden_TH, Slot& slot);
 
   HybridConfig config_;

@@ -107,9 +107,9 @@ class HybridHarness {
     for (const auto& stage : stages) {
       StageInput input{.tokens = &batch};
       if (!boundaries[slot].empty()) {
-        input.upstream = std::span(&boundaries[slot].back(), 1);
+        input.previous_stage = boundaries[slot].back();
       } else if (!batch.modality_positions.empty()) {
-        input.upstream = std::span(&rows, 1);
+        input.edges = std::span(&rows, 1);
       }
       absl::StatusOr<TensorView> out = stage->Forward(*context, slot, input);
       if (!out.ok()) return out.status();
@@ -124,16 +124,17 @@ class HybridHarness {
     TensorView gradient;
     const TensorView d_rows = Rows(d_upstream);
     for (size_t s = stages.size(); s-- > 0;) {
-      TensorView below = d_rows;
+      StageInputGradients d_input;
       if (s > 0) {
         const ConstTensorView& boundary = boundaries[slot][s - 1];
-        below = context->activations.Allocate(boundary.dtype(), boundary.dims()).value();
+        d_input.previous_stage =
+            context->activations.Allocate(boundary.dtype(), boundary.dims()).value();
+      } else if (takes_rows) {
+        d_input.edges = {&d_rows, 1};
       }
-      const bool has_below = s > 0 || takes_rows;
-      const absl::Status status = stages[s]->Backward(
-          *context, slot, gradient, {&below, static_cast<size_t>(has_below ? 1 : 0)});
+      const absl::Status status = stages[s]->Backward(*context, slot, gradient, d_input);
       if (!status.ok()) return status;
-      gradient = below;
+      gradient = d_input.previous_stage;
     }
     return absl::OkStatus();
   }

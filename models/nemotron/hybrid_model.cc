@@ -19,14 +19,16 @@ constexpr int64_t kMaxLayers = 4096;
 
 class HybridModel : public Model {
  public:
-  explicit HybridModel(HybridConfig config) : config_(std::move(config)) {}
+  explicit HybridModel(HybridConfig config)
+      : config_(std::move(config)), graph_{.modules = {LanguageModule(config_)}, .edges = {}} {}
 
-  std::vector<std::string> modules() const override { return {std::string(kLanguageModule)}; }
-  std::vector<ModelEdge> edges() const override { return {}; }
-  DType storage() const override { return config_.storage; }
-  int64_t hidden_width(std::string_view) const override { return config_.hidden_size; }
+  const ModelGraph& graph() const override { return graph_; }
   InputContract input_contract() const override {
     return {.vocabulary_size = config_.vocabulary_size};
+  }
+  int64_t RowsOnEdge(int, const SampleFacts&) const override { return 0; }
+  int64_t RowsBetweenStages(std::string_view, const SampleFacts& sample) const override {
+    return sample.row_length;
   }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view,
                                            const ShardSpec& shard) const override {
@@ -39,6 +41,7 @@ class HybridModel : public Model {
 
  private:
   HybridConfig config_;
+  ModelGraph graph_;
 };
 
 std::string Path(std::string_view path, std::string_view field) {
@@ -91,6 +94,13 @@ void CheckRelations(const proto::HybridLanguageModel& config, std::string_view p
     CheckAtMost(violations, {Path(path, "experts.top_k"), config.experts().top_k()},
                 {Path(path, "experts.num_experts"), config.experts().num_experts()});
   }
+}
+
+GraphModule LanguageModule(const HybridConfig& config) {
+  return {.name = std::string(kLanguageModule),
+          .owns_samples = true,
+          .storage = config.storage,
+          .hidden_width = config.hidden_size};
 }
 
 HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DType storage) {

@@ -22,6 +22,9 @@ void CheckRelations(const proto::HybridLanguageModel& config, std::string_view p
 // Precondition: neither a field's own rule nor one of CheckRelations is broken.
 HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DType storage);
 
+// The module "language" of a graph.
+GraphModule LanguageModule(const HybridConfig& config);
+
 // One module, "language", and no edges: trains on text alone.
 // Errors: INVALID_ARGUMENT with every violation, one a line.
 absl::StatusOr<std::unique_ptr<Model>> MakeHybridModel(const proto::HybridLanguageModel& config,

@@ -19,6 +19,14 @@ constexpr std::string_view kEmbedder = "embedder.weight";
 
 }  // namespace
 
+int64_t RadioConfig::NumTokens(std::span<const ImageSize> images) const {
+  int64_t tokens = 0;
+  for (const ImageSize& image : images) {
+    tokens += image.Area() / (patch_size * patch_size) + num_class_tokens;
+  }
+  return tokens;
+}
+
 std::vector<ParameterSpec> RadioEncoder::Parameters(const RadioConfig& config,
                                                     std::string_view prefix, int num_stages) {
   const int64_t c = config.layer.hidden_size, side = config.grid_side();

@@ -11,6 +11,7 @@
 // C hidden.
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -42,6 +43,8 @@ struct RadioConfig {
   int64_t patch_features() const { return 3 * patch_size * patch_size; }
   int64_t feature_width() const { return 4 * layer.hidden_size; }
   EncoderLayersConfig layers() const { return {num_layers, layer, final_norm}; }
+  // Patches and class tokens of these images: rows that pass between pipeline stages.
+  int64_t NumTokens(std::span<const ImageSize> images) const;
 };
 
 class RadioEncoder {

@@ -96,7 +96,7 @@ TestTokens Tokens(bool has_images) {
 // A microbatch through all modules of a model, each a stage on this rank.
 template <typename Compute>
 absl::Status RunModel(ModuleRig& rig, const Model& model) {
-  const bool has_images = model.modules().size() > 1;
+  const bool has_images = !model.graph().edges.empty();
   struct Module {
     ParameterStore* parameters;
     std::unique_ptr<Stage> stage;
@@ -137,11 +137,10 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
   const ConstTensorView upstream = rows;
   const size_t num_edges = has_images ? 1 : 0;
   HETERO_RETURN_IF_ERROR(
-      language.stage
-          ->Forward(rig.context(), 0, {.tokens = &batch, .upstream = {&upstream, num_edges}})
+      language.stage->Forward(rig.context(), 0, {.tokens = &batch, .edges = {&upstream, num_edges}})
           .status());
   HETERO_RETURN_IF_ERROR(
-      language.stage->Backward(rig.context(), 0, TensorView(), {&d_rows, num_edges}));
+      language.stage->Backward(rig.context(), 0, TensorView(), {.edges = {&d_rows, num_edges}}));
   if (has_images) {
     rig.Keep("d rows", d_rows);
     HETERO_RETURN_IF_ERROR(vision->stage->Backward(rig.context(), 0, d_rows, {}));

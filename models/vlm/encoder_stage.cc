@@ -1,8 +1,10 @@
 #include "hetero/models/vlm/encoder_stage.h"
 
+#include <algorithm>
 #include <string_view>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 
 namespace hetero {
@@ -14,6 +16,14 @@ constexpr std::string_view kProjectorPrefix = "projector.";
 }  // namespace
 
 absl::StatusOr<ParameterTable> MakeVisionTable(const VisionConfig& config, int num_stages) {
+  const int64_t layers = config.encoder.num_layers;
+  if (num_stages < 1 || layers % num_stages != 0) {
+    int64_t nearest = std::clamp<int64_t>(num_stages, 1, layers);
+    while (layers % nearest != 0) --nearest;
+    return absl::InvalidArgumentError(absl::StrCat(layers, " encoder layers do not divide into ",
+                                                   num_stages,
+                                                   " pipeline stages; nearest: ", nearest));
+  }
   std::vector<ParameterSpec> specs;
   const auto add = [&](std::vector<ParameterSpec> part, bool trainable) {
     for (ParameterSpec& spec : part) {
@@ -51,9 +61,7 @@ absl::StatusOr<TensorView> EncoderStage::Forward(ModuleContext& context, int slo
   if (!config_.train_encoder) encoder_context.mode = Mode::kEval;
   HETERO_ASSIGN_OR_RETURN(
       const TensorView features_ND,
-      encoder_.Forward(encoder_context, *input.images,
-                       input.upstream.empty() ? ConstTensorView() : input.upstream[0],
-                       slot.encoder));
+      encoder_.Forward(encoder_context, *input.images, input.previous_stage, slot.encoder));
   if (!projector_.has_value()) return features_ND;
   slot.features_ND = features_ND;
   ModuleContext projector_context = context;
@@ -62,7 +70,7 @@ absl::StatusOr<TensorView> EncoderStage::Forward(ModuleContext& context, int slo
 }
 
 absl::Status EncoderStage::Backward(ModuleContext& context, int slot_index, TensorView d_output,
-                                    std::span<const TensorView> d_upstream) {
+                                    const StageInputGradients& d_input) {
   if (!config_.train_encoder && !config_.train_projector) return absl::OkStatus();
   Slot& slot = slots_[slot_index];
   ArenaScope scope(context.stream.workspace());
@@ -80,8 +88,7 @@ absl::Status EncoderStage::Backward(ModuleContext& context, int slot_index, Tens
         projector_->Backward(projector_context, slot.projector, d_output, d_features_ND));
   }
   if (!config_.train_encoder) return absl::OkStatus();
-  return encoder_.Backward(context, slot.encoder, d_features_ND,
-                           d_upstream.empty() ? TensorView() : d_upstream[0]);
+  return encoder_.Backward(context, slot.encoder, d_features_ND, d_input.previous_stage);
 }
 
 }  // namespace hetero

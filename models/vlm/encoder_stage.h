@@ -37,7 +37,7 @@ class EncoderStage : public Stage {
   absl::StatusOr<TensorView> Forward(ModuleContext& context, int slot,
                                      const StageInput& input) override;
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
-                        std::span<const TensorView> d_upstream) override;
+                        const StageInputGradients& d_input) override;
   absl::Status FinishStep(Communicator*, Stream&) override { return absl::OkStatus(); }
   absl::StatusOr<StageCounts> TakeTotals(const TensorView&, Stream&) override {
     return StageCounts{};

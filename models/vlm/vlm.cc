@@ -20,27 +20,30 @@ class VisionLanguageModel : public Model {
   VisionLanguageModel(VisionConfig vision, HybridConfig language, int64_t image_token_id)
       : vision_(std::move(vision)),
         language_(std::move(language)),
-        image_token_id_(image_token_id) {}
+        image_token_id_(image_token_id),
+        graph_{.modules = {{.name = std::string(kRadioEncoderModule),
+                            .reads_images = true,
+                            .storage = language_.storage,
+                            .hidden_width = vision_.encoder.layer.hidden_size},
+                           LanguageModule(language_)},
+               .edges = {{.source = std::string(kRadioEncoderModule),
+                          .destination = std::string(kLanguageModule),
+                          .width = language_.hidden_size}}} {}
 
-  std::vector<std::string> modules() const override {
-    return {std::string(kRadioEncoderModule), std::string(kLanguageModule)};
-  }
-  std::vector<ModelEdge> edges() const override {
-    return {{.source = std::string(kRadioEncoderModule),
-             .destination = std::string(kLanguageModule),
-             .width = language_.hidden_size}};
-  }
-  DType storage() const override { return language_.storage; }
-  int64_t hidden_width(std::string_view module) const override {
-    return module == kRadioEncoderModule ? vision_.encoder.layer.hidden_size
-                                         : language_.hidden_size;
-  }
+  const ModelGraph& graph() const override { return graph_; }
   InputContract input_contract() const override {
     return {.vocabulary_size = language_.vocabulary_size,
             .image_token_id = image_token_id_,
             .patch_size = vision_.encoder.patch_size,
             .max_image_side = vision_.encoder.max_image_side,
             .patches_per_token = 4};
+  }
+  int64_t RowsOnEdge(int, const SampleFacts& sample) const override {
+    return sample.num_image_tokens;
+  }
+  int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const override {
+    if (module == kRadioEncoderModule) return vision_.encoder.NumTokens(sample.images);
+    return sample.row_length;
   }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {
@@ -59,6 +62,7 @@ class VisionLanguageModel : public Model {
   VisionConfig vision_;
   HybridConfig language_;
   int64_t image_token_id_;
+  ModelGraph graph_;
 };
 
 VisionConfig VisionConfigFromProto(const proto::VisionLanguageModel& config, DType storage) {

@@ -144,15 +144,15 @@ struct Harness {
     rows.clear();
     for (const auto& stage : encoder) {
       StageInput input{.images = &images};
-      if (!rows.empty()) input.upstream = std::span(&rows.back(), 1);
+      if (!rows.empty()) input.previous_stage = rows.back();
       const absl::StatusOr<TensorView> out = stage->Forward(*context, 0, input);
       ASSERT_THAT(out, IsOk());
       rows.push_back(*out);
     }
     kept_by_encoder = context->activations.used_bytes();
-    ASSERT_THAT(language->Forward(*context, 0,
-                                  {.tokens = &**tokens, .upstream = std::span(&rows.back(), 1)}),
-                IsOk());
+    ASSERT_THAT(
+        language->Forward(*context, 0, {.tokens = &**tokens, .edges = std::span(&rows.back(), 1)}),
+        IsOk());
   }
 
   void Backward() {
@@ -160,13 +160,11 @@ struct Harness {
       return context->activations.Allocate(view.dtype(), view.dims()).value();
     };
     TensorView gradient = like(rows.back());
-    ASSERT_THAT(language->Backward(*context, 0, {}, {&gradient, 1}), IsOk());
+    ASSERT_THAT(language->Backward(*context, 0, {}, {.edges = {&gradient, 1}}), IsOk());
     for (size_t s = encoder.size(); s-- > 0;) {
       TensorView below;
       if (s > 0) below = like(rows[s - 1]);
-      ASSERT_THAT(
-          encoder[s]->Backward(*context, 0, gradient, {&below, static_cast<size_t>(s > 0 ? 1 : 0)}),
-          IsOk());
+      ASSERT_THAT(encoder[s]->Backward(*context, 0, gradient, {.previous_stage = below}), IsOk());
       gradient = below;
     }
   }
@@ -320,11 +318,11 @@ TEST(VisionStageTest, RowsThatDoNotMatchThePlaceholdersAreAnError) {
   std::vector<double> pixels = Pixels(kFirst, 76);
   m.Forward(kFirst, pixels);
   const TestTokenBatch<double> three_placeholders(kSecond.tokens);
-  EXPECT_THAT(m.language->Forward(
-                  *m.context, 0,
-                  {.tokens = &*three_placeholders, .upstream = std::span(&m.rows.back(), 1)}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("emitted 4 image tokens for 3 placeholders")));
+  EXPECT_THAT(
+      m.language->Forward(*m.context, 0,
+                          {.tokens = &*three_placeholders, .edges = std::span(&m.rows.back(), 1)}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("emitted 4 image tokens for 3 placeholders")));
 }
 
 proto::VisionLanguageModel SmallMessage() {
@@ -351,13 +349,19 @@ proto::VisionLanguageModel SmallMessage() {
 
 TEST(VisionLanguageModelTest, DescribesItsPartsAndWhatTheyRead) {
   const auto model = MakeVisionLanguageModel(SmallMessage()).value();
-  EXPECT_THAT(model->modules(), testing::ElementsAre("radio_encoder", "language"));
-  ASSERT_EQ(model->edges().size(), 1u);
-  EXPECT_EQ(model->edges()[0].source, "radio_encoder");
-  EXPECT_EQ(model->edges()[0].destination, "language");
-  EXPECT_EQ(model->edges()[0].width, 12);
-  EXPECT_EQ(model->hidden_width("radio_encoder"), 8);
-  EXPECT_EQ(model->hidden_width("language"), 12);
+  EXPECT_THAT(model->graph().ModuleNames(), testing::ElementsAre("radio_encoder", "language"));
+  EXPECT_EQ(model->graph().SampleOwner().name, "language");
+  ASSERT_EQ(model->graph().edges.size(), 1u);
+  EXPECT_EQ(model->graph().edges[0].source, "radio_encoder");
+  EXPECT_EQ(model->graph().edges[0].destination, "language");
+  EXPECT_EQ(model->graph().edges[0].width, 12);
+  EXPECT_EQ(model->graph().Module("radio_encoder").hidden_width, 8);
+  EXPECT_EQ(model->graph().Module("language").hidden_width, 12);
+  // Images of 4 and 16 patches with 2 class tokens each, in a row of 20 tokens.
+  const SampleFacts sample = {.row_length = 20, .num_image_tokens = 5, .images = {{4, 4}, {8, 8}}};
+  EXPECT_EQ(model->RowsOnEdge(0, sample), 5);
+  EXPECT_EQ(model->RowsBetweenStages("radio_encoder", sample), 24);
+  EXPECT_EQ(model->RowsBetweenStages("language", sample), 20);
   const InputContract contract = model->input_contract();
   EXPECT_EQ(contract.vocabulary_size, 300);
   EXPECT_EQ(contract.image_token_id, 299);

@@ -82,7 +82,7 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                           models.Make(resolved.model(), DType::kF32));
   TensorFile file;
-  for (const std::string& module : model->modules()) {
+  for (const std::string& module : model->graph().ModuleNames()) {
     HETERO_RETURN_IF_ERROR(AddParameters(*model, module, resolved.seed(), file)).With(module);
   }
 

@@ -84,7 +84,7 @@ TEST(RunStartFileTest, HasEveryParameterOfEveryModule) {
   const auto model = BuiltInModels().Make(config.model(), DType::kF32);
   ASSERT_THAT(model, IsOk());
   size_t num_tensors = 2;
-  for (const std::string& module : (*model)->modules()) {
+  for (const std::string& module : (*model)->graph().ModuleNames()) {
     const auto table = (*model)->MakeTable(module, ShardSpec{});
     ASSERT_THAT(table, IsOk());
     for (const ParameterSpec& spec : table->specs()) {

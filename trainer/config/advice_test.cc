@@ -121,7 +121,7 @@ const std::vector<Wrong>& WrongConfigurations() {
       {"fashion_tiny", {"radio_encoder.num_ranks=5", "launch=threads:7"}},
       {"fashion_tiny", {"language.tp=2", "launch=threads:11"}},
       {"fashion_tiny", {"language.tp=2", "language.num_ranks=9", "launch=threads:11"}},
-      {"fashion_tiny", {"radio_encoder.pp=2", "language.ep=2", "micro_batch_size=7"}},
+      {"fashion_tiny", {"radio_encoder.tp=2", "language.ep=2", "micro_batch_size=7"}},
       {"fashion_tiny", {"micro_batch_size=7"}},
       {"fashion_tiny", {"micro_batch_size=5", "evaluation.micro_batch_size=3"}},
       {"fashion_tiny", {"global_batch_size=8"}},

@@ -28,9 +28,9 @@ class HookedStage : public Stage {
     return stage_->Forward(context, slot, changed);
   }
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
-                        std::span<const TensorView> d_upstream) override {
+                        const StageInputGradients& d_input) override {
     if (hooks_.before_backward) hooks_.before_backward(num_backwards_++, d_output);
-    return stage_->Backward(context, slot, d_output, d_upstream);
+    return stage_->Backward(context, slot, d_output, d_input);
   }
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override {
     return stage_->FinishStep(data_parallel, stream);
@@ -51,13 +51,14 @@ class HookedModel : public Model {
   HookedModel(std::unique_ptr<Model> model, std::string_view module, StageHooks hooks)
       : model_(std::move(model)), module_(module), hooks_(std::move(hooks)) {}
 
-  std::vector<std::string> modules() const override { return model_->modules(); }
-  std::vector<ModelEdge> edges() const override { return model_->edges(); }
-  DType storage() const override { return model_->storage(); }
-  int64_t hidden_width(std::string_view module) const override {
-    return model_->hidden_width(module);
-  }
+  const ModelGraph& graph() const override { return model_->graph(); }
   InputContract input_contract() const override { return model_->input_contract(); }
+  int64_t RowsOnEdge(int edge, const SampleFacts& sample) const override {
+    return model_->RowsOnEdge(edge, sample);
+  }
+  int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const override {
+    return model_->RowsBetweenStages(module, sample);
+  }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {
     return model_->MakeTable(module, shard);

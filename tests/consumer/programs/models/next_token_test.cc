@@ -98,7 +98,7 @@ absl::StatusOr<double> Train() {
     return absl::InvalidArgumentError("the model's text does not parse");
   }
   HETERO_ASSIGN_OR_RETURN(const auto model, hetero::MakeHybridModel(config));
-  const std::string module = model->modules().front();
+  const std::string module = model->graph().SampleOwner().name;
 
   const hetero::Device device;
   hetero::MemoryLedger memory;

@@ -1,4 +1,4 @@
-#include "hetero/trainer/rank_trainer.h"
+#include "hetero/trainer/step/rank_trainer.h"
 
 #include <array>
 #include <string>
@@ -35,7 +35,7 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   const GlobalRank rank = options.rank;
   const Device device = options.device;
   CommunicatorFactory& factory = options.factory;
-  std::vector<std::string> modules = options.model.modules();
+  std::vector<std::string> modules = options.model.graph().ModuleNames();
   HETERO_ASSIGN_OR_RETURN(trainer->engine_, Engine::Create(std::move(options)));
   if (layout.world_size() > 1) {
     Group world;
@@ -86,22 +86,28 @@ absl::StatusOr<bool> RankTrainer::AnyStop(bool requested) {
 }
 
 absl::Status RankTrainer::Queue(int64_t step) {
-  Stream& stream = engine_->stream();
   const Span span(engine_->spans(), "training step", "step");
-  HETERO_RETURN_IF_ERROR(engine_->RunTraining(step));
-  for (size_t i = 0; i < engine_->stages().size(); ++i) {
-    Engine::OwnStage& own = engine_->stages()[i];
-    const std::string name = absl::StrCat(own.name, " gradients");
-    const Span sums(engine_->spans(), name, "gradients");
-    HETERO_RETURN_IF_ERROR(own.parameters->FinishGradients(stream));
-    HETERO_RETURN_IF_ERROR(gradient_syncs_[i].Run(stream));
-    HETERO_RETURN_IF_ERROR(own.stage->FinishStep(own.data_parallel.get(), stream));
+  return engine_->RunTraining(step, [this](const Op& op) { return Finish(op); });
+}
+
+absl::Status RankTrainer::Finish(const Op& op) {
+  if (op.kind == OpKind::kUpdate) return Update();
+  Stream& stream = engine_->stream();
+  const int i = engine_->OwnIndex(op.stage);
+  Engine::OwnStage& own = engine_->stages()[i];
+  if (op.kind == OpKind::kFinishStep) {
+    return own.stage->FinishStep(own.data_parallel.get(), stream);
   }
+  HETERO_RETURN_IF_ERROR(own.parameters->FinishGradients(stream));
+  return gradient_syncs_[i].Run(stream);
+}
+
+absl::Status RankTrainer::Update() {
+  Stream& stream = engine_->stream();
   const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
   HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
   HETERO_RETURN_IF_ERROR(
       Fill(static_cast<double>(counts.balance_tokens), totals.Rows(kBalanceTokens, 1), stream));
-  const Span update(engine_->spans(), "optimizer", "optimizer");
   return optimizer_->Queue({.samples = samples_per_step_,
                             .tokens = totals.Rows(kStageLossWeight, 1),
                             .faults = totals.Rows(kStageInvalidIds, 1),

@@ -1,4 +1,4 @@
-#include "hetero/trainer/plan.h"
+#include "hetero/trainer/step/plan.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -13,8 +13,10 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/trainer/step/order_text.h"
 
 namespace hetero {
 namespace {
@@ -23,20 +25,31 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // A graph of modules and what of them trains; plans ask a model for nothing else.
 class GraphModel : public Model {
  public:
   // `frozen`: names of stages, "vision.0".
-  GraphModel(std::vector<std::string> modules, std::vector<ModelEdge> edges,
+  GraphModel(const std::vector<std::string>& modules, std::vector<GraphEdge> edges,
              std::vector<std::string> frozen = {})
-      : modules_(std::move(modules)), edges_(std::move(edges)), frozen_(std::move(frozen)) {}
+      : frozen_(std::move(frozen)) {
+    for (const std::string& name : modules) {
+      graph_.modules.push_back({.name = name,
+                                .owns_samples = name == "language",
+                                .hidden_width = static_cast<int64_t>(name.size())});
+    }
+    graph_.edges = std::move(edges);
+  }
 
-  std::vector<std::string> modules() const override { return modules_; }
-  std::vector<ModelEdge> edges() const override { return edges_; }
-  DType storage() const override { return DType::kF32; }
-  int64_t hidden_width(std::string_view module) const override { return module.size(); }
+  const ModelGraph& graph() const override { return graph_; }
   InputContract input_contract() const override { return {}; }
+  int64_t RowsOnEdge(int, const SampleFacts& sample) const override {
+    return sample.num_image_tokens;
+  }
+  int64_t RowsBetweenStages(std::string_view, const SampleFacts& sample) const override {
+    return sample.row_length;
+  }
   // Of every stage a buffer and a weight.
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {
@@ -56,8 +69,7 @@ class GraphModel : public Model {
   }
 
  private:
-  std::vector<std::string> modules_;
-  std::vector<ModelEdge> edges_;
+  ModelGraph graph_;
   std::vector<std::string> frozen_;
 };
 
@@ -78,6 +90,24 @@ Layout Disjoint(int64_t vision, int64_t language, int64_t vision_pp = 1, int64_t
       vision + language);
 }
 
+// The programs of the ranks that hold stage `stage`.
+const RankClass& RanksOf(const StepPlan& plan, int stage) {
+  for (const RankClass& ranks : plan.classes) {
+    if (std::ranges::find(ranks.stages, stage) != ranks.stages.end()) return ranks;
+  }
+  ADD_FAILURE() << "no rank holds stage " << stage;
+  return plan.classes.front();
+}
+
+std::string TrainText(const StepPlan& plan, int stage) {
+  return OrderText(RanksOf(plan, stage).train);
+}
+
+// Without run-ahead a send and the receive behind it are one exchange: "[sf1+rb0]" for "sf1 rb0".
+std::string Flat(std::string_view text) {
+  return absl::StrReplaceAll(text, {{"[", ""}, {"]", ""}, {"+", " "}});
+}
+
 std::vector<int> Warmups(const StepPlan& plan) {
   std::vector<int> warmups;
   for (const PlanStage& stage : plan.stages) warmups.push_back(stage.warmup);
@@ -95,8 +125,8 @@ TEST(PlanTest, MicrobatchesFollowFromTheLanguageLanes) {
     ASSERT_EQ(plan.edges.size(), 1);
     EXPECT_EQ(plan.edges[0].name, "vision.0-language.0");
     EXPECT_EQ(plan.edges[0].width, 128);
-    EXPECT_EQ(plan.NumSlots(0), 2);
-    EXPECT_EQ(plan.NumSlots(1), 1);
+    EXPECT_EQ(plan.stages[0].num_slots, 2);
+    EXPECT_EQ(plan.stages[1].num_slots, 1);
   }
 }
 
@@ -107,22 +137,24 @@ TEST(PlanTest, PipelinesWarmUpByTheirDistanceToTheLoss) {
   EXPECT_EQ(plan.edges[0].name, "vision.0-vision.1");
   EXPECT_EQ(plan.edges[1].name, "language.0-language.1");
   EXPECT_EQ(plan.edges[2].name, "vision.1-language.0");
-  EXPECT_EQ(ToString(plan.train_programs[0]),
-            "F0 sf0 F1 sf1 F2 sf2 F3 [sf3+rb0] B0 rb1 B1 rb2 B2 rb3 B3");
-  EXPECT_EQ(ToString(plan.train_programs[3]),
-            "rf0 F0 B0 [sb0+rf1] F1 B1 [sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3");
+  EXPECT_EQ(TrainText(plan, 0), "F0 sf0 F1 sf1 F2 sf2 F3 [sf3+rb0] B0 rb1 B1 rb2 B2 rb3 B3");
+  EXPECT_EQ(TrainText(plan, 3), "rf0 F0 B0 [sb0+rf1] F1 B1 [sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3");
   for (size_t s = 0; s < plan.stages.size(); ++s) {
-    EXPECT_EQ(plan.NumSlots(static_cast<int>(s)), PeakInFlight(plan.train_programs[s]));
+    EXPECT_EQ(plan.stages[s].num_slots, PeakInFlight(RanksOf(plan, static_cast<int>(s)).train));
   }
 }
 
 TEST(PlanTest, RunAheadLengthensTheWarmUpOfSourcesOnly) {
   const StepPlan plan = MakePlan(Disjoint(2, 4, 2, 2), Vision(), 8, 128, 2).value();
   EXPECT_THAT(Warmups(plan), ElementsAre(5, 2, 1, 0));
-  EXPECT_EQ(plan.receives_ahead, 2);
-  EXPECT_EQ(plan.NumSlots(0), 6);
+  // Posted ahead: the current receive and the next. The bridge ends at stage 2.
+  const int bridge = 2;
+  EXPECT_EQ(plan.edges[bridge].name, "vision.1-language.0");
+  EXPECT_EQ(plan.NumReceiveSlots(ForwardChannel(bridge)), plan.stages[2].num_slots + 2);
+  EXPECT_EQ(plan.NumReceiveSlots(BackwardChannel(bridge)), plan.stages[1].num_slots);
+  EXPECT_EQ(plan.stages[0].num_slots, 6);
   // Never more slots than microbatches.
-  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 2)->NumSlots(0), 2);
+  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 2)->stages[0].num_slots, 2);
 }
 
 // What goes over an edge arrives: each stage's program has the other end of every transfer.
@@ -133,40 +165,51 @@ TEST(PlanTest, SendsAndReceivesOfAnEdgeMatch) {
       const absl::StatusOr<StepPlan> plan =
           MakePlan(Disjoint(2, 3, 2, 3), Vision(), 8, global, run_ahead);
       ASSERT_THAT(plan, IsOk());
-      const auto order = [&](int stage, StepKind kind) {
+      const auto order = [&](int stage, OpKind kind, int channel) {
         std::vector<int> microbatches;
-        for (const ScheduleStep& step : plan->train_programs[stage]) {
-          if (step.kind == kind) microbatches.push_back(step.microbatch);
+        for (const Op& op : RanksOf(*plan, stage).train) {
+          if (op.kind == kind && op.channel == channel) microbatches.push_back(op.microbatch);
         }
         return microbatches;
       };
-      for (const PlanEdge& edge : plan->edges) {
-        EXPECT_EQ(order(edge.source, StepKind::kSendForward),
-                  order(edge.destination, StepKind::kReceiveForward));
-        EXPECT_EQ(order(edge.source, StepKind::kReceiveBackward),
-                  order(edge.destination, StepKind::kSendBackward));
-        EXPECT_EQ(order(edge.source, StepKind::kSendForward).size(),
-                  plan->batch.num_microbatches());
+      for (int e = 0; e < std::ssize(plan->edges); ++e) {
+        const PlanEdge& edge = plan->edges[e];
+        for (const int channel : {ForwardChannel(e), BackwardChannel(e)}) {
+          const int from = IsForward(channel) ? edge.source : edge.destination;
+          const int to = IsForward(channel) ? edge.destination : edge.source;
+          const std::vector<int> sent = order(from, OpKind::kPostSend, channel);
+          EXPECT_EQ(sent.size(), plan->batch.num_microbatches());
+          EXPECT_EQ(order(from, OpKind::kWaitSend, channel).size(), sent.size());
+          EXPECT_EQ(order(to, OpKind::kPostReceive, channel), sent);
+          EXPECT_EQ(order(to, OpKind::kWaitReceive, channel), sent);
+        }
       }
     }
   }
 }
 
-TEST(PlanTest, RanksOfDisjointModulesWalkTheirStage) {
+TEST(PlanTest, RanksOfAStageAreAClass) {
   const Layout layout = Disjoint(2, 4, 2, 2);
   const StepPlan plan = MakePlan(layout, Vision(), 8, 64, 0).value();
   const std::vector<int> stages = {0, 1, 2, 2, 3, 3};  // by rank; pp is the slowest axis
+  ASSERT_EQ(plan.classes.size(), 4u);
   for (int64_t rank = 0; rank < 6; ++rank) {
-    for (bool evaluate : {false, true}) {
-      const std::vector<RankStep> program = plan.RankProgram(layout, GlobalRank(rank), evaluate);
-      const auto& expected =
-          (evaluate ? plan.evaluate_programs : plan.train_programs)[stages[rank]];
-      ASSERT_EQ(program.size(), expected.size());
-      for (size_t i = 0; i < program.size(); ++i) {
-        EXPECT_EQ(program[i].stage, stages[rank]);
-        EXPECT_EQ(program[i].step, expected[i]);
-      }
+    EXPECT_THAT(plan.StagesOf(layout, GlobalRank(rank)), ElementsAre(stages[rank]));
+    const RankClass& ranks = plan.ClassOf(layout, GlobalRank(rank));
+    EXPECT_THAT(ranks.stages, ElementsAre(stages[rank]));
+    EXPECT_EQ(ranks.num_ranks, stages[rank] < 2 ? 1 : 2);
+    for (const Op& op : ranks.train) {
+      EXPECT_TRUE(op.stage == stages[rank] || op.kind == OpKind::kUpdate);
     }
+  }
+}
+
+TEST(PlanTest, AStepEndsWithGradientsAndTheUpdate) {
+  const StepPlan plan = MakePlan(Disjoint(2, 4, 2, 2), Vision(), 8, 64, 2).value();
+  for (const RankClass& ranks : plan.classes) {
+    const std::string text = ToString(ranks.train);
+    EXPECT_TRUE(text.ends_with(" G S U")) << text;
+    EXPECT_THAT(ToString(ranks.evaluate), Not(HasSubstr("U")));
   }
 }
 
@@ -174,18 +217,49 @@ TEST(PlanTest, RanksOfColocatedModulesTakeOneMicrobatchAfterAnother) {
   const Layout layout =
       MakeLayout({{.name = "vision", .num_ranks = 2}, {.name = "language", .num_ranks = 2}}, 2);
   const StepPlan plan = MakePlan(layout, Vision(), 8, 32, 2).value();
-  EXPECT_EQ(plan.receives_ahead, 1);
-  EXPECT_EQ(plan.NumSlots(0), 1);
-  const auto text = [&](bool evaluate) {
-    std::string all;
-    for (const RankStep& step : plan.RankProgram(layout, GlobalRank(1), evaluate)) {
-      absl::StrAppend(&all, step.stage, ToString(std::span(&step.step, 1)), " ");
+  EXPECT_EQ(plan.stages[0].num_slots, 1);
+  ASSERT_EQ(plan.classes.size(), 1u);
+  EXPECT_THAT(plan.classes[0].stages, ElementsAre(0, 1));
+  EXPECT_EQ(TrainText(plan, 0), "F0 sf0 rf0 F0 B0 sb0 rb0 B0 F1 sf1 rf1 F1 B1 sb1 rb1 B1");
+  EXPECT_EQ(OrderText(plan.classes[0].evaluate), "F0 sf0 rf0 F0 F1 sf1 rf1 F1");
+}
+
+// Every rank encodes; the ranks of the first language stage get the rows.
+TEST(PlanTest, AColocatedPipelineRunsInPhases) {
+  const Layout layout = MakeLayout(
+      {{.name = "vision", .num_ranks = 4}, {.name = "language", .num_ranks = 4, .pp = 2}}, 4);
+  const StepPlan plan = MakePlan(layout, Vision(), 8, 32, 2).value();
+  ASSERT_EQ(plan.classes.size(), 2u);
+  EXPECT_THAT(plan.classes[0].stages, ElementsAre(0, 1));
+  EXPECT_THAT(plan.classes[1].stages, ElementsAre(0, 2));
+  EXPECT_EQ(plan.stages[0].num_slots, 2);
+  EXPECT_EQ(OrderText(plan.classes[0].train),
+            "F0 sf0 F1 sf1 rf0 F0 sf0 rf1 F1 sf1 rb0 B0 sb0 rb1 B1 sb1 rb0 B0 rb1 B1");
+  EXPECT_EQ(OrderText(plan.classes[1].train),
+            "F0 sf0 F1 sf1 rf0 F0 B0 sb0 rf1 F1 B1 sb1 rb0 B0 rb1 B1");
+  EXPECT_EQ(plan.NumReceiveSlots(ForwardChannel(1)), 2);
+}
+
+// Rows go rank to rank inside a module and from lanes to lanes between modules.
+TEST(PlanTest, RowsOfAnEdgeGoBetweenItsStages) {
+  const Layout layout = Disjoint(2, 4, 2, 2);
+  const StepPlan plan = MakePlan(layout, Vision(), 1, 2, 0).value();
+  const std::vector<int64_t> rows = {3, 5};
+  const auto ends = [&](int edge) {
+    std::vector<std::tuple<int64_t, int64_t, int64_t>> transfers;
+    const RowPlan planned = plan.PlanRows(layout, edge, rows).value();
+    for (const RowTransfer& transfer : planned.transfers) {
+      transfers.emplace_back(transfer.source.value(), transfer.destination.value(),
+                             transfer.num_rows);
     }
-    return all;
+    return transfers;
   };
-  EXPECT_EQ(text(false),
-            "0F0 0sf0 1rf0 1F0 1B0 1sb0 0rb0 0B0 0F1 0sf1 1rf1 1F1 1B1 1sb1 0rb1 0B1 ");
-  EXPECT_EQ(text(true), "0F0 0sf0 1rf0 1F0 0F1 0sf1 1rf1 1F1 ");
+  EXPECT_EQ(plan.edges[0].name, "vision.0-vision.1");
+  EXPECT_THAT(ends(0), ElementsAre(std::tuple(0, 1, 8)));
+  EXPECT_EQ(plan.edges[1].name, "language.0-language.1");
+  EXPECT_THAT(ends(1), ElementsAre(std::tuple(2, 4, 3), std::tuple(3, 5, 5)));
+  EXPECT_EQ(plan.edges[2].name, "vision.1-language.0");
+  EXPECT_THAT(ends(2), ElementsAre(std::tuple(1, 2, 3), std::tuple(1, 3, 5)));
 }
 
 // Two encoders that reach the language model by paths of different length (image of two stages,
@@ -209,24 +283,25 @@ TEST(PlanTest, WhatIsFrozenRunsForwardOnly) {
   for (int run_ahead : {0, 2}) {
     const Layout layout = Disjoint(2, 1, 2);
     const StepPlan plan = MakePlan(layout, Vision({"vision.0"}), 8, 24, run_ahead).value();
-    EXPECT_EQ(ToString(plan.train_programs[0]), "F0 sf0 F1 sf1 F2 sf2");
-    EXPECT_EQ(ToString(plan.train_programs[1]),
-              "rf0 F0 sf0 rf1 F1 [sf1+rb0] B0 rf2 F2 [sf2+rb1] B1 rb2 B2");
+    EXPECT_EQ(TrainText(plan, 0), "F0 sf0 F1 sf1 F2 sf2");
+    EXPECT_EQ(Flat(TrainText(plan, 1)), "rf0 F0 sf0 rf1 F1 sf1 rb0 B0 rf2 F2 sf2 rb1 B1 rb2 B2");
     EXPECT_FALSE(plan.edges[0].returns);
     EXPECT_TRUE(plan.edges[1].returns);
 
     const StepPlan frozen =
         MakePlan(layout, Vision({"vision.0", "vision.1"}), 8, 24, run_ahead).value();
-    EXPECT_EQ(ToString(frozen.train_programs[1]), "rf0 F0 sf0 rf1 F1 sf1 rf2 F2 sf2");
-    EXPECT_EQ(ToString(frozen.train_programs[2]), "rf0 F0 B0 rf1 F1 B1 rf2 F2 B2");
+    EXPECT_EQ(TrainText(frozen, 1), "rf0 F0 sf0 rf1 F1 sf1 rf2 F2 sf2");
+    EXPECT_EQ(TrainText(frozen, 2), "rf0 F0 B0 rf1 F1 B1 rf2 F2 B2");
     for (const PlanEdge& edge : frozen.edges) EXPECT_FALSE(edge.returns) << edge.name;
     EXPECT_FALSE(frozen.stages[1].runs_backward);
 
     const StepPlan language = MakePlan(layout, Vision({"language.0"}), 8, 24, run_ahead).value();
     EXPECT_FALSE(language.stages[2].trains);
     EXPECT_TRUE(language.stages[2].runs_backward) << "gradients pass through it";
-    EXPECT_EQ(language.train_programs,
-              MakePlan(layout, Vision(), 8, 24, run_ahead)->train_programs);
+    const StepPlan all = MakePlan(layout, Vision(), 8, 24, run_ahead).value();
+    for (int stage = 0; stage < 3; ++stage) {
+      EXPECT_EQ(TrainText(language, stage), TrainText(all, stage));
+    }
   }
 }
 
@@ -242,9 +317,8 @@ TEST(PlanTest, OfTwoEncodersOneFrozenOneGetsGradients) {
                          {"image.0"});
   for (int run_ahead : {0, 2}) {
     const StepPlan plan = MakePlan(layout, model, 8, 32, run_ahead).value();
-    EXPECT_EQ(ToString(plan.train_programs[0]), "F0 sf0 F1 sf1 F2 sf2 F3 sf3");
-    EXPECT_EQ(ToString(plan.train_programs[3]),
-              "rf0 F0 B0 [sb0+rf1] F1 B1 [sb1+rf2] F2 B2 [sb2+rf3] F3 B3 sb3");
+    EXPECT_EQ(TrainText(plan, 0), "F0 sf0 F1 sf1 F2 sf2 F3 sf3");
+    EXPECT_EQ(Flat(TrainText(plan, 3)), "rf0 F0 B0 sb0 rf1 F1 B1 sb1 rf2 F2 B2 sb2 rf3 F3 B3 sb3");
   }
 }
 
@@ -252,15 +326,10 @@ TEST(PlanTest, ColocatedFrozenModulesRunForwardOnly) {
   const Layout layout =
       MakeLayout({{.name = "vision", .num_ranks = 1}, {.name = "language", .num_ranks = 1}}, 1);
   const auto text = [&](const GraphModel& model) {
-    const StepPlan plan = MakePlan(layout, model, 8, 16, 0).value();
-    std::string all;
-    for (const RankStep& step : plan.RankProgram(layout, GlobalRank(0), false)) {
-      absl::StrAppend(&all, step.stage, ToString(std::span(&step.step, 1)), " ");
-    }
-    return all;
+    return TrainText(MakePlan(layout, model, 8, 16, 0).value(), 0);
   };
-  EXPECT_EQ(text(Vision({"vision.0"})), "0F0 0sf0 1rf0 1F0 1B0 0F1 0sf1 1rf1 1F1 1B1 ");
-  EXPECT_EQ(text(Vision({"vision.0", "language.0"})), "0F0 0sf0 1rf0 1F0 0F1 0sf1 1rf1 1F1 ");
+  EXPECT_EQ(text(Vision({"vision.0"})), "F0 sf0 rf0 F0 B0 F1 sf1 rf1 F1 B1");
+  EXPECT_EQ(text(Vision({"vision.0", "language.0"})), "F0 sf0 rf0 F0 F1 sf1 rf1 F1");
 }
 
 TEST(PlanTest, AGlobalBatchThatDoesNotDivideNamesTheNearest) {
@@ -307,7 +376,8 @@ TEST(PlanTest, NumbersThatNoPlanHasAreRefused) {
 }
 
 TEST(PlanTest, NothingIsPostedAheadOfTheLastMicrobatch) {
-  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 8, 16, 1000)->receives_ahead, 2);
+  const StepPlan plan = MakePlan(Disjoint(1, 1), Vision(), 8, 16, 1000).value();
+  EXPECT_EQ(plan.NumReceiveSlots(ForwardChannel(0)), 2);
 }
 
 TEST(BatchShapeTest, SaysOneOfOneThing) {

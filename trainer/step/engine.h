@@ -1,5 +1,5 @@
-#ifndef HETERO_TRAINER_ENGINE_H_
-#define HETERO_TRAINER_ENGINE_H_
+#ifndef HETERO_TRAINER_STEP_ENGINE_H_
+#define HETERO_TRAINER_STEP_ENGINE_H_
 
 // One rank's part of the run: its stages with their parameters and memory, the edges it sits on,
 // and the walk through its program. On the shape-only device the same code runs without data: what
@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/bridge/bridge.h"
@@ -26,7 +27,7 @@
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/trainer/feed.h"
-#include "hetero/trainer/plan.h"
+#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 
@@ -72,14 +73,16 @@ class Engine {
 
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
 
-  // Forward and backward of all microbatches of `step`; gradients are then complete on this rank
-  // and not yet summed over its lanes.
-  absl::Status RunTraining(int64_t step);
+  // Walks the training program of `step`. What is not a stage's or an edge's work, kReduceGradients
+  // and all after it, is `finish`'s.
+  absl::Status RunTraining(int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish);
 
-  // Forward of evaluation step `step`. Precondition: options.evaluate.
+  // Walks the evaluation program of step `step`. Precondition: options.evaluate.
   absl::Status RunEvaluation(int64_t step);
 
   std::span<OwnStage> stages() { return own_; }
+  // Place in stages() of a stage of the plan; -1 where another rank holds it.
+  int OwnIndex(int stage) const;
   Stream& stream() { return *stream_; }
   MemoryLedger& ledger() { return ledger_; }
   SpanBuffer* spans() { return options_.spans; }
@@ -95,11 +98,11 @@ class Engine {
   // A slot of a stage: one microbatch in flight.
   struct Slot {
     Arena activations;
+    FeedInput batch;
     TensorView output;
-    TensorView d_output;
-    std::vector<ConstTensorView> upstream;
-    std::vector<TensorView> d_upstream;
-    std::vector<std::unique_ptr<TransferHandle>> sends;  // of views in `activations`
+    TensorView d_output;                  // null until a gradient has arrived
+    std::vector<ConstTensorView> inputs;  // by PlanStage::in_edges
+    std::vector<TensorView> d_inputs;
   };
 
   // What a stage needs to run, beside OwnStage.
@@ -108,43 +111,63 @@ class Engine {
     std::optional<BatchFeed> feeds[2];  // by Split
   };
 
+  // Rows of a microbatch on an edge, both ways.
+  struct EdgeRows {
+    int64_t step = -1;
+    RowPlan forward;
+    RowPlan backward;
+  };
+
   // An edge this rank sits on.
   struct Edge {
-    int index = 0;  // in StepPlan::edges
     std::unique_ptr<Bridge> bridge;
-    std::deque<std::unique_ptr<BridgeReceive>> forward;  // posted, by microbatch
-    std::deque<std::unique_ptr<BridgeReceive>> backward;
+    std::vector<EdgeRows> rows[2];  // by Split and microbatch
+  };
+
+  // What is under way on a channel, in the order of posting.
+  struct Channel {
+    std::deque<std::unique_ptr<BridgeReceive>> receives;
+    std::deque<std::unique_ptr<TransferHandle>> sends;  // of views in activations
+  };
+
+  struct Program {
+    std::span<const Op> ops;
+    std::vector<std::string> names;  // "radio_encoder.0 F3", in errors and traces
   };
 
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
 
   absl::Status MakeStage(int index);
   absl::Status MakeEdges();
+  void MakeProgram(Split split);
   // Null for an evaluation that the run does not have.
   const StepPlan* PlanOf(Split split) const {
     return split == Split::kTrain ? &options_.train : options_.evaluate;
   }
-  absl::Status Run(Split split, int64_t step);
-  absl::Status Execute(Split split, int64_t step, const RankStep& rank_step);
-  absl::Status Forward(Split split, int64_t step, int own, int microbatch);
-  absl::Status Backward(int own, int microbatch);
-  absl::Status PostForwardReceive(Split split, int64_t step, Edge& edge, int microbatch);
-  absl::StatusOr<RowPlan> PlanRows(Split split, int64_t step, const Edge& edge, int microbatch);
-  absl::Status FinishSends(Slot& slot);
-  int OwnIndex(int stage) const;
-  Edge& EdgeAt(int index);
-  int SlotOf(int own, int microbatch) const;
+  absl::Status Run(Split split, int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish);
+  absl::Status Execute(Split split, int64_t step, const Op& op);
+  absl::Status Post(Split split, int64_t step, const Op& op, Slot& slot);
+  absl::Status Receive(const Op& op, Slot& slot);
+  absl::Status Forward(Split split, const Op& op, int own, Slot& slot);
+  absl::Status Backward(const Op& op, int own, Slot& slot);
+  // Rows that every sample of the microbatch sends over an edge.
+  int64_t RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
+  absl::StatusOr<const EdgeRows*> Rows(Split split, int64_t step, int edge, int microbatch);
+  // Place of an edge among a stage's incoming ones.
+  size_t InputIndex(int stage, int edge) const;
 
   EngineOptions options_;
   MemoryLedger ledger_;
   std::unique_ptr<Arena> workspace_;
   std::unique_ptr<Stream> stream_;
   std::vector<OwnStage> own_;
-  std::vector<Edge> edges_;
-  std::vector<Runtime> runtimes_;      // parallel to own_; after edges_, whose sends they hold
-  std::vector<RankStep> programs_[2];  // by Split
+  std::vector<Edge> edges_;        // by StepPlan::edges; no bridge where this rank takes no part
+  std::vector<Runtime> runtimes_;  // parallel to own_
+  std::vector<Channel> channels_;  // after edges_ and runtimes_, whose memory they use
+  std::vector<int64_t> row_counts_;
+  Program programs_[2];  // by Split
 };
 
 }  // namespace hetero
 
-#endif  // HETERO_TRAINER_ENGINE_H_
+#endif  // HETERO_TRAINER_STEP_ENGINE_H_

@@ -1,5 +1,5 @@
-#ifndef HETERO_TRAINER_RANK_TRAINER_H_
-#define HETERO_TRAINER_RANK_TRAINER_H_
+#ifndef HETERO_TRAINER_STEP_RANK_TRAINER_H_
+#define HETERO_TRAINER_STEP_RANK_TRAINER_H_
 
 // Training steps of one rank: the engine's forward and backward, the gradient sums of its modules,
 // the optimizer's step with the rest of the world. Created twice: on the shape-only device to find
@@ -18,7 +18,7 @@
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
 #include "hetero/optim/optimizer.h"
-#include "hetero/trainer/engine.h"
+#include "hetero/trainer/step/engine.h"
 
 namespace hetero {
 
@@ -73,6 +73,10 @@ class RankTrainer {
  private:
   explicit RankTrainer(const LearningRateSchedule& schedule) : schedule_(schedule) {}
 
+  // What a step does beside the work of stages and edges.
+  absl::Status Finish(const Op& op);
+  absl::Status Update();
+
   // Of this rank's stages: overwrites `totals` with what devices sum, returns what hosts count.
   absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals);
 
@@ -90,4 +94,4 @@ class RankTrainer {
 
 }  // namespace hetero
 
-#endif  // HETERO_TRAINER_RANK_TRAINER_H_
+#endif  // HETERO_TRAINER_STEP_RANK_TRAINER_H_

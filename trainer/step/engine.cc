@@ -1,0 +1,365 @@
+#include "hetero/trainer/step/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/grid/axis.h"
+#include "hetero/grid/row_plan.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero {
+namespace {
+
+ShardSpec ShardSpecOf(const Grid& grid, GlobalRank rank) {
+  const auto axis = [&](Axis which) {
+    return ShardSpec::Axis{grid.Coord(rank, which), grid.Size(which)};
+  };
+  return {.tp = axis(Axis::kTp),
+          .ep = axis(Axis::kEp),
+          .expt_tp = axis(Axis::kExptTp),
+          .pp = axis(Axis::kPp)};
+}
+
+// Of an operation's span in traces.
+std::string_view CategoryOf(OpKind kind) {
+  switch (kind) {
+    case OpKind::kLoad:
+      return "load";
+    case OpKind::kForward:
+      return "forward";
+    case OpKind::kBackward:
+      return "backward";
+    case OpKind::kPostReceive:
+    case OpKind::kWaitReceive:
+      return "receive";
+    case OpKind::kPostSend:
+    case OpKind::kWaitSend:
+      return "send";
+    case OpKind::kReduceGradients:
+    case OpKind::kFinishStep:
+      return "gradients";
+    case OpKind::kUpdate:
+      return "optimizer";
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
+  auto engine = std::unique_ptr<Engine>(new Engine(std::move(options)));
+  const EngineOptions& o = engine->options_;
+  const bool counting = !o.memory.has_value();
+  CHECK_EQ(counting, o.device.kind == DeviceKind::kShapeOnly);
+  if (counting) {
+    engine->workspace_ = std::make_unique<Arena>(Arena::Counting(MemoryLabel::kWorkspace));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(
+        Arena workspace, Arena::Create(o.device, MemoryLabel::kWorkspace, o.memory->workspace_bytes,
+                                       engine->ledger_));
+    engine->workspace_ = std::make_unique<Arena>(std::move(workspace));
+  }
+  HETERO_ASSIGN_OR_RETURN(engine->stream_, Stream::Create(o.device, *engine->workspace_));
+  for (const int s : o.train.StagesOf(o.layout, o.rank)) {
+    HETERO_RETURN_IF_ERROR(engine->MakeStage(s)).With(o.train.stages[s].name());
+  }
+  HETERO_RETURN_IF_ERROR(engine->MakeEdges());
+  engine->MakeProgram(Split::kTrain);
+  if (o.evaluate != nullptr) engine->MakeProgram(Split::kEvaluate);
+  return engine;
+}
+
+absl::Status Engine::MakeStage(int index) {
+  const PlanStage& plan_stage = options_.train.stages[index];
+  const Grid& grid = *options_.layout.Find(plan_stage.module);
+  const int num_slots =
+      std::max(plan_stage.num_slots,
+               options_.evaluate != nullptr ? options_.evaluate->stages[index].num_slots : 1);
+  OwnStage own{.index = index, .name = plan_stage.name(), .grid = &grid};
+  const ShardSpec shard = ShardSpecOf(grid, options_.rank);
+  HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
+                          options_.model.MakeTable(plan_stage.module, shard));
+  HETERO_ASSIGN_OR_RETURN(
+      own.parameters,
+      ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
+  HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
+  HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,
+                                                              {.parameters = *own.parameters,
+                                                               .communicators = {},
+                                                               .device = options_.device,
+                                                               .ledger = ledger_,
+                                                               .num_slots = num_slots}));
+  for (auto [family, communicator] : {std::pair(Family::kDpCpGtpRemat, &own.data_parallel),
+                                      std::pair(Family::kExptDp, &own.expert_data_parallel)}) {
+    const Group group = *grid.GroupOf(family, options_.rank);
+    if (group.size() < 2 || !plan_stage.trains) continue;
+    HETERO_ASSIGN_OR_RETURN(
+        *communicator,
+        options_.factory.Create(
+            {absl::StrCat("gradient.", FamilyName(family), ".", plan_stage.module), group}));
+  }
+
+  Runtime runtime;
+  for (int s = 0; s < num_slots; ++s) {
+    Arena arena = Arena::Counting(MemoryLabel::kActivations);
+    if (options_.memory.has_value()) {
+      HETERO_ASSIGN_OR_RETURN(
+          arena, Arena::Create(options_.device, MemoryLabel::kActivations,
+                               options_.memory->activation_bytes[own_.size()], ledger_));
+    }
+    runtime.slots.push_back({.activations = std::move(arena)});
+  }
+  for (Split split : {Split::kTrain, Split::kEvaluate}) {
+    const StepPlan* plan = PlanOf(split);
+    if (plan == nullptr) continue;
+    HETERO_ASSIGN_OR_RETURN(runtime.feeds[static_cast<int>(split)],
+                            options_.make_feed(*plan, index, split, options_.device, ledger_));
+  }
+  own_.push_back(std::move(own));
+  runtimes_.push_back(std::move(runtime));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::MakeEdges() {
+  const size_t num_edges = options_.train.edges.size();
+  edges_ = std::vector<Edge>(num_edges);
+  channels_ = std::vector<Channel>(2 * num_edges);
+  for (size_t e = 0; e < num_edges; ++e) {
+    const PlanEdge& plan_edge = options_.train.edges[e];
+    if (OwnIndex(plan_edge.source) < 0 && OwnIndex(plan_edge.destination) < 0) continue;
+    const int index = static_cast<int>(e);
+    BridgeOptions bridge{.edge = static_cast<int64_t>(e),
+                         .dtype = plan_edge.dtype,
+                         .width = plan_edge.width,
+                         .num_forward_slots = 1,
+                         .returns = plan_edge.returns};
+    RowPlan example;
+    for (Split split : {Split::kTrain, Split::kEvaluate}) {
+      const StepPlan* plan = PlanOf(split);
+      if (plan == nullptr) continue;
+      edges_[e].rows[static_cast<int>(split)].resize(plan->batch.num_microbatches());
+      bridge.num_forward_slots =
+          std::max<int64_t>(bridge.num_forward_slots, plan->NumReceiveSlots(ForwardChannel(index)));
+      bridge.num_backward_slots = std::max<int64_t>(bridge.num_backward_slots,
+                                                    plan->NumReceiveSlots(BackwardChannel(index)));
+      const BatchFeed& feed = *runtimes_[0].feeds[static_cast<int>(split)];
+      const std::vector<int64_t> rows(plan->batch.samples_per_microbatch(),
+                                      RowsOf(plan_edge, feed.LargestSample()));
+      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(options_.layout, index, rows));
+      bridge.max_forward_rows =
+          std::max(bridge.max_forward_rows, DestinationRows(example, options_.rank));
+      bridge.max_backward_rows =
+          std::max(bridge.max_backward_rows, SourceRows(example, options_.rank));
+    }
+    const Grid& source = *options_.layout.Find(options_.train.stages[plan_edge.source].module);
+    const Grid& destination =
+        *options_.layout.Find(options_.train.stages[plan_edge.destination].module);
+    HETERO_ASSIGN_OR_RETURN(edges_[e].bridge,
+                            Bridge::Create(bridge, source, destination, example, options_.rank,
+                                           options_.factory, options_.device, ledger_));
+  }
+  return absl::OkStatus();
+}
+
+void Engine::MakeProgram(Split split) {
+  const StepPlan& plan = *PlanOf(split);
+  const RankClass& ranks = plan.ClassOf(options_.layout, options_.rank);
+  Program& program = programs_[static_cast<int>(split)];
+  program.ops = split == Split::kTrain ? ranks.train : ranks.evaluate;
+  for (const Op& op : program.ops) program.names.push_back(plan.OpName(op));
+}
+
+absl::Status Engine::RunTraining(int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish) {
+  return Run(Split::kTrain, step, finish);
+}
+
+absl::Status Engine::RunEvaluation(int64_t step) {
+  CHECK(options_.evaluate != nullptr);
+  return Run(Split::kEvaluate, step, [](const Op& op) -> absl::Status {
+    return absl::InternalError(absl::StrCat("an evaluation has no ", ToString(op)));
+  });
+}
+
+absl::Status Engine::Run(Split split, int64_t step,
+                         absl::FunctionRef<absl::Status(const Op&)> finish) {
+  const Program& program = programs_[static_cast<int>(split)];
+  for (size_t i = 0; i < program.ops.size(); ++i) {
+    const Op& op = program.ops[i];
+    if (options_.stop_requested && options_.stop_requested()) {
+      return absl::CancelledError("the step was not finished");
+    }
+    const Span span(options_.spans, program.names[i], CategoryOf(op.kind));
+    if (op.kind >= OpKind::kReduceGradients) {
+      HETERO_RETURN_IF_ERROR(finish(op));
+      continue;
+    }
+    HETERO_RETURN_IF_ERROR(Execute(split, step, op))
+        .With(absl::StrCat("step ", step, " ", program.names[i]));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {
+  const int own = OwnIndex(op.stage);
+  Runtime& runtime = runtimes_[own];
+  Slot& slot = runtime.slots[op.slot];
+  switch (op.kind) {
+    case OpKind::kPostReceive:
+    case OpKind::kPostSend:
+      return Post(split, step, op, slot);
+    case OpKind::kWaitReceive:
+      return Receive(op, slot);
+    case OpKind::kWaitSend: {
+      Channel& channel = channels_[op.channel];
+      HETERO_RETURN_IF_ERROR(channel.sends.front()->Wait());
+      channel.sends.pop_front();
+      return absl::OkStatus();
+    }
+    case OpKind::kLoad: {
+      HETERO_ASSIGN_OR_RETURN(slot.batch, runtime.feeds[static_cast<int>(split)]->Load(
+                                              op.slot, step, op.microbatch, *stream_));
+      return absl::OkStatus();
+    }
+    case OpKind::kForward:
+      return Forward(split, op, own, slot);
+    case OpKind::kBackward:
+      return Backward(op, own, slot);
+    default:
+      return absl::InternalError(absl::StrCat("no stage does ", ToString(op)));
+  }
+}
+
+absl::Status Engine::Post(Split split, int64_t step, const Op& op, Slot& slot) {
+  const int edge = EdgeOf(op.channel);
+  HETERO_ASSIGN_OR_RETURN(const EdgeRows* const rows, Rows(split, step, edge, op.microbatch));
+  const bool forward = IsForward(op.channel);
+  const RowPlan& plan = forward ? rows->forward : rows->backward;
+  Bridge& bridge = *edges_[edge].bridge;
+  BridgeChannel& bridge_channel = forward ? bridge.forward() : bridge.backward();
+  Channel& channel = channels_[op.channel];
+  if (op.kind == OpKind::kPostReceive) {
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<BridgeReceive> receive,
+                            bridge_channel.PostReceive(plan, op.microbatch, *stream_));
+    channel.receives.push_back(std::move(receive));
+    return absl::OkStatus();
+  }
+  const ConstTensorView sent = forward ? slot.output : slot.d_inputs[InputIndex(op.stage, edge)];
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<TransferHandle> handle,
+                          bridge_channel.Send(sent, plan, op.microbatch, *stream_));
+  channel.sends.push_back(std::move(handle));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Receive(const Op& op, Slot& slot) {
+  Channel& channel = channels_[op.channel];
+  HETERO_ASSIGN_OR_RETURN(const TensorView rows, channel.receives.front()->Wait(*stream_));
+  channel.receives.pop_front();
+  if (IsForward(op.channel)) {
+    const size_t index = InputIndex(op.stage, EdgeOf(op.channel));
+    slot.inputs.resize(options_.train.stages[op.stage].in_edges.size());
+    slot.inputs[index] = rows;
+    return absl::OkStatus();
+  }
+  // What several consumers send back adds up.
+  if (!slot.d_output.is_null()) return Add(slot.d_output, rows, slot.d_output, *stream_);
+  slot.d_output = rows;
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Forward(Split split, const Op& op, int own, Slot& slot) {
+  slot.activations.Release(0);
+  slot.d_output = TensorView();
+  const PlanStage& stage = options_.train.stages[op.stage];
+  const bool trains = split == Split::kTrain && stage.runs_backward;
+  ModuleContext context{.stream = *stream_,
+                        .activations = slot.activations,
+                        .mode = trains ? Mode::kTrain : Mode::kEval};
+  StageInput input{.tokens = slot.batch.tokens, .images = slot.batch.images};
+  if (stage.place.first()) {
+    input.edges = slot.inputs;
+  } else {
+    input.previous_stage = slot.inputs[0];
+  }
+  HETERO_ASSIGN_OR_RETURN(slot.output, own_[own].stage->Forward(context, op.slot, input));
+  return absl::OkStatus();
+}
+
+absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
+  const PlanStage& stage = options_.train.stages[op.stage];
+  slot.d_inputs.assign(slot.inputs.size(), TensorView());
+  bool returns = false;
+  for (size_t k = 0; k < slot.inputs.size(); ++k) {
+    if (!options_.train.edges[stage.in_edges[k]].returns) continue;
+    returns = true;
+    HETERO_ASSIGN_OR_RETURN(
+        slot.d_inputs[k], slot.activations.Allocate(slot.inputs[k].dtype(), slot.inputs[k].dims()));
+  }
+  ModuleContext context{
+      .stream = *stream_, .activations = slot.activations, .needs_input_gradient = returns};
+  StageInputGradients d_input;
+  if (stage.place.first()) {
+    d_input.edges = slot.d_inputs;
+  } else {
+    d_input.previous_stage = slot.d_inputs[0];
+  }
+  return own_[own].stage->Backward(context, op.slot, slot.d_output, d_input);
+}
+
+int64_t Engine::RowsOf(const PlanEdge& edge, const SampleFacts& sample) const {
+  return edge.graph_edge >= 0
+             ? options_.model.RowsOnEdge(edge.graph_edge, sample)
+             : options_.model.RowsBetweenStages(options_.train.stages[edge.source].module, sample);
+}
+
+absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, int edge,
+                                                     int microbatch) {
+  EdgeRows& rows = edges_[edge].rows[static_cast<int>(split)][microbatch];
+  if (rows.step == step) return &rows;
+  const StepPlan& plan = *PlanOf(split);
+  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts,
+                          runtimes_[0].feeds[static_cast<int>(split)]->Facts(step, microbatch));
+  row_counts_.clear();
+  for (const SampleFacts& sample : facts) {
+    row_counts_.push_back(RowsOf(plan.edges[edge], sample));
+  }
+  HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(options_.layout, edge, row_counts_));
+  rows.backward = Inverse(rows.forward);
+  rows.step = step;
+  return &rows;
+}
+
+size_t Engine::InputIndex(int stage, int edge) const {
+  const std::vector<int>& edges = options_.train.stages[stage].in_edges;
+  return static_cast<size_t>(std::ranges::find(edges, edge) - edges.begin());
+}
+
+int Engine::OwnIndex(int stage) const {
+  const auto found = std::ranges::find(own_, stage, &OwnStage::index);
+  return found == own_.end() ? -1 : static_cast<int>(found - own_.begin());
+}
+
+EngineMemory Engine::PeakMemory() const {
+  EngineMemory peak{.workspace_bytes = workspace_->peak_bytes()};
+  for (const Runtime& runtime : runtimes_) {
+    int64_t bytes = 0;
+    for (const Slot& slot : runtime.slots) bytes = std::max(bytes, slot.activations.peak_bytes());
+    peak.activation_bytes.push_back(bytes);
+  }
+  return peak;
+}
+
+MemoryLedger Engine::PredictedMemory() const {
+  MemoryLedger predicted = ledger_;
+  const EngineMemory peak = PeakMemory();
+  predicted.Add(MemoryLabel::kWorkspace, peak.workspace_bytes);
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    predicted.Add(MemoryLabel::kActivations,
+                  peak.activation_bytes[i] * static_cast<int64_t>(runtimes_[i].slots.size()));
+  }
+  return predicted;
+}
+
+}  // namespace hetero

@@ -1,0 +1,58 @@
+#ifndef HETERO_TRAINER_STEP_OP_H_
+#define HETERO_TRAINER_STEP_OP_H_
+
+// What a rank does in a step, one operation after another. The engine walks a list of these, the
+// checker proves that all lists of a run end, printers and traces show them: nothing happens in a
+// step that is not in the list.
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace hetero {
+
+enum class OpKind : uint8_t {
+  kPostReceive,  // starts to receive
+  kWaitReceive,  // what was posted has arrived
+  kPostSend,     // starts to send
+  kWaitSend,     // what was sent may be overwritten
+  kLoad,         // brings what the stage reads of a microbatch to the device
+  kForward,
+  kBackward,
+  kReduceGradients,  // sums the gradients of a stage over its data-parallel ranks
+  kFinishStep,       // what follows from the step's statistics, Stage::FinishStep
+  kUpdate,           // the optimizer's step, with the rest of the world
+};
+
+struct Op {
+  OpKind kind = OpKind::kForward;
+  int stage = 0;       // whose, in StepPlan::stages; of kUpdate 0
+  int microbatch = 0;  // of all kinds before kReduceGradients
+  int slot = 0;        // of the stage: which of its microbatches in flight
+  int channel = 0;     // of transfers: ForwardChannel or BackwardChannel of an edge
+
+  bool operator==(const Op&) const = default;
+};
+
+// The directions of edge `edge` of a plan: activations, and their gradients.
+constexpr int ForwardChannel(int edge) { return 2 * edge; }
+constexpr int BackwardChannel(int edge) { return 2 * edge + 1; }
+constexpr int EdgeOf(int channel) { return channel / 2; }
+constexpr bool IsForward(int channel) { return channel % 2 == 0; }
+
+constexpr bool IsPost(OpKind kind) {
+  return kind == OpKind::kPostReceive || kind == OpKind::kPostSend;
+}
+constexpr bool IsWait(OpKind kind) {
+  return kind == OpKind::kWaitReceive || kind == OpKind::kWaitSend;
+}
+constexpr bool IsTransfer(OpKind kind) { return IsPost(kind) || IsWait(kind); }
+
+// "F3", "B3", "L3" (load), "G" (gradients), "S" (finish), "U" (update). Transfers are "sf3", "rf3",
+// "sb3", "rb3": send or receive, forward or backward. "+rf3" posts one and "rf3" waits for it.
+std::string ToString(const Op& op);
+std::string ToString(std::span<const Op> program);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_STEP_OP_H_

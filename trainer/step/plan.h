@@ -1,0 +1,119 @@
+#ifndef HETERO_TRAINER_STEP_PLAN_H_
+#define HETERO_TRAINER_STEP_PLAN_H_
+
+// A training step as data: the stages of all modules, the edges between them, and the programs that
+// ranks walk. The engine executes them, the dry run prints them, the checker proves that they end.
+// Stages and edges are global; peers are resolved per rank when a program runs.
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
+#include "hetero/grid/layout.h"
+#include "hetero/grid/rank.h"
+#include "hetero/grid/row_plan.h"
+#include "hetero/models/stage.h"
+#include "hetero/trainer/step/op.h"
+
+namespace hetero {
+
+// Samples of a step. One microbatch of the run is one microbatch of every language lane.
+struct BatchShape {
+  int64_t micro_batch_size = 0;  // samples of a language lane's microbatch
+  int64_t global_batch_size = 0;
+  int64_t language_lanes = 0;
+
+  int64_t samples_per_microbatch() const { return micro_batch_size * language_lanes; }
+  int num_microbatches() const {
+    return static_cast<int>(global_batch_size / samples_per_microbatch());
+  }
+
+  // "64 samples a step: 4 microbatches of 8 on 2 language lanes"
+  std::string ToString() const;
+};
+
+struct PlanStage {
+  std::string module;
+  StagePlace place;
+  int warmup = 0;
+  int num_slots = 1;  // microbatches in flight at most
+  std::vector<int>
+      in_edges;  // indices into StepPlan::edges: from the stage before, else the model's
+  std::vector<int> out_edges;
+  bool trains = false;  // has a parameter that trains
+  // It or a stage before it trains: else it keeps nothing for a backward and nothing comes back.
+  bool runs_backward = false;
+
+  std::string name() const;  // "radio_encoder.0"
+};
+
+struct PlanEdge {
+  int source = 0;  // stage
+  int destination = 0;
+  int graph_edge = -1;  // of ModelGraph::edges; -1: between two stages of a module
+  int64_t width = 0;
+  DType dtype = DType::kF32;
+  bool returns = false;  // gradients of its rows go back: the source runs backward
+
+  // "radio_encoder.0-language.0", the prefix of the calls on it.
+  std::string name;
+};
+
+// Ranks that hold the same stages walk the same programs.
+struct RankClass {
+  std::vector<int> stages;  // sources first
+  int64_t num_ranks = 0;
+  GlobalRank first_rank;
+  std::vector<Op> train;
+  std::vector<Op> evaluate;
+};
+
+struct StepPlan {
+  BatchShape batch;
+  Placement placement = Placement::kNonColocated;
+  std::vector<PlanStage> stages;
+  std::vector<PlanEdge> edges;
+  std::vector<RankClass> classes;
+
+  // Stages that `rank` holds, sources first.
+  std::vector<int> StagesOf(const Layout& layout, GlobalRank rank) const;
+  const RankClass& ClassOf(const Layout& layout, GlobalRank rank) const;
+
+  // Where the rows of `edge` go, for given counts: rank to rank inside a module, and inside ranks
+  // where two modules share them and none is a pipeline.
+  absl::StatusOr<RowPlan> PlanRows(const Layout& layout, int edge,
+                                   std::span<const int64_t> rows_per_sample) const;
+
+  // Received microbatches of `channel` at one rank that are posted or in use at the same time, at
+  // most, as the programs have it.
+  int NumReceiveSlots(int channel) const;
+
+  // "radio_encoder.0 F3", in errors and traces.
+  std::string OpName(const Op& op) const;
+
+  // For the dry run: one line a class.
+  std::string ToString() const;
+};
+
+// What keeps grids of these names from being those of `modules`: every module needs one, and every
+// grid is one's. Fields are named "grids[1].name".
+std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
+                                    std::span<const std::string> modules);
+
+// Builds the plan and proves that its programs end.
+// `encoder_run_ahead`: microbatches that the first stage of a source runs ahead of what its
+// consumers need; 0 makes every transfer synchronous. Modules that share their ranks do not run
+// ahead. Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the
+// global batch does not divide into microbatches, those of CheckModules and Model::MakeTable;
+// FAILED_PRECONDITION from the check.
+absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
+                                  int64_t micro_batch_size, int64_t global_batch_size,
+                                  int encoder_run_ahead);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_STEP_PLAN_H_
