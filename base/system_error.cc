@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/out_of_memory.h"
 
 namespace hetero {
 
@@ -15,6 +16,8 @@ absl::Status SystemError(int error, std::string_view what) {
     case EFBIG:
       return absl::ResourceExhaustedError(
           absl::StrCat(status.message(), "; raise the limit (ulimit -f)"));
+    case ENOMEM:
+      return OutOfMemoryError(status.message());
     case EIO:
       return absl::ResourceExhaustedError(status.message());
     case ELOOP:

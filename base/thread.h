@@ -10,7 +10,8 @@
 namespace hetero {
 
 // A thread that runs `body`, which lets no exception out. `what` says whose it is: "rank 3".
-// Errors: RESOURCE_EXHAUSTED "cannot start the thread of rank 3: ..." when the system refuses one.
+// Errors: RESOURCE_EXHAUSTED "cannot start the thread of rank 3: ..." with the limits on memory and
+// processes when the system refuses one.
 absl::StatusOr<std::thread> StartThread(std::string_view what, std::function<void()> body);
 
 }  // namespace hetero

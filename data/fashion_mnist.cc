@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/out_of_memory.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
@@ -49,7 +50,7 @@ absl::StatusOr<std::string> Unpack(std::string_view packed) {
   constexpr int kOnlyGzip = 15 + 16;  // zlib's largest window, and no format but gzip
   z_stream stream = {};
   if (inflateInit2(&stream, kOnlyGzip) != Z_OK) {
-    return absl::ResourceExhaustedError("no memory to unpack");
+    return OutOfMemoryError("no memory to unpack");
   }
   const absl::Cleanup end = [&] { inflateEnd(&stream); };
   // zlib reads its input only; its interface has no const.
@@ -63,7 +64,7 @@ absl::StatusOr<std::string> Unpack(std::string_view packed) {
     stream.avail_out = static_cast<uInt>(kPiece);
     const int code = inflate(&stream, Z_NO_FLUSH);
     bytes.resize(bytes.size() - stream.avail_out);
-    if (code == Z_MEM_ERROR) return absl::ResourceExhaustedError("no memory to unpack");
+    if (code == Z_MEM_ERROR) return OutOfMemoryError("no memory to unpack");
     if (code == Z_BUF_ERROR) return absl::DataLossError("the file ends early");
     if (code != Z_OK && code != Z_STREAM_END) {
       return absl::DataLossError(

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/out_of_memory.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/runtime.h"
 
@@ -110,8 +111,8 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_
     }
   }
   if (buffer.address_ == nullptr) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        device.ToString(), " has no ", buffer.size_bytes_, " bytes left for ", Name(label)));
+    return OutOfMemoryError(absl::StrCat(device.ToString(), " has no ", buffer.size_bytes_,
+                                         " bytes left for ", Name(label)));
   }
   buffer.ledger_ = &ledger;
   ledger.Add(label, buffer.size_bytes_);
@@ -163,7 +164,7 @@ absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes
   }
   buffer.address_ = AllocateHost(allocated);
   if (buffer.address_ == nullptr) {
-    return absl::ResourceExhaustedError(
+    return OutOfMemoryError(
         absl::StrCat("no ", allocated, " bytes of host memory left for staging"));
   }
   return buffer;

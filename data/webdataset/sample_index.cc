@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/out_of_memory.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
 #include "hetero/data/file/file.h"
@@ -47,8 +48,9 @@ absl::Status Failure(sqlite3* database, std::string_view path) {
     case SQLITE_CORRUPT:
     case SQLITE_ERROR:
       return absl::DataLossError(message);
-    case SQLITE_FULL:
     case SQLITE_NOMEM:
+      return OutOfMemoryError(message);
+    case SQLITE_FULL:
       return absl::ResourceExhaustedError(message);
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
@@ -66,7 +68,7 @@ absl::StatusOr<Database> OpenDatabase(const std::string& name, int flags, std::s
   sqlite3* raw = nullptr;
   const int code = sqlite3_open_v2(name.c_str(), &raw, flags, nullptr);
   Database database(raw);
-  if (raw == nullptr) return absl::ResourceExhaustedError("no memory for a database");
+  if (raw == nullptr) return OutOfMemoryError(absl::StrCat(path, ": no memory for a database"));
   if (code != SQLITE_OK) return Failure(raw, path);
   return database;
 }

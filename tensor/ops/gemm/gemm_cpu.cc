@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/out_of_memory.h"
 #include "hetero/tensor/ops/cpu_target.h"
 #include "oneapi/dnnl/dnnl.h"
 
@@ -23,7 +24,7 @@ absl::Status GenerateCode() {
   void* const room =
       ::mmap(nullptr, kRoomBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (room == MAP_FAILED) {
-    return absl::ResourceExhaustedError(
+    return OutOfMemoryError(
         "out of memory: no 32 MiB of address space are left for the code of matrix products");
   }
   ::munmap(room, kRoomBytes);
@@ -76,7 +77,7 @@ absl::Status Gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int6
   if (status == dnnl_success) return absl::OkStatus();
   const std::string product = absl::StrCat("a product of ", m, " x ", k, " by ", k, " x ", n);
   return status == dnnl_out_of_memory
-             ? absl::ResourceExhaustedError(absl::StrCat("no memory left for ", product))
+             ? OutOfMemoryError(absl::StrCat("no memory left for ", product))
              : absl::InternalError(absl::StrCat("oneDNN refuses ", product, ": ", status));
 }
 
