@@ -1,8 +1,12 @@
 #include "hetero/data/image/codec.h"
 
+#include <malloc.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #include <cstdint>
+#include <fstream>
 #include <random>
 #include <string>
 #include <string_view>
@@ -21,6 +25,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 uint32_t Crc(const std::vector<uint8_t>& bytes) {
@@ -136,6 +141,39 @@ TEST(CodecTest, PngRoundTripKeepsEveryPixel) {
       EXPECT_EQ(decoded.pixels, image.pixels);
     }
   }
+}
+
+// A sample whose image finds no memory is not corrupt: preparation would exclude it for ever.
+TEST(CodecTest, WantOfMemoryIsNoDamage) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "a sanitizer maps memory of its own and aborts without it";
+#endif
+  std::string jpeg(kJpegProgressive.file);  // whose decoder keeps the whole image
+  const size_t frame = jpeg.find("\xff\xc2");
+  ASSERT_NE(frame, jpeg.npos);
+  constexpr std::string_view kSides("\x1f\x40\x1f\x40", 4);  // 8000 x 8000
+  jpeg.replace(frame + 5, kSides.size(), kSides);
+  Image wide;
+  wide.Reshape({.height = 1, .width = 1'000'000}, 3);
+  const std::string png = EncodePng(wide, 1).value();
+  wide = {};
+  malloc_trim(0);
+
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit previous;
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &previous), 0);
+  const rlimit little = {.rlim_cur = static_cast<rlim_t>(pages * sysconf(_SC_PAGESIZE)) + (1 << 20),
+                         .rlim_max = previous.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &little), 0);
+  Image image;
+  const absl::Status of_jpeg = DecodeImage(jpeg, image);
+  const absl::Status of_png = DecodeImage(png, image);
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &previous), 0);
+  EXPECT_THAT(of_jpeg, StatusIs(absl::StatusCode::kResourceExhausted,
+                                AllOf(HasSubstr("JPEG: no memory"), HasSubstr("ulimit -v"))));
+  EXPECT_THAT(of_png, StatusIs(absl::StatusCode::kResourceExhausted,
+                               AllOf(HasSubstr("PNG: no memory"), HasSubstr("ulimit -v"))));
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <jpeglib.h>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/out_of_memory.h"
 
 namespace hetero::data::internal {
 namespace {
@@ -19,12 +20,14 @@ struct ErrorManager {
   std::jmp_buf jump;
   char text[JMSG_LENGTH_MAX];
   bool ended_early;
+  bool out_of_memory;
 };
 
 ErrorManager* Manager(j_common_ptr info) { return reinterpret_cast<ErrorManager*>(info->err); }
 
 [[noreturn]] void OnError(j_common_ptr info) {
   info->err->format_message(info, Manager(info)->text);
+  Manager(info)->out_of_memory = info->err->msg_code == JERR_OUT_OF_MEMORY;
   std::longjmp(Manager(info)->jump, 1);
 }
 
@@ -33,21 +36,19 @@ void OnMessage(j_common_ptr info, int level) {
   if (level < 0 && info->err->msg_code == JWRN_JPEG_EOF) Manager(info)->ended_early = true;
 }
 
-void Open(jpeg_decompress_struct* info, ErrorManager* errors, std::string_view bytes) {
+void PrepareErrors(jpeg_decompress_struct* info, ErrorManager* errors) {
   info->err = jpeg_std_error(&errors->base);
   errors->base.error_exit = OnError;
   errors->base.emit_message = OnMessage;
-  errors->text[0] = '\0';
-  errors->ended_early = false;
-  jpeg_create_decompress(info);
-  jpeg_mem_src(info, reinterpret_cast<const unsigned char*>(bytes.data()),
-               static_cast<unsigned long>(bytes.size()));  // NOLINT: libjpeg's type
 }
 
 // Functions that set a jump target keep only trivially destructible locals: a longjmp runs no
 // destructors. `info` is destroyed by the caller in every case.
-bool ReadHeader(jpeg_decompress_struct* info, ErrorManager* errors) {
+bool ReadHeader(jpeg_decompress_struct* info, ErrorManager* errors, const unsigned char* bytes,
+                size_t size) {
   if (setjmp(errors->jump)) return false;
+  jpeg_create_decompress(info);
+  jpeg_mem_src(info, bytes, static_cast<unsigned long>(size));  // NOLINT: libjpeg's type
   jpeg_read_header(info, TRUE);
   return true;
 }
@@ -74,12 +75,15 @@ bool ReadRows(jpeg_decompress_struct* info, ErrorManager* errors, uint8_t* pixel
 
 class Decoder {
  public:
-  explicit Decoder(std::string_view bytes) { Open(&info_, &errors_, bytes); }
+  explicit Decoder(std::string_view bytes) : bytes_(bytes) { PrepareErrors(&info_, &errors_); }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
   ~Decoder() { jpeg_destroy_decompress(&info_); }
 
-  absl::Status ReadHeader() { return Check(internal::ReadHeader(&info_, &errors_)); }
+  absl::Status ReadHeader() {
+    return Check(internal::ReadHeader(
+        &info_, &errors_, reinterpret_cast<const unsigned char*>(bytes_.data()), bytes_.size()));
+  }
 
   absl::Status Decode(Image& out) {
     if (absl::Status header = ReadHeader(); !header.ok()) return header;
@@ -99,11 +103,13 @@ class Decoder {
 
  private:
   absl::Status Check(bool done) const {
+    if (errors_.out_of_memory) return OutOfMemoryError("JPEG: no memory for the decoder");
     if (!done) return absl::DataLossError(absl::StrCat("JPEG: ", errors_.text));
     if (errors_.ended_early) return absl::DataLossError("JPEG: the file ends early");
     return absl::OkStatus();
   }
 
+  std::string_view bytes_;
   jpeg_decompress_struct info_ = {};
   ErrorManager errors_ = {};
 };

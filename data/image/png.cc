@@ -5,6 +5,7 @@
 
 #include <csetjmp>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -12,7 +13,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "hetero/base/status.h"
+#include "hetero/base/out_of_memory.h"
 
 namespace hetero::data::internal {
 namespace {
@@ -28,7 +29,17 @@ uint32_t BigEndian32(const char* bytes) {
 // trivially destructible locals: a longjmp runs no destructors.
 struct ErrorText {
   char text[160] = "";
+  bool out_of_memory = false;
 };
+
+// To libpng an allocation that fails is an error like those of the file.
+png_voidp AllocateBytes(png_structp png, png_alloc_size_t size) {
+  void* const bytes = std::malloc(size);
+  if (bytes == nullptr) static_cast<ErrorText*>(png_get_mem_ptr(png))->out_of_memory = true;
+  return bytes;
+}
+
+void FreeBytes(png_structp, png_voidp bytes) { std::free(bytes); }
 
 [[noreturn]] void OnError(png_structp png, png_const_charp message) {
   auto* error = static_cast<ErrorText*>(png_get_error_ptr(png));
@@ -116,6 +127,7 @@ std::vector<uint8_t*> RowPointers(uint8_t* pixels, int height, size_t row_bytes)
 }
 
 absl::Status Damaged(const ErrorText& error) {
+  if (error.out_of_memory) return OutOfMemoryError("PNG: no memory for the decoder");
   return absl::DataLossError(absl::StrCat("PNG: ", error.text));
 }
 
@@ -145,12 +157,13 @@ absl::StatusOr<ImageSize> ProbePng(std::string_view bytes) {
 
 absl::Status DecodePng(std::string_view bytes, Image& out) {
   ErrorText error;
-  png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &error, OnError, OnWarning);
-  if (png == nullptr) return absl::ResourceExhaustedError("PNG: no memory for the decoder");
+  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &error, OnError, OnWarning,
+                                             &error, AllocateBytes, FreeBytes);
+  if (png == nullptr) return OutOfMemoryError("PNG: no memory for the decoder");
   png_infop info = nullptr;
   const absl::Cleanup destroy = [&] { png_destroy_read_struct(&png, &info, nullptr); };
   info = png_create_info_struct(png);
-  if (info == nullptr) return absl::ResourceExhaustedError("PNG: no memory for the decoder");
+  if (info == nullptr) return OutOfMemoryError("PNG: no memory for the decoder");
   Input input{bytes};
   png_set_read_fn(png, &input, ReadBytes);
   Layout layout;
@@ -171,11 +184,11 @@ absl::StatusOr<std::string> EncodePng(const Image& image, int compression) {
                                           : PNG_COLOR_TYPE_RGB_ALPHA;
   ErrorText error;
   png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, OnError, OnWarning);
-  if (png == nullptr) return absl::ResourceExhaustedError("PNG: no memory for the encoder");
+  if (png == nullptr) return OutOfMemoryError("PNG: no memory for the encoder");
   png_infop info = nullptr;
   const absl::Cleanup destroy = [&] { png_destroy_write_struct(&png, &info); };
   info = png_create_info_struct(png);
-  if (info == nullptr) return absl::ResourceExhaustedError("PNG: no memory for the encoder");
+  if (info == nullptr) return OutOfMemoryError("PNG: no memory for the encoder");
   std::string bytes;
   png_set_write_fn(png, &bytes, AppendBytes, nullptr);
   png_set_compression_level(png, compression);
