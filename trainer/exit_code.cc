@@ -17,9 +17,8 @@ constexpr ExitCodeMeaning kTable[] = {
     {ExitCode::kCommunication, "a rank failed, left or was too slow; starting again may help"},
     {ExitCode::kDiverged, "the run diverged: gradients or the loss stayed infinite or NaN"},
     {ExitCode::kStopped,
-     "SIGINT or SIGTERM: the step or batch in work was finished, then the run ended; a second "
-     "signal "
-     "ends it at once"},
+     "SIGINT or SIGTERM: the step or batch in work was finished, then the run ended; the same "
+     "signal again, a second later or more, ends it at once"},
     {ExitCode::kOutOfResources, "out of memory, device memory, threads or disk"},
 };
 

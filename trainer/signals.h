@@ -6,17 +6,22 @@
 #include <signal.h>
 
 #include <array>
+#include <chrono>
 
 namespace hetero {
 
-// While it lives, the first SIGINT and the first SIGTERM only set the flag; a second one of the
-// same kind acts as it did by default, so that an impatient Ctrl-C ends a stuck run. Signals that
-// were ignored stay ignored. Destruction restores the earlier actions.
+// While it lives, the first SIGINT and the first SIGTERM only set the flag. One of the same kind
+// that comes at least kSameSignal after the first acts as it did by default, so that an impatient
+// Ctrl-C ends a stuck run; one that comes sooner is the same request: timeout(1) sends its signal
+// to the program and then to the program's group. Signals that were ignored stay ignored.
+// Destruction restores the earlier actions.
 //
 // Signal actions belong to the process: at most one object at a time (checked), made and destroyed
 // while no other thread changes signal actions. Any thread may ask requested().
 class StopSignals {
  public:
+  static constexpr std::chrono::nanoseconds kSameSignal = std::chrono::seconds(1);
+
   StopSignals();
   ~StopSignals();
 

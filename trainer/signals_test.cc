@@ -2,6 +2,8 @@
 
 #include <signal.h>
 
+#include <thread>
+
 #include "gtest/gtest.h"
 
 namespace hetero {
@@ -33,11 +35,24 @@ TEST(StopSignalsTest, IgnoredSignalsStayIgnored) {
   EXPECT_EQ(stop.requested(), 0);
 }
 
-TEST(StopSignalsDeathTest, SecondSignalEndsTheProcess) {
+// What timeout(1) does: it signals the program, then the program's group.
+TEST(StopSignalsTest, ARepeatWithinASecondIsTheSameSignal) {
+  for (const int signal : {SIGTERM, SIGINT}) {
+    ASSERT_NE(::signal(signal, SIG_DFL), SIG_ERR);
+    StopSignals stop;
+    for (int i = 0; i < 3; ++i) raise(signal);
+    EXPECT_EQ(stop.requested(), signal);
+  }
+}
+
+TEST(StopSignalsDeathTest, ALaterOneEndsTheProcess) {
   EXPECT_EXIT(
       {
         StopSignals stop;
         raise(SIGTERM);
+        raise(SIGTERM);
+        std::this_thread::sleep_for(StopSignals::kSameSignal);
+        raise(SIGINT);  // the first of its kind
         raise(SIGTERM);
       },
       ::testing::KilledBySignal(SIGTERM), "");
