@@ -66,8 +66,8 @@ absl::StatusOr<std::string> ListRecipes() {
 
 // Ends the process without destructors: of a stuck run a thread still uses everything, and a
 // library that was refused memory may wait for ever in its own.
-[[noreturn]] void Leave(const absl::Status& failure) {
-  std::cerr << DescribeFailure(failure) << std::endl;
+[[noreturn]] void Leave(const absl::Status& failure, std::string_view description) {
+  std::cerr << description << std::endl;
   std::_Exit(static_cast<int>(ExitCodeFor(failure)));
 }
 
@@ -100,9 +100,12 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
                      .print_config = line.print_config,
                      .profile = line.profile,
                      .trace = line.trace.value_or(""),
-                     .on_stuck = [](const absl::Status& failure) {
+                     .on_stuck = [&console](const absl::Status& failure) {
+                       // Whatever the failure, a rank that does not come back is one of its own.
+                       const std::string record = FailureRecord(failure);
+                       console.Log(record);
                        std::cerr << "\n";  // below a progress line
-                       Leave(failure);
+                       Leave(failure, record);
                      }};
   std::ranges::replace(options.program, '\n', ' ');
   return Run(options, models, console, signals);
@@ -124,8 +127,8 @@ int main(int argc, char** argv) {
   status.Update(console.status());
   if (!status.ok()) {
     console.EndProgress();
-    console.Log(hetero::DescribeFailure(status));
-    hetero::Leave(status);
+    console.Log(hetero::FailureRecord(status));
+    hetero::Leave(status, hetero::DescribeFailure(status));
   }
   return EXIT_SUCCESS;
 }

@@ -26,6 +26,7 @@
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/config.h"
 #include "hetero/trainer/config_text.h"
+#include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/memory_limit.h"
 #include "hetero/trainer/metrics_writer.h"
 #include "hetero/trainer/optimizer_settings.h"
@@ -474,6 +475,13 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
 }
 
 std::string DescribeFailure(const absl::Status& status) {
+  const ExitCode code = ExitCodeFor(status);
+  return code == ExitCode::kCommunication || code == ExitCode::kInternal
+             ? FailureRecord(status)
+             : absl::StrCat("error: ", status.message());
+}
+
+std::string FailureRecord(const absl::Status& status) {
   std::string text = absl::StrCat("error: ", status.message());
   if (const std::optional<absl::Cord> others = status.GetPayload(kOtherRanksPayload)) {
     absl::StrAppend(&text, "\n", std::string(*others));

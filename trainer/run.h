@@ -47,8 +47,12 @@ struct RunOptions {
 absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
                  const StopSignals& signals);
 
-// For people: the message, what other ranks said, one line each, and the last calls of every rank.
+// For people: the message. Of a bug, and of a rank that failed, left or was too slow, all that
+// FailureRecord has: what the others did tells nothing of a data set or of want of room.
 std::string DescribeFailure(const absl::Status& status);
+
+// The message, what other ranks said, one line each, and the last calls of every rank.
+std::string FailureRecord(const absl::Status& status);
 
 }  // namespace hetero
 
