@@ -49,6 +49,7 @@ class RankThreads {
   }
 
   void Start(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function) {
+    threads_.reserve(results_.size());  // a thread that finds no place there ends the process
     for (size_t i = 0; i < results_.size(); ++i) {
       const GlobalRank rank(static_cast<int64_t>(i));
       absl::StatusOr<std::thread> thread =

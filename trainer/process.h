@@ -12,7 +12,10 @@ namespace hetero {
 
 // Opens those of the descriptors 0 to 2 that are closed, so that no file of the run becomes one of
 // them and collects what is printed; reading and writing them still fails. Ignores SIGPIPE and
-// SIGXFSZ: the write that meets them fails instead. Comes before anything that opens a file.
+// SIGXFSZ: the write that meets them fails instead. Keeps a reserve of memory, which the first
+// refusal of operator new frees, so that the refusal can be told; where it, or that of a thread,
+// leaves a place that lets nothing out, such as a destructor, the process ends with exit code 7 and
+// a message instead of an abort. Comes before anything that opens a file.
 // Errors: those of opening /dev/null.
 absl::Status PrepareProcess();
 
