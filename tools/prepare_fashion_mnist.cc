@@ -2,6 +2,7 @@
 //
 //   bazel run //tools:prepare_fashion_mnist -- --output=/data/fashion_mnist
 
+#include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <string>
@@ -12,7 +13,9 @@
 #include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
 #include "hetero/data/fashion_mnist.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/process.h"
@@ -38,8 +41,9 @@ absl::Status Main() {
       data::PrepareFashionMnist(
           {.source = working_folder / absl::GetFlag(FLAGS_source),
            .output = folder,
-           .work = {.stop_requested = [&signals] { return signals.requested() != 0; },
-                    .message = [](std::string_view line) { absl::PrintF("%s\n", line); }}}));
+           .work = {
+               .stop_requested = [&signals] { return signals.requested() != 0; },
+               .message = [](std::string_view line) { absl::FPrintF(stderr, "%s\n", line); }}}));
   if (report.was_ready) {
     absl::PrintF("%s is already prepared\n", folder.native());
     return absl::OkStatus();
@@ -60,7 +64,11 @@ absl::Status Main() {
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Prepares Fashion-MNIST as a captioning data set.");
   absl::ParseCommandLine(argc, argv);
-  const absl::Status status = hetero::Main();
+  absl::Status status = hetero::PrepareProcess();
+  if (status.ok()) status = hetero::CatchExceptions(hetero::Main);
+  if (std::fflush(stdout) != 0) {
+    status.Update(hetero::SystemError(errno, "cannot write to standard output"));
+  }
   if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
   return static_cast<int>(hetero::ExitCodeFor(status));
 }
