@@ -168,17 +168,19 @@ absl::Status Console::KeepLog(const std::filesystem::path& path) {
   absl::MutexLock lock(&mutex_);
   log_path_ = path.native();
   log_ = log;
+  WriteToLog(before_log_);
+  before_log_.clear();
   return absl::OkStatus();
 }
 
 void Console::Log(std::string_view text) {
   absl::MutexLock lock(&mutex_);
-  WriteLog(text);
+  WriteToLog(absl::StrCat(text, "\n"));
 }
 
-void Console::WriteLog(std::string_view text) {
+void Console::WriteToLog(std::string_view bytes) {
   if (log_ < 0 || !log_status_.ok()) return;
-  if (const int error = WriteAll(log_, absl::StrCat(text, "\n")); error != 0) {
+  if (const int error = WriteAll(log_, bytes); error != 0) {
     log_status_ = SystemError(error, absl::StrCat("cannot write file ", log_path_));
   }
 }
@@ -200,7 +202,11 @@ std::string Console::Redraw(std::string_view line) {
 
 void Console::Print(std::string_view text) {
   absl::MutexLock lock(&mutex_);
-  WriteLog(text);
+  if (log_ < 0) {
+    absl::StrAppend(&before_log_, text, "\n");
+  } else {
+    WriteToLog(absl::StrCat(text, "\n"));
+  }
   if (progress_.empty()) {
     Write(absl::StrCat(text, "\n"));
   } else {

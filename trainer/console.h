@@ -73,7 +73,8 @@ class Console {
   // none at its end.
   void Print(std::string_view text);
 
-  // From now on what Print prints is also written to a new file at `path`; progress lines are not.
+  // What Print has printed and will print is also written to a new file at `path`; progress lines
+  // are not.
   // Errors: those of the file system, naming the path. At most once.
   absl::Status KeepLog(const std::filesystem::path& path);
 
@@ -101,7 +102,7 @@ class Console {
 
  private:
   void Write(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void WriteLog(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void WriteToLog(std::string_view bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // "\r", `line`, and blanks over what a longer progress line left.
   std::string Redraw(std::string_view line) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -110,7 +111,8 @@ class Console {
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
   std::string log_path_ ABSL_GUARDED_BY(mutex_);
-  int log_ ABSL_GUARDED_BY(mutex_) = -1;  // the console's own
+  int log_ ABSL_GUARDED_BY(mutex_) = -1;            // the console's own
+  std::string before_log_ ABSL_GUARDED_BY(mutex_);  // printed so far, without a log
   absl::Status log_status_ ABSL_GUARDED_BY(mutex_);
   std::string progress_ ABSL_GUARDED_BY(mutex_);  // on the screen, its cursor at the end
   std::optional<absl::Time> last_progress_ ABSL_GUARDED_BY(mutex_);

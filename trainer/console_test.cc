@@ -244,7 +244,7 @@ TEST(ConsoleTest, TheLogHasEveryLineAndNoProgress) {
   }
   std::stringstream log;
   log << std::ifstream(path).rdbuf();
-  EXPECT_EQ(log.str(), "two\nlines\nan error\nafter\n");
+  EXPECT_EQ(log.str(), "before\ntwo\nlines\nan error\nafter\n");
   EXPECT_THAT(Reader(ends[0]).ReadAll(), Not(HasSubstr("an error")));
   Console other(ends[1]);
   EXPECT_THAT(std::string(other.KeepLog(path).message()), HasSubstr(path.native()));

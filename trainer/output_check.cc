@@ -6,11 +6,12 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <system_error>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
+#include "hetero/trainer/made_folders.h"
 
 namespace hetero {
 namespace {
@@ -34,7 +35,7 @@ absl::Status CheckRoom(const fs::path& folder) {
   return absl::OkStatus();
 }
 
-// Opens `path` for writing, as it is or new; a new file is taken away again.
+// Opens `path` for writing, as it is or new; a new file takes a byte and is taken away again.
 absl::Status CheckFile(const fs::path& path) {
   bool made = true;
   // Without waiting for the reader of a pipe.
@@ -45,20 +46,18 @@ absl::Status CheckFile(const fs::path& path) {
     descriptor = open(path.c_str(), kFlags);
   }
   if (descriptor < 0) return SystemError(errno, absl::StrCat("cannot write ", path.native()));
+  const int error = made && write(descriptor, "", 1) != 1 ? errno : 0;
   close(descriptor);
   if (made) unlink(path.c_str());
-  return absl::OkStatus();
+  return error == 0 ? absl::OkStatus()
+                    : SystemError(error, absl::StrCat("cannot write ", path.native()));
 }
 
 }  // namespace
 
 absl::Status CheckOutput(const fs::path& folder, const fs::path& trace) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) {
-    return SystemError(error.value(),
-                       absl::StrCat("logging.folder: cannot create ", folder.native()));
-  }
+  const absl::StatusOr<MadeFolders> made = MadeFolders::Create(folder);
+  HETERO_RETURN_IF_ERROR(made.status()).With("logging.folder");
   HETERO_RETURN_IF_ERROR(CheckFile(folder / absl::StrCat(".check.", getpid())))
       .With("logging.folder");
   HETERO_RETURN_IF_ERROR(CheckRoom(folder)).With("logging.folder");

@@ -9,8 +9,9 @@
 
 namespace hetero {
 
-// Creates `folder` and finds it writable, with room for a small file in bytes and inodes; finds the
-// same for the file `trace`, unless it is empty, whose content it leaves alone.
+// Finds that `folder`, which may be missing, can be written, with room for a small file in bytes
+// and inodes; finds the same for the file `trace`, unless it is empty, whose content it leaves
+// alone. Leaves nothing behind.
 // Errors: those of SystemError, naming the path and the field or flag; RESOURCE_EXHAUSTED naming
 // the room there is and the room that is needed.
 absl::Status CheckOutput(const std::filesystem::path& folder, const std::filesystem::path& trace);

@@ -31,9 +31,13 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+ProgramOptions OneStep(std::function<void()> before_start) {
+  return {.arguments = {"--recipe=mock_tiny", "--set", "train_steps=1"},
+          .before_start = std::move(before_start)};
+}
+
 ProgramResult RunOneStep(std::function<void()> before_start) {
-  return RunProgram({.arguments = {"--recipe=mock_tiny", "--set", "train_steps=1"},
-                     .before_start = std::move(before_start)});
+  return RunProgram(OneStep(std::move(before_start)));
 }
 
 TEST(ProgramTest, AClosedStandardOutputIsNoSuccessAndNoFileOfTheRunTakesItsPlace) {
@@ -47,6 +51,41 @@ TEST(ProgramTest, AFullStandardOutputEndsTheRunBeforeItTrains) {
   EXPECT_EQ(result.exit_code, 7);
   EXPECT_THAT(result.error, AllOf(HasSubstr("standard output cannot be written: No space left"),
                                   Not(HasSubstr("RESULT"))));
+}
+
+TEST(ProgramTest, ARunThatNeverStartedLeavesNothing) {
+  const auto limit_files = [](rlim_t bytes) {
+    return [bytes] {
+      const rlimit files = {.rlim_cur = bytes, .rlim_max = bytes};
+      if (setrlimit(RLIMIT_FSIZE, &files) != 0) _exit(127);
+    };
+  };
+  const std::vector<std::string> too_many_batches = {
+      "--recipe=mock_tiny", "--set", "data.mock.num_samples=64", "--set",
+      "evaluation={num_batches: 1000 micro_batch_size: 4 global_batch_size: 8}"};
+  for (const auto& [options, exit_code] :
+       {std::pair(OneStep([] { close(STDOUT_FILENO); }), 2),
+        std::pair(OneStep([] { dup2(open("/dev/full", O_WRONLY), STDOUT_FILENO); }), 7),
+        std::pair(OneStep(limit_files(0)), 7),
+        std::pair(OneStep(limit_files(1000)), 7),  // in the middle of the configuration
+        std::pair(ProgramOptions{.arguments = too_many_batches}, 2)}) {
+    Program program(options);
+    const ProgramResult result = program.Wait();
+    EXPECT_EQ(result.exit_code, exit_code) << result.error;
+    EXPECT_FALSE(std::filesystem::exists(program.working_folder() / "runs")) << result.error;
+  }
+}
+
+TEST(ProgramTest, ASignalThatIsSentTwiceAtOnceStopsTheRunWithItsResult) {
+  Program program({.arguments = {"--recipe=mock_tiny", "--set", "train_steps=1000000"}});
+  ASSERT_TRUE(program.WaitForOutput("iteration"));
+  program.Signal(SIGSTOP);
+  program.Signal(SIGTERM);
+  program.Signal(SIGCONT);
+  if (program.Running()) program.Signal(SIGTERM);
+  const ProgramResult result = program.Wait(absl::Seconds(10));
+  EXPECT_EQ(result.exit_code, 6);
+  EXPECT_THAT(result.output, HasSubstr("RESULT steps="));
 }
 
 TEST(ProgramTest, AReaderThatLeavesDoesNotStopARun) {
@@ -99,13 +138,15 @@ TEST(ProgramTest, AThreadOrMemoryThatCannotBeHadIsSaid) {
   Program program({.arguments = {"--recipe=mock_tiny"},
                    .before_start = [writer = writer] { dup2(writer, STDOUT_FILENO); }});
   close(writer);
-  const std::filesystem::path runs = program.working_folder() / "runs" / "mock_tiny";
-  while (!std::filesystem::exists(runs) || std::filesystem::is_empty(runs)) {
+  const std::string process = "/proc/" + std::to_string(program.process());
+  constexpr std::string_view kWriteOfOutput = "1 0x1 ";  // the call's number, the descriptor
+  for (std::string call; !call.starts_with(kWriteOfOutput);) {
     ASSERT_TRUE(program.Running()) << program.Error();
     absl::SleepFor(absl::Milliseconds(5));
+    std::getline(std::ifstream(process + "/syscall"), call);
   }
   int64_t pages = 0;
-  std::ifstream("/proc/" + std::to_string(program.process()) + "/statm") >> pages;
+  std::ifstream(process + "/statm") >> pages;
   constexpr int64_t kLessThanAStack = 4 << 20;
   const rlim_t bytes = pages * sysconf(_SC_PAGESIZE) + kLessThanAStack;
   const rlimit memory = {.rlim_cur = bytes, .rlim_max = bytes};

@@ -326,12 +326,12 @@ absl::Status TrainRank(const Job& job, GlobalRank rank, const Prediction& predic
   });
 }
 
-// The run's own folder, with its configuration and from now on what the console shows.
-absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, const Job& job,
-                                                    Console& console) {
-  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder,
-                          CreateRunFolder(options.working_folder / job.config.logging().folder()));
-  const std::filesystem::path config = folder / kResolvedConfigFile;
+// The run's own folder, with its configuration and what the console shows.
+absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const Job& job,
+                                        Console& console) {
+  HETERO_ASSIGN_OR_RETURN(
+      RunFolder folder, RunFolder::Create(options.working_folder / job.config.logging().folder()));
+  const std::filesystem::path config = folder.path() / kResolvedConfigFile;
   std::ofstream file(config);
   file << "# " << options.program << "\n" << ToText(job.config);
   file.close();
@@ -339,7 +339,7 @@ absl::StatusOr<std::filesystem::path> OpenRunFolder(const RunOptions& options, c
     return SystemError(errno != 0 ? errno : EIO,
                        absl::StrCat("cannot write file ", config.native()));
   }
-  HETERO_RETURN_IF_ERROR(console.KeepLog(folder / kConsoleLogFile));
+  HETERO_RETURN_IF_ERROR(console.KeepLog(folder.path() / kConsoleLogFile));
   return folder;
 }
 
@@ -393,8 +393,8 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
       options.trace.empty() ? std::filesystem::path() : options.working_folder / options.trace;
   HETERO_RETURN_IF_ERROR(
       CheckOutput(options.working_folder / job.config.logging().folder(), trace));
-  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path folder, OpenRunFolder(options, job, console));
   PrintNotes(job, console);
+  HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
       PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
@@ -402,14 +402,19 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
                       .message = [&](std::string_view line) { console.Print(line); }}));
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
   console.Print(DescribeStart(*job.layout, job.train.batch, job.devices,
-                              job.model->graph().SampleOwner().storage, job.samples->description,
-                              folder));
+                              job.model->graph().SampleOwner().storage, job.samples->description));
   HETERO_RETURN_IF_ERROR(console.status());
   if (job.devices[0].kind == DeviceKind::kCpu) {
     HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
   }
+  HETERO_ASSIGN_OR_RETURN(RunFolder folder, OpenRunFolder(options, job, console));
+  console.Print(absl::StrCat("output: ", folder.path().native()));
+  HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
-                          MetricsWriter::Create(folder.native(), job.layout->world_size()));
+                          MetricsWriter::Create(folder.path().native(), job.layout->world_size()));
+  HETERO_RETURN_IF_ERROR(events->Flush());
+  HETERO_RETURN_IF_ERROR(console.log_status());
+  folder.Keep();
   Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));
   std::vector<RankRecord> records(job.layout->world_size());
   if (!options.trace.empty()) {

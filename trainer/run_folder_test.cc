@@ -1,12 +1,14 @@
 #include "hetero/trainer/run_folder.h"
 
 #include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
+#include "absl/status/statusor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -32,11 +34,12 @@ TEST(RunFolderTest, NamesAreTimesAndThenNumbers) {
   const fs::path parent = Fresh("runs") / "recipe";
   std::vector<std::string> names;
   for (int i = 0; i < 3; ++i) {
-    const auto folder = CreateRunFolder(parent, kNow, absl::UTCTimeZone());
+    absl::StatusOr<RunFolder> folder = RunFolder::Create(parent, kNow, absl::UTCTimeZone());
     ASSERT_THAT(folder, IsOk());
-    EXPECT_EQ(folder->parent_path(), parent);
-    EXPECT_TRUE(fs::is_directory(*folder));
-    names.push_back(folder->filename());
+    EXPECT_EQ(folder->path().parent_path(), parent);
+    EXPECT_TRUE(fs::is_directory(folder->path()));
+    names.push_back(folder->path().filename());
+    folder->Keep();
   }
   EXPECT_THAT(names,
               ElementsAre("2023-11-14_22-13-20", "2023-11-14_22-13-20.1", "2023-11-14_22-13-20.2"));
@@ -47,16 +50,39 @@ TEST(RunFolderTest, RunsThatStartTogetherShareNone) {
   std::vector<fs::path> folders(32);
   std::vector<std::thread> runs;
   for (fs::path& folder : folders) {
-    runs.emplace_back([&] { folder = CreateRunFolder(parent, kNow).value(); });
+    runs.emplace_back([&] {
+      RunFolder made = RunFolder::Create(parent, kNow).value();
+      folder = made.path();
+      made.Keep();
+    });
   }
   for (std::thread& run : runs) run.join();
   EXPECT_EQ(std::set(folders.begin(), folders.end()).size(), folders.size());
 }
 
+TEST(RunFolderTest, OneThatIsNotKeptIsTakenAwayWithTheFoldersMadeForIt) {
+  const fs::path there = Fresh("there");
+  fs::create_directories(there);
+  {
+    const RunFolder folder = RunFolder::Create(there / "runs" / "recipe", kNow).value();
+    std::ofstream(folder.path() / "console.log") << "a line";
+  }
+  EXPECT_TRUE(fs::is_empty(there));
+  fs::path kept;
+  {
+    RunFolder first = RunFolder::Create(there / "runs", kNow).value();
+    const RunFolder second = RunFolder::Create(there / "runs", kNow).value();
+    first.Keep();
+    kept = first.path();
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(there / "runs"), {}), 1);
+  EXPECT_TRUE(fs::is_directory(kept));
+}
+
 TEST(RunFolderTest, AFileInTheWayIsNamed) {
   const fs::path file = Fresh("file");
   std::ofstream(file) << "taken";
-  const auto folder = CreateRunFolder(file / "recipe", kNow);
+  const auto folder = RunFolder::Create(file / "recipe", kNow);
   ASSERT_THAT(folder, Not(IsOk()));
   EXPECT_THAT(std::string(folder.status().message()), HasSubstr((file / "recipe").native()));
 }

@@ -44,8 +44,7 @@ std::string Where(std::span<const Device> devices, DType storage) {
 }  // namespace
 
 std::string DescribeStart(const Layout& layout, const BatchShape& batch,
-                          std::span<const Device> devices, DType storage, std::string_view data,
-                          const std::filesystem::path& output) {
+                          std::span<const Device> devices, DType storage, std::string_view data) {
   std::string text = absl::StrCat(layout.world_size(),
                                   layout.world_size() == 1 ? " rank, a thread" : " ranks, threads",
                                   " of this process on ", Where(devices, storage), "\n");
@@ -54,7 +53,7 @@ std::string DescribeStart(const Layout& layout, const BatchShape& batch,
   for (const Grid& grid : layout.grids()) {
     absl::StrAppendFormat(&text, "  %-*s  %s: %s\n", width, grid.name(), Ranks(grid), Sizes(grid));
   }
-  absl::StrAppend(&text, batch.ToString(), "\ndata: ", data, "\noutput: ", output.native());
+  absl::StrAppend(&text, batch.ToString(), "\ndata: ", data);
   return text;
 }
 

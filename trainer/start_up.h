@@ -3,7 +3,6 @@
 
 // What runs where, in the few lines a run begins with.
 
-#include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
@@ -21,11 +20,9 @@ namespace hetero {
 //     language       ranks 2-3: dp 2
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes
 //   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
-//   output: /root/runs/fashion_tiny/2026-11-29_01-26-52
 // `devices` by rank: all the CPU, or all GPUs, each rank's own or one that all share.
 std::string DescribeStart(const Layout& layout, const BatchShape& batch,
-                          std::span<const Device> devices, DType storage, std::string_view data,
-                          const std::filesystem::path& output);
+                          std::span<const Device> devices, DType storage, std::string_view data);
 
 }  // namespace hetero
 
