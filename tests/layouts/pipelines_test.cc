@@ -43,18 +43,18 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
   const int world = ranks.colocated ? ranks.language : ranks.encoder + ranks.language;
   const int lanes = ranks.language / ranks.language_pp;
   const proto::RunConfig config = RecipeConfig(
-      "mock_vlm_tiny", {absl::StrCat("launch=threads:", world),
-                        absl::StrCat("model.language.pattern=\"", ranks.pattern, "\""),
-                        "model.language.mlp.ffn_size=96",
-                        absl::StrCat("radio_encoder.num_ranks=", ranks.encoder),
-                        absl::StrCat("radio_encoder.pp=", ranks.encoder_pp),
-                        absl::StrCat("language.num_ranks=", ranks.language),
-                        absl::StrCat("language.pp=", ranks.language_pp),
-                        absl::StrCat("language.rank_offset=", ranks.colocated ? 0 : ranks.encoder),
-                        absl::StrCat("encoder_run_ahead=", run_ahead),
-                        absl::StrCat("micro_batch_size=", kMicrobatch / lanes),
-                        absl::StrCat("global_batch_size=", 5 * kMicrobatch),
-                        absl::StrCat("train_steps=", kNumSteps)});
+      "mock_vlm_tiny",
+      {absl::StrCat("launch=threads:", world),
+       absl::StrCat("model.language.pattern=\"", ranks.pattern, "\""),
+       "model.language.mlp.ffn_size=96", absl::StrCat("radio_encoder.num_ranks=", ranks.encoder),
+       absl::StrCat("radio_encoder.pp=", ranks.encoder_pp),
+       absl::StrCat("language.num_ranks=", ranks.language),
+       absl::StrCat("language.pp=", ranks.language_pp),
+       absl::StrCat("language.rank_offset=", ranks.colocated ? 0 : ranks.encoder),
+       absl::StrCat("encoder_run_ahead=", run_ahead),
+       absl::StrCat("micro_batch_size=", kMicrobatch / lanes),
+       absl::StrCat("global_batch_size=", 5 * kMicrobatch),
+       absl::StrCat("train_steps=", kNumSteps)});
   const RecipeRun run = RunConfigured(config);
   EXPECT_THAT(run.status, IsOk());
   Curve curve;
