@@ -37,8 +37,8 @@ int main() {
 
   // Six samples of a microbatch, of 4 image rows each except the last, which has no image.
   const std::vector<std::int64_t> rows = {4, 4, 4, 4, 4, 0};
-  const auto plan = hetero::PlanLeaderFunnel(
-      hetero::LastStage(*layout->Find("images")), hetero::FirstStage(layout->language()), rows);
+  const auto plan = hetero::PlanLeaderFunnel(hetero::LastStage(*layout->Find("images")),
+                                             hetero::FirstStage(layout->language()), rows);
   if (!plan.ok()) return Fail(plan.status().ToString().c_str());
   std::int64_t sent = 0;
   for (std::int64_t rank = 0; rank < layout->world_size(); ++rank) {
