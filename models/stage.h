@@ -156,7 +156,7 @@ struct GraphEdge {
 };
 
 // What a model is made of, as a value: plans, checks, feeds and reports ask it for nothing else.
-// Invariant: edges name modules and make no circle; one module owns the samples and is where all
+// Invariant: edges name modules and make no cycle; one module owns the samples and is where all
 // edges end.
 struct ModelGraph {
   std::vector<GraphModule> modules;

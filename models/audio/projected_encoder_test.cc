@@ -85,6 +85,8 @@ struct Harness {
     for (size_t s = stages.size(); s-- > 0;) {
       TensorView upstream;
       if (s > 0) upstream = context->activations.Allocate(DType::kF64, {kRows, kWidth}).value();
+      // Nobody wants the gradient of frames, as a run says to its first stages.
+      context->needs_input_gradient = s > 0;
       ASSERT_THAT(stages[s].Backward(*context, saved[s], gradient, upstream), IsOk());
       gradient = upstream;
     }

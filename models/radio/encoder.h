@@ -49,6 +49,9 @@ struct RadioConfig {
 
 class RadioEncoder {
  public:
+  using Config = RadioConfig;
+  using Batch = ImageBatch;
+
   struct Saved {
     ImageLayout layout;
     std::vector<int32_t> segments;

@@ -4,28 +4,22 @@
 // A stage of the vision module: encoder layers, on the last stage also the projector.
 
 #include <memory>
-#include <optional>
-#include <span>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/models/blocks/projector/projector.h"
+#include "hetero/models/blocks/projector/projected_encoder.h"
 #include "hetero/models/radio/encoder.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/table.h"
 
 namespace hetero {
 
-struct VisionConfig {
-  RadioConfig encoder;
-  ProjectorConfig projector;
-  bool train_encoder = true;
-  bool train_projector = true;
-};
+using VisionConfig = ProjectedEncoder<RadioEncoder>::Config;
 
 // Names: the encoder's below "encoder.", the projector's below "projector.".
+// Errors: INVALID_ARGUMENT when the layers do not divide into the stages, with the nearest number.
 absl::StatusOr<ParameterTable> MakeVisionTable(const VisionConfig& config, int num_stages);
 
 class EncoderStage : public Stage {
@@ -44,19 +38,12 @@ class EncoderStage : public Stage {
   }
 
  private:
-  struct Slot {
-    RadioEncoder::Saved encoder;
-    Projector::Saved projector;
-    TensorView features_ND;
-  };
+  using Module = ProjectedEncoder<RadioEncoder>;
 
-  EncoderStage(const VisionConfig& config, RadioEncoder encoder)
-      : config_(config), encoder_(std::move(encoder)) {}
+  EncoderStage(Module module, int num_slots) : module_(std::move(module)), slots_(num_slots) {}
 
-  VisionConfig config_;
-  RadioEncoder encoder_;
-  std::optional<Projector> projector_;  // last stage
-  std::vector<Slot> slots_;
+  Module module_;
+  std::vector<Module::Saved> slots_;
 };
 
 }  // namespace hetero

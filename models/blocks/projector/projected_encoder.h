@@ -3,7 +3,7 @@
 
 // A pipeline stage of an encoder, on the last stage with the projector behind it, and what freezing
 // either of them saves. An Encoder has types Config (with feature_width()), Batch and Saved, and
-// Parameters, Create, Forward and Backward as AudioEncoder has them.
+// Parameters, Create, Forward and Backward as RadioEncoder and AudioEncoder have them.
 
 #include <cstdint>
 #include <optional>
@@ -97,13 +97,17 @@ class ProjectedEncoder {
                                    : absl::OkStatus();
     }
     ArenaScope scope(context.stream.workspace());
+    // The projector's input is the encoder's features, whoever wants the gradient of the module's.
+    ModuleContext of_projector = context;
+    of_projector.needs_input_gradient = config_.train_encoder;
     TensorView d_features_ND;
     if (config_.train_encoder) {
       HETERO_ASSIGN_OR_RETURN(
           d_features_ND,
           context.stream.workspace().Allocate(saved.features_ND.dtype(), saved.features_ND.dims()));
     }
-    HETERO_RETURN_IF_ERROR(projector_->Backward(context, saved.projector, d_output, d_features_ND));
+    HETERO_RETURN_IF_ERROR(
+        projector_->Backward(of_projector, saved.projector, d_output, d_features_ND));
     if (!config_.train_encoder) return absl::OkStatus();
     return encoder_.Backward(context, saved.encoder, d_features_ND, d_upstream);
   }
