@@ -1,21 +1,15 @@
 // What is trained does not depend on where it is computed.
 
-#include <algorithm>
-#include <cmath>
 #include <ostream>
 #include <string>
-#include <vector>
 
-#include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/tests/layouts/curve.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
 namespace {
-
-using ::absl_testing::IsOk;
 
 constexpr int kNumSteps = 20;
 
@@ -28,13 +22,6 @@ struct Ranks {
 
 void PrintTo(const Ranks& ranks, std::ostream* out) { *out << ranks.name; }
 
-struct Curve {
-  std::vector<double> loss;
-  std::vector<double> gradient_norm;
-
-  bool operator==(const Curve&) const = default;
-};
-
 Curve Train(const Ranks& ranks, int run_ahead = 2) {
   const int world = ranks.colocated ? ranks.language : ranks.encoder + ranks.language;
   proto::RunConfig config = RecipeConfig(
@@ -45,15 +32,7 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
                        absl::StrCat("encoder_run_ahead=", run_ahead),
                        absl::StrCat("train_steps=", kNumSteps), "schedule.decay_steps=600"});
   config.clear_evaluation();
-  const RecipeRun run = RunConfigured(config);
-  EXPECT_THAT(run.status, IsOk());
-  Curve curve;
-  for (const StepMetrics& step : run.steps) {
-    curve.loss.push_back(step.losses.at(0).sum / step.losses.at(0).count);
-    curve.gradient_norm.push_back(step.grad_norm.value());
-  }
-  EXPECT_EQ(curve.loss.size(), kNumSteps);
-  return curve;
+  return TrainCurve(config, kNumSteps);
 }
 
 const Curve& OnOneRank() {
@@ -61,26 +40,9 @@ const Curve& OnOneRank() {
   return curve;
 }
 
-double MaxRelativeDifference(const std::vector<double>& a, const std::vector<double>& b) {
-  double worst = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double difference = std::abs(a[i] - b[i]) / std::abs(b[i]);
-    worst = difference <= worst ? worst : difference;  // keeps a NaN
-  }
-  return worst;
-}
-
 class LayoutTest : public testing::TestWithParam<Ranks> {};
 
-TEST_P(LayoutTest, TrainsLikeOneRank) {
-  const Curve curve = Train(GetParam());
-  const double loss = MaxRelativeDifference(curve.loss, OnOneRank().loss);
-  const double norm = MaxRelativeDifference(curve.gradient_norm, OnOneRank().gradient_norm);
-  RecordProperty("loss", absl::StrCat(loss));
-  RecordProperty("gradient_norm", absl::StrCat(norm));
-  EXPECT_LE(loss, 1e-5);
-  EXPECT_LE(norm, 1e-5);
-}
+TEST_P(LayoutTest, TrainsLikeOneRank) { ExpectSameTraining(Train(GetParam()), OnOneRank()); }
 
 INSTANTIATE_TEST_SUITE_P(
     Grids, LayoutTest,

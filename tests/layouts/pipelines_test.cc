@@ -1,21 +1,15 @@
 // Modules cut into pipeline stages train like the whole model on one rank.
 
-#include <algorithm>
-#include <cmath>
 #include <ostream>
 #include <string>
-#include <vector>
 
-#include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/tests/layouts/curve.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
 namespace {
-
-using ::absl_testing::IsOk;
 
 constexpr int kNumSteps = 5;
 constexpr int kMicrobatch = 12;  // samples, over all lanes
@@ -31,13 +25,6 @@ struct Ranks {
 };
 
 void PrintTo(const Ranks& ranks, std::ostream* out) { *out << ranks.name; }
-
-struct Curve {
-  std::vector<double> loss;
-  std::vector<double> gradient_norm;
-
-  bool operator==(const Curve&) const = default;
-};
 
 Curve Train(const Ranks& ranks, int run_ahead = 2) {
   const int world = ranks.colocated ? ranks.language : ranks.encoder + ranks.language;
@@ -55,34 +42,14 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
        absl::StrCat("micro_batch_size=", kMicrobatch / lanes),
        absl::StrCat("global_batch_size=", 5 * kMicrobatch),
        absl::StrCat("train_steps=", kNumSteps)});
-  const RecipeRun run = RunConfigured(config);
-  EXPECT_THAT(run.status, IsOk());
-  Curve curve;
-  for (const StepMetrics& step : run.steps) {
-    curve.loss.push_back(step.losses.at(0).sum / step.losses.at(0).count);
-    curve.gradient_norm.push_back(step.grad_norm.value());
-  }
-  EXPECT_EQ(curve.loss.size(), kNumSteps);
-  return curve;
-}
-
-double MaxRelativeDifference(const std::vector<double>& a, const std::vector<double>& b) {
-  double worst = 0;
-  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i) {
-    const double difference = std::abs(a[i] - b[i]) / std::abs(b[i]);
-    worst = difference <= worst ? worst : difference;  // keeps a NaN
-  }
-  return worst;
+  return TrainCurve(config, kNumSteps);
 }
 
 class PipelineTest : public testing::TestWithParam<Ranks> {};
 
 TEST_P(PipelineTest, TrainsLikeOneRank) {
   Ranks one = {.name = "one rank", .pattern = GetParam().pattern, .colocated = true};
-  const Curve expected = Train(one);
-  const Curve curve = Train(GetParam());
-  EXPECT_LE(MaxRelativeDifference(curve.loss, expected.loss), 1e-5);
-  EXPECT_LE(MaxRelativeDifference(curve.gradient_norm, expected.gradient_norm), 1e-5);
+  ExpectSameTraining(Train(GetParam()), Train(one));
 }
 
 INSTANTIATE_TEST_SUITE_P(
