@@ -22,9 +22,9 @@ namespace hetero {
 // Steps begin and end in order; when one begins, at most one that ended has not been asked for.
 class StepClock {
  public:
-  // A sampled step has two events more an operation, which the worst case (kernels of a few
-  // microseconds) pays with half its time; one in 64 keeps that below 1 % of a run. The first
-  // step is not sampled: it makes plans and handles.
+  // A sampled step has two events more an operation, which kernels of a few microseconds pay with
+  // a good part of their time: one step in 64 has them. The first is not sampled: it makes plans
+  // and handles.
   static constexpr int64_t kSampleInterval = 64;
 
   // Steps 1, 65, 129, … counted from 0; step 0 of a run of one step.

@@ -67,9 +67,9 @@ class Simulation {
     for (int p = 0; p < std::ssize(programs_); ++p) {
       blocked.push_back(Ended(p) ? std::nullopt : Advance(p));
     }
-    // Every program waits for one other: following them leads to a circle or to an end.
+    // Every program waits for one other: following them leads to a cycle or to an end.
     std::vector<int> shortest;
-    bool circle = false;
+    bool cycle = false;
     for (int start = 0; start < std::ssize(programs_); ++start) {
       if (!blocked[start].has_value()) continue;
       std::vector<int> path = {start};
@@ -78,12 +78,12 @@ class Simulation {
         const auto seen = std::ranges::find(path, next);
         if (seen != path.end()) {
           path.erase(path.begin(), seen);
-          if (!circle || path.size() < shortest.size()) shortest = path;
-          circle = true;
+          if (!cycle || path.size() < shortest.size()) shortest = path;
+          cycle = true;
           break;
         }
         if (!blocked[next].has_value()) {
-          if (!circle && (shortest.empty() || path.size() < shortest.size())) shortest = path;
+          if (!cycle && (shortest.empty() || path.size() < shortest.size())) shortest = path;
           break;
         }
         path.push_back(next);
@@ -94,7 +94,7 @@ class Simulation {
     for (size_t i = 0; i < shortest.size(); ++i) {
       absl::StrAppend(&text, i == 0 ? "" : ", which ", Waits(*blocked[shortest[i]]));
     }
-    absl::StrAppend(&text, circle ? ", which closes the circle" : ", whose program has ended");
+    absl::StrAppend(&text, cycle ? ", which closes the cycle" : ", whose program has ended");
     return absl::FailedPreconditionError(text);
   }
 };

@@ -37,7 +37,7 @@ enum class TransferModel : uint8_t {
 };
 
 // `channels`: by number.
-// Errors: FAILED_PRECONDITION when some program cannot go on, with the shortest circle of those
+// Errors: FAILED_PRECONDITION when some program cannot go on, with the shortest cycle of those
 // that wait for each other, "language.0 waits for bridge.forward.0[mb 3] from vision.0, which waits
 // for
 // ..."; where none is, with the way to a program that has ended or to one that does otherwise.

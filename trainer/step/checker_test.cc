@@ -101,7 +101,7 @@ TEST(CheckProgressTest, RunningAheadNeedsReceivesThatAreAsFarAhead) {
                 IsOk());
     EXPECT_THAT(MakePipeline(Chain(2), 8, warmups, 0).Check(TransferModel::kSynchronous),
                 StatusIs(absl::StatusCode::kFailedPrecondition,
-                         AllOf(HasSubstr("stage0 waits for "), HasSubstr("closes the circle"))));
+                         AllOf(HasSubstr("stage0 waits for "), HasSubstr("closes the cycle"))));
   }
 }
 
@@ -115,7 +115,7 @@ TEST(CheckProgressTest, EncodersOfUnequalDepthRunInStepByTheirDistanceToTheLoss)
       StatusIs(absl::StatusCode::kFailedPrecondition,
                "the step's programs cannot end: llm.0 waits for audio.0-llm.0 backward[mb 0] to be "
                "taken by audio.0, which waits for audio.0-llm.0 forward[mb 4] to be taken by "
-               "llm.0, which closes the circle"));
+               "llm.0, which closes the cycle"));
 }
 
 // Two forwards of the first stage change places: what comes over the edge is not what is awaited.
@@ -136,7 +136,7 @@ TEST(CheckProgressTest, SwappedOperationsAreRefused) {
       EXPECT_THAT(pipeline.Check(model),
                   StatusIs(absl::StatusCode::kFailedPrecondition,
                            AllOf(HasSubstr("stage0-stage1 forward[mb "), HasSubstr("stage0"),
-                                 HasSubstr("stage1"), HasSubstr("closes the circle"))));
+                                 HasSubstr("stage1"), HasSubstr("closes the cycle"))));
     }
   }
 }
@@ -154,7 +154,7 @@ TEST(CheckProgressTest, AMissingReceiveIsNamed) {
   }
 }
 
-TEST(CheckProgressTest, TheShortestCircleIsTold) {
+TEST(CheckProgressTest, TheShortestCycleIsTold) {
   // Stages 1 and 2 wait for each other; stages 0 and 3 for them.
   Pipeline pipeline = MakeChain(4, 1, 1);
   std::vector<Op>& program = pipeline.programs[2];

@@ -200,7 +200,7 @@ absl::Status Check(const StepPlan& plan, TransferModel model) {
   return absl::OkStatus();
 }
 
-// Operations of `program` after which a microbatch that `stage` received is no longer needed.
+// The kind of operation after which a microbatch that `stage` received is no longer needed.
 OpKind LastUse(std::span<const Op> program, int stage) {
   const bool backward = std::ranges::any_of(
       program, [&](const Op& op) { return op.kind == OpKind::kBackward && op.stage == stage; });

@@ -25,7 +25,7 @@ struct StageNode {
 // Warm-up of every stage, the number of forwards before its first backward: the number of stages
 // after it on the longest path to a sink, raised where needed so that a stage's warm-up is one more
 // than each consumer's.
-// Errors: INVALID_ARGUMENT for a circle, or where no such assignment exists, naming the stages.
+// Errors: INVALID_ARGUMENT for a cycle, or where no such assignment exists, naming the stages.
 absl::StatusOr<std::vector<int>> MakeWarmups(std::span<const StageNode> stages);
 
 // What a stage does in a step, from which its program is made.
