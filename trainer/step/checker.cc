@@ -89,6 +89,13 @@ class Simulation {
         path.push_back(next);
       }
     }
+    const int first = shortest.front();
+    if (blocked[first]->by == first) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the step's programs cannot end: ", programs_[first].name, " waits for ",
+                       channels_[blocked[first]->op.channel].name, "[mb ",
+                       blocked[first]->op.microbatch, "], which it has not posted"));
+    }
     std::string text =
         absl::StrCat("the step's programs cannot end: ", programs_[shortest.front()].name, " ");
     for (size_t i = 0; i < shortest.size(); ++i) {

@@ -154,16 +154,29 @@ TEST(CheckProgressTest, AMissingReceiveIsNamed) {
   }
 }
 
+// Stage 2 wants the gradient before it has sent what it is of; stages 0 and 1 wait for it.
 TEST(CheckProgressTest, TheShortestCycleIsTold) {
-  // Stages 1 and 2 wait for each other; stages 0 and 3 for them.
   Pipeline pipeline = MakeChain(4, 1, 1);
   std::vector<Op>& program = pipeline.programs[2];
-  const auto backward = std::ranges::find_if(program, [](const Op& op) {
-    return op.kind == OpKind::kWaitReceive && !IsForward(op.channel);
+  std::ranges::stable_partition(program, [](const Op& op) {
+    return (op.kind == OpKind::kPostReceive || op.kind == OpKind::kWaitReceive) &&
+           !IsForward(op.channel);
   });
-  std::rotate(program.begin(), backward, backward + 1);
   EXPECT_THAT(pipeline.Check(TransferModel::kChannels),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("stage2 waits for ")));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "the step's programs cannot end: stage2 waits for stage2-stage3 "
+                       "backward[mb 0] from stage3, which waits for stage2-stage3 forward[mb 0] "
+                       "from stage2, which closes the cycle"));
+}
+
+TEST(CheckProgressTest, AWaitForWhatWasNotPostedIsTold) {
+  Pipeline pipeline = MakeChain(2, 2, 1);
+  std::erase_if(pipeline.programs[1],
+                [](const Op& op) { return op.kind == OpKind::kPostReceive && op.microbatch == 1; });
+  EXPECT_THAT(pipeline.Check(TransferModel::kChannels),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       "the step's programs cannot end: stage1 waits for stage0-stage1 forward[mb "
+                       "1], which it has not posted"));
 }
 
 }  // namespace
