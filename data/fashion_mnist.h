@@ -37,7 +37,8 @@ struct FashionMnistReport {
 // source files. The folder appears under its name when it is complete. A prepared folder is left as
 // it is and only read; runs that find none wait for the one that prepares it ("<output>.lock").
 // Errors: NOT_FOUND for missing source files, DATA_LOSS for damaged ones, FAILED_PRECONDITION when
-// `output` holds something else, CANCELLED when the user wants an end.
+// `output` holds something else, INVALID_ARGUMENT for shards of less than one sample,
+// RESOURCE_EXHAUSTED for want of memory or disk, CANCELLED when the user wants an end.
 absl::StatusOr<FashionMnistReport> PrepareFashionMnist(const FashionMnistOptions& options);
 
 }  // namespace hetero::data

@@ -18,7 +18,8 @@ namespace hetero {
 
 class ParameterTable {
  public:
-  // Errors: INVALID_ARGUMENT for a name given twice, or sharding of other rank than the shape.
+  // Errors: INVALID_ARGUMENT naming the parameter, for a name given twice, sharding of other rank
+  // than the shape, a dim below 0 or above 2^48, or more than 2^48 elements up to there.
   static absl::StatusOr<ParameterTable> Make(std::vector<ParameterSpec> specs);
 
   std::span<const ParameterSpec> specs() const { return specs_; }

@@ -24,7 +24,8 @@ class Arena {
   static Arena Counting(MemoryLabel label);
 
   // Uninitialised memory, aligned to Buffer::kAlignment.
-  // Errors: RESOURCE_EXHAUSTED naming label, capacity and need.
+  // Errors: RESOURCE_EXHAUSTED naming label, capacity and need, or dims of more than 2^56 elements.
+  // Precondition: no dim is negative.
   absl::StatusOr<TensorView> Allocate(DType dtype, std::span<const int64_t> dims);
   absl::StatusOr<TensorView> Allocate(DType dtype, std::initializer_list<int64_t> dims) {
     return Allocate(dtype, std::span<const int64_t>(dims.begin(), dims.size()));

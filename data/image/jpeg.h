@@ -13,9 +13,11 @@ namespace hetero::data::internal {
 
 bool IsJpeg(std::string_view bytes);
 
+// Errors: DATA_LOSS for damage, RESOURCE_EXHAUSTED for want of memory.
 absl::StatusOr<ImageSize> ProbeJpeg(std::string_view bytes);
 
-// Precondition: ProbeJpeg accepted `bytes` and the size is in range.
+// Errors: as ProbeJpeg; UNIMPLEMENTED for CMYK. Precondition: ProbeJpeg accepted `bytes` and the
+// size is in range.
 absl::Status DecodeJpeg(std::string_view bytes, Image& out);
 
 }  // namespace hetero::data::internal

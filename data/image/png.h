@@ -14,12 +14,14 @@ namespace hetero::data::internal {
 
 bool IsPng(std::string_view bytes);
 
-// Reads IHDR and checks its CRC.
+// Reads IHDR and checks its CRC. Errors: DATA_LOSS.
 absl::StatusOr<ImageSize> ProbePng(std::string_view bytes);
 
-// Precondition: ProbePng accepted `bytes` and the size is in range.
+// Errors: DATA_LOSS for damage, UNIMPLEMENTED for 16-bit grey, RESOURCE_EXHAUSTED for want of
+// memory. Precondition: ProbePng accepted `bytes` and the size is in range.
 absl::Status DecodePng(std::string_view bytes, Image& out);
 
+// Errors: INVALID_ARGUMENT for what libpng refuses, RESOURCE_EXHAUSTED for want of memory.
 absl::StatusOr<std::string> EncodePng(const Image& image, int compression);
 
 }  // namespace hetero::data::internal

@@ -24,6 +24,7 @@ absl::StatusOr<std::vector<uint64_t>> ParseTarIndex(std::string_view bytes);
 std::string FormatTarIndex(std::span<const uint64_t> index);
 
 // Reads and writes the index of `shard`. The written file gets the shard's permissions.
+// Errors: those of SystemError, naming the file; of reading also that of ParseTarIndex.
 absl::StatusOr<std::vector<uint64_t>> ReadTarIndex(const std::filesystem::path& shard);
 absl::Status WriteTarIndex(const std::filesystem::path& shard, std::span<const uint64_t> index);
 

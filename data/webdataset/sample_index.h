@@ -18,6 +18,8 @@
 namespace hetero::data {
 
 // Writes a fresh database. Unfinished until Close().
+// Errors of all: RESOURCE_EXHAUSTED for want of memory or disk, those of SystemError; they name the
+// file.
 class SampleIndexWriter {
  public:
   // Precondition: no file at `path`.
@@ -41,7 +43,8 @@ class SampleIndexWriter {
   std::unique_ptr<State> state_;
 };
 
-// Looks samples up by key.
+// Looks samples up by key. Errors of all: DATA_LOSS for a damaged database, RESOURCE_EXHAUSTED for
+// want of memory, those of SystemError; they name the file.
 class SampleIndex {
  public:
   struct Location {
