@@ -14,9 +14,15 @@ def labels_in(readme):
         yield f"//{package}{label}" if label.startswith(":") else label
 
 
+def readmes():
+    for readme in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*/README.md")]:
+        # Bazel's convenience links lead to the same files again.
+        if not readme.relative_to(ROOT).parts[0].startswith("bazel-"):
+            yield readme
+
+
 def main():
-    readmes = [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("*/*/README.md")]
-    print(" ".join(sorted({label for readme in readmes for label in labels_in(readme) if label})))
+    print(" ".join(sorted({label for readme in readmes() for label in labels_in(readme) if label})))
 
 
 if __name__ == "__main__":
