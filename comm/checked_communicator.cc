@@ -1,6 +1,7 @@
 #include "hetero/comm/checked_communicator.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <functional>
 #include <numeric>
 #include <optional>
@@ -61,6 +62,29 @@ absl::Status CheckEqualRowShape(const ConstTensorView& input, const ConstTensorV
                                                  input.ToString()));
 }
 
+std::uintptr_t Begin(const ConstTensorView& view) {
+  return reinterpret_cast<std::uintptr_t>(view.address());
+}
+
+// Whether tensors of real memory share some of it.
+bool Overlap(const ConstTensorView& a, const ConstTensorView& b) {
+  const auto end = [](const ConstTensorView& view) {
+    return Begin(view) + static_cast<std::uintptr_t>(view.num_bytes());
+  };
+  return a.num_bytes() > 0 && b.num_bytes() > 0 && Begin(a) < end(b) && Begin(b) < end(a);
+}
+
+// `place` says which memory the two may share: all of the smaller, `offset` bytes into the larger.
+absl::Status CheckInPlace(const ConstTensorView& smaller, const ConstTensorView& larger,
+                          int64_t offset, std::string_view place) {
+  if (!Overlap(smaller, larger) ||
+      Begin(smaller) == Begin(larger) + static_cast<std::uintptr_t>(offset)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("input and output overlap; expected ", place, " or memory apart"));
+}
+
 // Keeps the wait for an exchange in the flight ring, as a call of its own: others may lie between.
 class RecordedTransfer final : public TransferHandle {
  public:
@@ -110,6 +134,9 @@ absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView ou
   if (valid.ok()) {
     valid = CheckElements("output", output, input.num_elements(), "as many as the input");
   }
+  if (valid.ok() && !stream.shape_only()) {
+    valid = CheckInPlace(output, input, 0, "output to be input");
+  }
   if (!valid.ok()) return Fail("all_reduce", name, valid);
   return Run("all_reduce", name, 2 * input.num_bytes() * (size() - 1) / size(), stream,
              [&] { return DoAllReduce(input, output, op, stream, name); });
@@ -122,6 +149,10 @@ absl::Status CheckedCommunicator::ReduceScatter(ConstTensorView input, TensorVie
     valid = CheckElements("input", input, size() * output.num_elements(),
                           "the output's for each member");
   }
+  if (valid.ok() && !stream.shape_only()) {
+    valid = CheckInPlace(output, input, rank_.value() * output.num_bytes(),
+                         "output to be this member's chunk of input");
+  }
   if (!valid.ok()) return Fail("reduce_scatter", name, valid);
   return Run("reduce_scatter", name, output.num_bytes() * (size() - 1), stream,
              [&] { return DoReduceScatter(input, output, stream, name); });
@@ -133,6 +164,10 @@ absl::Status CheckedCommunicator::AllGather(ConstTensorView input, TensorView ou
   if (valid.ok()) {
     valid = CheckElements("output", output, size() * input.num_elements(),
                           "the input's from each member");
+  }
+  if (valid.ok() && !stream.shape_only()) {
+    valid = CheckInPlace(input, output, rank_.value() * input.num_bytes(),
+                         "input to be this member's chunk of output");
   }
   if (!valid.ok()) return Fail("all_gather", name, valid);
   return Run("all_gather", name, input.num_bytes() * (size() - 1), stream,
@@ -152,6 +187,9 @@ absl::Status CheckedCommunicator::AllToAllV(ConstTensorView input,
     valid = absl::InvalidArgumentError(absl::StrCat("sends ", send_rows[me],
                                                     " rows to itself and receives ",
                                                     receive_rows[me], "; expected as many"));
+  }
+  if (valid.ok() && !stream.shape_only() && Overlap(input, output)) {
+    valid = absl::InvalidArgumentError("input and output overlap; expected memory apart");
   }
   if (!valid.ok()) return Fail("all_to_all", name, valid);
   const int64_t num_rows = input.dim(0);
@@ -197,7 +235,16 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
     if (const absl::Status valid = check("a receive", receive.peer, receive.tensor); !valid.ok()) {
       return Fail("exchange", name, valid);
     }
-    if (receive.tensor.num_elements() > 0) receives_.push_back(receive);
+    if (receive.tensor.num_elements() == 0) continue;
+    const auto overlaps = [&](const auto& other) { return Overlap(other.tensor, receive.tensor); };
+    if (!stream.shape_only() &&
+        (std::ranges::any_of(sends_, overlaps) || std::ranges::any_of(receives_, overlaps))) {
+      return Fail("exchange", name,
+                  absl::InvalidArgumentError(
+                      absl::StrCat("the tensor received from ", receive.peer,
+                                   " overlaps that of another message; expected memory apart")));
+    }
+    receives_.push_back(receive);
   }
   std::unique_ptr<TransferHandle> transfer = std::make_unique<TransferHandle>();
   const bool has_messages = !sends_.empty() || !receives_.empty();

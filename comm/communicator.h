@@ -50,6 +50,9 @@ class TransferHandle {
   virtual absl::Status Wait() { return absl::OkStatus(); }
 };
 
+// Tensors are contiguous. Input and output are memory apart unless a call says otherwise.
+// Errors of all calls: INVALID_ARGUMENT what is wrong with the arguments, ABORTED the run's first
+// failure.
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -85,7 +88,7 @@ class Communicator {
                                  std::string_view name) = 0;
 
   // Posts all messages before any completes; several exchanges may be in flight. Messages between
-  // two members match in posting order.
+  // two members match in posting order. What is received is memory apart from other messages'.
   virtual absl::StatusOr<std::unique_ptr<TransferHandle>> Exchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) = 0;

@@ -3,12 +3,14 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
@@ -215,6 +217,37 @@ TEST(ThreadsFailureTest, LocalArgumentErrorsNameCallAndCommunicator) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("below 2")));
   EXPECT_THAT(factory->Create({"model", {GlobalRank(1)}}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least two")));
+}
+
+TEST(ThreadsFailureTest, OperandsShareMemoryOnlyWhereACallAllowsIt) {
+  ThreadsWorld world(2);
+  auto factory = world.Factory(GlobalRank(1));
+  auto comm = factory->Create({"model", World(2)}).value();
+  Rank self;
+  std::vector<float> values(8);
+  const auto rows = [&](int64_t begin, int64_t count) { return View(values).Rows(begin, count); };
+  const auto refused = [](std::string_view place) {
+    return StatusIs(
+        absl::StatusCode::kInvalidArgument,
+        HasSubstr(absl::StrCat("input and output overlap; expected ", place, "memory apart")));
+  };
+  EXPECT_THAT(comm->AllReduce(rows(0, 4), rows(1, 4), ReduceOp::kSum, self.stream, "x"),
+              refused("output to be input or "));
+  EXPECT_THAT(comm->ReduceScatter(rows(0, 8), rows(0, 4), self.stream, "x"),
+              refused("output to be this member's chunk of input or "));
+  EXPECT_THAT(comm->AllGather(rows(0, 4), rows(0, 8), self.stream, "x"),
+              refused("input to be this member's chunk of output or "));
+  const int64_t counts[] = {2, 2};
+  EXPECT_THAT(comm->AllToAllV(rows(0, 4), counts, rows(0, 4), counts, self.stream, "x"),
+              refused(""));
+  const SendRequest send = {GroupRank(0), rows(0, 4)};
+  const auto exchange = [&](std::span<const ReceiveRequest> receives) {
+    return comm->Exchange({&send, 1}, receives, self.stream, "x").status();
+  };
+  const auto overlaps = StatusIs(absl::StatusCode::kInvalidArgument,
+                                 HasSubstr("received from 0 overlaps that of another message"));
+  EXPECT_THAT(exchange({{{GroupRank(0), rows(3, 4)}}}), overlaps);
+  EXPECT_THAT(exchange({{{GroupRank(0), rows(4, 2)}, {GroupRank(0), rows(5, 2)}}}), overlaps);
 }
 
 TEST(ThreadsFailureTest, AbortDuringTrafficNeverTouchesMemoryOfARankThatLeft) {

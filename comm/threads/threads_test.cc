@@ -333,14 +333,14 @@ TEST(ThreadsWorldTest, RandomExchangesDeliverEveryMessageOnce) {
 TEST(ThreadsWorldTest, ShapeOnlyCallsAreRecordedAsRealOnesAndWaitForNobody) {
   std::vector<std::vector<CollectiveCall>> recorded(2);
   std::vector<uint64_t> hashes(2);
-  const auto run = [](Communicator& comm, Stream& stream, const TensorView& a,
-                      const TensorView& b) -> absl::Status {
+  const auto run = [](Communicator& comm, Stream& stream, const TensorView& a, const TensorView& b,
+                      const TensorView& c) -> absl::Status {
     HETERO_RETURN_IF_ERROR(comm.AllReduce(a, a, ReduceOp::kSum, stream, "reduce"));
     HETERO_RETURN_IF_ERROR(comm.ReduceScatter(b, a, stream, "scatter"));
     HETERO_RETURN_IF_ERROR(comm.AllGather(a, b, stream, "gather"));
     HETERO_RETURN_IF_ERROR(comm.Broadcast(a, GroupRank(0), stream, "weights"));
     const int64_t rows[] = {5, 5};
-    HETERO_RETURN_IF_ERROR(comm.AllToAllV(b, rows, b, rows, stream, "tokens"));
+    HETERO_RETURN_IF_ERROR(comm.AllToAllV(b, rows, c, rows, stream, "tokens"));
     const GroupRank peer(1 - comm.rank().value());
     const SendRequest send = {peer, a};
     const ReceiveRequest receive = {peer, b.Rows(0, 5)};
@@ -356,7 +356,8 @@ TEST(ThreadsWorldTest, ShapeOnlyCallsAreRecordedAsRealOnesAndWaitForNobody) {
   shape_only.ledger().RecordCollectives(true);
   const TensorView a = counting.Allocate(DType::kF32, {5}).value();
   const TensorView b = counting.Allocate(DType::kF32, {10}).value();
-  ASSERT_THAT(run(*comm, shape_only, a, b), IsOk());
+  const TensorView c = counting.Allocate(DType::kF32, {10}).value();
+  ASSERT_THAT(run(*comm, shape_only, a, b, c), IsOk());
   EXPECT_THAT(shape_only.ledger().collectives(),
               testing::ElementsAre(CollectiveCall{"reduce", "all_reduce", 20},
                                    CollectiveCall{"scatter", "reduce_scatter", 20},
@@ -365,19 +366,20 @@ TEST(ThreadsWorldTest, ShapeOnlyCallsAreRecordedAsRealOnesAndWaitForNobody) {
                                    CollectiveCall{"tokens", "all_to_all", 20},
                                    CollectiveCall{"rows", "exchange", 20}));
 
-  ASSERT_THAT(RunRanks(2,
-                       [&](GlobalRank rank, CommunicatorFactory& real) -> absl::Status {
-                         Rank self(rank);
-                         const auto i = static_cast<size_t>(rank.value());
-                         HETERO_ASSIGN_OR_RETURN(auto real_comm, real.Create({"model", World(2)}));
-                         self.stream.ledger().RecordCollectives(true);
-                         std::vector<float> x(5), y(10), z(10);
-                         HETERO_RETURN_IF_ERROR(run(*real_comm, self.stream, View(x), View(y)));
-                         recorded[i] = self.stream.ledger().collectives();
-                         hashes[i] = self.stream.ledger().collective_hash();
-                         return absl::OkStatus();
-                       }),
-              IsOk());
+  ASSERT_THAT(
+      RunRanks(2,
+               [&](GlobalRank rank, CommunicatorFactory& real) -> absl::Status {
+                 Rank self(rank);
+                 const auto i = static_cast<size_t>(rank.value());
+                 HETERO_ASSIGN_OR_RETURN(auto real_comm, real.Create({"model", World(2)}));
+                 self.stream.ledger().RecordCollectives(true);
+                 std::vector<float> x(5), y(10), z(10);
+                 HETERO_RETURN_IF_ERROR(run(*real_comm, self.stream, View(x), View(y), View(z)));
+                 recorded[i] = self.stream.ledger().collectives();
+                 hashes[i] = self.stream.ledger().collective_hash();
+                 return absl::OkStatus();
+               }),
+      IsOk());
   EXPECT_EQ(recorded[0], shape_only.ledger().collectives());
   EXPECT_EQ(hashes[0], shape_only.ledger().collective_hash());
   EXPECT_EQ(hashes[1], hashes[0]);
