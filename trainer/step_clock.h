@@ -22,12 +22,12 @@ namespace hetero {
 // Steps begin and end in order; when one begins, at most one that ended has not been asked for.
 class StepClock {
  public:
-  // A sampled step has two events more an operation, which kernels of a few microseconds pay with
-  // a good part of their time: one step in 64 has them. The first is not sampled: it makes plans
-  // and handles.
-  static constexpr int64_t kSampleInterval = 64;
+  // A sampled step has two events more an operation and takes up to three times as long where
+  // kernels take a few microseconds: one step in 512 keeps that below 1 % of a run. The first is
+  // not sampled: it makes plans and handles.
+  static constexpr int64_t kSampleInterval = 512;
 
-  // Steps 1, 65, 129, … counted from 0; step 0 of a run of one step.
+  // Steps 1, 513, 1025, … counted from 0; step 0 of a run of one step.
   static bool IsSampled(int64_t step, int64_t num_steps);
 
   // samples: whether operations are timed in sampled steps. The CPU needs it not: the ledger of its

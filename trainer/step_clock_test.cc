@@ -106,9 +106,9 @@ TEST_F(StepClockTest, OperationsOfSampledStepsAreTimed) {
   EXPECT_LE(nap.time, samples->time);
 }
 
-TEST(StepClockSamplesTest, AreOneStepIn64AfterTheFirst) {
-  for (int64_t step = 0; step < 300; ++step) {
-    EXPECT_EQ(StepClock::IsSampled(step, 300), step % 64 == 1) << step;
+TEST(StepClockSamplesTest, AreOneStepIn512AfterTheFirst) {
+  for (int64_t step = 0; step < 2000; ++step) {
+    EXPECT_EQ(StepClock::IsSampled(step, 2000), step % 512 == 1) << step;
   }
   EXPECT_TRUE(StepClock::IsSampled(1, 2));
   EXPECT_TRUE(StepClock::IsSampled(0, 1));
