@@ -1,6 +1,8 @@
 #include "hetero/data/batch_builder.h"
 
 #include <algorithm>
+#include <cstddef>
+#include <numeric>
 #include <optional>
 
 #include "absl/strings/str_format.h"
@@ -19,18 +21,19 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
   out.labels.assign(size, kIgnoredLabel);
   out.loss_mask.assign(size, 0.0f);
   out.num_tokens.assign(static_cast<size_t>(range.size), 0);
-  out.num_image_tokens.assign(static_cast<size_t>(range.size), 0);
+  out.num_placeholders.assign(static_cast<size_t>(range.size), 0);
   out.num_loss_tokens = 0;
   for (int64_t b = 0; b < range.size; ++b) {
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
     if (!index.has_value()) continue;
     HETERO_RETURN_IF_ERROR(source.ReadLanguage(*index, scratch));
-    const int64_t num_image = scratch.num_image_tokens;
+    const std::vector<int64_t>& placeholders = scratch.num_placeholders;
+    const int64_t num_media = std::reduce(placeholders.begin(), placeholders.end(), int64_t{0});
     const auto num_text = static_cast<int64_t>(scratch.text.size());
-    if (num_image + num_text > length) {
+    if (num_media + num_text > length) {
       return absl::InvalidArgumentError(absl::StrFormat(
-          "sample %s has %d positions (%d image tokens, %d text tokens); the sequence length is %d",
-          scratch.name, num_image + num_text, num_image, num_text, length));
+          "sample %s has %d positions (%d placeholders, %d text tokens); the sequence length is %d",
+          scratch.name, num_media + num_text, num_media, num_text, length));
     }
     for (int64_t n = 0; n < num_text; ++n) {
       if (scratch.text[n] >= 0 && scratch.text[n] < format.vocabulary_size) continue;
@@ -40,41 +43,54 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
     }
     const auto row = b * length;
     int32_t* tokens = out.tokens.data() + row;
-    std::fill_n(tokens, num_image, format.image_id);
-    std::copy(scratch.text.begin(), scratch.text.end(), tokens + num_image);
-    // Position t predicts token t + 1; the first text token has a predictor only behind an image.
-    const int64_t first = std::max<int64_t>(num_image - 1, 0);
-    for (int64_t t = first; t + 1 < num_image + num_text; ++t) {
+    int32_t* next = tokens;
+    for (size_t m = 0; m < placeholders.size(); ++m) {
+      if (placeholders[m] == 0) continue;
+      if (m >= format.placeholder_ids.size()) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "sample %s has placeholders of modality %d; the model has %d modalities", scratch.name,
+            m, format.placeholder_ids.size()));
+      }
+      next = std::fill_n(next, placeholders[m], format.placeholder_ids[m]);
+    }
+    std::copy(scratch.text.begin(), scratch.text.end(), tokens + num_media);
+    // Position t predicts token t + 1; the first text token has a predictor only behind a
+    // placeholder.
+    const int64_t first = std::max<int64_t>(num_media - 1, 0);
+    for (int64_t t = first; t + 1 < num_media + num_text; ++t) {
       out.labels[row + t] = tokens[t + 1];
       out.loss_mask[row + t] = 1.0f;
       ++out.num_loss_tokens;
     }
-    out.num_tokens[b] = num_image + num_text;
-    out.num_image_tokens[b] = num_image;
+    out.num_tokens[b] = num_media + num_text;
+    out.num_placeholders[b] = num_media;
   }
   return absl::OkStatus();
 }
 
-absl::Status BuildImageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
-                             ImageBatch& out) {
-  out.Clear(source.limits().patch_elements);
+absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
+                             int modality, MediaBatch& out) {
+  out.Clear(source.limits(modality).feature_width);
   for (int64_t b = 0; b < range.size; ++b) {
     out.BeginSample();
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
     if (!index.has_value()) continue;
-    HETERO_RETURN_IF_ERROR(source.ReadImages(*index, out));
+    HETERO_RETURN_IF_ERROR(source.ReadMedia(*index, modality, out));
   }
   return absl::OkStatus();
 }
 
 absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
-                       int64_t row_length, std::vector<SampleFacts>& out) {
+                       int64_t row_length, int num_modalities, std::vector<SampleFacts>& out) {
   out.resize(static_cast<size_t>(range.size));
   for (int64_t b = 0; b < range.size; ++b) {
     SampleFacts& facts = out[b];
     facts.row_length = row_length;
-    facts.num_image_tokens = 0;
-    facts.images.clear();
+    facts.modalities.resize(num_modalities);
+    for (ModalityFacts& modality : facts.modalities) {
+      modality.num_tokens = 0;
+      modality.sizes.clear();
+    }
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
     if (!index.has_value()) continue;
     HETERO_RETURN_IF_ERROR(source.ReadFacts(*index, facts));

@@ -19,8 +19,8 @@ namespace hetero::data {
 // How the language model writes a row.
 struct RowFormat {
   int64_t sequence_length = 0;
-  int64_t vocabulary_size = 0;  // text ids are below
-  int32_t image_id = 0;
+  int64_t vocabulary_size = 0;           // text ids are below
+  std::vector<int32_t> placeholder_ids;  // by modality
   int32_t pad_id = 0;
 };
 
@@ -32,15 +32,15 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
                                 const RowFormat& format, LanguageSample& scratch,
                                 LanguageBatch& out);
 
-// Images of the same samples; places behind the end have none.
-absl::Status BuildImageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
-                             ImageBatch& out);
+// Images or clips of the same samples; places behind the end have none.
+absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
+                             int modality, MediaBatch& out);
 
 // Overwrites `out` with the facts of each sample in `range`, of any lane: from these both ends of a
-// transfer compute the same plan. Places behind the end of a single pass have a row and no images.
+// transfer compute the same plan. Places behind the end of a single pass have a row and no media.
 // Errors of the source.
 absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
-                       int64_t row_length, std::vector<SampleFacts>& out);
+                       int64_t row_length, int num_modalities, std::vector<SampleFacts>& out);
 
 }  // namespace hetero::data
 

@@ -41,8 +41,8 @@ using ::testing::HasSubstr;
 
 constexpr int kNumSamples = 24;
 constexpr int64_t kSequence = 48;
-constexpr RowFormat kFormat = {
-    .sequence_length = kSequence, .vocabulary_size = 512, .image_id = 511, .pad_id = 0};
+const RowFormat kFormat = {
+    .sequence_length = kSequence, .vocabulary_size = 512, .placeholder_ids = {511}, .pad_id = 0};
 
 CaptionOptions Canvases() {
   return {
@@ -102,11 +102,11 @@ TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
   ASSERT_THAT(BuildLanguageBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
                                  {.begin = 3, .size = 3}, kFormat, scratch, batch),
               IsOk());
-  EXPECT_THAT(batch.num_image_tokens, ElementsAre(16, 24, 24));
+  EXPECT_THAT(batch.num_placeholders, ElementsAre(16, 24, 24));
   int64_t num_loss_tokens = 0;
   for (int b = 0; b < 3; ++b) {
-    std::vector<int32_t> tokens(batch.num_image_tokens[b], 511);
-    std::vector<int32_t> labels(batch.num_image_tokens[b] - 1, -100);
+    std::vector<int32_t> tokens(batch.num_placeholders[b], 511);
+    std::vector<int32_t> labels(batch.num_placeholders[b] - 1, -100);
     for (const char c : captions_[3 + b] + static_cast<char>(0)) {
       tokens.push_back(c == 0 ? 256 : c);
       labels.push_back(tokens.back());
@@ -125,13 +125,13 @@ TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
 
 TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
   const auto source = Source();
-  ImageBatch batch;
-  ASSERT_THAT(BuildImageBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
-                              {.begin = 6, .size = 3}, batch),
+  MediaBatch batch;
+  ASSERT_THAT(BuildMediaBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
+                              {.begin = 6, .size = 3}, 0, batch),
               IsOk());
   EXPECT_THAT(batch.cu_seqlens, ElementsAre(0, 64, 160, 256));
-  EXPECT_THAT(batch.image_tokens, ElementsAre(16, 24, 24));
-  EXPECT_THAT(batch.num_images, ElementsAre(1, 1, 1));
+  EXPECT_THAT(batch.media_tokens, ElementsAre(16, 24, 24));
+  EXPECT_THAT(batch.num_media, ElementsAre(1, 1, 1));
   EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}, ImageSize{32, 48}, ImageSize{48, 32}));
   for (int b = 0; b < 3; ++b) {
     const ImageSize size = batch.sizes[b];
@@ -145,7 +145,7 @@ TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
         for (int c = 0; c < 3; ++c) {
           const float expected = (static_cast<float>(pixel) / 255.0f - kClipNormalization.mean[c]) /
                                  kClipNormalization.std[c];
-          ASSERT_EQ(batch.patches[patch * 48 + c * 16 + (y % 4) * 4 + x % 4], expected);
+          ASSERT_EQ(batch.features[patch * 48 + c * 16 + (y % 4) * 4 + x % 4], expected);
         }
       }
     }
@@ -162,30 +162,30 @@ TEST_F(CaptionLoaderTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
       const LoaderOptions options = {
           .order = order, .layout = layout, .position = {lane, num_lanes}, .first_step = 2};
       auto language = MakeLanguageLoader(Source(), options, kFormat).value();
-      auto images = MakeImageLoader(Source(), options).value();
+      auto images = MakeMediaLoader(Source(), 0, options).value();
       for (int64_t n = 0; n < 6; ++n) {
         const auto rows = language->Next().value();
         const auto pixels = images->Next().value();
         EXPECT_EQ(rows->step, 2 + n / 2);
         EXPECT_EQ(rows->microbatch, n % 2);
-        EXPECT_EQ(rows->num_image_tokens, pixels->num_image_tokens);
+        EXPECT_EQ(rows->num_placeholders, pixels->num_placeholders);
         const SampleRange range =
             LaneSamples(layout, {lane, num_lanes}, rows->step, rows->microbatch);
         std::vector<SampleFacts> facts;
-        ASSERT_THAT(ReadFacts(*counting, order, range, kSequence, facts), IsOk());
+        ASSERT_THAT(ReadFacts(*counting, order, range, kSequence, 1, facts), IsOk());
         size_t image = 0;
         for (int64_t b = 0; b < range.size; ++b) {
-          EXPECT_EQ(facts[b].num_image_tokens, rows->num_image_tokens[b]);
+          EXPECT_EQ(facts[b].modalities[0].num_tokens, rows->num_placeholders[b]);
           EXPECT_EQ(facts[b].row_length, kSequence);
-          ASSERT_EQ(std::ssize(facts[b].images), pixels->num_images[b]);
-          for (const ImageSize& size : facts[b].images) EXPECT_EQ(size, pixels->sizes[image++]);
+          ASSERT_EQ(std::ssize(facts[b].modalities[0].sizes), pixels->num_media[b]);
+          for (const ImageSize& size : facts[b].modalities[0].sizes)
+            EXPECT_EQ(size, pixels->sizes[image++]);
           const int64_t sample = *order.DatasetIndex(range.begin + b);
-          EXPECT_EQ(rows->tokens[b * kSequence + rows->num_image_tokens[b]], captions_[sample][0]);
+          EXPECT_EQ(rows->tokens[b * kSequence + rows->num_placeholders[b]], captions_[sample][0]);
         }
-        const BatchLimits limits = LimitsOf(counting->limits(), options);
-        EXPECT_LE(pixels->NumPatches(), limits.max_patches);
-        EXPECT_EQ(limits.max_patches, range.size * 96);
-        EXPECT_EQ(limits.num_samples, rows->num_samples);
+        EXPECT_LE(pixels->NumFeatures(), range.size * counting->limits(0).max_features);
+        EXPECT_EQ(counting->limits(0).max_features, 96);
+        EXPECT_EQ(range.size, rows->num_samples);
       }
     }
   }
@@ -197,29 +197,29 @@ TEST_F(CaptionLoaderTest, BehindTheEndOfOnePassRowsAreEmpty) {
                                  .position = {},
                                  .first_step = 1};
   auto language = MakeLanguageLoader(Source(), options, kFormat).value();
-  auto images = MakeImageLoader(Source(), options).value();
+  auto images = MakeMediaLoader(Source(), 0, options).value();
   const auto rows = language->Next().value();
   const auto pixels = images->Next().value();
-  EXPECT_THAT(rows->num_image_tokens, ElementsAre(24, 16, 24, 24, 0, 0, 0, 0, 0, 0));
-  EXPECT_EQ(rows->num_image_tokens, pixels->num_image_tokens);
+  EXPECT_THAT(rows->num_placeholders, ElementsAre(24, 16, 24, 24, 0, 0, 0, 0, 0, 0));
+  EXPECT_EQ(rows->num_placeholders, pixels->num_placeholders);
   EXPECT_EQ(pixels->sizes.size(), 4);
   const auto empty_rows = language->Next().value();
   const auto empty_pixels = images->Next().value();
   EXPECT_EQ(empty_rows->num_loss_tokens, 0);
   EXPECT_THAT(empty_rows->tokens, ::testing::Each(0));
   EXPECT_THAT(empty_pixels->cu_seqlens, ElementsAre(0));
-  EXPECT_EQ(empty_pixels->NumPatches(), 0);
+  EXPECT_EQ(empty_pixels->NumFeatures(), 0);
 }
 
 TEST_F(CaptionLoaderTest, BuffersAreReusedOnceTheyAreLargeEnough) {
   const auto source = Source();
   const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 1).value();
-  ImageBatch batch;
-  batch.patches.reserve(4 * 96 * 48);
-  const float* const before = batch.patches.data();
+  MediaBatch batch;
+  batch.features.reserve(4 * 96 * 48);
+  const float* const before = batch.features.data();
   for (int64_t n = 0; n < 10; ++n) {
-    ASSERT_THAT(BuildImageBatch(*source, order, {.begin = 4 * n, .size = 4}, batch), IsOk());
-    EXPECT_EQ(batch.patches.data(), before);
+    ASSERT_THAT(BuildMediaBatch(*source, order, {.begin = 4 * n, .size = 4}, 0, batch), IsOk());
+    EXPECT_EQ(batch.features.data(), before);
   }
 }
 
@@ -228,7 +228,7 @@ TEST_F(CaptionLoaderTest, PixelDamageStopsTheEncoderAndNamesTheMember) {
   const LoaderOptions options = {.order = SampleOrder::OnePass(kNumSamples).value(),
                                  .layout = {.global_batch_size = 4, .samples_per_microbatch = 2},
                                  .position = {}};
-  auto images = MakeImageLoader(Source(), options).value();
+  auto images = MakeMediaLoader(Source(), 0, options).value();
   EXPECT_THAT(images->Next(), IsOk());
   EXPECT_THAT(images->Next(), IsOk());
   EXPECT_THAT(images->Next(),
@@ -250,10 +250,10 @@ TEST_F(CaptionLoaderTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
       StatusIs(absl::StatusCode::kInvalidArgument,
                AllOf(HasSubstr("k05"), HasSubstr("24 image tokens and 7 text"), HasSubstr("30")));
   EXPECT_THAT(source->ReadLanguage(5, sample), refused);
-  ImageBatch batch;
+  MediaBatch batch;
   batch.Clear(48);
   batch.BeginSample();
-  EXPECT_THAT(source->ReadImages(5, batch), refused);
+  EXPECT_THAT(source->ReadMedia(5, 0, batch), refused);
 
   LanguageBatch rows;
   EXPECT_THAT(BuildLanguageBatch(*Source(), SampleOrder::OnePass(kNumSamples).value(),
@@ -281,18 +281,18 @@ TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {
   LanguageSample sample;
   ASSERT_THAT(source->ReadLanguage(2, sample), IsOk());
   // 28 / 4 = 7 patches a side, grown to 8: 16 tokens.
-  EXPECT_EQ(sample.num_image_tokens, 16);
-  ImageBatch batch;
-  batch.Clear(source->limits().patch_elements);
+  EXPECT_EQ(sample.num_placeholders.at(0), 16);
+  MediaBatch batch;
+  batch.Clear(source->limits(0).feature_width);
   batch.BeginSample();
-  ASSERT_THAT(source->ReadImages(2, batch), IsOk());
+  ASSERT_THAT(source->ReadMedia(2, 0, batch), IsOk());
   EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}));
   SampleFacts facts;
   ASSERT_THAT(source->ReadFacts(2, facts), IsOk());
-  EXPECT_EQ(facts, (SampleFacts{.num_image_tokens = 16, .images = {{32, 32}}}));
+  EXPECT_EQ(facts, (SampleFacts{.modalities = {{.num_tokens = 16, .sizes = {{32, 32}}}}}));
   const auto tight = Source({.sequence_length = 18, .tiling = {.patch_size = 4}});
   ASSERT_THAT(tight->ReadLanguage(2, sample), IsOk());
-  EXPECT_LE(sample.num_image_tokens + static_cast<int64_t>(sample.text.size()), 18 - 4);
+  EXPECT_LE(sample.num_placeholders.at(0) + static_cast<int64_t>(sample.text.size()), 18 - 4);
 }
 
 TEST_F(CaptionLoaderTest, OptionsAreCheckedByName) {

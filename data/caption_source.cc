@@ -82,12 +82,13 @@ absl::StatusOr<std::unique_ptr<CaptionSource>> CaptionSource::Create(
   return std::unique_ptr<CaptionSource>(new CaptionSource(std::move(dataset), options));
 }
 
-SourceLimits CaptionSource::limits() const {
+SourceLimits CaptionSource::limits(int modality) const {
+  if (modality != options_.image_modality) return SourceLimits();
   const ImageSize largest = LargestImage(options_);
-  return {.patch_elements = patchifier_.patch_elements(),
-          .max_images = 1,
-          .max_patches = patchifier_.NumPatches(largest),
-          .max_image_tokens = NumTokens(largest)};
+  return {.feature_width = patchifier_.patch_elements(),
+          .max_media = 1,
+          .max_features = patchifier_.NumPatches(largest),
+          .max_tokens = NumTokens(largest)};
 }
 
 absl::StatusOr<ImageSize> CaptionSource::TileOf(ImageSize image, int64_t text_size) const {
@@ -171,14 +172,16 @@ absl::StatusOr<CaptionSource::Placement> CaptionSource::Place(int64_t index) {
 absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
   HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
   out.name = sample_.Name();
-  out.num_image_tokens = NumTokens(placement.size);
+  out.num_placeholders.assign(options_.image_modality + 1, 0);
+  out.num_placeholders.back() = NumTokens(placement.size);
   out.text.clear();
   ByteTokenizer::Append(placement.caption->bytes, out.text);
   out.text.push_back(options_.end_id);
   return absl::OkStatus();
 }
 
-absl::Status CaptionSource::ReadImages(int64_t index, ImageBatch& out) {
+absl::Status CaptionSource::ReadMedia(int64_t index, int modality, MediaBatch& out) {
+  if (modality != options_.image_modality) return absl::OkStatus();
   HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
   if (absl::Status decoded = DecodeImage(placement.image->bytes, decoded_); !decoded.ok()) {
     const absl::Status cause = AtMember(BytesAtFault(decoded), *placement.image);
@@ -192,8 +195,8 @@ absl::Status CaptionSource::ReadImages(int64_t index, ImageBatch& out) {
     PlaceOnCanvas(rgb_, placement.size, canvas_);
     pixels = &canvas_;
   }
-  patchifier_.Run(*pixels, out.AddImage(placement.size, patchifier_.NumPatches(placement.size),
-                                        NumTokens(placement.size)));
+  patchifier_.Run(*pixels, out.Add(placement.size, patchifier_.NumPatches(placement.size),
+                                   NumTokens(placement.size)));
   return absl::OkStatus();
 }
 
@@ -205,8 +208,7 @@ absl::Status CaptionSource::ReadFacts(int64_t index, SampleFacts& facts) {
   } else {
     size = CanvasOf(index);
   }
-  facts.images.assign(1, size);
-  facts.num_image_tokens = NumTokens(size);
+  FactsOf(facts, options_.image_modality) = {.num_tokens = NumTokens(size), .sizes = {size}};
   return absl::OkStatus();
 }
 

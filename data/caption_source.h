@@ -24,6 +24,7 @@ namespace hetero::data {
 struct CaptionOptions {
   int64_t sequence_length = 0;  // of the language model; bounds text and image tokens together
   int32_t end_id = ByteTokenizer::kEnd;  // ends the caption
+  int image_modality = 0;                // of the model's modalities
   TilingOptions tiling;
   Normalization normalization = kClipNormalization;
 
@@ -49,9 +50,9 @@ class CaptionSource : public SampleSource {
       std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
 
   int64_t size() const override { return dataset_->size(); }
-  SourceLimits limits() const override;
+  SourceLimits limits(int modality) const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
-  absl::Status ReadImages(int64_t index, ImageBatch& out) override;
+  absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) override;
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;
 
  private:

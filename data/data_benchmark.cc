@@ -89,24 +89,25 @@ void BM_LanguageBatch(benchmark::State& state) {
   for (auto _ : state) {
     CHECK_OK(BuildLanguageBatch(
         *source, order, {.begin = size * n++, .size = size},
-        {.sequence_length = kSequence, .vocabulary_size = 512, .image_id = 511}, scratch, batch));
+        {.sequence_length = kSequence, .vocabulary_size = 512, .placeholder_ids = {511}}, scratch,
+        batch));
   }
   state.SetItemsProcessed(state.iterations() * size);
 }
 BENCHMARK(BM_LanguageBatch)->ArgName("samples")->Arg(8);
 
-void BM_ImageBatch(benchmark::State& state) {
+void BM_MediaBatch(benchmark::State& state) {
   const auto source = SmallSource();
   const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 1).value();
-  ImageBatch batch;
+  MediaBatch batch;
   const int64_t size = state.range(0);
   int64_t n = 0;
   for (auto _ : state) {
-    CHECK_OK(BuildImageBatch(*source, order, {.begin = size * n++, .size = size}, batch));
+    CHECK_OK(BuildMediaBatch(*source, order, {.begin = size * n++, .size = size}, 0, batch));
   }
   state.SetItemsProcessed(state.iterations() * size);
 }
-BENCHMARK(BM_ImageBatch)->ArgName("samples")->Arg(8);
+BENCHMARK(BM_MediaBatch)->ArgName("samples")->Arg(8);
 
 // One image of a web-sized data set: decode, bicubic resize, normalise and cut.
 void BM_DecodeResizePatchify(benchmark::State& state) {
@@ -139,13 +140,13 @@ void BM_MockImages(benchmark::State& state) {
                                           .patch_size = 16})
                           .value();
   const SampleOrder order = SampleOrder::Shuffled(10000, 1).value();
-  ImageBatch batch;
+  MediaBatch batch;
   int64_t n = 0;
   for (auto _ : state) {
-    CHECK_OK(BuildImageBatch(*source, order, {.begin = n++, .size = 1}, batch));
+    CHECK_OK(BuildMediaBatch(*source, order, {.begin = n++, .size = 1}, 0, batch));
   }
   state.SetBytesProcessed(state.iterations() *
-                          static_cast<int64_t>(batch.patches.size() * sizeof(float)));
+                          static_cast<int64_t>(batch.features.size() * sizeof(float)));
 }
 BENCHMARK(BM_MockImages);
 

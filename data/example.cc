@@ -30,21 +30,23 @@ absl::Status Run(const std::filesystem::path& folder) {
 
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SampleSource> pixels,
                           CaptionSource::Create(dataset, captions));
-  HETERO_ASSIGN_OR_RETURN(
-      const std::unique_ptr<ImageLoader> encoder,
-      MakeImageLoader(std::move(pixels), {.order = order, .layout = layout, .position = {0, 1}}));
-  HETERO_ASSIGN_OR_RETURN(const BatchLease<ImageBatch> images, encoder->Next());
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<MediaLoader> encoder,
+                          MakeMediaLoader(std::move(pixels), 0,
+                                          {.order = order, .layout = layout, .position = {0, 1}}));
+  HETERO_ASSIGN_OR_RETURN(const BatchLease<MediaBatch> images, encoder->Next());
   std::cout << "encoder lane 0 of 1: " << images->sizes.size() << " images, "
-            << images->NumPatches() << " patches\n";
+            << images->NumFeatures() << " patches\n";
 
   for (int64_t lane = 0; lane < 2; ++lane) {
     HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SampleSource> text,
                             CaptionSource::Create(dataset, captions));
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<LanguageLoader> language,
-        MakeLanguageLoader(
-            std::move(text), {.order = order, .layout = layout, .position = {lane, 2}},
-            {.sequence_length = 48, .vocabulary_size = 512, .image_id = ByteTokenizer::kImage}));
+        MakeLanguageLoader(std::move(text),
+                           {.order = order, .layout = layout, .position = {lane, 2}},
+                           {.sequence_length = 48,
+                            .vocabulary_size = 512,
+                            .placeholder_ids = {ByteTokenizer::kImage}}));
     HETERO_ASSIGN_OR_RETURN(const BatchLease<LanguageBatch> rows, language->Next());
     std::cout << "language lane " << lane << " of 2: " << rows->num_samples << " rows, "
               << rows->num_loss_tokens << " loss tokens\n";

@@ -42,15 +42,6 @@ absl::Status Validate(const LoaderOptions& options) {
   return absl::OkStatus();
 }
 
-BatchLimits LimitsOf(const SourceLimits& source, const LoaderOptions& options) {
-  const int64_t num_samples = options.layout.samples_per_microbatch / options.position.num_lanes;
-  return {.num_samples = num_samples,
-          .max_images = num_samples * source.max_images,
-          .max_patches = num_samples * source.max_patches,
-          .max_image_tokens = num_samples * source.max_image_tokens,
-          .patch_elements = source.patch_elements};
-}
-
 absl::StatusOr<std::unique_ptr<LanguageLoader>> MakeLanguageLoader(
     std::unique_ptr<SampleSource> source, const LoaderOptions& options, const RowFormat& format) {
   return MakeLoader<LanguageBatch>(
@@ -60,11 +51,12 @@ absl::StatusOr<std::unique_ptr<LanguageLoader>> MakeLanguageLoader(
       });
 }
 
-absl::StatusOr<std::unique_ptr<ImageLoader>> MakeImageLoader(std::unique_ptr<SampleSource> source,
+absl::StatusOr<std::unique_ptr<MediaLoader>> MakeMediaLoader(std::unique_ptr<SampleSource> source,
+                                                             int modality,
                                                              const LoaderOptions& options) {
-  return MakeLoader<ImageBatch>(options, [source = std::move(source), order = options.order](
-                                             SampleRange range, ImageBatch& out) mutable {
-    return BuildImageBatch(*source, order, range, out);
+  return MakeLoader<MediaBatch>(options, [source = std::move(source), order = options.order,
+                                          modality](SampleRange range, MediaBatch& out) mutable {
+    return BuildMediaBatch(*source, order, range, modality, out);
   });
 }
 

@@ -27,29 +27,18 @@ struct LoaderOptions {
 // Errors: INVALID_ARGUMENT naming field and rule.
 absl::Status Validate(const LoaderOptions& options);
 
-// Largest sizes a loader's batches can have.
-struct BatchLimits {
-  int64_t num_samples = 0;
-  int64_t max_images = 0;
-  int64_t max_patches = 0;
-  int64_t max_image_tokens = 0;
-  int64_t patch_elements = 0;
-};
-
-// Precondition: Validate passed.
-BatchLimits LimitsOf(const SourceLimits& source, const LoaderOptions& options);
-
 // Next() gives the microbatches in the order (step, microbatch), starting at (first_step, 0).
 // Errors are those of batch_builder.h, prefixed with step and microbatch; batches before the
 // failing one are delivered first.
 using LanguageLoader = Prefetcher<LanguageBatch>;
-using ImageLoader = Prefetcher<ImageBatch>;
+using MediaLoader = Prefetcher<MediaBatch>;
 
 // Errors: INVALID_ARGUMENT as Validate.
 absl::StatusOr<std::unique_ptr<LanguageLoader>> MakeLanguageLoader(
     std::unique_ptr<SampleSource> source, const LoaderOptions& options, const RowFormat& format);
 
-absl::StatusOr<std::unique_ptr<ImageLoader>> MakeImageLoader(std::unique_ptr<SampleSource> source,
+absl::StatusOr<std::unique_ptr<MediaLoader>> MakeMediaLoader(std::unique_ptr<SampleSource> source,
+                                                             int modality,
                                                              const LoaderOptions& options);
 
 }  // namespace hetero::data

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/counter_hash.h"
+#include "hetero/tensor/audio_batch.h"
 
 namespace hetero::data {
 namespace {
@@ -17,6 +19,18 @@ namespace {
 // Purposes of a sample's random streams.
 constexpr uint64_t kTextStream = 0;
 constexpr uint64_t kPixelStream = 1;
+constexpr uint64_t kFrameStream = 2;
+constexpr uint64_t kHasImagesStream = 3;
+constexpr uint64_t kHasAudioStream = 4;
+constexpr uint64_t kLengthStream = 5;
+
+// Uniform in [-1, 1).
+void FillUniform(uint64_t stream, uint64_t& counter, std::span<float> values) {
+  for (float& value : values) {
+    const auto word = static_cast<uint32_t>(CounterHash(stream, counter++) >> 40);
+    value = static_cast<float>(word) * 0x1p-23f - 1.0f;
+  }
+}
 
 int64_t PatchesPerToken(bool pixel_shuffle) { return pixel_shuffle ? 4 : 1; }
 
@@ -25,11 +39,20 @@ absl::Status Positive(std::string_view field, int64_t value) {
   return absl::InvalidArgumentError(absl::StrFormat("%s is %d; it is at least 1", field, value));
 }
 
-// Ids that text may take: 1 to vocabulary - 1 without the two special ones.
+// Ids that text does not take, ascending.
+std::vector<int64_t> SpecialIds(const MockOptions& options) {
+  std::vector<int64_t> ids;
+  for (const int64_t id : {options.image_id, options.audio_id, options.pad_id}) {
+    if (id >= 1 && id < options.vocabulary_size) ids.push_back(id);
+  }
+  std::ranges::sort(ids);
+  ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+  return ids;
+}
+
+// Ids that text may take: 1 to vocabulary - 1 without the special ones.
 int64_t PoolSize(const MockOptions& options) {
-  const auto in_range = [&](int64_t id) { return id >= 1 && id < options.vocabulary_size; };
-  return options.vocabulary_size - 1 - (in_range(options.image_id) ? 1 : 0) -
-         (in_range(options.pad_id) && options.pad_id != options.image_id ? 1 : 0);
+  return options.vocabulary_size - 1 - std::ssize(SpecialIds(options));
 }
 
 absl::Status CheckGeometry(ImageSize tile, const MockOptions& options) {
@@ -56,6 +79,23 @@ absl::Status Validate(const MockOptions& options) {
   if (options.image_tokens < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("image_tokens is %d; it is at least 0", options.image_tokens));
+  }
+  if (options.max_frames > 0) {
+    HETERO_RETURN_IF_ERROR(Positive("num_mels", options.num_mels));
+    HETERO_RETURN_IF_ERROR(Positive("min_frames", options.min_frames));
+    if (options.min_frames > options.max_frames ||
+        options.max_frames > std::numeric_limits<int32_t>::max()) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("clips of %d to %d frames; min_frames is at most max_frames",
+                          options.min_frames, options.max_frames));
+    }
+    const int64_t placeholders = options.image_tokens + AudioRows(options.max_frames);
+    if (options.sequence_length <= placeholders) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "sequence_length is %d, image_tokens and the longest clip take %d; text needs at least "
+          "one position, set sequence_length to %d or more",
+          options.sequence_length, placeholders, placeholders + 1));
+    }
   }
   if (options.sequence_length <= options.image_tokens) {
     return absl::InvalidArgumentError(
@@ -123,53 +163,96 @@ absl::StatusOr<std::unique_ptr<MockSource>> MockSource::Create(const MockOptions
   return std::unique_ptr<MockSource>(new MockSource(options, *tile));
 }
 
-SourceLimits MockSource::limits() const {
-  if (options_.image_tokens == 0) return SourceLimits();
-  return {.patch_elements = 3 * options_.patch_size * options_.patch_size,
-          .max_images = options_.num_tiles,
-          .max_patches = options_.num_tiles * PatchesPerTile(),
-          .max_image_tokens = options_.image_tokens};
+uint64_t MockSource::SampleStream(int64_t index, uint64_t purpose) const {
+  return CounterHash(StreamOf(options_.seed, options_.split, static_cast<uint64_t>(index)),
+                     purpose);
+}
+
+bool MockSource::HasImages(int64_t index) const {
+  if (options_.image_tokens == 0) return false;
+  return static_cast<int64_t>(Below(SampleStream(index, kHasImagesStream), 100)) <
+         options_.image_percent;
+}
+
+int64_t MockSource::NumFrames(int64_t index) const {
+  if (options_.max_frames == 0) return 0;
+  if (static_cast<int64_t>(Below(SampleStream(index, kHasAudioStream), 100)) >=
+      options_.audio_percent) {
+    return 0;
+  }
+  const auto lengths = static_cast<uint64_t>(options_.max_frames - options_.min_frames + 1);
+  return options_.min_frames +
+         static_cast<int64_t>(Below(SampleStream(index, kLengthStream), lengths));
+}
+
+SourceLimits MockSource::limits(int modality) const {
+  if (modality == options_.image_modality && options_.image_tokens > 0) {
+    return {.feature_width = 3 * options_.patch_size * options_.patch_size,
+            .max_media = options_.num_tiles,
+            .max_features = options_.num_tiles * PatchesPerTile(),
+            .max_tokens = options_.image_tokens};
+  }
+  if (modality == options_.audio_modality && options_.max_frames > 0) {
+    return {.feature_width = options_.num_mels,
+            .max_media = 1,
+            .max_features = options_.max_frames,
+            .max_tokens = AudioRows(options_.max_frames)};
+  }
+  return SourceLimits();
 }
 
 absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {
+  SampleFacts facts;
+  HETERO_RETURN_IF_ERROR(ReadFacts(index, facts));
   out.name = absl::StrCat("mock sample ", index);
-  out.num_image_tokens = options_.image_tokens;
+  out.num_placeholders.clear();
+  int64_t num_text = options_.sequence_length;
+  for (const ModalityFacts& modality : facts.modalities) {
+    out.num_placeholders.push_back(modality.num_tokens);
+    num_text -= modality.num_tokens;
+  }
   out.text.clear();
-  const uint64_t stream = CounterHash(
-      StreamOf(options_.seed, options_.split, static_cast<uint64_t>(index)), kTextStream);
+  const uint64_t stream = SampleStream(index, kTextStream);
   const auto pool = static_cast<uint64_t>(PoolSize(options_));
-  const int64_t low = std::min(options_.image_id, options_.pad_id);
-  const int64_t high = std::max(options_.image_id, options_.pad_id);
-  const int64_t num_text = options_.sequence_length - options_.image_tokens;
+  const std::vector<int64_t> special_ids = SpecialIds(options_);
   for (int64_t t = 0; t < num_text; ++t) {
     int64_t id =
         1 + static_cast<int64_t>(Below(CounterHash(stream, static_cast<uint64_t>(t)), pool));
-    if (low >= 1 && id >= low) ++id;
-    if (high >= 1 && high != low && id >= high) ++id;
+    for (const int64_t special : special_ids) {
+      if (id >= special) ++id;
+    }
     out.text.push_back(static_cast<int32_t>(id));
   }
   return absl::OkStatus();
 }
 
-absl::Status MockSource::ReadFacts(int64_t, SampleFacts& facts) {
-  facts.images.assign(options_.image_tokens == 0 ? 0 : options_.num_tiles, tile_);
-  facts.num_image_tokens = options_.image_tokens;
+absl::Status MockSource::ReadFacts(int64_t index, SampleFacts& facts) {
+  if (HasImages(index)) {
+    ModalityFacts& images = FactsOf(facts, options_.image_modality);
+    images.num_tokens = options_.image_tokens;
+    images.sizes.assign(options_.num_tiles, tile_);
+  }
+  if (const int64_t frames = NumFrames(index); frames > 0) {
+    ModalityFacts& clips = FactsOf(facts, options_.audio_modality);
+    clips.num_tokens = AudioRows(frames);
+    clips.sizes.assign(1, {.height = static_cast<int>(frames), .width = 1});
+  }
   return absl::OkStatus();
 }
 
-absl::Status MockSource::ReadImages(int64_t index, ImageBatch& out) {
-  if (options_.image_tokens == 0) return absl::OkStatus();
-  const uint64_t stream = CounterHash(
-      StreamOf(options_.seed, options_.split, static_cast<uint64_t>(index)), kPixelStream);
+absl::Status MockSource::ReadMedia(int64_t index, int modality, MediaBatch& out) {
   uint64_t counter = 0;
-  for (int64_t tile = 0; tile < options_.num_tiles; ++tile) {
-    const std::span<float> patches =
-        out.AddImage(tile_, PatchesPerTile(), options_.image_tokens / options_.num_tiles);
-    for (float& value : patches) {
-      const auto word = static_cast<uint32_t>(CounterHash(stream, counter++) >> 40);
-      value = static_cast<float>(word) * 0x1p-23f - 1.0f;
+  if (modality == options_.image_modality && HasImages(index)) {
+    for (int64_t tile = 0; tile < options_.num_tiles; ++tile) {
+      FillUniform(SampleStream(index, kPixelStream), counter,
+                  out.Add(tile_, PatchesPerTile(), options_.image_tokens / options_.num_tiles));
     }
+    return absl::OkStatus();
   }
+  const int64_t frames = modality == options_.audio_modality ? NumFrames(index) : 0;
+  if (frames == 0) return absl::OkStatus();
+  FillUniform(SampleStream(index, kFrameStream), counter,
+              out.Add({.height = static_cast<int>(frames), .width = 1}, frames, AudioRows(frames)));
   return absl::OkStatus();
 }
 

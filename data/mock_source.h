@@ -25,7 +25,19 @@ struct MockOptions {
   int64_t image_tokens = 0;  // per sample, over all tiles; 0: text alone
   int64_t vocabulary_size = 0;
   int64_t image_id = 0;
+  int64_t audio_id = -1;  // -1: there is none
   int64_t pad_id = 0;
+
+  // Of the model's modalities, and how many samples in a hundred have any of each, by the seed.
+  int image_modality = 0;
+  int audio_modality = 1;
+  int64_t image_percent = 100;
+  int64_t audio_percent = 100;
+
+  // A clip has from min_frames to max_frames frames, by the seed; 0: no clips.
+  int64_t num_mels = 0;
+  int64_t min_frames = 0;
+  int64_t max_frames = 0;
 
   // Of the images; unused when image_tokens is 0.
   int64_t num_tiles = 1;
@@ -41,18 +53,19 @@ struct MockOptions {
 absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_size,
                                             bool pixel_shuffle);
 
-// A sample is `image_tokens` image ids and sequence_length - image_tokens text ids, uniform over
-// [1, vocabulary) without image and pad id; with images, each sample has that many loss tokens.
-// Text and pixels (uniform in [-1, 1)) are hashes of (seed, split, index).
+// A sample is the placeholders of its images and of its clip and, up to sequence_length, text ids,
+// uniform over [1, vocabulary) without placeholders and pad id; with images or a clip, each text id
+// is a loss token. Text, pixels and log-mel frames (uniform in [-1, 1)) are hashes of (seed, split,
+// index).
 class MockSource : public SampleSource {
  public:
   // Errors: INVALID_ARGUMENT naming field, value and rule.
   static absl::StatusOr<std::unique_ptr<MockSource>> Create(const MockOptions& options);
 
   int64_t size() const override { return options_.num_samples; }
-  SourceLimits limits() const override;
+  SourceLimits limits(int modality) const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
-  absl::Status ReadImages(int64_t index, ImageBatch& out) override;
+  absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) override;
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;
 
  private:
@@ -60,6 +73,10 @@ class MockSource : public SampleSource {
   int64_t PatchesPerTile() const {
     return tile_.Area() / (options_.patch_size * options_.patch_size);
   }
+
+  uint64_t SampleStream(int64_t index, uint64_t purpose) const;
+  bool HasImages(int64_t index) const;
+  int64_t NumFrames(int64_t index) const;  // 0: no clip
 
   MockOptions options_;
   ImageSize tile_;

@@ -45,19 +45,19 @@ LanguageBatch Language(const MockOptions& options, SampleRange range) {
   const SampleOrder order = SampleOrder::OnePass(options.num_samples).value();
   LanguageSample scratch;
   LanguageBatch batch;
-  EXPECT_THAT(
-      BuildLanguageBatch(
-          *source, order, range,
-          {.sequence_length = options.sequence_length, .vocabulary_size = 512, .image_id = 511},
-          scratch, batch),
-      IsOk());
+  EXPECT_THAT(BuildLanguageBatch(*source, order, range,
+                                 {.sequence_length = options.sequence_length,
+                                  .vocabulary_size = 512,
+                                  .placeholder_ids = {511}},
+                                 scratch, batch),
+              IsOk());
   return batch;
 }
 
 TEST(MockSourceTest, RowsAreImageTokensThenTextWithExactlyThatManyLosses) {
   const LanguageBatch batch = Language(Options(), {.begin = 7, .size = 4});
   EXPECT_EQ(batch.num_loss_tokens, 4 * (40 - 12));
-  EXPECT_THAT(batch.num_image_tokens, ElementsAre(12, 12, 12, 12));
+  EXPECT_THAT(batch.num_placeholders, ElementsAre(12, 12, 12, 12));
   for (int64_t b = 0; b < 4; ++b) {
     for (int64_t t = 0; t < 40; ++t) {
       const int32_t token = batch.tokens[b * 40 + t];
@@ -103,16 +103,16 @@ TEST(MockSourceTest, TextCoversEveryIdButImageAndPad) {
 
 TEST(MockSourceTest, TilesArePackedWithTheirSizes) {
   const auto source = MockSource::Create(Options()).value();
-  ImageBatch batch;
-  ASSERT_THAT(
-      BuildImageBatch(*source, SampleOrder::OnePass(100).value(), {.begin = 0, .size = 2}, batch),
-      IsOk());
+  MediaBatch batch;
+  ASSERT_THAT(BuildMediaBatch(*source, SampleOrder::OnePass(100).value(), {.begin = 0, .size = 2},
+                              0, batch),
+              IsOk());
   EXPECT_THAT(batch.cu_seqlens, ElementsAre(0, 16, 32, 48, 64, 80, 96));
   EXPECT_THAT(batch.sizes, AllOf(SizeIs(6), Each(ImageSize{.height = 32, .width = 32})));
-  EXPECT_EQ(batch.patch_elements, 192);
-  EXPECT_THAT(batch.patches, AllOf(SizeIs(96 * 192), Each(AllOf(Ge(-1.0f), Lt(1.0f)))));
-  EXPECT_THAT(batch.num_image_tokens, ElementsAre(12, 12));
-  EXPECT_EQ(source->limits().max_patches, 48);
+  EXPECT_EQ(batch.feature_width, 192);
+  EXPECT_THAT(batch.features, AllOf(SizeIs(96 * 192), Each(AllOf(Ge(-1.0f), Lt(1.0f)))));
+  EXPECT_THAT(batch.num_placeholders, ElementsAre(12, 12));
+  EXPECT_EQ(source->limits(0).max_features, 48);
 }
 
 TEST(MockSourceTest, TextAlone) {
@@ -164,6 +164,49 @@ TEST(MockSourceTest, ErrorsNameFieldValueAndRule) {
               HasSubstr("multiples of 16"));
   EXPECT_THAT(error([](MockOptions& o) { o.tile_size = ImageSize{.height = 32, .width = 48}; }),
               HasSubstr("give 18"));
+}
+
+// Clips and images come and go by the seed; facts, text and frames tell the same of a sample.
+TEST(MockSourceTest, FactsOfClipsAreThoseOfTextAndFrames) {
+  const MockOptions options = {.sequence_length = 48,
+                               .image_tokens = 4,
+                               .vocabulary_size = 512,
+                               .image_id = 511,
+                               .audio_id = 510,
+                               .image_percent = 50,
+                               .audio_percent = 50,
+                               .num_mels = 3,
+                               .min_frames = 5,
+                               .max_frames = 20,
+                               .patch_size = 2};
+  const auto source = MockSource::Create(options).value();
+  int kinds[2][2] = {};
+  for (int64_t index = 0; index < 200; ++index) {
+    SampleFacts facts = {.modalities = std::vector<ModalityFacts>(2)};
+    ASSERT_THAT(source->ReadFacts(index, facts), IsOk());
+    const ModalityFacts& clips = facts.modalities[1];
+    ++kinds[facts.modalities[0].num_tokens > 0][clips.num_tokens > 0];
+    LanguageSample text;
+    ASSERT_THAT(source->ReadLanguage(index, text), IsOk());
+    const int64_t placeholders = facts.modalities[0].num_tokens + clips.num_tokens;
+    EXPECT_EQ(std::ssize(text.text), 48 - placeholders);
+    for (const int32_t id : text.text) EXPECT_TRUE(id >= 1 && id < 510) << id;
+    MediaBatch frames;
+    frames.Clear(source->limits(1).feature_width);
+    frames.BeginSample();
+    ASSERT_THAT(source->ReadMedia(index, 1, frames), IsOk());
+    EXPECT_EQ(frames.sizes, clips.sizes);
+    EXPECT_EQ(frames.num_placeholders[0], clips.num_tokens);
+    if (clips.sizes.empty()) continue;
+    const int64_t length = clips.sizes[0].height;
+    EXPECT_GE(length, 5);
+    EXPECT_LE(length, 20);
+    EXPECT_EQ(clips.num_tokens, (length + 1) / 2);
+    EXPECT_EQ(std::ssize(frames.features), 3 * length);
+  }
+  for (const auto& row : kinds) {
+    for (const int count : row) EXPECT_GT(count, 20);
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 
 // Where samples come from: the trainer does not know whether they are read or made up.
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,40 +17,49 @@ namespace hetero::data {
 
 // The language side of a sample.
 struct LanguageSample {
-  std::string name;  // for messages, "shard/key"
-  int64_t num_image_tokens = 0;
-  std::vector<int32_t> text;  // ids after the image tokens, end included
+  std::string name;                       // for messages, "shard/key"
+  std::vector<int64_t> num_placeholders;  // by modality; those it leaves out have none
+  std::vector<int32_t> text;              // ids after the placeholders, end included
 };
 
-// Upper bounds over all samples, from which buffers are sized before the first step.
+// Upper bounds of a modality over all samples, from which buffers are sized before the first step.
 struct SourceLimits {
-  int64_t patch_elements = 0;    // floats of a patch, exact
-  int64_t max_images = 0;        // per sample
-  int64_t max_patches = 0;       // per sample
-  int64_t max_image_tokens = 0;  // per sample
+  int64_t feature_width = 0;  // floats of a patch or a frame, exact
+  int64_t max_media = 0;      // images or clips, per sample
+  int64_t max_features = 0;   // patches or frames, per sample
+  int64_t max_tokens = 0;     // per sample
 };
 
-// Samples by index. Both grids open the same source and must see the same counts, so everything
-// but pixels is decided by facts that both read: headers, sizes, text. One thread uses a source.
+// Samples by index; modalities are numbered as the model has them. Both grids open the same source
+// and must see the same counts, so everything but pixels and frames is decided by facts that both
+// read: headers, sizes, text. One thread uses a source.
 class SampleSource {
  public:
   virtual ~SampleSource() = default;
 
   virtual int64_t size() const = 0;
-  virtual SourceLimits limits() const = 0;
+  virtual SourceLimits limits(int modality) const = 0;
 
   // Text and counts of sample `index` in [0, size()); decodes no pixel.
   // Errors: DATA_LOSS or INVALID_ARGUMENT naming the sample.
   virtual absl::Status ReadLanguage(int64_t index, LanguageSample& out) = 0;
 
-  // Appends the images of sample `index` to the current sample of `out`.
+  // Appends the images or clips of sample `index` to the current sample of `out`.
   // Errors: DATA_LOSS naming shard, key and member.
-  virtual absl::Status ReadImages(int64_t index, ImageBatch& out) = 0;
+  virtual absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) = 0;
 
-  // Overwrites the sizes of the images and num_image_tokens in `facts`; decodes no pixel.
+  // Writes sizes and placeholders of each modality that the sample has into `facts`, which has none
+  // of any; decodes no pixel.
   // Errors: as ReadLanguage.
   virtual absl::Status ReadFacts(int64_t index, SampleFacts& facts) = 0;
 };
+
+// The facts of a modality, made where `facts` has not so many.
+inline ModalityFacts& FactsOf(SampleFacts& facts, int modality) {
+  const auto index = static_cast<size_t>(modality);
+  if (facts.modalities.size() <= index) facts.modalities.resize(index + 1);
+  return facts.modalities[index];
+}
 
 }  // namespace hetero::data
 

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "hetero/models/avlm/avlm.h"
 #include "hetero/models/nemotron/hybrid_model.h"
 #include "hetero/models/vlm/vlm.h"
 
@@ -43,6 +44,10 @@ ModelRegistry BuiltInModels() {
       [](const proto::VisionLanguageModel& config, std::string_view path, Violations& violations) {
         CheckRelations(config, path, violations);
       });
+  registry.Register<proto::AudioVisionLanguageModel>(
+      &MakeAudioVisionLanguageModel,
+      [](const proto::AudioVisionLanguageModel& config, std::string_view path,
+         Violations& violations) { CheckRelations(config, path, violations); });
   return registry;
 }
 

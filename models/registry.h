@@ -89,7 +89,8 @@ class ModelRegistry {
   std::map<std::string, Entry> entries_;
 };
 
-// The models of this repository: VisionLanguageModel and HybridLanguageModel.
+// The models of this repository: AudioVisionLanguageModel, HybridLanguageModel and
+// VisionLanguageModel.
 ModelRegistry BuiltInModels();
 
 }  // namespace hetero

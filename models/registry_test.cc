@@ -40,7 +40,7 @@ TEST(ModelRegistryTest, MakesTheModelOfAMessage) {
   const auto model = BuiltInModels().Make(Packed(kLanguageModel)).value();
   EXPECT_THAT(model->graph().ModuleNames(), ElementsAre("language"));
   EXPECT_TRUE(model->graph().edges.empty());
-  EXPECT_EQ(model->input_contract().vocabulary_size, 32);
+  EXPECT_EQ(model->graph().vocabulary_size, 32);
   EXPECT_EQ(model->graph().Module("language").hidden_width, 8);
 }
 

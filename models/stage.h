@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -37,10 +38,18 @@ struct TokenBatch {
   ConstTensorView loss_weights;    // compute type of the model [N]; 1 as a rule
 };
 
+// What a stage reads of one modality: the images or clips of all samples, one after another.
+struct ModalityBatch {
+  // [N, width]: patches of the images or frames of the clips, on a module's first stage; null on
+  // the others.
+  ConstTensorView features;
+  std::span<const MediaSize> sizes;
+};
+
 // A microbatch as far as a stage needs it; null where there is nothing for this stage.
 struct StageInput {
   const TokenBatch* tokens = nullptr;
-  const ImageBatch* images = nullptr;  // patches on the first stage only, sizes on all
+  std::span<const ModalityBatch> modalities;  // by GraphModule::modalities
   // What the stage before of the same module returned, [rows, hidden width]; null on the first.
   ConstTensorView previous_stage;
   // First stage: [rows, width] of each edge into the module, in the order of ModelGraph::edges.
@@ -143,9 +152,9 @@ struct GraphModule {
   std::string name;
   // Its lanes, of micro_batch_size samples each, make a microbatch of the run. True of one module.
   bool owns_samples = false;
-  bool reads_images = false;
-  DType storage = DType::kF32;  // of parameters, activations and the rows between its stages
-  int64_t hidden_width = 0;     // of those rows
+  std::vector<int> modalities = {};  // that it reads: indices into ModelGraph::modalities
+  DType storage = DType::kF32;       // of parameters, activations and the rows between its stages
+  int64_t hidden_width = 0;          // of those rows
 };
 
 // Rows of `source`'s last stage feed `destination`'s first stage, in the destination's storage.
@@ -153,29 +162,39 @@ struct GraphEdge {
   std::string source;
   std::string destination;
   int64_t width = 0;  // of a row
+  int modality = 0;   // whose placeholders the rows stand for, of ModelGraph::modalities
+};
+
+// What data must look like for an encoder to read it.
+struct ImageForm {
+  int64_t patch_size = 0;         // pixels
+  int64_t max_image_side = 0;     // pixels
+  int64_t patches_per_token = 1;  // 4 with pixel shuffle
+};
+struct AudioForm {
+  int64_t num_mels = 0;
+  int64_t max_frames = 0;  // of a clip
+};
+
+struct Modality {
+  std::string name;            // "image"
+  int64_t placeholder_id = 0;  // of the token that stands for a row
+  std::variant<ImageForm, AudioForm> form;
 };
 
 // What a model is made of, as a value: plans, checks, feeds and reports ask it for nothing else.
 // Invariant: edges name modules and make no cycle; one module owns the samples and is where all
-// edges end.
+// edges end; every modality has an edge, and no two share a placeholder.
 struct ModelGraph {
-  std::vector<GraphModule> modules;
-  std::vector<GraphEdge> edges;
+  int64_t vocabulary_size = 0;
+  std::vector<Modality> modalities = {};
+  std::vector<GraphModule> modules = {};
+  std::vector<GraphEdge> edges = {};
 
   // Precondition: there is one of that name.
   const GraphModule& Module(std::string_view name) const;
   const GraphModule& SampleOwner() const;
   std::vector<std::string> ModuleNames() const;
-};
-
-// What the data must look like, so that source and model are checked against each other before the
-// run starts.
-struct InputContract {
-  int64_t vocabulary_size = 0;
-  int64_t image_token_id = 0;
-  int64_t patch_size = 0;
-  int64_t max_image_side = 0;     // pixels
-  int64_t patches_per_token = 1;  // of an image: 4 with pixel shuffle
 };
 
 // A model: pure description plus a maker of stages.
@@ -184,7 +203,6 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ModelGraph& graph() const = 0;
-  virtual InputContract input_contract() const = 0;
 
   // Rows that a sample sends over edge `edge` of the graph, and between two stages of `module`:
   // both ends of a transfer know them before anything is computed.

@@ -9,19 +9,27 @@
 
 namespace hetero {
 
-// In pixels.
-struct ImageSize {
+// Of an image in pixels; of a clip `height` is its frames and `width` 1.
+struct MediaSize {
   int height = 0;
   int width = 0;
 
   constexpr int64_t Area() const { return int64_t{height} * width; }
-  friend constexpr bool operator==(const ImageSize&, const ImageSize&) = default;
+  friend constexpr bool operator==(const MediaSize&, const MediaSize&) = default;
+};
+using ImageSize = MediaSize;
+
+// One modality of a sample.
+struct ModalityFacts {
+  int64_t num_tokens = 0;        // placeholders in the sample's text
+  std::vector<MediaSize> sizes;  // as the encoder reads them
+
+  bool operator==(const ModalityFacts&) const = default;
 };
 
 struct SampleFacts {
-  int64_t row_length = 0;         // tokens of its row in the batch, padding included
-  int64_t num_image_tokens = 0;   // placeholders in its text
-  std::vector<ImageSize> images;  // as the encoder reads them
+  int64_t row_length = 0;                 // tokens of its row in the batch, padding included
+  std::vector<ModalityFacts> modalities;  // by ModelGraph::modalities
 
   bool operator==(const SampleFacts&) const = default;
 };

@@ -111,7 +111,7 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
   }
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
-  if (data_is_sound) violations.Add(ValidateData(config, (*model)->input_contract()));
+  if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
 }
 
 // Each with advice about its own rule alone.

@@ -12,8 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/descriptor.h"
@@ -21,6 +21,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/config/field_rule.pb.h"
 #include "hetero/base/violation.h"
+#include "hetero/models/avlm/avlm.pb.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/registry.h"
 #include "hetero/models/vlm/vlm.pb.h"
@@ -70,7 +71,11 @@ std::vector<proto::RunConfig> Bases() {
                 "data.web_dataset={train: \"a\" evaluation: \"a\" min_patches: 4 max_patches: 64 "
                 "end_token_id: 256}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
-                "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"})};
+                "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
+          RecipeConfig("mock_avlm_tiny",
+                       {"launch=threads:3", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
+                        "audio_encoder.rank_offset=1", "language.num_ranks=1", "language.pp=1",
+                        "language.rank_offset=2"})};
 }
 
 struct Number {
@@ -86,7 +91,10 @@ bool IsNumber(const FieldDescriptor& field) {
 void AddNumbers(const pb::Message& message, const std::string& prefix,
                 std::vector<Number>& numbers) {
   if (const auto* any = dynamic_cast<const pb::Any*>(&message)) {
-    proto::VisionLanguageModel model;
+    if (proto::VisionLanguageModel model; any->UnpackTo(&model)) {
+      return AddNumbers(model, prefix, numbers);
+    }
+    proto::AudioVisionLanguageModel model;
     ASSERT_TRUE(any->UnpackTo(&model));
     return AddNumbers(model, prefix, numbers);
   }
@@ -127,6 +135,7 @@ void AddDeclared(const pb::Descriptor& message, std::set<const FieldDescriptor*>
 std::set<const FieldDescriptor*> DeclaredNumbers() {
   std::set<const FieldDescriptor*> declared;
   AddDeclared(*proto::RunConfig::descriptor(), declared);
+  AddDeclared(*proto::AudioVisionLanguageModel::descriptor(), declared);
   AddDeclared(*proto::VisionLanguageModel::descriptor(), declared);
   AddDeclared(*proto::HybridLanguageModel::descriptor(), declared);
   return declared;
@@ -260,11 +269,7 @@ std::vector<Probe> Probes() {
 class NumberTest : public ::testing::TestWithParam<Probe> {};
 
 INSTANTIATE_TEST_SUITE_P(Numbers, NumberTest, ::testing::ValuesIn(Probes()), [](const auto& info) {
-  std::string name = info.param.number.path;
-  for (char& c : name) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c))) c = '_';
-  }
-  return name;
+  return absl::StrReplaceAll(info.param.number.path, {{".", "__"}, {"[", "_"}, {"]", "_"}});
 });
 
 TEST_P(NumberTest, IsRefusedOrPredictedWhateverItIs) {

@@ -24,13 +24,6 @@ constexpr int kPrefetchDepth = 2;
 // have passed when their staging memory comes round again.
 constexpr size_t kStagedAhead = 2;
 
-// Of models without images: no token has it.
-constexpr int32_t kNoToken = -1;
-
-int32_t ImageTokenId(const BatchFeedOptions& options) {
-  return options.image_token_id ? static_cast<int32_t>(*options.image_token_id) : kNoToken;
-}
-
 }  // namespace
 
 BatchFeed::BatchFeed(const BatchFeedOptions& options)
@@ -39,7 +32,8 @@ BatchFeed::BatchFeed(const BatchFeedOptions& options)
               .samples_per_microbatch = options.batch.samples_per_microbatch()},
       num_samples_(layout_.samples_per_microbatch / options.position.num_lanes),
       slots_(options.num_slots),
-      facts_(layout_.NumMicrobatches()) {
+      facts_(layout_.NumMicrobatches()),
+      media_(options.reads.size()) {
   for (int64_t row = 0; row <= num_samples_; ++row) {
     cu_seqlens_.push_back(static_cast<int32_t>(row * options.sequence_length));
   }
@@ -74,11 +68,17 @@ int64_t BatchFeed::LayOut(void* memory, Tensors& tensors) const {
       place(*tensor, DType::kI32, {num_tokens()});
     }
     place(tensors.loss_weights, DType::kF32, {num_tokens()});
-    place(tensors.modality_positions, DType::kI32, {max_rows()});
+    tensors.modality_positions.resize(options_.edges.size());
+    for (size_t e = 0; e < options_.edges.size(); ++e) {
+      place(tensors.modality_positions[e], DType::kI32, {max_rows(options_.edges[e])});
+    }
     place(tensors.token_offsets, DType::kI32, {num_samples_ + 1});
   }
-  if (options_.reads_patches) {
-    place(tensors.patches, options_.storage, {max_patches(), options_.limits.patch_elements});
+  tensors.features.resize(options_.reads.size());
+  for (size_t read = 0; options_.reads_features && read < options_.reads.size(); ++read) {
+    const int modality = options_.reads[read];
+    place(tensors.features[read], options_.storage,
+          {max_features(modality), options_.limits.modalities[modality].feature_width});
   }
   return bytes;
 }
@@ -91,7 +91,9 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
                             Buffer::Allocate(options_.device, MemoryLabel::kData, bytes, ledger));
     LayOut(slot.memory.address(), slot.tensors);
     slot.token_offsets.reserve(num_samples_ + 1);
-    slot.sizes.reserve(num_samples_ * options_.limits.images.size());
+    slot.modality_views.resize(options_.edges.size());
+    slot.sizes.resize(options_.reads.size());
+    slot.modality_batches.resize(options_.reads.size());
   }
   if (options_.device.kind != DeviceKind::kCuda) return absl::OkStatus();
   staging_.resize(slots_.size() + kStagedAhead);
@@ -103,10 +105,14 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
   return absl::OkStatus();
 }
 
-void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens) {
+void BatchFeed::PublishTokens(Slot& slot, std::span<const int64_t> placeholders,
+                              int64_t num_loss_tokens) {
   const Tensors& tensors = slot.tensors;
-  const int64_t num_text_tokens = num_tokens() - num_image_tokens;
-  slot.modality_view = tensors.modality_positions.Rows(0, num_image_tokens);
+  int64_t num_text_tokens = num_tokens();
+  for (size_t e = 0; e < placeholders.size(); ++e) {
+    slot.modality_views[e] = tensors.modality_positions[e].Rows(0, placeholders[e]);
+    num_text_tokens -= placeholders[e];
+  }
   slot.token_batch = {.sequences = {.num_rows = num_samples_,
                                     .row_length = options_.sequence_length,
                                     .cu_seqlens = cu_seqlens_,
@@ -115,33 +121,37 @@ void BatchFeed::PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_
                                     .device_token_offsets = tensors.token_offsets},
                       .text_tokens = tensors.text_tokens.Rows(0, num_text_tokens),
                       .text_positions = tensors.text_positions.Rows(0, num_text_tokens),
-                      .modality_positions = {},
+                      .modality_positions = slot.modality_views,
                       .loss_positions = tensors.loss_positions.Rows(0, num_loss_tokens),
                       .loss_targets = tensors.loss_targets.Rows(0, num_loss_tokens),
                       .loss_weights = tensors.loss_weights.Rows(0, num_loss_tokens)};
-  if (options_.image_token_id) slot.token_batch.modality_positions = {&slot.modality_view, 1};
 }
 
-void BatchFeed::PublishImages(Slot& slot, int64_t num_patches) {
-  slot.image_batch = {.patches = {}, .sizes = slot.sizes};
-  if (options_.reads_patches) slot.image_batch.patches = slot.tensors.patches.Rows(0, num_patches);
+void BatchFeed::PublishMedia(Slot& slot, size_t read, int64_t num_features) {
+  ModalityBatch& batch = slot.modality_batches[read];
+  batch = {.features = {}, .sizes = slot.sizes[read]};
+  if (options_.reads_features) batch.features = slot.tensors.features[read].Rows(0, num_features);
 }
 
 void BatchFeed::FillShapes() {
   for (MicrobatchFacts& facts : facts_) {
     facts.samples.assign(layout_.samples_per_microbatch, LargestSample());
   }
+  std::vector<int64_t> placeholders;
+  for (const int modality : options_.edges) placeholders.push_back(max_rows(modality));
   for (Slot& slot : slots_) {
     if (options_.reads_tokens) {
       slot.token_offsets = cu_seqlens_;
-      PublishTokens(slot, max_rows(), num_tokens());
+      PublishTokens(slot, placeholders, num_tokens());
     }
-    if (!options_.reads_patches && !options_.reads_image_sizes) continue;
-    for (int64_t i = 0; i < num_samples_; ++i) {
-      slot.sizes.insert(slot.sizes.end(), options_.limits.images.begin(),
-                        options_.limits.images.end());
+    for (size_t read = 0; read < options_.reads.size(); ++read) {
+      const int modality = options_.reads[read];
+      const std::vector<MediaSize>& sizes = options_.limits.modalities[modality].sizes;
+      for (int64_t i = 0; i < num_samples_; ++i) {
+        slot.sizes[read].insert(slot.sizes[read].end(), sizes.begin(), sizes.end());
+      }
+      PublishMedia(slot, read, max_features(modality));
     }
-    PublishImages(slot, max_patches());
   }
 }
 
@@ -185,19 +195,19 @@ absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch
     if (options_.reads_tokens) {
       HETERO_RETURN_IF_ERROR(LoadTokens(loaded, host, step, microbatch)).With(lane());
     }
-    if (options_.reads_patches) {
-      HETERO_RETURN_IF_ERROR(LoadImages(loaded, host, step, microbatch)).With(lane());
-    } else if (options_.reads_image_sizes) {
-      HETERO_RETURN_IF_ERROR(LoadImageSizes(loaded, step, microbatch)).With(lane());
+    for (size_t read = 0; read < options_.reads.size(); ++read) {
+      HETERO_RETURN_IF_ERROR(options_.reads_features
+                                 ? LoadMedia(loaded, read, host, step, microbatch)
+                                 : LoadSizes(loaded, read, step, microbatch))
+          .With(lane());
     }
     if (staging != nullptr) {
       HETERO_RETURN_IF_ERROR(CopyToSlot(host, loaded, stream));
       HETERO_RETURN_IF_ERROR(staging->copied.Record(stream));
     }
   }
-  const bool images = options_.reads_patches || options_.reads_image_sizes;
   return FeedInput{.tokens = options_.reads_tokens ? &loaded.token_batch : nullptr,
-                   .images = images ? &loaded.image_batch : nullptr};
+                   .modalities = loaded.modality_batches};
 }
 
 absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const {
@@ -213,17 +223,26 @@ absl::Status BatchFeed::CopyToSlot(const Tensors& host, const Slot& slot, Stream
     HETERO_RETURN_IF_ERROR(copy(host.loss_positions, device.loss_positions, tokens.loss_positions));
     HETERO_RETURN_IF_ERROR(copy(host.loss_targets, device.loss_targets, tokens.loss_targets));
     HETERO_RETURN_IF_ERROR(copy(host.loss_weights, device.loss_weights, tokens.loss_weights));
-    HETERO_RETURN_IF_ERROR(
-        copy(host.modality_positions, device.modality_positions, slot.modality_view));
+    for (size_t e = 0; e < slot.modality_views.size(); ++e) {
+      HETERO_RETURN_IF_ERROR(
+          copy(host.modality_positions[e], device.modality_positions[e], slot.modality_views[e]));
+    }
     HETERO_RETURN_IF_ERROR(
         copy(host.token_offsets, device.token_offsets, tokens.sequences.device_token_offsets));
   }
-  if (!options_.reads_patches) return absl::OkStatus();
-  return copy(host.patches, device.patches, slot.image_batch.patches);
+  for (size_t read = 0; options_.reads_features && read < options_.reads.size(); ++read) {
+    HETERO_RETURN_IF_ERROR(
+        copy(host.features[read], device.features[read], slot.modality_batches[read].features));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
-  const int32_t image_id = ImageTokenId(options_);
+  const std::vector<Modality>& modalities = options_.modalities;
+  std::vector<int32_t> placeholder_ids;
+  for (const Modality& modality : modalities) {
+    placeholder_ids.push_back(static_cast<int32_t>(modality.placeholder_id));
+  }
   HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
   HETERO_ASSIGN_OR_RETURN(
       const data::BatchLease<data::LanguageBatch> batch,
@@ -231,29 +250,37 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
         return data::MakeLanguageLoader(std::move(source), loader,
                                         {.sequence_length = options_.sequence_length,
                                          .vocabulary_size = options_.vocabulary_size,
-                                         .image_id = image_id,
+                                         .placeholder_ids = placeholder_ids,
                                          .pad_id = static_cast<int32_t>(options_.pad_token_id)});
       }));
 
   const int64_t length = options_.sequence_length;
   const auto text_tokens = host.text_tokens.values<int32_t>();
   const auto text_positions = host.text_positions.values<int32_t>();
-  const auto modality_positions = host.modality_positions.values<int32_t>();
+  // Of each modality: where it goes, and how many of a row and of all rows there are.
+  std::vector<std::span<int32_t>> positions(modalities.size());
+  std::vector<int64_t> in_row(modalities.size()), in_batch(modalities.size());
+  for (size_t e = 0; e < options_.edges.size(); ++e) {
+    positions[options_.edges[e]] = host.modality_positions[e].values<int32_t>();
+  }
   int64_t num_text = 0;
-  int64_t num_image = 0;
   for (int64_t row = 0; row < num_samples_; ++row) {
     const int32_t* tokens = batch->tokens.data() + row * length;
-    const int64_t placeholders = std::count(tokens, tokens + length, image_id);
-    if (placeholders != facts[row].num_image_tokens) {
+    for (size_t m = 0; m < modalities.size(); ++m) {
+      in_row[m] = std::count(tokens, tokens + length, placeholder_ids[m]);
+      const int64_t rows = facts[row].modalities[m].num_tokens;
+      if (in_row[m] == rows) continue;
       return absl::InvalidArgumentError(absl::StrCat(
           "step ", step, ", microbatch ", microbatch, ": sample ",
-          SampleName(step, microbatch, row), " has ", placeholders,
-          " image tokens in its text, its images give ", facts[row].num_image_tokens, " rows"));
+          SampleName(step, microbatch, row), " has ", in_row[m], " ", modalities[m].name,
+          " tokens in its text, its ", modalities[m].name, " data give ", rows, " rows"));
     }
     for (int64_t position = 0; position < length; ++position) {
       const auto t = static_cast<int32_t>(row * length + position);
-      if (tokens[position] == image_id) {
-        modality_positions[num_image++] = t;
+      const auto m = static_cast<size_t>(std::ranges::find(placeholder_ids, tokens[position]) -
+                                         placeholder_ids.begin());
+      if (m < modalities.size()) {
+        positions[m][in_batch[m]++] = t;
       } else {
         text_tokens[num_text] = tokens[position];
         text_positions[num_text++] = t;
@@ -275,56 +302,66 @@ absl::Status BatchFeed::LoadTokens(Slot& slot, const Tensors& host, int64_t step
     slot.token_offsets.push_back(slot.token_offsets.back() + static_cast<int32_t>(count));
   }
   std::ranges::copy(slot.token_offsets, host.token_offsets.data<int32_t>());
-  PublishTokens(slot, num_image, num_loss);
+  std::vector<int64_t> placeholders;
+  for (const int modality : options_.edges) placeholders.push_back(in_batch[modality]);
+  PublishTokens(slot, placeholders, num_loss);
   return absl::OkStatus();
 }
 
-absl::Status BatchFeed::LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch) {
+absl::Status BatchFeed::LoadMedia(Slot& slot, size_t read, const Tensors& host, int64_t step,
+                                  int microbatch) {
+  const int modality = options_.reads[read];
   HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
-  HETERO_ASSIGN_OR_RETURN(
-      const data::BatchLease<data::ImageBatch> batch,
-      Take(images_, step, microbatch, [](auto source, const data::LoaderOptions& loader) {
-        return data::MakeImageLoader(std::move(source), loader);
-      }));
+  HETERO_ASSIGN_OR_RETURN(const data::BatchLease<data::MediaBatch> batch,
+                          Take(media_[read], step, microbatch,
+                               [modality](auto source, const data::LoaderOptions& loader) {
+                                 return data::MakeMediaLoader(std::move(source), modality, loader);
+                               }));
   const auto context = [&] {
     return absl::StrCat("step ", step, ", microbatch ", microbatch, ": ");
   };
+  const std::string& name = options_.modalities[modality].name;
   for (int64_t i = 0; i < num_samples_; ++i) {
-    if (batch->num_image_tokens[i] == facts[i].num_image_tokens) continue;
+    const int64_t tokens = facts[i].modalities[modality].num_tokens;
+    if (batch->num_placeholders[i] == tokens) continue;
     return absl::InvalidArgumentError(absl::StrCat(
-        context(), "sample ", SampleName(step, microbatch, i), " has images of ",
-        batch->num_image_tokens[i], " tokens, its metadata say ", facts[i].num_image_tokens));
+        context(), "sample ", SampleName(step, microbatch, i), " has ", name, " data of ",
+        batch->num_placeholders[i], " tokens, its metadata say ", tokens));
   }
-  if (batch->NumPatches() > max_patches()) {
-    return absl::InvalidArgumentError(absl::StrCat(context(), "images of ", batch->NumPatches(),
-                                                   " patches, the run is sized for ",
-                                                   max_patches()));
+  if (batch->NumFeatures() > max_features(modality)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(context(), name, " data of ", batch->NumFeatures(),
+                     " rows of features, the run is sized for ", max_features(modality)));
   }
   if (options_.storage == DType::kBF16) {
-    std::ranges::transform(batch->patches, host.patches.data<BFloat16>(),
+    std::ranges::transform(batch->features, host.features[read].data<BFloat16>(),
                            [](float value) { return BFloat16(value); });
   } else {
-    std::ranges::copy(batch->patches, host.patches.data<float>());
+    std::ranges::copy(batch->features, host.features[read].data<float>());
   }
-  slot.sizes.assign(batch->sizes.begin(), batch->sizes.end());
-  PublishImages(slot, batch->NumPatches());
+  slot.sizes[read].assign(batch->sizes.begin(), batch->sizes.end());
+  PublishMedia(slot, read, batch->NumFeatures());
   return absl::OkStatus();
 }
 
-absl::Status BatchFeed::LoadImageSizes(Slot& slot, int64_t step, int microbatch) {
+absl::Status BatchFeed::LoadSizes(Slot& slot, size_t read, int64_t step, int microbatch) {
   HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, LaneFacts(step, microbatch));
-  slot.sizes.clear();
+  std::vector<MediaSize>& sizes = slot.sizes[read];
+  sizes.clear();
   for (const SampleFacts& sample : facts) {
-    slot.sizes.insert(slot.sizes.end(), sample.images.begin(), sample.images.end());
+    const std::vector<MediaSize>& more = sample.modalities[options_.reads[read]].sizes;
+    sizes.insert(sizes.end(), more.begin(), more.end());
   }
-  PublishImages(slot, 0);
+  PublishMedia(slot, read, 0);
   return absl::OkStatus();
 }
 
 SampleFacts BatchFeed::LargestSample() const {
-  return {.row_length = options_.sequence_length,
-          .num_image_tokens = options_.limits.max_image_tokens,
-          .images = options_.limits.images};
+  SampleFacts largest = {.row_length = options_.sequence_length, .modalities = {}};
+  for (const ModalityLimits& modality : options_.limits.modalities) {
+    largest.modalities.push_back({.num_tokens = modality.max_tokens, .sizes = modality.sizes});
+  }
+  return largest;
 }
 
 absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int microbatch) {
@@ -340,15 +377,19 @@ absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int 
 
 absl::Status BatchFeed::ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts) {
   const data::SampleRange range = data::MicrobatchSamples(layout_, step, microbatch);
-  HETERO_RETURN_IF_ERROR(data::ReadFacts(*source_, options_.samples->order, range,
-                                         options_.sequence_length, facts.samples));
+  HETERO_RETURN_IF_ERROR(
+      data::ReadFacts(*source_, options_.samples->order, range, options_.sequence_length,
+                      static_cast<int>(options_.modalities.size()), facts.samples));
   for (int64_t i = 0; i < range.size; ++i) {
-    const int64_t tokens = facts.samples[i].num_image_tokens;
-    if (tokens <= options_.limits.max_image_tokens) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("sample ", *options_.samples->order.DatasetIndex(range.begin + i),
-                     " of the data set has images of ", tokens, " tokens, the run is sized for ",
-                     options_.limits.max_image_tokens, " a sample"));
+    for (size_t m = 0; m < options_.modalities.size(); ++m) {
+      const int64_t tokens = facts.samples[i].modalities[m].num_tokens;
+      const int64_t most = options_.limits.modalities[m].max_tokens;
+      if (tokens <= most) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample ", *options_.samples->order.DatasetIndex(range.begin + i),
+                       " of the data set has ", options_.modalities[m].name, " data of ", tokens,
+                       " tokens, the run is sized for ", most, " a sample"));
+    }
   }
   return absl::OkStatus();
 }

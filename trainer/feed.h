@@ -34,18 +34,19 @@ namespace hetero {
 struct BatchFeedOptions {
   // What the stage reads; with none there are facts only.
   bool reads_tokens = false;
-  bool reads_image_sizes = false;
-  bool reads_patches = false;  // with their sizes
+  std::vector<int> reads = {};  // modalities, their sizes
+  bool reads_features = false;  // of these, and not the sizes alone
 
-  data::LanePosition position;  // of the rank in the stage's grid
+  std::vector<Modality> modalities = {};  // of the model
+  std::vector<int> edges = {};            // modality of each edge into the module, in their order
+  data::LanePosition position;            // of the rank in the stage's grid
   BatchShape batch;
   int64_t sequence_length = 0;  // S
   int64_t vocabulary_size = 0;
   int64_t pad_token_id = 0;
-  std::optional<int64_t> image_token_id;  // unset: the model takes no images
-  int num_slots = 1;                      // microbatches in flight
+  int num_slots = 1;  // microbatches in flight
   Device device;
-  DType storage = DType::kF32;  // of patches: what the model computes in
+  DType storage = DType::kF32;  // of features: what the model computes in
   SampleLimits limits;
   std::optional<SampleSet> samples;  // unset on the shape-only device
 };
@@ -53,17 +54,17 @@ struct BatchFeedOptions {
 // What a stage reads of a microbatch; null where it reads nothing.
 struct FeedInput {
   const TokenBatch* tokens = nullptr;
-  const ImageBatch* images = nullptr;
+  std::span<const ModalityBatch> modalities;  // by BatchFeedOptions::reads
 };
 
 // One thread uses a feed.
 //
-// A row of S tokens is one sample: its image tokens, its text, padding. Tokens lie row after row,
+// A row of S tokens is one sample: its placeholders, its text, padding. Tokens lie row after row,
 // t = row * S + position. Places behind the end of a one-pass order are rows of padding without
-// loss and without images.
+// loss and without media.
 //
-// On the shape-only device every microbatch is the largest possible one: it has as many patches and
-// image tokens as the limits allow.
+// On the shape-only device every microbatch is the largest possible one: it has as much of every
+// modality as the limits allow.
 class BatchFeed {
  public:
   // Allocates the memory of all slots, label kData, of the same size on every device. `ledger`
@@ -75,12 +76,12 @@ class BatchFeed {
   // is loaded again. What is asked for in the order of (step, microbatch) was prepared before; any
   // other request starts reading anew from there.
   // Errors: those of the source, with lane, step and microbatch; INVALID_ARGUMENT naming the sample
-  // when its placeholders are not as many as its images' rows, a token is outside the vocabulary,
+  // when its placeholders are not as many as its media's rows, a token is outside the vocabulary,
   // or a microbatch is above the limits.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
   // Of each sample of the whole microbatch, all lanes, in order: the same on both ends of an edge.
-  // Behind the end of a one-pass order there are no images. Valid until this microbatch of another
+  // Behind the end of a one-pass order there are no media. Valid until this microbatch of another
   // step is asked for.
   // Errors: as Load.
   absl::StatusOr<std::span<const SampleFacts>> Facts(int64_t step, int microbatch);
@@ -90,8 +91,12 @@ class BatchFeed {
 
   // Of this lane's microbatch.
   int64_t num_samples() const { return num_samples_; }
-  int64_t max_rows() const { return num_samples_ * options_.limits.max_image_tokens; }
-  int64_t max_patches() const { return num_samples_ * options_.limits.max_patches; }
+  int64_t max_rows(int modality) const {
+    return num_samples_ * options_.limits.modalities[modality].max_tokens;
+  }
+  int64_t max_features(int modality) const {
+    return num_samples_ * options_.limits.modalities[modality].max_features;
+  }
 
  private:
   // What a microbatch has room in; the first rows of each are in use. Null where nothing is read.
@@ -102,19 +107,19 @@ class BatchFeed {
     TensorView loss_positions;
     TensorView loss_targets;
     TensorView loss_weights;
-    TensorView modality_positions;  // i32[max_rows]
-    TensorView token_offsets;       // i32[num_samples + 1]
-    TensorView patches;             // [max_patches, patch_elements]
+    std::vector<TensorView> modality_positions;  // of each edge, i32[max_rows]
+    TensorView token_offsets;                    // i32[num_samples + 1]
+    std::vector<TensorView> features;            // of each modality, [max_features, width]
   };
 
   struct Slot {
     Buffer memory;
     Tensors tensors;
-    ConstTensorView modality_view;
+    std::vector<ConstTensorView> modality_views;  // of each edge
     std::vector<int32_t> token_offsets;
-    std::vector<ImageSize> sizes;
+    std::vector<std::vector<MediaSize>> sizes;  // of each modality that is read
     TokenBatch token_batch;
-    ImageBatch image_batch;
+    std::vector<ModalityBatch> modality_batches;
   };
 
   // Host memory that a slot is filled from; the slot's own where that is host memory.
@@ -144,12 +149,15 @@ class BatchFeed {
   int64_t LayOut(void* memory, Tensors& tensors) const;
   absl::Status Allocate(MemoryLedger& ledger);
   absl::Status CopyToSlot(const Tensors& host, const Slot& slot, Stream& stream) const;
-  void PublishTokens(Slot& slot, int64_t num_image_tokens, int64_t num_loss_tokens);
-  void PublishImages(Slot& slot, int64_t num_patches);
-  absl::Status LoadImageSizes(Slot& slot, int64_t step, int microbatch);
+  // `placeholders`: of each edge.
+  void PublishTokens(Slot& slot, std::span<const int64_t> placeholders, int64_t num_loss_tokens);
+  // Of the modality at place `read` of what is read, here and below.
+  void PublishMedia(Slot& slot, size_t read, int64_t num_features);
+  absl::Status LoadSizes(Slot& slot, size_t read, int64_t step, int microbatch);
   void FillShapes();
   absl::Status LoadTokens(Slot& slot, const Tensors& host, int64_t step, int microbatch);
-  absl::Status LoadImages(Slot& slot, const Tensors& host, int64_t step, int microbatch);
+  absl::Status LoadMedia(Slot& slot, size_t read, const Tensors& host, int64_t step,
+                         int microbatch);
   absl::Status ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts);
   absl::StatusOr<std::span<const SampleFacts>> LaneFacts(int64_t step, int microbatch);
   std::string SampleName(int64_t step, int microbatch, int64_t lane_sample);
@@ -169,7 +177,7 @@ class BatchFeed {
   std::vector<MicrobatchFacts> facts_;          // by microbatch
   std::unique_ptr<data::SampleSource> source_;  // of facts
   Reader<data::LanguageBatch> language_;
-  Reader<data::ImageBatch> images_;
+  std::vector<Reader<data::MediaBatch>> media_;  // of each modality that is read
 };
 
 }  // namespace hetero

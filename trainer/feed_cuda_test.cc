@@ -36,19 +36,21 @@ BatchFeedOptions Options(Device device, DType storage) {
                                   .patch_size = 2};
   return {
       .reads_tokens = true,
-      .reads_patches = true,
+      .reads = {0},
+      .reads_features = true,
+      .modalities = {{.name = "image", .placeholder_id = 63, .form = ImageForm()}},
+      .edges = {0},
       .position = {.lane = 0, .num_lanes = 1},
       .batch = {.micro_batch_size = 4, .global_batch_size = 12, .language_lanes = 1},
       .sequence_length = 16,
       .vocabulary_size = 64,
-      .image_token_id = 63,
       .num_slots = 2,
       .device = device,
       .storage = storage,
-      .limits = {.patch_elements = 12,
-                 .images = {{.height = 8, .width = 8}},
-                 .max_patches = 16,
-                 .max_image_tokens = 4},
+      .limits = {.modalities = {{.feature_width = 12,
+                                 .sizes = {{.height = 8, .width = 8}},
+                                 .max_features = 16,
+                                 .max_tokens = 4}}},
       .samples = SampleSet{.order = data::SampleOrder::Shuffled(100, 3).value(),
                            .open = [mock]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
                              return data::MockSource::Create(mock);
@@ -76,7 +78,7 @@ absl::StatusOr<std::vector<std::string>> Load(Device device, DType storage) {
     for (const ConstTensorView& view :
          {tokens.text_tokens, tokens.text_positions, tokens.modality_positions[0],
           tokens.loss_positions, tokens.loss_targets, tokens.loss_weights,
-          tokens.sequences.device_token_offsets, input.images->patches}) {
+          tokens.sequences.device_token_offsets, input.modalities[0].features}) {
       HETERO_ASSIGN_OR_RETURN(PinnedBuffer buffer,
                               PinnedBuffer::Allocate(device, view.num_bytes()));
       copies.push_back(buffer.View(view.dtype(), view.dims()));

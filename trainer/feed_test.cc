@@ -52,24 +52,25 @@ class SizedSource : public data::SampleSource {
   explicit SizedSource(int64_t size) : size_(size) {}
 
   int64_t size() const override { return size_; }
-  data::SourceLimits limits() const override {
-    return {.patch_elements = 12, .max_images = 3, .max_patches = 24, .max_image_tokens = 6};
+  data::SourceLimits limits(int) const override {
+    return {.feature_width = 12, .max_media = 3, .max_features = 24, .max_tokens = 6};
   }
   absl::Status ReadLanguage(int64_t index, data::LanguageSample& out) override {
     out.name = absl::StrCat("sized/", index);
-    out.num_image_tokens = 2 * (1 + index % 3);
+    out.num_placeholders = {2 * (1 + index % 3)};
     out.text.assign(static_cast<size_t>(index % 4 + 1), static_cast<int32_t>(100 + index));
     return absl::OkStatus();
   }
-  absl::Status ReadImages(int64_t index, data::ImageBatch& out) override {
+  absl::Status ReadMedia(int64_t index, int, data::MediaBatch& out) override {
     for (int64_t i = 0; i <= index % 3; ++i) {
-      std::ranges::fill(out.AddImage({.height = 4, .width = 8}, 8, 2), static_cast<float>(index));
+      std::ranges::fill(out.Add({.height = 4, .width = 8}, 8, 2), static_cast<float>(index));
     }
     return absl::OkStatus();
   }
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
-    facts.images.assign(static_cast<size_t>(1 + index % 3), {.height = 4, .width = 8});
-    facts.num_image_tokens = 2 * (1 + index % 3);
+    data::FactsOf(facts, 0).sizes.assign(static_cast<size_t>(1 + index % 3),
+                                         {.height = 4, .width = 8});
+    facts.modalities[0].num_tokens = 2 * (1 + index % 3);
     return absl::OkStatus();
   }
 
@@ -85,15 +86,18 @@ SampleSet SetOf(data::SampleOrder order, int64_t size) {
 }
 
 SampleLimits SizedLimits() {
-  return {.patch_elements = 12,
-          .images = std::vector<ImageSize>(3, {.height = 4, .width = 8}),
-          .max_patches = 24,
-          .max_image_tokens = 6};
+  return {.modalities = {{.feature_width = 12,
+                          .sizes = std::vector<ImageSize>(3, {.height = 4, .width = 8}),
+                          .max_features = 24,
+                          .max_tokens = 6}}};
 }
 
 BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
   return {.reads_tokens = true,
-          .reads_patches = true,
+          .reads = {0},
+          .reads_features = true,
+          .modalities = {{.name = "image", .placeholder_id = kImageId, .form = ImageForm()}},
+          .edges = {0},
           .position = {.lane = lane, .num_lanes = num_lanes},
           .batch = {.micro_batch_size = kMicrobatch / 2,
                     .global_batch_size = kGlobalBatch,
@@ -101,7 +105,6 @@ BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
           .sequence_length = kSequence,
           .vocabulary_size = 512,
           .pad_token_id = kPad,
-          .image_token_id = kImageId,
           .num_slots = 2,
           .limits = SizedLimits(),
           .samples = std::move(samples)};
@@ -114,7 +117,7 @@ std::vector<int64_t> ImageTokens(BatchFeed& feed, int64_t step, int microbatch) 
   std::vector<int64_t> tokens;
   const std::span<const SampleFacts> facts = feed.Facts(step, microbatch).value();
   for (const SampleFacts& sample : facts) {
-    tokens.push_back(sample.num_image_tokens);
+    tokens.push_back(sample.modalities.empty() ? 0 : sample.modalities[0].num_tokens);
   }
   return tokens;
 }
@@ -163,8 +166,9 @@ void Append(const FeedInput& input, Content& content) {
   content.tokens.insert(content.tokens.end(), tokens.begin(), tokens.end());
   content.targets.insert(content.targets.end(), targets.begin(), targets.end());
   Append(input.tokens->loss_weights, content.weights);
-  Append(input.images->patches, content.patches);
-  content.sizes.insert(content.sizes.end(), input.images->sizes.begin(), input.images->sizes.end());
+  Append(input.modalities[0].features, content.patches);
+  content.sizes.insert(content.sizes.end(), input.modalities[0].sizes.begin(),
+                       input.modalities[0].sizes.end());
 }
 
 std::vector<Content> ReadSteps(const SampleSet& samples, int64_t num_lanes, int64_t num_steps) {
@@ -248,7 +252,7 @@ TEST(BatchFeedTest, PositionsNameEveryTokenOnceAndRowsAreSequences) {
     ASSERT_THAT(rows, SizeIs(kMicrobatch));
     EXPECT_EQ(std::accumulate(rows.begin() + 4, rows.end(), int64_t{0}),
               static_cast<int64_t>(image.size()));
-    EXPECT_EQ(input.images->patches.dim(0), 4 * static_cast<int64_t>(image.size()));
+    EXPECT_EQ(input.modalities[0].features.dim(0), 4 * static_cast<int64_t>(image.size()));
   }
 }
 
@@ -282,7 +286,7 @@ TEST(BatchFeedTest, OnePassGivesEverySampleOnceThenPadding) {
           EXPECT_THAT(std::span(targets).subspan(row * kSequence, kSequence), Each(-1));
           EXPECT_THAT(std::span(tokens).subspan(row * kSequence, kSequence), Each(kPad));
         }
-        EXPECT_EQ(input.images->patches.dim(0), num_patches);
+        EXPECT_EQ(input.modalities[0].features.dim(0), num_patches);
       }
     }
   }
@@ -311,7 +315,7 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
   for (const auto& [tokens, images] : {std::pair(true, true), {true, false}, {false, true}}) {
     BatchFeedOptions options = Options(SetOf<SizedSource>(Shuffled(29), 29), 0, 2);
     options.reads_tokens = tokens;
-    options.reads_patches = images;
+    if (!images) options.reads.clear();
     MemoryLedger real;
     BatchFeed real_feed = BatchFeed::Create(options, real).value();
     options.device = {.kind = DeviceKind::kShapeOnly};
@@ -325,16 +329,16 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
 
     const FeedInput input = feed.Load(1, 7, 1, *stream).value();
     EXPECT_EQ(input.tokens != nullptr, tokens);
-    EXPECT_EQ(input.images != nullptr, images);
+    EXPECT_EQ(!input.modalities.empty(), images);
     EXPECT_THAT(ImageTokens(feed, 7, 1), ElementsAreArray(std::vector<int64_t>(8, 6)));
     if (tokens) {
       EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * kSequence);
-      EXPECT_EQ(input.tokens->modality_positions[0].dim(0), feed.max_rows());
+      EXPECT_EQ(input.tokens->modality_positions[0].dim(0), feed.max_rows(0));
       EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * (kSequence - 6));
     }
     if (images) {
-      EXPECT_THAT(input.images->sizes, SizeIs(12));
-      EXPECT_EQ(input.images->patches.dim(0), 4 * 24);
+      EXPECT_THAT(input.modalities[0].sizes, SizeIs(12));
+      EXPECT_EQ(input.modalities[0].features.dim(0), 4 * 24);
     }
   }
 }
@@ -352,8 +356,9 @@ TEST(BatchFeedTest, ModelsWithoutImagesEmbedEveryToken) {
         return data::MockSource::Create(mock);
       }};
   BatchFeedOptions options = Options(samples, 0, 2);
-  options.reads_patches = false;
-  options.image_token_id = std::nullopt;
+  options.reads.clear();
+  options.modalities.clear();
+  options.edges.clear();
   options.limits = {};
   MemoryLedger ledger;
   StreamWithWorkspace stream;
@@ -373,16 +378,15 @@ TEST(BatchFeedTest, SizesOfImagesNeedNoPixels) {
   MemoryLedger ledger;
   StreamWithWorkspace stream;
   BatchFeed first = BatchFeed::Create(options, ledger).value();
-  options.reads_patches = false;
-  options.reads_image_sizes = true;
+  options.reads_features = false;
   MemoryLedger none;
   BatchFeed second = BatchFeed::Create(options, none).value();
   EXPECT_EQ(none.total_bytes(), 0);
   for (int i = 0; i < 4; ++i) {
     const FeedInput patches = first.Load(0, i / 2, i % 2, *stream).value();
     const FeedInput sizes = second.Load(0, i / 2, i % 2, *stream).value();
-    EXPECT_THAT(sizes.images->sizes, ElementsAreArray(patches.images->sizes));
-    EXPECT_TRUE(sizes.images->patches.is_null());
+    EXPECT_THAT(sizes.modalities[0].sizes, ElementsAreArray(patches.modalities[0].sizes));
+    EXPECT_TRUE(sizes.modalities[0].features.is_null());
   }
 }
 
@@ -403,9 +407,9 @@ class DamagedSource : public SizedSource {
  public:
   using SizedSource::SizedSource;
 
-  absl::Status ReadImages(int64_t index, data::ImageBatch& out) override {
+  absl::Status ReadMedia(int64_t index, int modality, data::MediaBatch& out) override {
     if (index == 13) return absl::DataLossError("shard a.tar, sample 13: bad pixels");
-    return SizedSource::ReadImages(index, out);
+    return SizedSource::ReadMedia(index, modality, out);
   }
 };
 
@@ -416,7 +420,7 @@ class LargeSource : public SizedSource {
 
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
     absl::Status status = SizedSource::ReadFacts(index, facts);
-    if (index == 13) facts.num_image_tokens = 7;
+    if (index == 13) facts.modalities[0].num_tokens = 7;
     return status;
   }
 };
@@ -435,14 +439,14 @@ TEST(BatchFeedTest, ErrorsNameThePlaceTheSampleAndBothNumbers) {
   EXPECT_THAT(LoadSample13<TypoSource>(),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "lane 1 of 2: step 0, microbatch 1: sample sized/13 has 5 image tokens in "
-                       "its text, its images give 4 rows"));
+                       "its text, its image data give 4 rows"));
   EXPECT_THAT(LoadSample13<DamagedSource>(),
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("lane 1 of 2"), HasSubstr("step 0, microbatch 1"),
                              HasSubstr("shard a.tar, sample 13: bad pixels"))));
   EXPECT_THAT(LoadSample13<LargeSource>(),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("sample 13 of the data set has images of 7 tokens, the run is "
+                       HasSubstr("sample 13 of the data set has image data of 7 tokens, the run is "
                                  "sized for 6 a sample")));
 }
 

@@ -71,7 +71,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   job.config = Resolve(options.config);
   job.sizes = SizesOf(job.config);
   HETERO_ASSIGN_OR_RETURN(job.model, models.Make(job.config.model(), StorageOf(job.config)));
-  job.limits = LimitsOf(job.config, job.model->input_contract());
+  job.limits = LimitsOf(job.config, ContractOf(job.model->graph()));
   HETERO_ASSIGN_OR_RETURN(job.layout, Layout::Make(GridSpecs(job.config), job.sizes.world_size));
   const int run_ahead = static_cast<int>(job.config.encoder_run_ahead());
   HETERO_ASSIGN_OR_RETURN(job.train,
@@ -121,21 +121,24 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                                    MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
     const PlanStage& plan_stage = plan.stages[stage];
     const Grid& grid = *job.layout->Find(plan_stage.module);
-    const GraphModule& module = job.model->graph().Module(plan_stage.module);
-    const InputContract contract = job.model->input_contract();
+    const ModelGraph& graph = job.model->graph();
+    const GraphModule& module = graph.Module(plan_stage.module);
     BatchFeedOptions feed{.reads_tokens = module.owns_samples,
-                          .reads_image_sizes = module.reads_images,
-                          .reads_patches = module.reads_images && plan_stage.place.first(),
+                          .reads = module.modalities,
+                          .reads_features = plan_stage.place.first(),
+                          .modalities = graph.modalities,
                           .position = {grid.LaneOf(rank).value(), grid.num_lanes()},
                           .batch = plan.batch,
                           .sequence_length = job.config.sequence_length(),
-                          .vocabulary_size = contract.vocabulary_size,
+                          .vocabulary_size = graph.vocabulary_size,
                           .pad_token_id = job.config.data().pad_token_id(),
                           .num_slots = plan_stage.num_slots,
                           .device = device,
                           .storage = module.storage,
                           .limits = job.limits};
-    if (contract.patch_size > 0) feed.image_token_id = contract.image_token_id;
+    for (const GraphEdge& edge : graph.edges) {
+      if (edge.destination == module.name) feed.edges.push_back(edge.modality);
+    }
     if (device.kind != DeviceKind::kShapeOnly) {
       feed.samples = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
     }
@@ -397,7 +400,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
-      PrepareSamples(job.config, job.model->input_contract(), options.working_folder,
+      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
                      {.stop_requested = [&] { return signals.requested() != 0; },
                       .message = [&](std::string_view line) { console.Print(line); }}));
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));

@@ -63,7 +63,7 @@ TEST(RunTest, AProfileOfNoStepsSaysSo) {
 TEST(RunTest, TheFirstLossIsThatOfAnUntrainedHead) {
   constexpr double kVocabulary = 512;
   constexpr double kVariance = 128 * 0.05 * 0.05;
-  for (std::string_view recipe : {"mock_tiny", "mock_vlm_tiny"}) {
+  for (std::string_view recipe : {"mock_tiny", "mock_vlm_tiny", "mock_avlm_tiny"}) {
     SCOPED_TRACE(recipe);
     const RecipeRun run = RunConfigured(RecipeConfig(recipe, {"train_steps=1"}));
     ASSERT_THAT(run.status, IsOk());
@@ -114,6 +114,23 @@ TEST(RunTest, TakesTheMemoryAndTheCollectivesThatTheDryRunSaid) {
     EXPECT_EQ(run.steps.size(), 2);
     EXPECT_TRUE(std::isfinite(ResultValue(run.output, "validation_lm_loss")));
   }
+}
+
+TEST(RunTest, TakesTheMemoryOfTheLargestClipsAndImages) {
+  const RecipeRun run = RunConfigured(RecipeConfig(
+      "mock_avlm_tiny", {"train_steps=2", "evaluation.num_batches=2", "data.mock.num_samples=20",
+                         "evaluation.global_batch_size=16"}));
+  EXPECT_THAT(run.status, IsOk());
+  EXPECT_EQ(run.steps.size(), 2);
+  EXPECT_TRUE(std::isfinite(ResultValue(run.output, "validation_lm_loss")));
+}
+
+// Nobody waits for an encoder that the data never reach in silence.
+TEST(RunTest, DataWithoutAModalityAreCalledThat) {
+  const RecipeRun run = RunConfigured(
+      RecipeConfig("mock_avlm_tiny", {"train_steps=1", "data.mock={num_image_tokens: 16}"}));
+  EXPECT_THAT(run.status, IsOk());
+  EXPECT_THAT(run.output, HasSubstr("mock samples, made from the seed, none of them with audio"));
 }
 
 std::string ReadFile(const std::filesystem::path& path) {

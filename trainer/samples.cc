@@ -5,6 +5,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "absl/log/log.h"
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@
 #include "hetero/data/mock_source.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare_command.h"
+#include "hetero/tensor/audio_batch.h"
 
 namespace hetero {
 namespace {
@@ -36,6 +38,16 @@ constexpr uint64_t kTrainSplit = 0;
 constexpr uint64_t kEvaluationSplit = 1;
 
 bool TakesImages(const InputContract& contract) { return contract.patch_size > 0; }
+
+bool TakesClips(const InputContract& contract) { return contract.num_mels > 0; }
+
+// Whether any of the samples has some.
+bool HasImages(const proto::MockSamples& mock) {
+  return mock.num_image_tokens() > 0 && (!mock.has_image_percent() || mock.image_percent() > 0);
+}
+bool HasClips(const proto::MockSamples& mock) {
+  return mock.max_clip_frames() > 0 && (!mock.has_clip_percent() || mock.clip_percent() > 0);
+}
 
 bool PixelShuffle(const InputContract& contract) { return contract.patches_per_token == 4; }
 
@@ -70,6 +82,7 @@ int64_t MostPatches(const InputContract& contract) {
 data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContract& contract) {
   data::CaptionOptions options = {
       .sequence_length = config.sequence_length(),
+      .image_modality = contract.image_modality,
       .tiling = {.patch_size = static_cast<int>(contract.patch_size),
                  .min_patches = static_cast<int>(contract.patches_per_token),
                  .pixel_shuffle = PixelShuffle(contract)}};
@@ -132,14 +145,23 @@ class Checker {
     violations_.back().corrections = {{{std::string(field), absl::StrCat(*nearest)}}};
   }
 
-  // The token nearest to `id` that is at least `least` and is no image token.
+  // What stands for rows of an encoder, by name.
+  std::vector<std::pair<std::string_view, int64_t>> Placeholders() const {
+    std::vector<std::pair<std::string_view, int64_t>> tokens;
+    if (TakesImages(contract_)) tokens.emplace_back("image", contract_.image_token_id);
+    if (TakesClips(contract_)) tokens.emplace_back("audio", contract_.audio_token_id);
+    return tokens;
+  }
+
+  // The token nearest to `id` that is at least `least` and is no placeholder.
   std::optional<int64_t> NearestToken(int64_t id, int64_t least) const {
     const auto is_legal = [&](int64_t token) {
-      const bool is_image = TakesImages(contract_) && token == contract_.image_token_id;
-      return token >= least && token < contract_.vocabulary_size && !is_image;
+      return token >= least && token < contract_.vocabulary_size &&
+             std::ranges::none_of(Placeholders(),
+                                  [&](const auto& named) { return named.second == token; });
     };
     const int64_t inside = std::clamp(id, least, std::max(least, contract_.vocabulary_size - 1));
-    for (const int64_t token : {inside, inside - 1, inside + 1}) {
+    for (const int64_t token : {inside, inside - 1, inside + 1, inside - 2, inside + 2}) {
       if (is_legal(token)) return token;
     }
     return std::nullopt;
@@ -153,8 +175,9 @@ class Checker {
       Advise(field, nearest, " is ", id, ", must be below the model's vocabulary of ",
              contract_.vocabulary_size);
     }
-    if (TakesImages(contract_) && id == contract_.image_token_id) {
-      Advise(field, nearest, " is ", id, ", which is the model's image token");
+    for (const auto& [name, token] : Placeholders()) {
+      if (id == token)
+        Advise(field, nearest, " is ", id, ", which is the model's ", name, " token");
     }
   }
 
@@ -168,9 +191,10 @@ class Checker {
       Refuse(field, " has images, the model takes none; give a model with an encoder or data.mock");
       return false;
     }
-    if (contract_.image_token_id < kNumBytes) {
-      Refuse(field, " writes bytes as ids below ", kNumBytes, ", the model's image token is ",
-             contract_.image_token_id, "; give a model whose image token is at least ", kNumBytes);
+    for (const auto& [name, token] : Placeholders()) {
+      if (token >= kNumBytes) continue;
+      Refuse(field, " writes bytes as ids below ", kNumBytes, ", the model's ", name, " token is ",
+             token, "; give a model whose ", name, " token is at least ", kNumBytes);
     }
     CheckToken(absl::StrCat(field, ".end_token_id"), end_token_id, kNumBytes,
                "must not be the id of a byte");
@@ -247,25 +271,89 @@ class Checker {
       Advise("data.mock.text_vocabulary", contract_.vocabulary_size, " is ", mock.text_vocabulary(),
              ", must be at most the model's vocabulary of ", contract_.vocabulary_size);
     }
+    CheckMockImages(mock);
+    CheckMockClips(mock);
+    if (!mock.has_max_clip_frames() && mock.num_image_tokens() == 0 &&
+        config_.sequence_length() == 1) {
+      Advise("sequence_length", 2,
+             " is 1, must be at least 2: the first token of a text is never predicted, so no "
+             "step would have a loss");
+    }
+  }
+
+  // The tokens that images and clips may share: at least one of a sequence is text.
+  int64_t RoomForMedia() const { return config_.sequence_length() - 1; }
+
+  void CheckMockImages(const proto::MockSamples& mock) {
     const int64_t num_tokens = mock.num_image_tokens();
     constexpr std::string_view kField = "data.mock.num_image_tokens";
     if (num_tokens == 0) {
-      if (config_.sequence_length() == 1) {
-        Advise("sequence_length", 2,
-               " is 1, must be at least 2: the first token of a text is never predicted, so no "
-               "step would have a loss");
+      if (mock.image_percent() > 0) {
+        Advise("data.mock.image_percent", 0, " is ", mock.image_percent(), ", but ", kField,
+               " is 0: there are no images");
       }
       return;
     }
+    const int64_t clip_tokens = AudioRows(std::min(mock.max_clip_frames(), contract_.max_frames));
+    const int64_t room = std::max<int64_t>(0, RoomForMedia() - clip_tokens);
     if (!TakesImages(contract_)) {
       Advise(kField, 0, " is ", num_tokens, ", the model takes no images");
-    } else if (num_tokens >= config_.sequence_length()) {
-      Advise(kField, LargestMock(config_.sequence_length() - 1), " is ", num_tokens,
-             ", must be below sequence_length ", config_.sequence_length());
+    } else if (num_tokens > RoomForMedia()) {
+      Advise(kField, LargestMock(room), " is ", num_tokens, ", must be below sequence_length ",
+             config_.sequence_length());
     } else if (!FitsMock(num_tokens)) {
-      Advise(kField, LargestMock(num_tokens), " is ", num_tokens,
+      Advise(kField, LargestMock(std::min(num_tokens, room)), " is ", num_tokens,
              ", an image of so many does not fit the model's ", contract_.max_image_side, " x ",
              contract_.max_image_side, " pixels");
+    }
+  }
+
+  void CheckMockClips(const proto::MockSamples& mock) {
+    constexpr std::string_view kMin = "data.mock.min_clip_frames";
+    constexpr std::string_view kMax = "data.mock.max_clip_frames";
+    if (!mock.has_min_clip_frames() && !mock.has_max_clip_frames()) {
+      if (mock.clip_percent() > 0) {
+        Advise("data.mock.clip_percent", 0, " is ", mock.clip_percent(), ", but ", kMax,
+               " is not set: there are no clips");
+      }
+      return;
+    }
+    if (!TakesClips(contract_)) {
+      Refuse(mock.has_max_clip_frames() ? kMax : kMin,
+             " is set, the model takes no clips; leave out both clip frames or give a model with "
+             "audio");
+      return;
+    }
+    if (!mock.has_min_clip_frames()) {
+      const int64_t most = std::min(mock.max_clip_frames(), contract_.max_frames);
+      Advise(kMin, most, " is not set, clips have from min_clip_frames to max_clip_frames frames");
+    }
+    if (!mock.has_max_clip_frames()) {
+      const int64_t least = std::min(mock.min_clip_frames(), contract_.max_frames);
+      Advise(kMax, least, " is not set, clips have from min_clip_frames to max_clip_frames frames");
+      return;
+    }
+    const int64_t max_frames = mock.max_clip_frames();
+    // Once the images themselves fit.
+    const int64_t room = RoomForMedia() - mock.num_image_tokens();
+    int64_t longest = contract_.max_frames;
+    if (max_frames > longest) {
+      Advise(kMax, room > 0 ? std::min(longest, 2 * room) : longest, " is ", max_frames,
+             ", must be at most the model's max_frames ", longest);
+    } else if (room >= 0 && AudioRows(max_frames) > room) {
+      Refuse(kMax, " is ", max_frames, ", a clip of so many takes ", AudioRows(max_frames),
+             " tokens; sequence_length ", config_.sequence_length(), " leaves ", room,
+             " beside images and a token of text");
+      std::vector<Correction>& corrections = violations_.back().corrections;
+      if (room > 0) corrections.push_back({{std::string(kMax), absl::StrCat(2 * room)}});
+      corrections.push_back({{"sequence_length", absl::StrCat(config_.sequence_length() - room +
+                                                              AudioRows(max_frames))}});
+    }
+    if (room > 0) longest = std::min(longest, 2 * room);
+    longest = std::min(longest, max_frames);
+    if (mock.min_clip_frames() > longest) {
+      Advise(kMin, longest, " is ", mock.min_clip_frames(), ", must be at most ", kMax, " ",
+             longest);
     }
   }
 
@@ -408,7 +496,15 @@ absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract
       .vocabulary_size =
           mock.has_text_vocabulary() ? mock.text_vocabulary() : contract.vocabulary_size,
       .image_id = TakesImages(contract) ? contract.image_token_id : -1,
+      .audio_id = TakesClips(contract) ? contract.audio_token_id : -1,
       .pad_id = config.data().pad_token_id(),
+      .image_modality = contract.image_modality,
+      .audio_modality = contract.audio_modality,
+      .image_percent = mock.has_image_percent() ? mock.image_percent() : 100,
+      .audio_percent = mock.has_clip_percent() ? mock.clip_percent() : 100,
+      .num_mels = contract.num_mels,
+      .min_frames = mock.min_clip_frames(),
+      .max_frames = mock.max_clip_frames(),
       .patch_size = contract.patch_size,
       .pixel_shuffle = PixelShuffle(contract)};
   // Sources of a process are made from options that one of them has accepted.
@@ -433,7 +529,43 @@ absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract
   return samples;
 }
 
+absl::StatusOr<RunSamples> OpenSamples(const RunConfig& config, const InputContract& contract,
+                                       const fs::path& working_folder, const data::LongWork& work) {
+  switch (config.data().source_case()) {
+    case Data::kFashionMnist:
+      return PrepareFashion(config, contract, working_folder, work);
+    case Data::kWebDataset:
+      return OpenWebDataset(config, contract, working_folder, work);
+    case Data::kMock:
+      return MakeMock(config, contract);
+    case Data::SOURCE_NOT_SET:
+      break;
+  }
+  LOG(FATAL) << "the configuration was not validated";
+}
+
 }  // namespace
+
+InputContract ContractOf(const ModelGraph& graph) {
+  InputContract contract = {.vocabulary_size = graph.vocabulary_size};
+  for (size_t m = 0; m < graph.modalities.size(); ++m) {
+    const Modality& modality = graph.modalities[m];
+    if (const auto* image = std::get_if<ImageForm>(&modality.form)) {
+      contract.image_modality = static_cast<int>(m);
+      contract.image_token_id = modality.placeholder_id;
+      contract.patch_size = image->patch_size;
+      contract.max_image_side = image->max_image_side;
+      contract.patches_per_token = image->patches_per_token;
+    } else {
+      const auto& audio = std::get<AudioForm>(modality.form);
+      contract.audio_modality = static_cast<int>(m);
+      contract.audio_token_id = modality.placeholder_id;
+      contract.num_mels = audio.num_mels;
+      contract.max_frames = audio.max_frames;
+    }
+  }
+  return contract;
+}
 
 std::vector<Violation> ValidateData(const RunConfig& config, const InputContract& contract) {
   return Checker(config, contract).Run();
@@ -454,43 +586,48 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
 
 SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
   SampleLimits limits;
+  limits.modalities.resize((TakesImages(contract) ? 1 : 0) + (TakesClips(contract) ? 1 : 0));
+  const proto::MockSamples& mock = config.data().mock();
+  if (TakesClips(contract)) {
+    ModalityLimits& clips = limits.modalities[contract.audio_modality];
+    clips.feature_width = contract.num_mels;
+    if (HasClips(mock)) {
+      clips.sizes = {{.height = static_cast<int>(mock.max_clip_frames()), .width = 1}};
+      clips.max_features = mock.max_clip_frames();
+      clips.max_tokens = AudioRows(mock.max_clip_frames());
+    }
+  }
   if (!TakesImages(contract)) return limits;
-  limits.patch_elements = 3 * contract.patch_size * contract.patch_size;
+  ModalityLimits& images = limits.modalities[contract.image_modality];
+  images.feature_width = 3 * contract.patch_size * contract.patch_size;
   switch (config.data().source_case()) {
     case Data::kFashionMnist:
-    case Data::kWebDataset: {
-      const data::ImageSize largest = data::LargestImage(CaptionOptionsOf(config, contract));
-      limits.images = {{.height = largest.height, .width = largest.width}};
+    case Data::kWebDataset:
+      images.sizes = {data::LargestImage(CaptionOptionsOf(config, contract))};
       break;
-    }
     case Data::kMock:
-      if (config.data().mock().num_image_tokens() > 0) {
-        const data::ImageSize tile = MockTile(config, contract).value();
-        limits.images = {{.height = tile.height, .width = tile.width}};
-      }
+      if (HasImages(mock)) images.sizes = {MockTile(config, contract).value()};
       break;
     case Data::SOURCE_NOT_SET:
       LOG(FATAL) << "the configuration was not validated";
   }
-  for (const ImageSize& size : limits.images) limits.max_patches += NumPatches(size, contract);
-  limits.max_image_tokens = limits.max_patches / contract.patches_per_token;
+  for (const MediaSize& size : images.sizes) images.max_features += NumPatches(size, contract);
+  images.max_tokens = images.max_features / contract.patches_per_token;
   return limits;
 }
 
 absl::StatusOr<RunSamples> PrepareSamples(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder,
                                           const data::LongWork& work) {
-  switch (config.data().source_case()) {
-    case Data::kFashionMnist:
-      return PrepareFashion(config, contract, working_folder, work);
-    case Data::kWebDataset:
-      return OpenWebDataset(config, contract, working_folder, work);
-    case Data::kMock:
-      return MakeMock(config, contract);
-    case Data::SOURCE_NOT_SET:
-      break;
-  }
-  LOG(FATAL) << "the configuration was not validated";
+  HETERO_ASSIGN_OR_RETURN(RunSamples samples, OpenSamples(config, contract, working_folder, work));
+  const SampleLimits limits = LimitsOf(config, contract);
+  const auto without = [&](bool takes, int modality, std::string_view what) {
+    if (!takes || limits.modalities[modality].max_tokens > 0) return;
+    absl::StrAppend(&samples.description, ", none of them with ", what);
+  };
+  without(TakesImages(contract), contract.image_modality, "images");
+  without(TakesClips(contract), contract.audio_modality, "audio");
+  return samples;
 }
 
 }  // namespace hetero

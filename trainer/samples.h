@@ -24,12 +24,33 @@
 
 namespace hetero {
 
+// What a model asks of data, taken from its graph: at most one modality of images and one of clips.
+struct InputContract {
+  int64_t vocabulary_size = 0;
+
+  int image_modality = 0;  // of the graph
+  int64_t image_token_id = 0;
+  int64_t patch_size = 0;         // 0: no images
+  int64_t max_image_side = 0;     // pixels
+  int64_t patches_per_token = 1;  // of an image: 4 with pixel shuffle
+
+  int audio_modality = 0;  // of the graph
+  int64_t audio_token_id = 0;
+  int64_t num_mels = 0;    // 0: no clips
+  int64_t max_frames = 0;  // of a clip
+};
+
+InputContract ContractOf(const ModelGraph& graph);
+
 // The largest sample that a run can meet: buffers are sized by it before the first step.
+struct ModalityLimits {
+  int64_t feature_width = 0;     // floats of a patch or a frame
+  std::vector<MediaSize> sizes;  // of the largest sample
+  int64_t max_features = 0;      // per sample, patches or frames of `sizes`
+  int64_t max_tokens = 0;        // per sample, rows that `sizes` give
+};
 struct SampleLimits {
-  int64_t patch_elements = 0;     // floats of a patch
-  std::vector<ImageSize> images;  // of the largest sample
-  int64_t max_patches = 0;        // per sample, those of `images`
-  int64_t max_image_tokens = 0;   // per sample, rows that `images` give
+  std::vector<ModalityLimits> modalities;  // by ModelGraph::modalities
 };
 
 // Every rule between the data of `config` and the model. Pure: touches no file.

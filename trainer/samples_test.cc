@@ -19,6 +19,7 @@
 #include "hetero/data/source.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/prepare.h"
+#include "hetero/models/avlm/avlm.pb.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/stage.h"
 #include "hetero/models/vlm/vlm.pb.h"
@@ -46,9 +47,20 @@ constexpr InputContract kVision = {.vocabulary_size = 512,
                                    .max_image_side = 64,
                                    .patches_per_token = 4};
 constexpr InputContract kText = {.vocabulary_size = 512};
+constexpr InputContract kHearing = {.vocabulary_size = 512,
+                                    .image_modality = 0,
+                                    .image_token_id = 511,
+                                    .patch_size = 4,
+                                    .max_image_side = 64,
+                                    .patches_per_token = 4,
+                                    .audio_modality = 1,
+                                    .audio_token_id = 510,
+                                    .num_mels = 16,
+                                    .max_frames = 64};
 
 proto::RunConfig Changed(std::string_view recipe, const std::vector<std::string>& assignments) {
   // Links the models that recipes name.
+  proto::AudioVisionLanguageModel::descriptor();
   proto::VisionLanguageModel::descriptor();
   proto::HybridLanguageModel::descriptor();
   proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
@@ -123,6 +135,73 @@ TEST(ValidateDataTest, ChecksMockSamples) {
       ElementsAre(HasSubstr("must be at most the model's vocabulary of 512; nearest: 512")));
 }
 
+std::vector<std::string> ClipMessages(const std::vector<std::string>& assignments) {
+  return Messages(Changed("mock_avlm_tiny", assignments), kHearing);
+}
+
+TEST(ValidateDataTest, ClipsAndImagesShareASequence) {
+  EXPECT_THAT(ClipMessages({}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"sequence_length=41"}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"sequence_length=40"}),
+              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
+                          "sequence_length 40 leaves 23 beside images and a token of text; "
+                          "nearest: data.mock.max_clip_frames 46 or sequence_length 41"));
+  EXPECT_THAT(ClipMessages({"sequence_length=17"}),
+              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
+                          "sequence_length 17 leaves 0 beside images and a token of text; "
+                          "nearest: sequence_length 41"));
+  // What clips take is not there for images.
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=64"}),
+              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length 64; "
+                          "nearest: 36"));
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=31", "sequence_length=50"}),
+              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 25"),
+                          HasSubstr("leaves 18 beside images")));
+}
+
+TEST(ValidateDataTest, ClipsHaveTheFramesThatTheModelTakes) {
+  EXPECT_THAT(ClipMessages({"data.mock.max_clip_frames=65", "sequence_length=64"}),
+              ElementsAre("data.mock.max_clip_frames is 65, must be at most the model's max_frames "
+                          "64; nearest: 64"));
+  EXPECT_THAT(ClipMessages({"data.mock.min_clip_frames=49"}),
+              ElementsAre("data.mock.min_clip_frames is 49, must be at most "
+                          "data.mock.max_clip_frames 48; nearest: 48"));
+  EXPECT_THAT(Messages(Changed("mock_avlm_tiny", {}), kVision),
+              ElementsAre(HasSubstr("data.mock.max_clip_frames is set, the model takes no clips")));
+}
+
+// What decides nothing is not taken in silence.
+TEST(ValidateDataTest, AShareOfNothingIsRefused) {
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0"}),
+              ElementsAre("data.mock.image_percent is 60, but data.mock.num_image_tokens is 0: "
+                          "there are no images; nearest: 0"));
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0", "data.mock.image_percent=0"}),
+              IsEmpty());
+  const std::string no_clips = "data.mock={num_image_tokens: 16 clip_percent: ";
+  EXPECT_THAT(ClipMessages({no_clips + "60}"}),
+              ElementsAre("data.mock.clip_percent is 60, but data.mock.max_clip_frames is not set: "
+                          "there are no clips; nearest: 0"));
+  EXPECT_THAT(ClipMessages({no_clips + "0}"}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 min_clip_frames: 4}"}),
+              ElementsAre("data.mock.max_clip_frames is not set, clips have from min_clip_frames "
+                          "to max_clip_frames frames; nearest: 4"));
+  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 max_clip_frames: 4}"}),
+              ElementsAre("data.mock.min_clip_frames is not set, clips have from min_clip_frames "
+                          "to max_clip_frames frames; nearest: 4"));
+}
+
+TEST(ValidateDataTest, NoOtherTokenIsAPlaceholder) {
+  EXPECT_THAT(ClipMessages({"data.pad_token_id=510"}),
+              ElementsAre("data.pad_token_id is 510, which is the model's audio token; nearest: "
+                          "509"));
+  EXPECT_THAT(ClipMessages({"data.pad_token_id=511"}), ElementsAre(HasSubstr("nearest: 509")));
+  InputContract bytes = kHearing;
+  bytes.audio_token_id = 65;
+  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), bytes),
+              ElementsAre("data.fashion_mnist writes bytes as ids below 256, the model's audio "
+                          "token is 65; give a model whose audio token is at least 256"));
+}
+
 TEST(ValidateDataTest, ChecksWebDatasets) {
   const std::string web =
       "data.web_dataset={train: \"shards\" min_patches: 8 max_patches: 100 "
@@ -147,23 +226,37 @@ TEST(ValidateDataTest, ChecksWebDatasets) {
 
 TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
   const SampleLimits fashion = LimitsOf(Changed("fashion_tiny", {}), kVision);
-  EXPECT_EQ(fashion.patch_elements, 48);
-  EXPECT_EQ(fashion.max_patches, 96);
-  EXPECT_EQ(fashion.max_image_tokens, 24);
-  EXPECT_THAT(fashion.images, ElementsAre(ImageSize{.height = 32, .width = 48}));
+  EXPECT_EQ(fashion.modalities[0].feature_width, 48);
+  EXPECT_EQ(fashion.modalities[0].max_features, 96);
+  EXPECT_EQ(fashion.modalities[0].max_tokens, 24);
+  EXPECT_THAT(fashion.modalities[0].sizes, ElementsAre(ImageSize{.height = 32, .width = 48}));
 
   // 43 of 48 positions are left for an image, whatever its sides: the longest take most memory.
   const SampleLimits web =
       LimitsOf(Changed("fashion_tiny", {"data.web_dataset={train: \"shards\" min_patches: 8 "
                                         "max_patches: 256 end_token_id: 256}"}),
                kVision);
-  EXPECT_EQ(web.max_patches, 4 * web.max_image_tokens);
-  EXPECT_THAT(web.images, ElementsAre(ImageSize{.height = 8, .width = 344}));
-  EXPECT_EQ(web.max_image_tokens, 43);
+  EXPECT_EQ(web.modalities[0].max_features, 4 * web.modalities[0].max_tokens);
+  EXPECT_THAT(web.modalities[0].sizes, ElementsAre(ImageSize{.height = 8, .width = 344}));
+  EXPECT_EQ(web.modalities[0].max_tokens, 43);
+
+  const SampleLimits mixed = LimitsOf(Changed("mock_avlm_tiny", {}), kHearing);
+  EXPECT_EQ(mixed.modalities[0].max_tokens, 16);
+  EXPECT_EQ(mixed.modalities[1].feature_width, 16);
+  EXPECT_EQ(mixed.modalities[1].max_features, 48);
+  EXPECT_EQ(mixed.modalities[1].max_tokens, 24);
+  EXPECT_THAT(mixed.modalities[1].sizes, ElementsAre(MediaSize{.height = 48, .width = 1}));
+  // What no sample has takes no room.
+  const SampleLimits none =
+      LimitsOf(Changed("mock_avlm_tiny", {"data.mock.image_percent=0", "data.mock.clip_percent=0"}),
+               kHearing);
+  for (const ModalityLimits& modality : none.modalities) EXPECT_EQ(modality.max_features, 0);
+  const SampleLimits photographs = LimitsOf(Changed("fashion_tiny", {}), kHearing);
+  EXPECT_EQ(photographs.modalities[0].max_tokens, 24);
+  EXPECT_EQ(photographs.modalities[1].max_tokens, 0);
 
   const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
-  EXPECT_EQ(text.max_patches, 0);
-  EXPECT_THAT(text.images, IsEmpty());
+  EXPECT_THAT(text.modalities, IsEmpty());
 }
 
 std::string BigEndian(uint32_t value) {
@@ -246,11 +339,11 @@ TEST_F(PrepareSamplesTest, FashionMnistIsPreparedOnceAndOpenedByEveryRank) {
   const SampleLimits limits = LimitsOf(Changed("fashion_tiny", assignments), kVision);
   const auto source = samples.train.open().value();
   EXPECT_EQ(source->size(), 23);
-  EXPECT_EQ(source->limits().max_patches, limits.max_patches);
-  EXPECT_EQ(source->limits().max_image_tokens, limits.max_image_tokens);
+  EXPECT_EQ(source->limits(0).max_features, limits.modalities[0].max_features);
+  EXPECT_EQ(source->limits(0).max_tokens, limits.modalities[0].max_tokens);
   data::LanguageSample sample;
   EXPECT_THAT(samples.train.open().value()->ReadLanguage(1, sample), IsOk());
-  EXPECT_EQ(sample.num_image_tokens, 24);
+  EXPECT_EQ(sample.num_placeholders.at(0), 24);
   EXPECT_THAT(sample.text, ElementsAre('T', 'r', 'o', 'u', 's', 'e', 'r', 256));
 }
 

@@ -239,8 +239,7 @@ absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const Stag
     const int64_t placeholders = batch.modality_positions[i].num_elements();
     if (input.edges[i].dim(0) != placeholders) {
       return absl::InvalidArgumentError(absl::StrCat("the encoder emitted ", input.edges[i].dim(0),
-                                                     " image tokens for ", placeholders,
-                                                     " placeholders"));
+                                                     " rows for ", placeholders, " placeholders"));
     }
     named += placeholders;
   }

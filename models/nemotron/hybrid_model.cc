@@ -20,12 +20,10 @@ constexpr int64_t kMaxLayers = 4096;
 class HybridModel : public Model {
  public:
   explicit HybridModel(HybridConfig config)
-      : config_(std::move(config)), graph_{.modules = {LanguageModule(config_)}, .edges = {}} {}
+      : config_(std::move(config)),
+        graph_{.vocabulary_size = config_.vocabulary_size, .modules = {LanguageModule(config_)}} {}
 
   const ModelGraph& graph() const override { return graph_; }
-  InputContract input_contract() const override {
-    return {.vocabulary_size = config_.vocabulary_size};
-  }
   int64_t RowsOnEdge(int, const SampleFacts&) const override { return 0; }
   int64_t RowsBetweenStages(std::string_view, const SampleFacts& sample) const override {
     return sample.row_length;

@@ -354,9 +354,9 @@ TEST(HybridTest, NamesRowsThatDoNotFit) {
   HybridHarness<double> m(SmallHybridConfig("M"));
   Microbatch b(kTokens);
   b.upstream = RandomRows(3, 1);
-  EXPECT_THAT(m.Forward(*b.batch, b.upstream),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("emitted 3 image tokens for 4 placeholders")));
+  EXPECT_THAT(
+      m.Forward(*b.batch, b.upstream),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("emitted 3 rows for 4 placeholders")));
   TokenBatch batch = *b.batch;
   batch.text_positions = batch.text_positions.Rows(0, 8);
   batch.text_tokens = batch.text_tokens.Rows(0, 8);

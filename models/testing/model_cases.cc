@@ -112,11 +112,12 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
     return module;
   };
   std::optional<Module> vision;
-  const ImageBatch images = {.patches = rig.Normal(kPatches, kPatchFeatures), .sizes = kImages};
+  const ModalityBatch images = {.features = rig.Normal(kPatches, kPatchFeatures), .sizes = kImages};
   TensorView rows, d_rows;
   if (has_images) {
     HETERO_ASSIGN_OR_RETURN(vision, make(kRadioEncoderModule));
-    HETERO_ASSIGN_OR_RETURN(rows, vision->stage->Forward(rig.context(), 0, {.images = &images}));
+    HETERO_ASSIGN_OR_RETURN(rows,
+                            vision->stage->Forward(rig.context(), 0, {.modalities = {&images, 1}}));
     rig.Keep("rows", rows);
     d_rows = rig.Normal(rows.dim(0), rows.dim(1));  // overwritten
   }

@@ -50,8 +50,9 @@ std::vector<double> RowsWith(std::string_view gelu) {
                                       .ledger = rig.memory()})
                          .value();
   const std::array<ImageSize, 1> sizes = {ImageSize{8, 8}};
-  const ImageBatch images = {.patches = rig.Normal(16, 12), .sizes = sizes};
-  const absl::StatusOr<TensorView> rows = stage->Forward(rig.context(), 0, {.images = &images});
+  const ModalityBatch images = {.features = rig.Normal(16, 12), .sizes = sizes};
+  const absl::StatusOr<TensorView> rows =
+      stage->Forward(rig.context(), 0, {.modalities = {&images, 1}});
   EXPECT_THAT(rows, IsOk());
   return rig.Download(*rows);
 }

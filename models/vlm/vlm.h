@@ -10,11 +10,10 @@
 #include "absl/status/statusor.h"
 #include "hetero/base/violation.h"
 #include "hetero/models/stage.h"
+#include "hetero/models/vlm/multimodal_model.h"
 #include "hetero/models/vlm/vlm.pb.h"
 
 namespace hetero {
-
-inline constexpr std::string_view kRadioEncoderModule = "radio_encoder";
 
 // Adds the rules that the fields of `config` break with each other, judging those that are sound in
 // `violations`. Pure. `path` names the message in its configuration, "model".

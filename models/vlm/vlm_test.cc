@@ -8,6 +8,7 @@
 #include <string>
 #include <tuple>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -16,10 +17,10 @@
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
+#include "hetero/models/blocks/projector/encoder_stage.h"
 #include "hetero/models/nemotron/hybrid.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/models/testing/token_batch.h"
-#include "hetero/models/vlm/encoder_stage.h"
 
 namespace hetero {
 namespace {
@@ -29,6 +30,7 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::Each;
 using ::testing::HasSubstr;
+using ::testing::SizeIs;
 
 constexpr int32_t kRow = TestTokens::kPlaceholder;
 constexpr int32_t kNone = TestTokens::kMasked;
@@ -109,14 +111,14 @@ Batch Together(const Batch& a, const Batch& b) {
 // Encoder stages and a language stage, chained by hand on one rank.
 struct Harness {
   Harness(const VisionConfig& vision, const HybridConfig& language_config, int encoder_stages = 1) {
-    const ParameterTable table = MakeVisionTable(vision, encoder_stages).value();
+    const ParameterTable table = MakeEncoderTable<RadioEncoder>(vision, encoder_stages).value();
     for (int s = 0; s < encoder_stages; ++s) Add(table.Stage(s));
     Add(MakeHybridTable(language_config, {}).value());
     for (int s = 0; s < encoder_stages; ++s) {
-      encoder.push_back(
-          EncoderStage::Create(vision, {.stage = s, .num_stages = encoder_stages},
-                               {.parameters = *stores[s], .device = {}, .ledger = memory})
-              .value());
+      encoder.push_back(EncoderStage<RadioEncoder>::Create(
+                            vision, {.stage = s, .num_stages = encoder_stages},
+                            {.parameters = *stores[s], .device = {}, .ledger = memory})
+                            .value());
     }
     language = HybridStage::Create(language_config, {},
                                    {.parameters = *stores.back(), .device = {}, .ledger = memory})
@@ -137,13 +139,14 @@ struct Harness {
   // `pixels` are those of the images, one after another.
   void Forward(const Batch& batch, std::vector<double>& pixels) {
     pixels.reserve(1);
-    const ImageBatch images{.patches = {pixels.data(), DType::kF64, {std::ssize(pixels) / 12, 12}},
-                            .sizes = batch.sizes};
+    const ModalityBatch images{
+        .features = {pixels.data(), DType::kF64, {std::ssize(pixels) / 12, 12}},
+        .sizes = batch.sizes};
     tokens = std::make_unique<TestTokenBatch<double>>(batch.tokens);
     context.Reset();
     rows.clear();
     for (const auto& stage : encoder) {
-      StageInput input{.images = &images};
+      StageInput input{.modalities = {&images, 1}};
       if (!rows.empty()) input.previous_stage = rows.back();
       const absl::StatusOr<TensorView> out = stage->Forward(*context, 0, input);
       ASSERT_THAT(out, IsOk());
@@ -184,7 +187,7 @@ struct Harness {
   uint64_t seed = 1;
   MemoryLedger memory;
   std::vector<std::unique_ptr<ParameterStore>> stores;
-  std::vector<std::unique_ptr<EncoderStage>> encoder;
+  std::vector<std::unique_ptr<Stage>> encoder;
   std::unique_ptr<HybridStage> language;
   std::unique_ptr<TestTokenBatch<double>> tokens;
   std::vector<ConstTensorView> rows;  // what each encoder stage returned
@@ -321,8 +324,7 @@ TEST(VisionStageTest, RowsThatDoNotMatchThePlaceholdersAreAnError) {
   EXPECT_THAT(
       m.language->Forward(*m.context, 0,
                           {.tokens = &*three_placeholders, .edges = std::span(&m.rows.back(), 1)}),
-      StatusIs(absl::StatusCode::kInvalidArgument,
-               HasSubstr("emitted 4 image tokens for 3 placeholders")));
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("emitted 4 rows for 3 placeholders")));
 }
 
 proto::VisionLanguageModel SmallMessage() {
@@ -358,16 +360,19 @@ TEST(VisionLanguageModelTest, DescribesItsPartsAndWhatTheyRead) {
   EXPECT_EQ(model->graph().Module("radio_encoder").hidden_width, 8);
   EXPECT_EQ(model->graph().Module("language").hidden_width, 12);
   // Images of 4 and 16 patches with 2 class tokens each, in a row of 20 tokens.
-  const SampleFacts sample = {.row_length = 20, .num_image_tokens = 5, .images = {{4, 4}, {8, 8}}};
+  const SampleFacts sample = {.row_length = 20,
+                              .modalities = {{.num_tokens = 5, .sizes = {{4, 4}, {8, 8}}}}};
   EXPECT_EQ(model->RowsOnEdge(0, sample), 5);
   EXPECT_EQ(model->RowsBetweenStages("radio_encoder", sample), 24);
   EXPECT_EQ(model->RowsBetweenStages("language", sample), 20);
-  const InputContract contract = model->input_contract();
-  EXPECT_EQ(contract.vocabulary_size, 300);
-  EXPECT_EQ(contract.image_token_id, 299);
-  EXPECT_EQ(contract.patch_size, 2);
-  EXPECT_EQ(contract.max_image_side, 8);
-  EXPECT_EQ(contract.patches_per_token, 4);
+  const ModelGraph& graph = model->graph();
+  EXPECT_EQ(graph.vocabulary_size, 300);
+  EXPECT_THAT(graph.modalities, SizeIs(1));
+  EXPECT_EQ(graph.modalities[0].placeholder_id, 299);
+  const auto& form = std::get<ImageForm>(graph.modalities[0].form);
+  EXPECT_EQ(form.patch_size, 2);
+  EXPECT_EQ(form.max_image_side, 8);
+  EXPECT_EQ(form.patches_per_token, 4);
   EXPECT_EQ(model->MakeTable("radio_encoder", {})->Find("projector.encoder.weight").value()->shape,
             (std::vector<int64_t>{12, 32}));
 }

@@ -95,8 +95,9 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   }
   file.Add<double>("learning_rates", "F64", {num_steps}, rates);
 
-  HETERO_ASSIGN_OR_RETURN(const RunSamples samples,
-                          PrepareSamples(resolved, model->input_contract(), working_folder, work));
+  HETERO_ASSIGN_OR_RETURN(
+      const RunSamples samples,
+      PrepareSamples(resolved, ContractOf(model->graph()), working_folder, work));
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < num_steps * batch; ++i) {
     positions.push_back(samples.train.order.DatasetIndex(i).value());

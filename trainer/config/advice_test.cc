@@ -153,7 +153,20 @@ const std::vector<Wrong>& WrongConfigurations() {
       {"mock_tiny", {"global_batch_size=17"}},
       {"mock_vlm_tiny", {"launch=threads:7"}},
       {"mock_vlm_tiny", {"sequence_length=16"}},
-      {"mock_vlm_tiny", {"data.mock.num_image_tokens=17"}}};
+      {"mock_vlm_tiny", {"data.mock.num_image_tokens=17"}},
+      {"mock_avlm_tiny", {"model.audio.token_id=511"}},
+      {"mock_avlm_tiny", {"model.audio.token_id=1", "model.image.token_id=1"}},
+      {"mock_avlm_tiny", {"model.audio.token_id=0"}},
+      {"mock_avlm_tiny", {"model.image.token_id=512"}},
+      {"mock_avlm_tiny", {"data.pad_token_id=511"}},
+      {"mock_avlm_tiny", {"data.mock.num_image_tokens=40"}},
+      {"mock_avlm_tiny", {"data.mock.num_image_tokens=64"}},
+      {"mock_avlm_tiny", {"data.mock.num_image_tokens=0"}},
+      {"mock_avlm_tiny", {"data.mock={num_image_tokens: 16 clip_percent: 60}"}},
+      {"mock_avlm_tiny", {"data.mock={num_image_tokens: 16 max_clip_frames: 60}"}},
+      {"mock_avlm_tiny", {"data.mock.max_clip_frames=100", "data.mock.min_clip_frames=80"}},
+      {"mock_avlm_tiny", {"sequence_length=17"}},
+      {"mock_avlm_tiny", {"audio_encoder.num_ranks=2"}}};
   return configurations;
 }
 

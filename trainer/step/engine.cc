@@ -277,7 +277,7 @@ absl::Status Engine::Forward(Split split, const Op& op, int own, Slot& slot) {
   ModuleContext context{.stream = *stream_,
                         .activations = slot.activations,
                         .mode = trains ? Mode::kTrain : Mode::kEval};
-  StageInput input{.tokens = slot.batch.tokens, .images = slot.batch.images};
+  StageInput input{.tokens = slot.batch.tokens, .modalities = slot.batch.modalities};
   if (stage.place.first()) {
     input.edges = slot.inputs;
   } else {

@@ -43,9 +43,8 @@ class GraphModel : public Model {
   }
 
   const ModelGraph& graph() const override { return graph_; }
-  InputContract input_contract() const override { return {}; }
   int64_t RowsOnEdge(int, const SampleFacts& sample) const override {
-    return sample.num_image_tokens;
+    return sample.modalities.at(0).num_tokens;
   }
   int64_t RowsBetweenStages(std::string_view, const SampleFacts& sample) const override {
     return sample.row_length;
@@ -273,6 +272,13 @@ TEST(PlanTest, EncodersOfUnequalDepthAreFreeOfDeadlock) {
   const GraphModel model({"image", "audio", "language"},
                          {{.source = "image", .destination = "language", .width = 8},
                           {.source = "audio", .destination = "language", .width = 8}});
+  // At run-ahead 0 plans are proved for transfers that end only once both ends are there.
+  for (const int64_t global : {8, 16, 40, 64, 128}) {
+    for (const int run_ahead : {0, 1, 2, 4}) {
+      EXPECT_THAT(MakePlan(layout, model, 8, global, run_ahead), IsOk())
+          << global << " samples, run-ahead " << run_ahead;
+    }
+  }
   const StepPlan plan = MakePlan(layout, model, 8, 64, 0).value();
   EXPECT_THAT(Warmups(plan), ElementsAre(5, 4, 4, 3, 2, 1, 0));
 }

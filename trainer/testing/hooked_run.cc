@@ -52,7 +52,6 @@ class HookedModel : public Model {
       : model_(std::move(model)), module_(module), hooks_(std::move(hooks)) {}
 
   const ModelGraph& graph() const override { return model_->graph(); }
-  InputContract input_contract() const override { return model_->input_contract(); }
   int64_t RowsOnEdge(int edge, const SampleFacts& sample) const override {
     return model_->RowsOnEdge(edge, sample);
   }
