@@ -117,98 +117,135 @@ absl::Status CheckedCommunicator::Fail(std::string_view kind, std::string_view n
   return Annotate(status, absl::StrCat(kind, " '", name, "' on ", text_));
 }
 
-template <typename Call>
-absl::Status CheckedCommunicator::Run(std::string_view kind, std::string_view name, int64_t bytes,
-                                      Stream& stream, Call call) {
+template <typename Work>
+absl::Status CheckedCommunicator::Account(std::string_view kind, std::string_view name,
+                                          int64_t bytes, Stream& stream, Work work) {
   stream.ledger().AddCollective(name, kind, bytes);
   if (stream.shape_only()) return absl::OkStatus();
   FlightCall record(flight_, name, kind, text_);
-  HETERO_RETURN_IF_ERROR(call());
+  HETERO_RETURN_IF_ERROR(work());
   record.End();
   return absl::OkStatus();
 }
 
+absl::Status CheckedCommunicator::Check(const Collective& call, const Stream& stream) const {
+  const auto& [kind, name, input, output, op, root, send_rows, receive_rows] = call;
+  if (kind == CollectiveKind::kBroadcast) {
+    HETERO_RETURN_IF_ERROR(CheckContiguous("tensor", input));
+    if (IsMember(root)) return absl::OkStatus();
+    return absl::InvalidArgumentError(
+        absl::StrCat("root is ", root, "; expected a member below ", size()));
+  }
+  HETERO_RETURN_IF_ERROR(CheckPair(input, output));
+  const bool has_memory = !stream.shape_only();
+  const size_t me = static_cast<size_t>(rank_.value());
+  switch (kind) {
+    case CollectiveKind::kBroadcast:
+      break;
+    case CollectiveKind::kAllReduce:
+      HETERO_RETURN_IF_ERROR(
+          CheckElements("output", output, input.num_elements(), "as many as the input"));
+      return has_memory ? CheckInPlace(output, input, 0, "output to be input") : absl::OkStatus();
+    case CollectiveKind::kReduceScatter:
+      HETERO_RETURN_IF_ERROR(CheckElements("input", input, size() * output.num_elements(),
+                                           "the output's for each member"));
+      return has_memory ? CheckInPlace(output, input, rank_.value() * output.num_bytes(),
+                                       "output to be this member's chunk of input")
+                        : absl::OkStatus();
+    case CollectiveKind::kAllGather:
+      HETERO_RETURN_IF_ERROR(CheckElements("output", output, size() * input.num_elements(),
+                                           "the input's from each member"));
+      return has_memory ? CheckInPlace(input, output, rank_.value() * input.num_bytes(),
+                                       "input to be this member's chunk of output")
+                        : absl::OkStatus();
+    case CollectiveKind::kAllToAll:
+      HETERO_RETURN_IF_ERROR(CheckRows("input", input, send_rows, size()));
+      HETERO_RETURN_IF_ERROR(CheckRows("output", output, receive_rows, size()));
+      HETERO_RETURN_IF_ERROR(CheckEqualRowShape(input, output));
+      if (send_rows[me] != receive_rows[me]) {
+        return absl::InvalidArgumentError(absl::StrCat("sends ", send_rows[me],
+                                                       " rows to itself and receives ",
+                                                       receive_rows[me], "; expected as many"));
+      }
+      if (has_memory && Overlap(input, output)) {
+        return absl::InvalidArgumentError("input and output overlap; expected memory apart");
+      }
+      break;
+  }
+  return absl::OkStatus();
+}
+
+int64_t CheckedCommunicator::BytesSent(const Collective& call) const {
+  const int64_t others = size() - 1;
+  switch (call.kind) {
+    case CollectiveKind::kAllReduce:
+      return 2 * call.input.num_bytes() * others / size();
+    case CollectiveKind::kReduceScatter:
+      return call.output.num_bytes() * others;
+    case CollectiveKind::kAllGather:
+      return call.input.num_bytes() * others;
+    case CollectiveKind::kAllToAll: {
+      const int64_t num_rows = call.input.dim(0);
+      const int64_t own_rows = call.send_rows[static_cast<size_t>(rank_.value())];
+      return num_rows == 0 ? 0 : call.input.num_bytes() / num_rows * (num_rows - own_rows);
+    }
+    case CollectiveKind::kBroadcast:
+      return call.root == rank_ ? call.input.num_bytes() : 0;
+  }
+  return 0;
+}
+
+absl::Status CheckedCommunicator::CheckAndRun(const Collective& call, Stream& stream) {
+  const absl::Status valid = Check(call, stream);
+  if (!valid.ok()) return Fail(Name(call.kind), call.name, valid);
+  return Account(Name(call.kind), call.name, BytesSent(call), stream,
+                 [&] { return RunCollective(call, stream); });
+}
+
 absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView output, ReduceOp op,
                                             Stream& stream, std::string_view name) {
-  absl::Status valid = CheckPair(input, output);
-  if (valid.ok()) {
-    valid = CheckElements("output", output, input.num_elements(), "as many as the input");
-  }
-  if (valid.ok() && !stream.shape_only()) {
-    valid = CheckInPlace(output, input, 0, "output to be input");
-  }
-  if (!valid.ok()) return Fail("all_reduce", name, valid);
-  return Run("all_reduce", name, 2 * input.num_bytes() * (size() - 1) / size(), stream,
-             [&] { return DoAllReduce(input, output, op, stream, name); });
+  return CheckAndRun({.kind = CollectiveKind::kAllReduce,
+                      .name = name,
+                      .input = input,
+                      .output = output,
+                      .op = op},
+                     stream);
 }
 
 absl::Status CheckedCommunicator::ReduceScatter(ConstTensorView input, TensorView output,
                                                 Stream& stream, std::string_view name) {
-  absl::Status valid = CheckPair(input, output);
-  if (valid.ok()) {
-    valid = CheckElements("input", input, size() * output.num_elements(),
-                          "the output's for each member");
-  }
-  if (valid.ok() && !stream.shape_only()) {
-    valid = CheckInPlace(output, input, rank_.value() * output.num_bytes(),
-                         "output to be this member's chunk of input");
-  }
-  if (!valid.ok()) return Fail("reduce_scatter", name, valid);
-  return Run("reduce_scatter", name, output.num_bytes() * (size() - 1), stream,
-             [&] { return DoReduceScatter(input, output, stream, name); });
+  return CheckAndRun(
+      {.kind = CollectiveKind::kReduceScatter, .name = name, .input = input, .output = output},
+      stream);
 }
 
 absl::Status CheckedCommunicator::AllGather(ConstTensorView input, TensorView output,
                                             Stream& stream, std::string_view name) {
-  absl::Status valid = CheckPair(input, output);
-  if (valid.ok()) {
-    valid = CheckElements("output", output, size() * input.num_elements(),
-                          "the input's from each member");
-  }
-  if (valid.ok() && !stream.shape_only()) {
-    valid = CheckInPlace(input, output, rank_.value() * input.num_bytes(),
-                         "input to be this member's chunk of output");
-  }
-  if (!valid.ok()) return Fail("all_gather", name, valid);
-  return Run("all_gather", name, input.num_bytes() * (size() - 1), stream,
-             [&] { return DoAllGather(input, output, stream, name); });
+  return CheckAndRun(
+      {.kind = CollectiveKind::kAllGather, .name = name, .input = input, .output = output}, stream);
 }
 
 absl::Status CheckedCommunicator::AllToAllV(ConstTensorView input,
                                             std::span<const int64_t> send_rows, TensorView output,
                                             std::span<const int64_t> receive_rows, Stream& stream,
                                             std::string_view name) {
-  absl::Status valid = CheckPair(input, output);
-  if (valid.ok()) valid = CheckRows("input", input, send_rows, size());
-  if (valid.ok()) valid = CheckRows("output", output, receive_rows, size());
-  if (valid.ok()) valid = CheckEqualRowShape(input, output);
-  const size_t me = static_cast<size_t>(rank_.value());
-  if (valid.ok() && send_rows[me] != receive_rows[me]) {
-    valid = absl::InvalidArgumentError(absl::StrCat("sends ", send_rows[me],
-                                                    " rows to itself and receives ",
-                                                    receive_rows[me], "; expected as many"));
-  }
-  if (valid.ok() && !stream.shape_only() && Overlap(input, output)) {
-    valid = absl::InvalidArgumentError("input and output overlap; expected memory apart");
-  }
-  if (!valid.ok()) return Fail("all_to_all", name, valid);
-  const int64_t num_rows = input.dim(0);
-  const int64_t bytes =
-      num_rows == 0 ? 0 : input.num_bytes() / num_rows * (num_rows - send_rows[me]);
-  return Run("all_to_all", name, bytes, stream,
-             [&] { return DoAllToAllV(input, send_rows, output, receive_rows, stream, name); });
+  return CheckAndRun({.kind = CollectiveKind::kAllToAll,
+                      .name = name,
+                      .input = input,
+                      .output = output,
+                      .send_rows = send_rows,
+                      .receive_rows = receive_rows},
+                     stream);
 }
 
 absl::Status CheckedCommunicator::Broadcast(TensorView tensor, GroupRank root, Stream& stream,
                                             std::string_view name) {
-  absl::Status valid = CheckContiguous("tensor", tensor);
-  if (valid.ok() && !IsMember(root)) {
-    valid = absl::InvalidArgumentError(
-        absl::StrCat("root is ", root, "; expected a member below ", size()));
-  }
-  if (!valid.ok()) return Fail("broadcast", name, valid);
-  return Run("broadcast", name, root == rank_ ? tensor.num_bytes() : 0, stream,
-             [&] { return DoBroadcast(tensor, root, stream, name); });
+  return CheckAndRun({.kind = CollectiveKind::kBroadcast,
+                      .name = name,
+                      .input = tensor,
+                      .output = tensor,
+                      .root = root},
+                     stream);
 }
 
 absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
@@ -248,9 +285,9 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
   }
   std::unique_ptr<TransferHandle> transfer = std::make_unique<TransferHandle>();
   const bool has_messages = !sends_.empty() || !receives_.empty();
-  HETERO_RETURN_IF_ERROR(Run("exchange", name, sent_bytes, stream, [&]() -> absl::Status {
+  HETERO_RETURN_IF_ERROR(Account("exchange", name, sent_bytes, stream, [&]() -> absl::Status {
     if (!has_messages) return absl::OkStatus();
-    HETERO_ASSIGN_OR_RETURN(transfer, DoExchange(sends_, receives_, stream, name));
+    HETERO_ASSIGN_OR_RETURN(transfer, RunExchange(sends_, receives_, stream, name));
     transfer = std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_);
     return absl::OkStatus();
   }));

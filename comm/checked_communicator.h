@@ -3,8 +3,8 @@
 
 // What all backends do the same way: check the arguments of a call, record it in the stream's
 // ledger, stop there on a shape-only stream, and else keep it in the rank's flight ring. A backend
-// derives from CheckedCommunicator and implements the Do* calls, which see valid arguments on real
-// memory only.
+// derives from CheckedCommunicator and implements RunCollective and RunExchange, which see valid
+// arguments on real memory only.
 //
 // The bytes recorded are what this rank must send at least: of n members, 2(n-1)/n of the tensor in
 // an all-reduce, (n-1)/n in a reduce-scatter, n-1 times the input in an all-gather, the rows for
@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/comm/collective.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/telemetry/flight_ring.h"
 
@@ -53,19 +54,9 @@ class CheckedCommunicator : public Communicator {
   CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank,
                       FlightRing* flight);
 
-  virtual absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op,
-                                   Stream& stream, std::string_view name) = 0;
-  virtual absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
-                                       std::string_view name) = 0;
-  virtual absl::Status DoAllGather(ConstTensorView input, TensorView output, Stream& stream,
-                                   std::string_view name) = 0;
-  virtual absl::Status DoAllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
-                                   TensorView output, std::span<const int64_t> receive_rows,
-                                   Stream& stream, std::string_view name) = 0;
-  virtual absl::Status DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
-                                   std::string_view name) = 0;
+  virtual absl::Status RunCollective(const Collective& call, Stream& stream) = 0;
   // Messages without elements are left out already.
-  virtual absl::StatusOr<std::unique_ptr<TransferHandle>> DoExchange(
+  virtual absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) = 0;
 
@@ -75,10 +66,16 @@ class CheckedCommunicator : public Communicator {
   // Puts call and communicator before an error's text.
   absl::Status Fail(std::string_view kind, std::string_view name, const absl::Status& status) const;
 
-  // Accounts a valid call that sends `bytes` and runs `call` unless the stream is shape-only.
-  template <typename Call>
-  absl::Status Run(std::string_view kind, std::string_view name, int64_t bytes, Stream& stream,
-                   Call call);
+  // INVALID_ARGUMENT unless shapes, types, counts and, on real memory, places fit.
+  absl::Status Check(const Collective& call, const Stream& stream) const;
+  // What this member sends of a valid call.
+  int64_t BytesSent(const Collective& call) const;
+  absl::Status CheckAndRun(const Collective& call, Stream& stream);
+
+  // Accounts a valid call that sends `bytes` and does `work` unless the stream is shape-only.
+  template <typename Work>
+  absl::Status Account(std::string_view kind, std::string_view name, int64_t bytes, Stream& stream,
+                       Work work);
 
   CommunicatorKey key_;
   std::string text_;

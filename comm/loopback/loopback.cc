@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstring>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -12,6 +13,7 @@
 #include "absl/synchronization/mutex.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
+#include "hetero/comm/collective.h"
 
 namespace hetero {
 namespace {
@@ -66,56 +68,46 @@ class LoopbackCommunicator final : public CheckedCommunicator {
   absl::Status HealthCheck() const override { return health_->cause(); }
 
  private:
-  absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp, Stream&,
-                           std::string_view name) override {
-    HETERO_RETURN_IF_ERROR(health_->Check(name));
-    Copy(output, input);
-    return absl::OkStatus();
-  }
-
-  absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream&,
-                               std::string_view name) override {
-    HETERO_RETURN_IF_ERROR(health_->Check(name));
-    const int64_t count = output.num_elements();
-    Copy(output, Flat(input).Rows(rank().value() * count, count));
-    return absl::OkStatus();
-  }
-
-  absl::Status DoAllGather(ConstTensorView input, TensorView output, Stream&,
-                           std::string_view name) override {
-    HETERO_RETURN_IF_ERROR(health_->Check(name));
-    const int64_t count = input.num_elements();
-    const TensorView chunks = Flat(output);
-    const TensorView own = chunks.Rows(rank().value() * count, count);
-    Copy(own, input);
-    for (int64_t i = 0; i < size(); ++i) Copy(chunks.Rows(i * count, count), own);
-    return absl::OkStatus();
-  }
-
-  absl::Status DoAllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
-                           TensorView output, std::span<const int64_t> receive_rows, Stream&,
-                           std::string_view name) override {
-    HETERO_RETURN_IF_ERROR(health_->Check(name));
-    int64_t from = 0;
-    int64_t to = 0;
-    for (int64_t i = 0; i < rank().value(); ++i) {
-      from += send_rows[static_cast<size_t>(i)];
-      to += receive_rows[static_cast<size_t>(i)];
+  absl::Status RunCollective(const Collective& call, Stream&) override {
+    HETERO_RETURN_IF_ERROR(health_->Check(call.name));
+    const ConstTensorView& input = call.input;
+    const TensorView& output = call.output;
+    const size_t me = static_cast<size_t>(rank().value());
+    switch (call.kind) {
+      case CollectiveKind::kAllReduce:
+        Copy(output, input);
+        break;
+      case CollectiveKind::kReduceScatter: {
+        const int64_t count = output.num_elements();
+        Copy(output, Flat(input).Rows(rank().value() * count, count));
+        break;
+      }
+      case CollectiveKind::kAllGather: {
+        const int64_t count = input.num_elements();
+        const TensorView chunks = Flat(output);
+        const TensorView own = chunks.Rows(rank().value() * count, count);
+        Copy(own, input);
+        for (int64_t i = 0; i < size(); ++i) Copy(chunks.Rows(i * count, count), own);
+        break;
+      }
+      case CollectiveKind::kAllToAll: {
+        const auto before = [&](std::span<const int64_t> rows) {
+          return std::accumulate(rows.begin(), rows.begin() + rank().value(), int64_t{0});
+        };
+        const int64_t own_rows = call.send_rows[me];
+        Zero(output);
+        Copy(output.Rows(before(call.receive_rows), own_rows),
+             input.Rows(before(call.send_rows), own_rows));
+        break;
+      }
+      case CollectiveKind::kBroadcast:
+        if (call.root != rank()) Zero(output);
+        break;
     }
-    const int64_t own_rows = send_rows[static_cast<size_t>(rank().value())];
-    Zero(output);
-    Copy(output.Rows(to, own_rows), input.Rows(from, own_rows));
     return absl::OkStatus();
   }
 
-  absl::Status DoBroadcast(TensorView tensor, GroupRank root, Stream&,
-                           std::string_view name) override {
-    HETERO_RETURN_IF_ERROR(health_->Check(name));
-    if (root != rank()) Zero(tensor);
-    return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::unique_ptr<TransferHandle>> DoExchange(
+  absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest>, std::span<const ReceiveRequest> receives, Stream&,
       std::string_view name) override {
     HETERO_RETURN_IF_ERROR(health_->Check(name));

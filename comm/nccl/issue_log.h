@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "hetero/comm/communicator.h"
-#include "hetero/comm/threads/hub.h"
+#include "hetero/comm/threads/threads_group.h"
 
 namespace hetero::internal {
 

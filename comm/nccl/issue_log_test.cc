@@ -6,6 +6,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/comm/collective.h"
 
 namespace hetero::internal {
 namespace {
@@ -21,16 +22,15 @@ const std::vector<GlobalRank> kMembers = {GlobalRank(3), GlobalRank(5), GlobalRa
 
 Call AllReduce(std::string_view name, int64_t num_elements) {
   Call call;
-  call.kind = "all_reduce";
+  call.kind = CollectiveKind::kAllReduce;
   call.name = name;
-  call.detail = "sum";
   call.num_elements = num_elements;
   return call;
 }
 
 Call AllToAll(std::vector<int64_t> send_rows, std::vector<int64_t> receive_rows) {
   Call call;
-  call.kind = "all_to_all";
+  call.kind = CollectiveKind::kAllToAll;
   call.send_rows = std::move(send_rows);
   call.receive_rows = std::move(receive_rows);
   call.row_elements = 4;

@@ -1,6 +1,7 @@
 #include "hetero/comm/nccl/nccl_communicator.h"
 
 #include <cstddef>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -10,8 +11,6 @@
 
 namespace hetero::internal {
 namespace {
-
-bool OnGpu(const Stream& stream) { return stream.device().kind == DeviceKind::kCuda; }
 
 cudaStream_t Handle(Stream& stream) { return static_cast<cudaStream_t>(stream.handle()); }
 
@@ -43,15 +42,8 @@ ncclRedOp_t OperationOf(ReduceOp op) {
   return ncclNumOps;
 }
 
-Call MakeCall(std::string_view kind, std::string_view name, const ConstTensorView& input,
-              const Stream& stream) {
-  Call call;
-  call.kind = kind;
-  call.name = name;
-  call.device = stream.device();
-  call.dtype = input.dtype();
-  call.num_elements = input.num_elements();
-  return call;
+int64_t Sum(std::span<const int64_t> rows) {
+  return std::accumulate(rows.begin(), rows.end(), int64_t{0});
 }
 
 absl::Status CopyBytes(void* to, const void* from, int64_t bytes, Stream& stream) {
@@ -70,7 +62,7 @@ class NcclTransfer final : public TransferHandle {
 
   absl::Status Wait() override {
     if (!communicator_.HealthCheck().ok()) {
-      return communicator_.group_.Aborted(absl::StrCat("exchange '", name_, "'"));
+      return communicator_.nccl_group_.Aborted(absl::StrCat("exchange '", name_, "'"));
     }
     return end_.HoldBack(stream_);
   }
@@ -82,120 +74,91 @@ class NcclTransfer final : public TransferHandle {
   Stream& stream_;
 };
 
-absl::Status NcclCommunicator::Issue(Call call, Stream& stream,
-                                     absl::FunctionRef<ncclResult_t(ncclComm_t)> calls) {
-  std::string what = call.ToString();
-  if (!HealthCheck().ok()) return group_.Aborted(what);
-  absl::StatusOr<IssueLog::Place> place = group_.log().Collective(rank(), call);
-  if (!place.ok()) return group_.Fail(rank(), place.status());
-  if (call.num_elements == 0 && call.send_rows.empty()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(group_.Queue(rank(), what, *place, calls));
-  return group_.Track(rank(), std::move(what), *std::move(place), stream);
-}
-
-absl::Status NcclCommunicator::DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op,
-                                           Stream& stream, std::string_view name) {
-  if (!OnGpu(stream)) return ThreadsCommunicator::DoAllReduce(input, output, op, stream, name);
-  Call call = MakeCall("all_reduce", name, input, stream);
-  call.detail = Name(op);
-  return Issue(std::move(call), stream, [&](ncclComm_t handle) {
-    return ncclAllReduce(input.address(), output.address(),
-                         static_cast<size_t>(input.num_elements()), TypeOf(input.dtype()),
-                         OperationOf(op), handle, Handle(stream));
-  });
-}
-
-absl::Status NcclCommunicator::DoReduceScatter(ConstTensorView input, TensorView output,
-                                               Stream& stream, std::string_view name) {
-  if (!OnGpu(stream)) return ThreadsCommunicator::DoReduceScatter(input, output, stream, name);
-  return Issue(MakeCall("reduce_scatter", name, input, stream), stream, [&](ncclComm_t handle) {
-    return ncclReduceScatter(input.address(), output.address(),
-                             static_cast<size_t>(output.num_elements()), TypeOf(input.dtype()),
-                             ncclSum, handle, Handle(stream));
-  });
-}
-
-absl::Status NcclCommunicator::DoAllGather(ConstTensorView input, TensorView output, Stream& stream,
-                                           std::string_view name) {
-  if (!OnGpu(stream)) return ThreadsCommunicator::DoAllGather(input, output, stream, name);
-  return Issue(MakeCall("all_gather", name, input, stream), stream, [&](ncclComm_t handle) {
-    return ncclAllGather(input.address(), output.address(),
-                         static_cast<size_t>(input.num_elements()), TypeOf(input.dtype()), handle,
-                         Handle(stream));
-  });
-}
-
-absl::Status NcclCommunicator::DoAllToAllV(ConstTensorView input,
-                                           std::span<const int64_t> send_rows, TensorView output,
-                                           std::span<const int64_t> receive_rows, Stream& stream,
-                                           std::string_view name) {
-  if (!OnGpu(stream)) {
-    return ThreadsCommunicator::DoAllToAllV(input, send_rows, output, receive_rows, stream, name);
+ncclResult_t NcclCommunicator::Start(const Collective& call, ncclComm_t handle,
+                                     Stream& stream) const {
+  const void* const input = call.input.address();
+  void* const output = call.output.address();
+  const auto num_inputs = static_cast<size_t>(call.input.num_elements());
+  const auto num_outputs = static_cast<size_t>(call.output.num_elements());
+  const ncclDataType_t type = TypeOf(call.input.dtype());
+  switch (call.kind) {
+    case CollectiveKind::kAllReduce:
+      return ncclAllReduce(input, output, num_inputs, type, OperationOf(call.op), handle,
+                           Handle(stream));
+    case CollectiveKind::kReduceScatter:
+      return ncclReduceScatter(input, output, num_outputs, type, ncclSum, handle, Handle(stream));
+    case CollectiveKind::kAllGather:
+      return ncclAllGather(input, output, num_inputs, type, handle, Handle(stream));
+    case CollectiveKind::kAllToAll:
+      return StartAllToAll(call, handle, stream);
+    case CollectiveKind::kBroadcast:
+      return ncclBroadcast(input, output, num_inputs, type, static_cast<int>(call.root.value()),
+                           handle, Handle(stream));
   }
-  Call call = MakeCall("all_to_all", name, input, stream);
-  call.row_elements = 1;
-  for (const int64_t dim : input.dims().subspan(1)) call.row_elements *= dim;
-  call.send_rows.assign(send_rows.begin(), send_rows.end());
-  call.receive_rows.assign(receive_rows.begin(), receive_rows.end());
-  const int64_t row_elements = call.row_elements;
-  const int64_t row_bytes = row_elements * SizeOf(input.dtype());
-  const auto* from = static_cast<const std::byte*>(input.address());
-  auto* to = static_cast<std::byte*>(output.address());
-  const auto queue = [&](ncclComm_t handle) {
-    const ncclDataType_t type = TypeOf(input.dtype());
-    int64_t sent = 0;
-    int64_t received = 0;
-    for (int64_t peer = 0; peer < size(); ++peer) {
-      const int64_t sends = send_rows[static_cast<size_t>(peer)];
-      const int64_t receives = receive_rows[static_cast<size_t>(peer)];
-      if (peer != rank().value()) {
-        ncclResult_t code = ncclSuccess;
-        if (sends > 0) {
-          code = ncclSend(from + sent * row_bytes, static_cast<size_t>(sends * row_elements), type,
-                          static_cast<int>(peer), handle, Handle(stream));
-        }
-        if (code == ncclSuccess && receives > 0) {
-          code = ncclRecv(to + received * row_bytes, static_cast<size_t>(receives * row_elements),
-                          type, static_cast<int>(peer), handle, Handle(stream));
-        }
-        if (code != ncclSuccess) return code;
+  return ncclInvalidArgument;
+}
+
+ncclResult_t NcclCommunicator::StartAllToAll(const Collective& call, ncclComm_t handle,
+                                             Stream& stream) const {
+  const ncclDataType_t type = TypeOf(call.input.dtype());
+  const int64_t row_elements = call.row_elements();
+  const int64_t row_bytes = row_elements * SizeOf(call.input.dtype());
+  const auto* from = static_cast<const std::byte*>(call.input.address());
+  auto* to = static_cast<std::byte*>(call.output.address());
+  for (int64_t peer = 0; peer < size(); ++peer) {
+    const int64_t sends = call.send_rows[static_cast<size_t>(peer)];
+    const int64_t receives = call.receive_rows[static_cast<size_t>(peer)];
+    if (peer != rank().value()) {
+      ncclResult_t code = ncclSuccess;
+      if (sends > 0) {
+        code = ncclSend(from, static_cast<size_t>(sends * row_elements), type,
+                        static_cast<int>(peer), handle, Handle(stream));
       }
-      sent += sends;
-      received += receives;
+      if (code == ncclSuccess && receives > 0) {
+        code = ncclRecv(to, static_cast<size_t>(receives * row_elements), type,
+                        static_cast<int>(peer), handle, Handle(stream));
+      }
+      if (code != ncclSuccess) return code;
     }
-    return ncclSuccess;
-  };
-  HETERO_RETURN_IF_ERROR(Issue(std::move(call), stream, queue));
-  const size_t me = static_cast<size_t>(rank().value());
-  int64_t before = 0;
-  int64_t after = 0;
-  for (size_t i = 0; i < me; ++i) {
-    before += send_rows[i];
-    after += receive_rows[i];
+    from += sends * row_bytes;
+    to += receives * row_bytes;
   }
-  return CopyBytes(to + after * row_bytes, from + before * row_bytes, send_rows[me] * row_bytes,
+  return ncclSuccess;
+}
+
+// Has NCCL queue the call, which runs on `stream`, and the watchdog keep its end; what has no
+// elements is logged only, so that members that call different things are told.
+absl::Status NcclCommunicator::RunCollective(const Collective& call, Stream& stream) {
+  if (!stream.device().IsCuda()) return ThreadsCommunicator::RunCollective(call, stream);
+  Call logged;
+  logged.Set(call, stream.device());
+  std::string what = logged.ToString();
+  if (!HealthCheck().ok()) return nccl_group_.Aborted(what);
+  absl::StatusOr<IssueLog::Place> place = nccl_group_.log().Collective(rank(), logged);
+  if (!place.ok()) return nccl_group_.Fail(rank(), place.status());
+  const bool all_to_all = call.kind == CollectiveKind::kAllToAll;
+  if (call.input.num_elements() == 0 && !all_to_all) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(nccl_group_.Queue(
+      rank(), what, *place, [&](ncclComm_t handle) { return Start(call, handle, stream); }));
+  HETERO_RETURN_IF_ERROR(nccl_group_.Track(rank(), std::move(what), *std::move(place), stream));
+  if (!all_to_all) return absl::OkStatus();
+  const size_t me = static_cast<size_t>(rank().value());
+  const int64_t row_bytes = call.row_elements() * SizeOf(call.input.dtype());
+  const auto* from = static_cast<const std::byte*>(call.input.address());
+  auto* to = static_cast<std::byte*>(call.output.address());
+  return CopyBytes(to + Sum(call.receive_rows.first(me)) * row_bytes,
+                   from + Sum(call.send_rows.first(me)) * row_bytes, call.send_rows[me] * row_bytes,
                    stream);
 }
 
-absl::Status NcclCommunicator::DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
-                                           std::string_view name) {
-  if (!OnGpu(stream)) return ThreadsCommunicator::DoBroadcast(tensor, root, stream, name);
-  Call call = MakeCall("broadcast", name, tensor, stream);
-  call.root = root;
-  return Issue(std::move(call), stream, [&](ncclComm_t handle) {
-    return ncclBroadcast(tensor.address(), tensor.address(),
-                         static_cast<size_t>(tensor.num_elements()), TypeOf(tensor.dtype()),
-                         static_cast<int>(root.value()), handle, Handle(stream));
-  });
-}
-
-absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::DoExchange(
+absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
     std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
     std::string_view name) {
-  if (!OnGpu(stream)) return ThreadsCommunicator::DoExchange(sends, receives, stream, name);
+  if (!stream.device().IsCuda())
+    return ThreadsCommunicator::RunExchange(sends, receives, stream, name);
   std::string what = absl::StrCat("exchange '", name, "' of ", sends.size(), " sends and ",
                                   receives.size(), " receives on ", stream.device().ToString());
-  if (!HealthCheck().ok()) return group_.Aborted(what);
+  if (!HealthCheck().ok()) return nccl_group_.Aborted(what);
   std::vector<PostedMessage> posted;
   std::vector<ConstTensorView> to_self;
   std::vector<TensorView> from_self;
@@ -207,16 +170,16 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::DoExchange(
     posted.push_back({receive.peer, false, receive.tensor.dtype(), receive.tensor.num_elements()});
     if (receive.peer == rank()) from_self.push_back(receive.tensor);
   }
-  absl::StatusOr<IssueLog::Place> place = group_.log().Exchange(rank(), posted);
+  absl::StatusOr<IssueLog::Place> place = nccl_group_.log().Exchange(rank(), posted);
   if (place.ok() && to_self.size() != from_self.size()) {
     place = absl::InvalidArgumentError(
         absl::StrCat(what, ": rank ", members()[static_cast<size_t>(rank().value())], " sends ",
                      to_self.size(), " messages to itself and receives ", from_self.size(),
                      " of them; over NCCL one exchange does both"));
   }
-  if (!place.ok()) return group_.Fail(rank(), place.status());
+  if (!place.ok()) return nccl_group_.Fail(rank(), place.status());
 
-  Stream& messages = group_.messages(rank());
+  Stream& messages = nccl_group_.messages(rank());
   if (spare_events_.empty()) {
     HETERO_ASSIGN_OR_RETURN(spare_events_.emplace_back(), Event::Create(stream.device()));
     if (!has_ready_) {
@@ -251,8 +214,8 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::DoExchange(
     }
     return ncclSuccess;
   };
-  HETERO_RETURN_IF_ERROR(group_.Queue(rank(), what, *place, queue));
-  HETERO_RETURN_IF_ERROR(group_.Track(rank(), std::move(what), *std::move(place), messages));
+  HETERO_RETURN_IF_ERROR(nccl_group_.Queue(rank(), what, *place, queue));
+  HETERO_RETURN_IF_ERROR(nccl_group_.Track(rank(), std::move(what), *std::move(place), messages));
   HETERO_RETURN_IF_ERROR(end.Record(messages));
   return std::make_unique<NcclTransfer>(*this, name, std::move(end), stream);
 }

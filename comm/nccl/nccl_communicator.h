@@ -8,42 +8,47 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/comm/collective.h"
 #include "hetero/comm/nccl/nccl_group.h"
 #include "hetero/comm/threads/threads_communicator.h"
 #include "hetero/tensor/event.h"
 
 namespace hetero::internal {
 
-// Tensors of the host go the way of its base.
+// A rank's end of a communicator. Tensors of a GPU go through NCCL as nccl_world.h says; host
+// tensors use the threads backend, the base, so that one communicator serves both.
+//
+// Beyond the contract of Communicator:
+// * The streams of all calls belong to one GPU, the rank's in the world. They outlive the calls and
+//   the handles of exchanges, and so does every tensor until its stream has passed the call.
+// * A collective is queued on the caller's stream, and the call returns before it has run. An
+//   exchange is queued on a stream of the group, behind what the caller's stream holds and behind
+//   earlier exchanges; Wait makes the caller's stream wait for its end, and the host for nothing.
+// * Members that issue different collectives, and ends of a message that differ, are found by the
+//   last of them to come, not by NCCL: INVALID_ARGUMENT naming both, which aborts the run.
+// * A rank's message to itself is received by the exchange that sends it, else INVALID_ARGUMENT.
+// * What NCCL or a GPU runs into after a call has returned comes with the next call: ABORTED with
+//   the cause; results of a stream whose run was aborted are void.
 class NcclCommunicator final : public ThreadsCommunicator {
  public:
-  // `hub` and `group`, which `rank` has joined, outlive the communicator and its handles.
-  NcclCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub, NcclGroup& group)
-      : ThreadsCommunicator(key, rank, hub), group_(group) {}
+  // `host`, which host tensors use, and `gpus`, which `rank` has joined, are of the same members
+  // and outlive the communicator and the handles of its exchanges.
+  NcclCommunicator(const CommunicatorKey& key, GroupRank rank, ThreadsGroup& host, NcclGroup& gpus)
+      : ThreadsCommunicator(key, rank, host), nccl_group_(gpus) {}
 
  private:
-  absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
-                               std::string_view name) override;
-  absl::Status DoAllGather(ConstTensorView input, TensorView output, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoAllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
-                           TensorView output, std::span<const int64_t> receive_rows, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
-                           std::string_view name) override;
-  absl::StatusOr<std::unique_ptr<TransferHandle>> DoExchange(
+  absl::Status RunCollective(const Collective& call, Stream& stream) override;
+  absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) override;
 
-  // Logs `call` and queues `calls` on `stream`, nothing for a call without elements.
-  absl::Status Issue(Call call, Stream& stream, absl::FunctionRef<ncclResult_t(ncclComm_t)> calls);
+  // Calls of NCCL for `call`, of an all-to-all those with peers.
+  ncclResult_t Start(const Collective& call, ncclComm_t handle, Stream& stream) const;
+  ncclResult_t StartAllToAll(const Collective& call, ncclComm_t handle, Stream& stream) const;
 
-  NcclGroup& group_;
+  NcclGroup& nccl_group_;
   bool has_ready_ = false;
   Event ready_;                      // of the stream that posts an exchange
   std::vector<Event> spare_events_;  // for the ends of exchanges

@@ -105,7 +105,7 @@ class NcclFactory final : public CommunicatorFactory {
     HETERO_ASSIGN_OR_RETURN(const GroupRank rank, CheckKey(key, rank_, world_.num_ranks()));
     NcclGroup& group = world_.GroupOf(key);
     HETERO_RETURN_IF_ERROR(group.Join(rank));
-    return std::make_unique<internal::NcclCommunicator>(key, rank, world_.state().HubOf(key),
+    return std::make_unique<internal::NcclCommunicator>(key, rank, world_.state().GroupOf(key),
                                                         group);
   }
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hetero/base/exceptions.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/runtime.h"
 #include "hetero/tensor/ops/rank_reduce/rank_reduce.h"
@@ -23,11 +24,9 @@ Pointer At(Pointer base, int64_t bytes) {
   return static_cast<Byte*>(base) + bytes;
 }
 
-bool OnGpu(const Device& device) { return device.kind == DeviceKind::kCuda; }
-
 absl::Status Copy(void* destination, const void* source, int64_t bytes, Stream& stream) {
   if (bytes == 0 || destination == source) return absl::OkStatus();
-  if (OnGpu(stream.device())) {
+  if (stream.device().IsCuda()) {
     return cuda::CopyRows(stream.device().ordinal,
                           {.to = destination, .from = source, .row_bytes = bytes, .rows = 1},
                           stream.handle());
@@ -39,13 +38,14 @@ absl::Status Copy(void* destination, const void* source, int64_t bytes, Stream& 
 class ExchangeHandle final : public TransferHandle {
  public:
   // `stream` outlives the handle.
-  ExchangeHandle(Hub& hub, GroupRank me, std::string_view name, size_t num_messages, Stream& stream)
-      : hub_(hub), me_(me), name_(name), messages_(num_messages), stream_(stream) {}
+  ExchangeHandle(ThreadsGroup& group, GroupRank me, std::string_view name, size_t num_messages,
+                 Stream& stream)
+      : group_(group), me_(me), name_(name), messages_(num_messages), stream_(stream) {}
   ~ExchangeHandle() override {
-    hub_.Withdraw(me_, messages_);
+    group_.Withdraw(me_, messages_);
     for (Message& message : messages_) {
-      if (OnGpu(message.device) && message.state == Message::State::kDone) {
-        hub_.GiveBack(me_, std::move(message.event));
+      if (message.device.IsCuda() && message.state == Message::State::kDone) {
+        group_.GiveBack(me_, std::move(message.event));
       }
     }
   }
@@ -55,14 +55,14 @@ class ExchangeHandle final : public TransferHandle {
 
   absl::Status Wait() override {
     for (Message& message : messages_) {
-      HETERO_RETURN_IF_ERROR(hub_.Await(me_, message));
+      HETERO_RETURN_IF_ERROR(group_.Await(me_, message));
       HETERO_RETURN_IF_ERROR(message.event.HoldBack(stream_));
     }
     return absl::OkStatus();
   }
 
  private:
-  Hub& hub_;
+  ThreadsGroup& group_;
   GroupRank me_;
   std::string name_;
   std::vector<Message> messages_;
@@ -71,43 +71,29 @@ class ExchangeHandle final : public TransferHandle {
 
 }  // namespace
 
-ThreadsCommunicator::ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub)
-    : CheckedCommunicator(hub.state().backend(), key, rank,
-                          &hub.state().flight(key.members[static_cast<size_t>(rank.value())])),
-      hub_(hub) {}
+ThreadsCommunicator::ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank,
+                                         ThreadsGroup& group)
+    : CheckedCommunicator(group.state().backend(), key, rank,
+                          &group.state().flight(key.members[static_cast<size_t>(rank.value())])),
+      group_(group) {}
 
-template <typename Work>
-absl::Status ThreadsCommunicator::Collective(std::string_view kind, std::string_view name,
-                                             const Operands& operands, bool inline_input,
-                                             Stream& stream, Work work) {
-  const bool on_gpu = OnGpu(stream.device());
-  Call& call = hub_.Prepare(rank());
-  call.kind = kind;
-  call.name.assign(name);
-  call.detail = operands.detail;
-  call.root = operands.root;
-  call.device = stream.device();
-  call.dtype = operands.input.dtype();
-  call.num_elements = operands.input.num_elements();
-  call.input = operands.input.address();
-  call.output = operands.output.address();
-  call.send_rows.assign(operands.send_rows.begin(), operands.send_rows.end());
-  call.receive_rows.assign(operands.receive_rows.begin(), operands.receive_rows.end());
-  call.row_elements = operands.row_elements;
-  inline_input = inline_input && !on_gpu;
-  const bool inlined = inline_input && operands.input.num_bytes() <= kInlineBytes;
+absl::Status ThreadsCommunicator::RunCollective(const Collective& call, Stream& stream) {
+  const bool on_gpu = stream.device().IsCuda();
+  group_.NextCall(rank()).Set(call, stream.device());
+  const bool inline_input = call.kind != CollectiveKind::kAllToAll && !on_gpu;
+  const bool inlined = inline_input && call.input.num_bytes() <= kInlineBytes;
   if (on_gpu) {
-    HETERO_RETURN_IF_ERROR(hub_.Ready(rank(), stream));
+    HETERO_RETURN_IF_ERROR(group_.RecordReady(rank(), stream));
   }
-  HETERO_RETURN_IF_ERROR(hub_.Meet(rank(), inline_input));
-  absl::Status status = on_gpu ? hub_.AfterReady(stream) : absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(group_.EnterCall(rank(), inline_input));
+  absl::Status status = on_gpu ? group_.QueueWaitForReady(stream) : absl::OkStatus();
   if (status.ok()) {
-    // Past the meeting the peers count on this member: an exception must not keep it from parting.
-    status = CatchExceptions([&] { return work(hub_.calls(rank()), inlined); });
+    // From here on the peers wait for this member: an exception must not keep it from leaving.
+    status = CatchExceptions([&] { return Work(call, group_.calls(rank()), inlined, stream); });
   }
-  if (on_gpu && status.ok()) status = hub_.Done(rank(), stream);
-  if (!inlined) hub_.Part(rank());
-  if (on_gpu && status.ok()) status = hub_.AfterDone(stream);
+  if (on_gpu && status.ok()) status = group_.RecordDone(rank(), stream);
+  if (!inlined) group_.LeaveCall(rank());
+  if (on_gpu && status.ok()) status = group_.QueueWaitForDone(stream);
   return status;
 }
 
@@ -121,96 +107,66 @@ std::span<const ConstTensorView> ThreadsCommunicator::Inputs(std::span<const Cal
   return inputs_;
 }
 
-absl::Status ThreadsCommunicator::DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op,
-                                              Stream& stream, std::string_view name) {
-  const auto reduce = [&](std::span<const Call> calls, bool inlined) {
-    const int64_t total = input.num_elements();
-    const int64_t share =
-        (total + size() * kLineElements - 1) / (size() * kLineElements) * kLineElements;
-    const int64_t begin = inlined ? 0 : std::min(total, rank().value() * share);
-    const int64_t count = inlined ? total : std::min(share, total - begin);
-    outputs_.clear();
-    for (const Call& call : calls) {
-      if (inlined && call.output != output.address()) continue;
-      outputs_.emplace_back(At(call.output, begin * SizeOf(call.dtype)), call.dtype,
-                            std::initializer_list<int64_t>{count});
+absl::Status ThreadsCommunicator::Reduce(const Collective& call, std::span<const Call> calls,
+                                         bool inlined, Stream& stream) {
+  const int64_t total = call.input.num_elements();
+  const int64_t share = CeilDiv(total, size() * kLineElements) * kLineElements;
+  const int64_t begin = inlined ? 0 : std::min(total, rank().value() * share);
+  const int64_t count = inlined ? total : std::min(share, total - begin);
+  outputs_.clear();
+  for (const Call& peer : calls) {
+    if (inlined && peer.output != call.output.address()) continue;
+    outputs_.emplace_back(At(peer.output, begin * SizeOf(peer.dtype)), peer.dtype,
+                          std::initializer_list<int64_t>{count});
+  }
+  return RankReduce(Inputs(calls, begin, count), outputs_, call.op, stream);
+}
+
+absl::Status ThreadsCommunicator::Work(const Collective& call, std::span<const Call> calls,
+                                       bool inlined, Stream& stream) {
+  const size_t me = static_cast<size_t>(rank().value());
+  switch (call.kind) {
+    case CollectiveKind::kAllReduce:
+      return Reduce(call, calls, inlined, stream);
+    case CollectiveKind::kReduceScatter: {
+      const int64_t count = call.output.num_elements();
+      const TensorView outputs[] = {call.output.Reshape({count})};
+      return RankReduce(Inputs(calls, rank().value() * count, count), outputs, ReduceOp::kSum,
+                        stream);
     }
-    return RankReduce(Inputs(calls, begin, count), outputs_, op, stream);
-  };
-  return Collective("all_reduce", name, {.input = input, .output = output, .detail = Name(op)},
-                    /*inline_input=*/true, stream, reduce);
-}
-
-absl::Status ThreadsCommunicator::DoReduceScatter(ConstTensorView input, TensorView output,
-                                                  Stream& stream, std::string_view name) {
-  const auto reduce = [&](std::span<const Call> calls, bool) {
-    const int64_t count = output.num_elements();
-    const TensorView outputs[] = {output.Reshape({count})};
-    return RankReduce(Inputs(calls, rank().value() * count, count), outputs, ReduceOp::kSum,
-                      stream);
-  };
-  return Collective("reduce_scatter", name, {.input = input, .output = output},
-                    /*inline_input=*/true, stream, reduce);
-}
-
-absl::Status ThreadsCommunicator::DoAllGather(ConstTensorView input, TensorView output,
-                                              Stream& stream, std::string_view name) {
-  const auto copy = [&](std::span<const Call> calls, bool) -> absl::Status {
-    const int64_t bytes = input.num_bytes();
-    for (size_t i = 0; i < calls.size(); ++i) {
-      HETERO_RETURN_IF_ERROR(Copy(At(output.address(), static_cast<int64_t>(i) * bytes),
-                                  calls[i].input, bytes, stream));
+    case CollectiveKind::kAllGather: {
+      const int64_t bytes = call.input.num_bytes();
+      for (size_t i = 0; i < calls.size(); ++i) {
+        HETERO_RETURN_IF_ERROR(Copy(At(call.output.address(), static_cast<int64_t>(i) * bytes),
+                                    calls[i].input, bytes, stream));
+      }
+      return absl::OkStatus();
     }
-    return absl::OkStatus();
-  };
-  return Collective("all_gather", name, {.input = input, .output = output},
-                    /*inline_input=*/true, stream, copy);
-}
-
-absl::Status ThreadsCommunicator::DoAllToAllV(ConstTensorView input,
-                                              std::span<const int64_t> send_rows, TensorView output,
-                                              std::span<const int64_t> receive_rows, Stream& stream,
-                                              std::string_view name) {
-  int64_t row_elements = 1;
-  for (const int64_t dim : input.dims().subspan(1)) row_elements *= dim;
-  const int64_t row_bytes = row_elements * SizeOf(input.dtype());
-  const auto copy = [&](std::span<const Call> calls, bool) -> absl::Status {
-    const size_t me = static_cast<size_t>(rank().value());
-    int64_t row = 0;
-    for (const Call& call : calls) {
-      int64_t peer_row = 0;
-      for (size_t i = 0; i < me; ++i) peer_row += call.send_rows[i];
-      HETERO_RETURN_IF_ERROR(Copy(At(output.address(), row * row_bytes),
-                                  At(call.input, peer_row * row_bytes),
-                                  call.send_rows[me] * row_bytes, stream));
-      row += call.send_rows[me];
+    case CollectiveKind::kAllToAll: {
+      const int64_t row_bytes = call.row_elements() * SizeOf(call.input.dtype());
+      int64_t row = 0;
+      for (const Call& peer : calls) {
+        int64_t peer_row = 0;
+        for (size_t i = 0; i < me; ++i) peer_row += peer.send_rows[i];
+        HETERO_RETURN_IF_ERROR(Copy(At(call.output.address(), row * row_bytes),
+                                    At(peer.input, peer_row * row_bytes),
+                                    peer.send_rows[me] * row_bytes, stream));
+        row += peer.send_rows[me];
+      }
+      return absl::OkStatus();
     }
-    return absl::OkStatus();
-  };
-  return Collective("all_to_all", name,
-                    {.input = input,
-                     .output = output,
-                     .send_rows = send_rows,
-                     .receive_rows = receive_rows,
-                     .row_elements = row_elements},
-                    /*inline_input=*/false, stream, copy);
+    case CollectiveKind::kBroadcast:
+      return Copy(call.output.address(), calls[static_cast<size_t>(call.root.value())].input,
+                  call.root == rank() ? 0 : call.output.num_bytes(), stream);
+  }
+  return absl::OkStatus();
 }
 
-absl::Status ThreadsCommunicator::DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
-                                              std::string_view name) {
-  const auto copy = [&](std::span<const Call> calls, bool) -> absl::Status {
-    return Copy(tensor.address(), calls[static_cast<size_t>(root.value())].input,
-                root == rank() ? 0 : tensor.num_bytes(), stream);
-  };
-  return Collective("broadcast", name, {.input = tensor, .output = tensor, .root = root},
-                    /*inline_input=*/true, stream, copy);
-}
-
-absl::StatusOr<std::unique_ptr<TransferHandle>> ThreadsCommunicator::DoExchange(
+absl::StatusOr<std::unique_ptr<TransferHandle>> ThreadsCommunicator::RunExchange(
     std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
     std::string_view name) {
-  auto handle =
-      std::make_unique<ExchangeHandle>(hub_, rank(), name, sends.size() + receives.size(), stream);
+  auto handle = std::make_unique<ExchangeHandle>(group_, rank(), name,
+                                                 sends.size() + receives.size(), stream);
   Message* message = handle->messages().data();
   const auto fill = [&](const ConstTensorView& tensor) {
     message->dtype = tensor.dtype();
@@ -232,13 +188,13 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> ThreadsCommunicator::DoExchange(
     message->destination = receive.tensor.address();
     fill(receive.tensor);
   }
-  if (OnGpu(stream.device())) {
+  if (stream.device().IsCuda()) {
     for (Message& own : handle->messages()) {
-      HETERO_ASSIGN_OR_RETURN(own.event, hub_.TakeEvent(rank(), stream.device()));
+      HETERO_ASSIGN_OR_RETURN(own.event, group_.TakeEvent(rank(), stream.device()));
       HETERO_RETURN_IF_ERROR(own.event.Record(stream));
     }
   }
-  HETERO_RETURN_IF_ERROR(hub_.Post(rank(), handle->messages()));
+  HETERO_RETURN_IF_ERROR(group_.Post(rank(), handle->messages()));
   return handle;
 }
 

@@ -9,56 +9,39 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/checked_communicator.h"
-#include "hetero/comm/threads/hub.h"
+#include "hetero/comm/collective.h"
+#include "hetero/comm/threads/threads_group.h"
 #include "hetero/comm/threads/threads_state.h"
 
 namespace hetero::internal {
 
 class ThreadsCommunicator : public CheckedCommunicator {
  public:
-  // `hub` outlives the communicator.
-  ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, Hub& hub);
+  // `group` outlives the communicator.
+  ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, ThreadsGroup& group);
 
-  void Abort(const absl::Status& cause) final { hub_.state().Abort(cause); }
-  absl::Status HealthCheck() const final { return hub_.state().cause(); }
+  void Abort(const absl::Status& cause) final { group_.state().Abort(cause); }
+  absl::Status HealthCheck() const final { return group_.state().cause(); }
 
  protected:
-  absl::Status DoAllReduce(ConstTensorView input, TensorView output, ReduceOp op, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoReduceScatter(ConstTensorView input, TensorView output, Stream& stream,
-                               std::string_view name) override;
-  absl::Status DoAllGather(ConstTensorView input, TensorView output, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoAllToAllV(ConstTensorView input, std::span<const int64_t> send_rows,
-                           TensorView output, std::span<const int64_t> receive_rows, Stream& stream,
-                           std::string_view name) override;
-  absl::Status DoBroadcast(TensorView tensor, GroupRank root, Stream& stream,
-                           std::string_view name) override;
-  absl::StatusOr<std::unique_ptr<TransferHandle>> DoExchange(
+  absl::Status RunCollective(const Collective& call, Stream& stream) override;
+  absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) override;
 
  private:
-  struct Operands {
-    ConstTensorView input;
-    TensorView output;
-    std::string_view detail;
-    GroupRank root;
-    std::span<const int64_t> send_rows;
-    std::span<const int64_t> receive_rows;
-    int64_t row_elements = 0;
-  };
-
-  // Runs `work` between Meet and Part; without Part where Meet took the inputs in.
-  template <typename Work>
-  absl::Status Collective(std::string_view kind, std::string_view name, const Operands& operands,
-                          bool inline_input, Stream& stream, Work work);
+  // This member's part of a collective whose members have all come with `calls`. `inlined`: their
+  // inputs lie in the group, so that no member writes what another reads.
+  absl::Status Work(const Collective& call, std::span<const Call> calls, bool inlined,
+                    Stream& stream);
+  absl::Status Reduce(const Collective& call, std::span<const Call> calls, bool inlined,
+                      Stream& stream);
 
   // Elements [begin, begin + count) of every member's input, in rank order.
   std::span<const ConstTensorView> Inputs(std::span<const Call> calls, int64_t begin,
                                           int64_t count);
 
-  Hub& hub_;
+  ThreadsGroup& group_;
   std::vector<ConstTensorView> inputs_;
   std::vector<TensorView> outputs_;
 };

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "hetero/comm/threads/hub.h"
+#include "hetero/comm/threads/threads_group.h"
 
 namespace hetero::internal {
 namespace {
@@ -21,11 +21,11 @@ ThreadsState::ThreadsState(int64_t num_ranks, absl::Duration timeout, std::strin
 
 ThreadsState::~ThreadsState() = default;
 
-Hub& ThreadsState::HubOf(const CommunicatorKey& key) {
-  absl::MutexLock lock(&hubs_mutex_);
-  std::unique_ptr<Hub>& hub = hubs_[key];
-  if (hub == nullptr) hub = std::make_unique<Hub>(*this, key);
-  return *hub;
+ThreadsGroup& ThreadsState::GroupOf(const CommunicatorKey& key) {
+  absl::MutexLock lock(&groups_mutex_);
+  std::unique_ptr<ThreadsGroup>& group = groups_[key];
+  if (group == nullptr) group = std::make_unique<ThreadsGroup>(*this, key);
+  return *group;
 }
 
 void ThreadsState::Abort(const absl::Status& cause) {
@@ -41,8 +41,8 @@ void ThreadsState::SetCause(const absl::Status& cause) {
 }
 
 void ThreadsState::WakeAll() {
-  absl::MutexLock lock(&hubs_mutex_);
-  for (auto& [key, hub] : hubs_) hub->WakeAll();
+  absl::MutexLock lock(&groups_mutex_);
+  for (auto& [key, group] : groups_) group->WakeAll();
 }
 
 absl::Status ThreadsState::cause() const {

@@ -22,7 +22,7 @@
 
 namespace hetero::internal {
 
-class Hub;
+class ThreadsGroup;
 
 class ThreadsState {
  public:
@@ -35,8 +35,8 @@ class ThreadsState {
   AwakeClock& clock() { return clock_; }  // that the timeout is measured by
   std::string_view backend() const { return backend_; }
 
-  // The meeting place of the key's members, made by the first to ask.
-  Hub& HubOf(const CommunicatorKey& key);
+  // What the members of the key share, made by the first to ask.
+  ThreadsGroup& GroupOf(const CommunicatorKey& key);
 
   // SetCause, then WakeAll.
   void Abort(const absl::Status& cause);
@@ -65,10 +65,10 @@ class ThreadsState {
   const std::string_view backend_;
   std::vector<std::unique_ptr<FlightRing>> flights_;
   std::atomic<bool> aborted_ = false;
-  mutable absl::Mutex cause_mutex_;  // a hub may hold its own lock when it takes this one
+  mutable absl::Mutex cause_mutex_;  // a group may hold its own lock when it takes this one
   absl::Status cause_ ABSL_GUARDED_BY(cause_mutex_);
-  absl::Mutex hubs_mutex_;
-  std::map<CommunicatorKey, std::unique_ptr<Hub>> hubs_ ABSL_GUARDED_BY(hubs_mutex_);
+  absl::Mutex groups_mutex_;
+  std::map<CommunicatorKey, std::unique_ptr<ThreadsGroup>> groups_ ABSL_GUARDED_BY(groups_mutex_);
 };
 
 }  // namespace hetero::internal

@@ -18,7 +18,7 @@ class ThreadsFactory final : public CommunicatorFactory {
 
   absl::StatusOr<std::unique_ptr<Communicator>> Create(const CommunicatorKey& key) override {
     HETERO_ASSIGN_OR_RETURN(const GroupRank rank, CheckKey(key, rank_, state_.num_ranks()));
-    return std::make_unique<internal::ThreadsCommunicator>(key, rank, state_.HubOf(key));
+    return std::make_unique<internal::ThreadsCommunicator>(key, rank, state_.GroupOf(key));
   }
 
   void AbortAll(const absl::Status& cause) override { state_.Abort(cause); }

@@ -1,17 +1,17 @@
-#ifndef HETERO_COMM_THREADS_HUB_H_
-#define HETERO_COMM_THREADS_HUB_H_
+#ifndef HETERO_COMM_THREADS_THREADS_GROUP_H_
+#define HETERO_COMM_THREADS_THREADS_GROUP_H_
 
-// Where the members of one communicator meet. A collective is Prepare, Meet, work on the peers'
-// tensors, Part; an exchange posts messages into per-pair queues and the second of a pair to arrive
-// copies.
+// What the members of one communicator share. A collective is NextCall, EnterCall, work on the
+// peers' tensors, LeaveCall: entering and leaving are barriers of the members. An exchange posts
+// messages into a queue for each pair of members, and the second of a pair to arrive copies.
 //
-// An abort never leaves a peer reading memory that its owner has taken back: a member leaves a
-// meeting early only while it is incomplete, and an incomplete meeting can no longer complete once
-// a member has left; a message is withdrawn only while nobody copies it.
+// An abort never leaves a peer reading memory that its owner has taken back: a member turns away
+// from a barrier only while others are missing, and a barrier that a member has turned away from
+// no longer opens; a message is withdrawn only while nobody copies it.
 //
-// On a GPU, which the members share, only the host meets, and work is queued: a member's stream
-// goes on once it has passed the point at which the peers' streams were ready, and again once they
-// are done with this member's tensors. The host waits for no stream.
+// On a GPU, which the members share, the barriers are the host's alone, and work is queued: a
+// member's stream goes on once it has passed the point at which the peers' streams were ready, and
+// again once they are done with this member's tensors. The host waits for no stream.
 
 #include <array>
 #include <atomic>
@@ -29,6 +29,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "hetero/comm/collective.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/tensor/event.h"
 #include "hetero/tensor/stream.h"
@@ -37,19 +38,22 @@ namespace hetero::internal {
 
 class ThreadsState;
 
-// Tensors up to this size are copied into the meeting, which saves the second one.
+// Tensors up to this size are copied when a call is entered, which saves the barrier of LeaveCall.
 inline constexpr int64_t kInlineBytes = 4096;
 
 // One member's call, as its peers see it.
 struct Call {
-  std::string_view kind;  // a string literal
+  // The same as `collective` on `device`. Keeps the memory of what it was before.
+  void Set(const Collective& collective, const Device& device);
+
+  CollectiveKind kind = CollectiveKind::kAllReduce;
   std::string name;
-  std::string_view detail;  // a string literal: the reduction
+  ReduceOp op = ReduceOp::kSum;
   GroupRank root;
   Device device;
   DType dtype = DType::kF32;
   int64_t num_elements = 0;
-  const void* input = nullptr;  // in the hub when `num_elements` fit into kInlineBytes
+  const void* input = nullptr;  // in the group when `num_elements` fit into kInlineBytes
   void* output = nullptr;
   std::vector<int64_t> send_rows;  // all-to-all only, as are the next two
   std::vector<int64_t> receive_rows;
@@ -85,36 +89,36 @@ struct Message {
   Message* partner = nullptr;  // the other half, while being copied
 };
 
-class Hub {
+class ThreadsGroup {
  public:
-  Hub(ThreadsState& state, const CommunicatorKey& key);
+  ThreadsGroup(ThreadsState& state, const CommunicatorKey& key);
 
   ThreadsState& state() { return state_; }
   int64_t size() const { return static_cast<int64_t>(members_.size()); }
   const std::string& text() const { return text_; }
 
-  // The place for `me`'s next call, which peers see from Meet on.
-  Call& Prepare(GroupRank me);
+  // The place for `me`'s next call, which peers see from EnterCall on.
+  Call& NextCall(GroupRank me);
 
-  // Waits until every member has published its call and compares them. With `inline_input`, a small
-  // input is copied into the hub first, and the caller need not Part.
+  // Waits until every member has entered its call and compares the calls. With `inline_input`, a
+  // small input is copied into the group first, and the caller need not LeaveCall.
   // Errors: INVALID_ARGUMENT naming both calls when two differ, DEADLINE_EXCEEDED naming who lags
   // (both abort the run), ABORTED.
-  absl::Status Meet(GroupRank me, bool inline_input);
+  absl::Status EnterCall(GroupRank me, bool inline_input);
 
-  // All members' calls, in rank order, after Meet and until `me` prepares its next.
+  // All members' calls, in rank order, after EnterCall and until `me` asks for its next.
   std::span<const Call> calls(GroupRank me) { return calls_[member(me).num_calls % 2]; }
 
   // Waits until every member is done with the tensors of this call.
-  void Part(GroupRank me);
+  void LeaveCall(GroupRank me);
 
-  // On a GPU around Meet and around Part: what is queued on `stream` later runs after what the
-  // members had queued when they said Ready, or Done.
+  // On a GPU the first two stand around EnterCall: what is queued on `stream` after the second runs
+  // after what every member had queued at the first. The other two stand around LeaveCall likewise.
   // Errors: those of Event.
-  absl::Status Ready(GroupRank me, Stream& stream);
-  absl::Status AfterReady(Stream& stream) const;
-  absl::Status Done(GroupRank me, Stream& stream);
-  absl::Status AfterDone(Stream& stream) const;
+  absl::Status RecordReady(GroupRank me, Stream& stream);
+  absl::Status QueueWaitForReady(Stream& stream) const;
+  absl::Status RecordDone(GroupRank me, Stream& stream);
+  absl::Status QueueWaitForDone(Stream& stream) const;
 
   // An event for a message of `me` on a GPU, to be given back when it has served.
   absl::StatusOr<Event> TakeEvent(GroupRank me, Device device);
@@ -193,4 +197,4 @@ class Hub {
 
 }  // namespace hetero::internal
 
-#endif  // HETERO_COMM_THREADS_HUB_H_
+#endif  // HETERO_COMM_THREADS_THREADS_GROUP_H_

@@ -1,4 +1,4 @@
-#include "hetero/comm/threads/hub.h"
+#include "hetero/comm/threads/threads_group.h"
 
 #include <cstring>
 #include <utility>
@@ -36,10 +36,8 @@ int64_t NumBytes(const Tensor& tensor) {
   return tensor.num_elements * SizeOf(tensor.dtype);
 }
 
-bool OnGpu(const Device& device) { return device.kind == DeviceKind::kCuda; }
-
 std::string Where(const Device& device) {
-  return OnGpu(device) ? absl::StrCat(" on ", device.ToString()) : "";
+  return device.IsCuda() ? absl::StrCat(" on ", device.ToString()) : "";
 }
 
 std::string ToString(const Message& message) {
@@ -50,12 +48,27 @@ std::string ToString(const Message& message) {
 
 }  // namespace
 
+void Call::Set(const Collective& collective, const Device& on_device) {
+  kind = collective.kind;
+  name.assign(collective.name);
+  op = collective.op;
+  root = collective.root;
+  device = on_device;
+  dtype = collective.input.dtype();
+  num_elements = collective.input.num_elements();
+  input = collective.input.address();
+  output = collective.output.address();
+  send_rows.assign(collective.send_rows.begin(), collective.send_rows.end());
+  receive_rows.assign(collective.receive_rows.begin(), collective.receive_rows.end());
+  row_elements = kind == CollectiveKind::kAllToAll ? collective.row_elements() : 0;
+}
+
 std::string Call::ToString() const {
-  std::string text = absl::StrCat(kind, " '", name, "' of ", num_elements, " ", Name(dtype));
-  if (!detail.empty()) absl::StrAppend(&text, " (", detail, ")");
+  std::string text = absl::StrCat(Name(kind), " '", name, "' of ", num_elements, " ", Name(dtype));
+  if (kind == CollectiveKind::kAllReduce) absl::StrAppend(&text, " (", Name(op), ")");
   text += Where(device);
-  if (kind == "broadcast") absl::StrAppend(&text, " from member ", root.value());
-  if (kind == "all_to_all") {
+  if (kind == CollectiveKind::kBroadcast) absl::StrAppend(&text, " from member ", root.value());
+  if (kind == CollectiveKind::kAllToAll) {
     absl::StrAppend(&text, " in rows of ", row_elements, ", sending [",
                     absl::StrJoin(send_rows, ","), "], receiving [",
                     absl::StrJoin(receive_rows, ","), "] rows");
@@ -64,7 +77,7 @@ std::string Call::ToString() const {
 }
 
 bool SameCall(const Call& a, const Call& b) {
-  return a.kind == b.kind && a.name == b.name && a.detail == b.detail && a.root == b.root &&
+  return a.kind == b.kind && a.name == b.name && a.op == b.op && a.root == b.root &&
          a.dtype == b.dtype && a.row_elements == b.row_elements &&
          (!a.send_rows.empty() || a.num_elements == b.num_elements);
 }
@@ -74,7 +87,7 @@ bool RowsFit(const Call& a, size_t i, const Call& b, size_t j) {
          (a.send_rows[j] == b.receive_rows[i] && b.send_rows[i] == a.receive_rows[j]);
 }
 
-Hub::Hub(ThreadsState& state, const CommunicatorKey& key)
+ThreadsGroup::ThreadsGroup(ThreadsState& state, const CommunicatorKey& key)
     : state_(state),
       members_(key.members),
       text_(ToString(state.backend(), key)),
@@ -88,26 +101,26 @@ Hub::Hub(ThreadsState& state, const CommunicatorKey& key)
   for (std::vector<Call>& calls : calls_) calls.resize(members_.size());
 }
 
-std::string Hub::Who(GroupRank rank) const {
+std::string ThreadsGroup::Who(GroupRank rank) const {
   return absl::StrCat("rank ", members_[static_cast<size_t>(rank.value())]);
 }
 
-Call& Hub::Prepare(GroupRank me) {
+Call& ThreadsGroup::NextCall(GroupRank me) {
   return calls_[++member(me).num_calls % 2][static_cast<size_t>(me.value())];
 }
 
-void Hub::Arrive(GroupRank me) {
+void ThreadsGroup::Arrive(GroupRank me) {
   num_arrivals_.store(num_arrivals_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   ++member(me).num_meetings;
   if (!Complete(me)) return;
   for (auto& peer : member_states_) peer->wake.Signal();
 }
 
-bool Hub::Complete(GroupRank me) {
+bool ThreadsGroup::Complete(GroupRank me) {
   return num_arrivals_.load(std::memory_order_acquire) >= member(me).num_meetings * members_.size();
 }
 
-std::string Hub::Laggards(GroupRank me) {
+std::string ThreadsGroup::Laggards(GroupRank me) {
   std::vector<std::string> laggards;
   for (size_t i = 0; i < members_.size(); ++i) {
     if (member_states_[i]->num_meetings < member(me).num_meetings) {
@@ -117,19 +130,21 @@ std::string Hub::Laggards(GroupRank me) {
   return absl::StrJoin(laggards, ", ");
 }
 
-absl::Status Hub::Aborted(std::string_view call) const {
+absl::Status ThreadsGroup::Aborted(std::string_view call) const {
   return state_.AbortedError(absl::StrCat(text_, ": ", call));
 }
 
-absl::Status Hub::SetCause(GroupRank me, const absl::Status& status) {
+absl::Status ThreadsGroup::SetCause(GroupRank me, const absl::Status& status) {
   const absl::Status located = Annotate(status, text_);
   state_.SetCause(Annotate(located, Who(me)));
   return located;
 }
 
-bool Hub::TooLong(absl::Duration start) { return state_.clock().Now() - start > state_.timeout(); }
+bool ThreadsGroup::TooLong(absl::Duration start) {
+  return state_.clock().Now() - start > state_.timeout();
+}
 
-absl::Status Hub::Meet(GroupRank me, bool inline_input) {
+absl::Status ThreadsGroup::EnterCall(GroupRank me, bool inline_input) {
   Member& self = member(me);
   const size_t turn = self.num_calls % 2;
   Call& call = calls_[turn][static_cast<size_t>(me.value())];
@@ -165,7 +180,7 @@ absl::Status Hub::Meet(GroupRank me, bool inline_input) {
   return status;
 }
 
-absl::Status Hub::CheckCalls(GroupRank me) {
+absl::Status ThreadsGroup::CheckCalls(GroupRank me) {
   const std::span<const Call> all = calls(me);
   const Call& first = all[0];
   for (size_t i = 1; i < all.size(); ++i) {
@@ -183,7 +198,7 @@ absl::Status Hub::CheckCalls(GroupRank me) {
   return absl::OkStatus();
 }
 
-void Hub::Part(GroupRank me) {
+void ThreadsGroup::LeaveCall(GroupRank me) {
   {
     absl::MutexLock lock(&mutex_);
     Arrive(me);
@@ -193,7 +208,7 @@ void Hub::Part(GroupRank me) {
   while (!Complete(me)) member(me).wake.Wait(&mutex_);
 }
 
-absl::StatusOr<Hub::DeviceSide*> Hub::OnDevice(GroupRank me, Device device) {
+absl::StatusOr<ThreadsGroup::DeviceSide*> ThreadsGroup::OnDevice(GroupRank me, Device device) {
   Member& self = member(me);
   if (self.on_device == nullptr) {
     auto side = std::make_unique<DeviceSide>();
@@ -205,30 +220,30 @@ absl::StatusOr<Hub::DeviceSide*> Hub::OnDevice(GroupRank me, Device device) {
   return self.on_device.get();
 }
 
-absl::Status Hub::Ready(GroupRank me, Stream& stream) {
+absl::Status ThreadsGroup::RecordReady(GroupRank me, Stream& stream) {
   HETERO_ASSIGN_OR_RETURN(DeviceSide * side, OnDevice(me, stream.device()));
   return side->ready.Record(stream);
 }
 
-absl::Status Hub::AfterReady(Stream& stream) const {
+absl::Status ThreadsGroup::QueueWaitForReady(Stream& stream) const {
   for (const auto& peer : member_states_) {
     HETERO_RETURN_IF_ERROR(peer->on_device->ready.HoldBack(stream));
   }
   return absl::OkStatus();
 }
 
-absl::Status Hub::Done(GroupRank me, Stream& stream) {
+absl::Status ThreadsGroup::RecordDone(GroupRank me, Stream& stream) {
   return member(me).on_device->done.Record(stream);
 }
 
-absl::Status Hub::AfterDone(Stream& stream) const {
+absl::Status ThreadsGroup::QueueWaitForDone(Stream& stream) const {
   for (const auto& peer : member_states_) {
     HETERO_RETURN_IF_ERROR(peer->on_device->done.HoldBack(stream));
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<Event> Hub::TakeEvent(GroupRank me, Device device) {
+absl::StatusOr<Event> ThreadsGroup::TakeEvent(GroupRank me, Device device) {
   std::vector<Event>& spare = member(me).spare_events;
   if (spare.empty()) return Event::Create(device);
   Event event = std::move(spare.back());
@@ -236,7 +251,7 @@ absl::StatusOr<Event> Hub::TakeEvent(GroupRank me, Device device) {
   return event;
 }
 
-absl::Status Hub::QueueCopy(GroupRank me, Message& send, Message& receive) {
+absl::Status ThreadsGroup::QueueCopy(GroupRank me, Message& send, Message& receive) {
   HETERO_ASSIGN_OR_RETURN(DeviceSide * side, OnDevice(me, send.device));
   Stream& copies = *side->copies;
   HETERO_RETURN_IF_ERROR(send.event.HoldBack(copies));
@@ -249,11 +264,11 @@ absl::Status Hub::QueueCopy(GroupRank me, Message& send, Message& receive) {
   return receive.event.Record(copies);
 }
 
-Hub::Queue& Hub::QueueOf(GroupRank sender, GroupRank receiver) {
+ThreadsGroup::Queue& ThreadsGroup::QueueOf(GroupRank sender, GroupRank receiver) {
   return queues_[static_cast<size_t>(sender.value() * size() + receiver.value())];
 }
 
-void Hub::Remove(Message& message) {
+void ThreadsGroup::Remove(Message& message) {
   Queue& queue = QueueOf(message.sender, message.receiver);
   Message* previous = nullptr;
   for (Message* at = queue.head; at != &message; at = at->next) previous = at;
@@ -263,7 +278,7 @@ void Hub::Remove(Message& message) {
   message.state.store(Message::State::kWithdrawn, std::memory_order_relaxed);
 }
 
-absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
+absl::Status ThreadsGroup::Post(GroupRank me, std::span<Message> messages) {
   absl::Status status;
   Message* copies = nullptr;  // own halves of matched pairs, linked by `next`
   {
@@ -301,7 +316,7 @@ absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
     Message* const other = message->partner;
     Message& send = message->is_send ? *message : *other;
     Message& receive = message->is_send ? *other : *message;
-    if (!OnGpu(send.device)) {
+    if (!send.device.IsCuda()) {
       std::memcpy(receive.destination, send.source, static_cast<size_t>(NumBytes(send)));
     } else if (const absl::Status queued = QueueCopy(me, send, receive); !queued.ok()) {
       status = SetCause(me, queued);
@@ -323,7 +338,7 @@ absl::Status Hub::Post(GroupRank me, std::span<Message> messages) {
   return status;
 }
 
-absl::Status Hub::Await(GroupRank me, Message& message) {
+absl::Status ThreadsGroup::Await(GroupRank me, Message& message) {
   const auto done = [&] {
     return message.state.load(std::memory_order_acquire) == Message::State::kDone;
   };
@@ -359,7 +374,7 @@ absl::Status Hub::Await(GroupRank me, Message& message) {
   return status;
 }
 
-void Hub::Withdraw(GroupRank me, std::span<Message> messages) {
+void ThreadsGroup::Withdraw(GroupRank me, std::span<Message> messages) {
   absl::MutexLock lock(&mutex_);
   for (Message& message : messages) {
     if (message.state.load(std::memory_order_relaxed) == Message::State::kQueued) Remove(message);
@@ -369,7 +384,7 @@ void Hub::Withdraw(GroupRank me, std::span<Message> messages) {
   }
 }
 
-void Hub::WakeAll() {
+void ThreadsGroup::WakeAll() {
   absl::MutexLock lock(&mutex_);
   for (auto& member : member_states_) member->wake.Signal();
 }
