@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 
 namespace hetero {
@@ -85,18 +86,15 @@ std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t mi
   const auto language = std::find_if(specs.begin(), specs.end(), [](const GridSpec& spec) {
     return spec.name == kLanguageModule;
   });
-  const auto lanes_of = [](const GridSpec& spec) {
-    return spec.num_ranks / (spec.tp * spec.cp * spec.pp);
-  };
   if (language == specs.end() || !Validate(*language).empty() || micro_batch_size < 1 ||
       micro_batch_size > kMaxMicroBatchSize) {
     return violations;
   }
-  const int64_t language_lanes = lanes_of(*language);
+  const int64_t language_lanes = language->num_lanes();
   const int64_t samples = micro_batch_size * language_lanes;
   for (const GridSpec& spec : specs) {
     if (&spec == &*language || !Validate(spec).empty()) continue;
-    const int64_t lanes = lanes_of(spec);
+    const int64_t lanes = spec.num_lanes();
     if (samples % lanes == 0) continue;
     int64_t nearest_lanes = lanes;
     while (samples % nearest_lanes != 0) --nearest_lanes;
@@ -108,7 +106,7 @@ std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t mi
         absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
                      Counted(samples, "sample"), " of one microbatch (micro_batch_size ",
                      micro_batch_size, " * ", Counted(language_lanes, "language lane"), ")")};
-    const int64_t above = (micro_batch_size + unit - 1) / unit * unit;
+    const int64_t above = RoundUp(micro_batch_size, unit);
     for (const int64_t size : {above, above - unit}) {
       if (size < 1 || size > kMaxMicroBatchSize) continue;
       violation.corrections.push_back({{"micro_batch_size", absl::StrCat(size)}});
@@ -215,33 +213,12 @@ const Grid* Layout::Find(std::string_view name) const {
   return found == grids_.end() ? nullptr : &*found;
 }
 
-std::vector<ModuleRole> Layout::RolesOf(GlobalRank rank) const {
-  std::vector<ModuleRole> roles;
-  for (const Grid& grid : grids_) {
-    if (grid.Contains(rank)) roles.push_back({&grid, grid.RoleOf(rank)});
-  }
-  return roles;
-}
-
-StageRole Layout::RoleIn(std::string_view name, GlobalRank rank) const {
-  const Grid* grid = Find(name);
-  return grid != nullptr && grid->Contains(rank) ? grid->RoleOf(rank) : StageRole{};
-}
-
 std::string Layout::ToString() const {
   return absl::StrCat("world ", world_size_, "\n",
                       absl::StrJoin(grids_, "", [](std::string* out, const Grid& g) {
                         absl::StrAppend(out, g.name(), " ", g.base().ToString(), "; experts ",
                                         g.expert().ToString(), "\n");
                       }));
-}
-
-uint64_t Layout::Digest() const {
-  uint64_t hash = 0xcbf29ce484222325;
-  for (const char c : ToString()) {
-    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  }
-  return hash;
 }
 
 }  // namespace hetero

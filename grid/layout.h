@@ -20,12 +20,6 @@ enum class Placement {
   kNonColocated,  // grids on disjoint ranks
 };
 
-// A module that a rank takes part in.
-struct ModuleRole {
-  const Grid* grid = nullptr;  // owned by the Layout
-  StageRole stage;
-};
-
 // Samples of a lane's microbatch at most.
 inline constexpr int64_t kMaxMicroBatchSize = 65536;
 
@@ -62,17 +56,8 @@ class Layout {
   // nullptr when no module has that name.
   const Grid* Find(std::string_view name) const;
 
-  // Modules of `rank` in the order of the specs; one entry unless the grids are colocated.
-  std::vector<ModuleRole> RolesOf(GlobalRank rank) const;
-
-  // Role of `rank` in module `name`; neither first nor last when it is not part of it.
-  StageRole RoleIn(std::string_view name, GlobalRank rank) const;
-
   // One line a grid, both views. Equal texts mean equal layouts.
   std::string ToString() const;
-
-  // FNV-1a (64 bit) of ToString(): ranks compare it at start and print both texts when it differs.
-  uint64_t Digest() const;
 
  private:
   Layout() = default;

@@ -139,19 +139,17 @@ AxisSet FamilyAxes(Family family) { return kFamilies[static_cast<size_t>(family)
 
 absl::StatusOr<Grid> Grid::Make(const GridSpec& spec) {
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(spec)));
-  const int64_t dp = spec.num_ranks / (spec.tp * spec.gtp_remat * spec.cp * spec.pp);
-  const int64_t expt_dp = spec.num_ranks / (spec.expt_tp * spec.ep * spec.expt_gtp_remat * spec.pp);
   const GlobalRank first(spec.rank_offset);
   HETERO_ASSIGN_OR_RETURN(GridView base, GridView::Make(first, {{Axis::kTp, spec.tp},
                                                                 {Axis::kGtpRemat, spec.gtp_remat},
                                                                 {Axis::kCp, spec.cp},
-                                                                {Axis::kDp, dp},
+                                                                {Axis::kDp, spec.dp()},
                                                                 {Axis::kPp, spec.pp}}));
   HETERO_ASSIGN_OR_RETURN(GridView expert,
                           GridView::Make(first, {{Axis::kExptTp, spec.expt_tp},
                                                  {Axis::kEp, spec.ep},
                                                  {Axis::kExptGtpRemat, spec.expt_gtp_remat},
-                                                 {Axis::kExptDp, expt_dp},
+                                                 {Axis::kExptDp, spec.expt_dp()},
                                                  {Axis::kPp, spec.pp}}));
   return FromViews(spec.name, std::move(base), std::move(expert));
 }
@@ -208,17 +206,6 @@ Group Grid::LaneRanks(LaneId lane, int64_t stage) const {
                                          {Axis::kGtpRemat, lane.value() % gtp_remat},
                                          {Axis::kPp, stage}});
   return base_.GroupOf(first, {Axis::kTp, Axis::kCp});
-}
-
-GlobalRank Grid::SourceLeader(LaneId lane) const {
-  return LaneRanks(lane, Size(Axis::kPp) - 1).back();
-}
-
-GlobalRank Grid::DestinationLeader(LaneId lane) const { return LaneRanks(lane, 0).front(); }
-
-StageRole Grid::RoleOf(GlobalRank rank) const {
-  const int64_t stage = Coord(rank, Axis::kPp);
-  return {.is_first = stage == 0, .is_last = stage == Size(Axis::kPp) - 1};
 }
 
 }  // namespace hetero

@@ -21,9 +21,7 @@ namespace hetero {
 // Name of the module that owns the token stream; the other modules of a run are encoders.
 inline constexpr std::string_view kLanguageModule = "language";
 
-// What is asked for. dp and expt_dp follow from the rest:
-//   dp = num_ranks / (tp * gtp_remat * cp * pp)
-//   expt_dp = num_ranks / (expt_tp * ep * expt_gtp_remat * pp)
+// What is asked for. dp, expt_dp and the number of lanes follow from the rest.
 struct GridSpec {
   std::string name = {};
   int64_t num_ranks = 0;
@@ -35,6 +33,11 @@ struct GridSpec {
   int64_t rank_offset = 0;
   int64_t expt_tp = 1;
   int64_t expt_gtp_remat = 1;
+
+  // Precondition of all: Validate finds nothing.
+  int64_t dp() const { return num_ranks / (tp * gtp_remat * cp * pp); }
+  int64_t expt_dp() const { return num_ranks / (expt_tp * ep * expt_gtp_remat * pp); }
+  int64_t num_lanes() const { return dp() * gtp_remat; }
 };
 
 // Every rule `spec` breaks on its own, in field order; fields are named "language.tp". A pure
@@ -74,14 +77,6 @@ std::string_view FamilyName(Family family);
 // Axes of a family; the two embedding families are not defined by axes and give {pp}.
 AxisSet FamilyAxes(Family family);
 
-// A rank's place in its module's pipeline.
-struct StageRole {
-  bool is_first = false;
-  bool is_last = false;
-
-  bool operator==(const StageRole&) const = default;
-};
-
 // Invariant: the base and the expert view factorize the same ranks and share the pp groups.
 class Grid {
  public:
@@ -117,13 +112,6 @@ class Grid {
 
   // Ranks of `lane` on pipeline stage `stage`, ascending.
   Group LaneRanks(LaneId lane, int64_t stage) const;
-
-  // The ranks of `lane` that carry its rows over a bridge when one rank per lane does: the last
-  // rank of the last stage sends, the first rank of the first stage receives.
-  GlobalRank SourceLeader(LaneId lane) const;
-  GlobalRank DestinationLeader(LaneId lane) const;
-
-  StageRole RoleOf(GlobalRank rank) const;
 
  private:
   Grid(std::string name, GridView base, GridView expert)

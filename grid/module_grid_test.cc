@@ -266,12 +266,5 @@ TEST(GridTest, FromViewsNeedsAllAxesAndTheSamePipelines) {
                        HasSubstr("m has axes {tp, gtp_remat, cp, dp, pp}, needs {pp, expt_tp")));
 }
 
-TEST(GridTest, StageFlagsFollowThePipelineCoordinate) {
-  const Grid grid = Grid::Make({.name = "m", .num_ranks = 3, .pp = 3}).value();
-  EXPECT_EQ(grid.RoleOf(GlobalRank(0)), (StageRole{.is_first = true, .is_last = false}));
-  EXPECT_EQ(grid.RoleOf(GlobalRank(1)), (StageRole{.is_first = false, .is_last = false}));
-  EXPECT_EQ(grid.RoleOf(GlobalRank(2)), (StageRole{.is_first = false, .is_last = true}));
-}
-
 }  // namespace
 }  // namespace hetero

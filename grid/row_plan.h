@@ -96,8 +96,8 @@ struct RowPlan {
   bool operator==(const RowPlan&) const = default;
 };
 
-// One rank of each lane moves all its rows: SourceLeader to DestinationLeader, then a broadcast in
-// the destination lane.
+// One rank of each lane moves all its rows: the last of a source lane to the first of a destination
+// lane, where a broadcast in the lane follows.
 // Errors (here and below): those of PlanLanes.
 absl::StatusOr<RowPlan> PlanLeaderFunnel(LaneSide source, LaneSide destination,
                                          std::span<const int64_t> rows_per_sample);

@@ -211,8 +211,8 @@ TEST(FunnelTest, LeadersFollowTheAxisOrderOfTheGrid) {
     std::vector<int64_t> sources;
     std::vector<int64_t> destinations;
     for (int64_t lane = 0; lane < grid.num_lanes(); ++lane) {
-      sources.push_back(grid.SourceLeader(LaneId(lane)).value());
-      destinations.push_back(grid.DestinationLeader(LaneId(lane)).value());
+      sources.push_back(grid.LaneRanks(LaneId(lane), grid.Size(Axis::kPp) - 1).back().value());
+      destinations.push_back(grid.LaneRanks(LaneId(lane), 0).front().value());
     }
     EXPECT_THAT(sources, ElementsAreArray(c.source_leaders)) << grid.base().ToString();
     EXPECT_THAT(destinations, ElementsAreArray(c.destination_leaders)) << grid.base().ToString();

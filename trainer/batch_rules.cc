@@ -36,13 +36,11 @@ struct Lanes {
   int64_t language = 0;         // lanes; 0: that grid is absent or broken
 };
 
-int64_t LanesOf(const GridSpec& spec) { return spec.num_ranks / (spec.tp * spec.cp * spec.pp); }
-
 Lanes SoundGrids(const RunConfig& config) {
   Lanes lanes;
   for (const GridSpec& spec : SupportedGrids(config)) {
     if (!Validate(spec).empty()) continue;
-    if (spec.name == kLanguageModule) lanes.language = LanesOf(spec);
+    if (spec.name == kLanguageModule) lanes.language = spec.num_lanes();
     lanes.specs.push_back(spec);
   }
   return lanes;
@@ -96,7 +94,7 @@ void CheckTokens(const RunConfig& config, const BatchSizes& batch, const Lanes& 
                  Violations& violations) {
   if (!violations.Sound({"sequence_length"})) return;
   for (const GridSpec& spec : lanes.specs) {
-    const int64_t samples = std::max<int64_t>(1, batch.micro * lanes.language / LanesOf(spec));
+    const int64_t samples = std::max<int64_t>(1, batch.micro * lanes.language / spec.num_lanes());
     if (config.sequence_length() <= kMaxLaneTokens / samples) continue;
     Violation violation =
         Refuse("sequence_length",
