@@ -41,7 +41,6 @@ bool IsOneOf(Enum value, Enum last) {
 }  // namespace
 
 std::vector<Violation> Validate(const LearningRateOptions& options, std::string_view unit) {
-  const LearningRateOptions& o = options;
   const std::string warmup = absl::StrCat("warmup_", unit);
   const std::string decay = absl::StrCat("decay_", unit);
   const std::string tail = absl::StrCat("tail_", unit);
@@ -49,18 +48,19 @@ std::vector<Violation> Validate(const LearningRateOptions& options, std::string_
   const auto require = [&](bool holds, const Violation& violation) {
     if (!holds) violations.Add(violation);
   };
-  require(IsOneOf(o.style, LearningRateStyle::kWarmupStableDecay),
-          Refuse("style", absl::StrCat(" is ", static_cast<int>(o.style),
+  require(IsOneOf(options.style, LearningRateStyle::kWarmupStableDecay),
+          Refuse("style", absl::StrCat(" is ", static_cast<int>(options.style),
                                        ", must be one of the learning rate's styles")));
-  for (const auto& [name, rate] :
-       {std::pair("peak", o.peak), {"minimum", o.minimum}, {"initial", o.initial}}) {
+  for (const auto& [name, rate] : {std::pair("peak", options.peak),
+                                   {"minimum", options.minimum},
+                                   {"initial", options.initial}}) {
     require(std::isfinite(rate) && rate >= 0,
             Refuse(name, absl::StrCat(" is ", rate, ", must be finite and at least 0"), {"0"}));
-    require(rate <= o.peak || !violations.Sound({"peak", name}),
+    require(rate <= options.peak || !violations.Sound({"peak", name}),
             Refuse(name,
                    absl::StrCat(" is ", ShortestText(rate), ", must be at most peak ",
-                                ShortestText(o.peak)),
-                   {ShortestText(o.peak)}));
+                                ShortestText(options.peak)),
+                   {ShortestText(options.peak)}));
   }
   const auto check_length = [&](const std::string& name, int64_t length, int64_t least) {
     require(length >= least,
@@ -70,40 +70,40 @@ std::vector<Violation> Validate(const LearningRateOptions& options, std::string_
             Refuse(name, absl::StrCat(" is ", length, ", must be at most ", kMaxLength),
                    {absl::StrCat(kMaxLength)}));
   };
-  check_length(warmup, o.warmup_samples, 0);
-  check_length(decay, o.decay_samples, 1);
+  check_length(warmup, options.warmup_samples, 0);
+  check_length(decay, options.decay_samples, 1);
   if (violations.Sound({warmup, decay})) {
-    require(o.warmup_samples < o.decay_samples,
+    require(options.warmup_samples < options.decay_samples,
             Refuse(warmup,
-                   absl::StrCat(" is ", o.warmup_samples, ", must be below ", decay, " ",
-                                o.decay_samples, ", the end of the decay"),
-                   {absl::StrCat(o.decay_samples - 1)}));
+                   absl::StrCat(" is ", options.warmup_samples, ", must be below ", decay, " ",
+                                options.decay_samples, ", the end of the decay"),
+                   {absl::StrCat(options.decay_samples - 1)}));
   }
-  if (o.style != LearningRateStyle::kWarmupStableDecay) {
-    require(!o.tail && !o.tail_samples,
+  if (options.style != LearningRateStyle::kWarmupStableDecay) {
+    require(!options.tail && !options.tail_samples,
             Violation{.field = "tail",
                       .message = absl::StrCat("tail or ", tail,
                                               " is set, only style WARMUP_STABLE_DECAY has a tail"),
                       .corrections = {{{"style", "WARMUP_STABLE_DECAY"}}}});
     return violations.Take();
   }
-  require(o.tail.has_value(),
+  require(options.tail.has_value(),
           Refuse("tail", " is not set, style WARMUP_STABLE_DECAY needs the shape of its decay",
                  {"TAIL_LINEAR"}));
-  require(!o.tail || IsOneOf(*o.tail, DecayTail::kMinusSqrt),
+  require(!options.tail || IsOneOf(*options.tail, DecayTail::kMinusSqrt),
           Refuse("tail", " is none of the shapes of a decay", {"TAIL_LINEAR"}));
   if (!violations.Sound({warmup, decay})) return violations.Take();
-  const int64_t longest = o.decay_samples - o.warmup_samples;
-  if (!o.tail_samples) {
+  const int64_t longest = options.decay_samples - options.warmup_samples;
+  if (!options.tail_samples) {
     violations.Add(Refuse(tail,
                           " is not set, style WARMUP_STABLE_DECAY needs the length of its decay",
                           {absl::StrCat(longest)}));
   } else {
-    require(*o.tail_samples >= 1 && *o.tail_samples <= longest,
+    require(*options.tail_samples >= 1 && *options.tail_samples <= longest,
             Refuse(tail,
-                   absl::StrCat(" is ", *o.tail_samples, ", must be from 1 to ", longest,
+                   absl::StrCat(" is ", *options.tail_samples, ", must be from 1 to ", longest,
                                 ", what lies between warm-up and the end of the decay"),
-                   {absl::StrCat(std::clamp<int64_t>(*o.tail_samples, 1, longest))}));
+                   {absl::StrCat(std::clamp<int64_t>(*options.tail_samples, 1, longest))}));
   }
   return violations.Take();
 }
@@ -136,19 +136,20 @@ double LearningRateSchedule::Remaining(double samples) const {
 }
 
 double LearningRateSchedule::At(int64_t samples) const {
-  const LearningRateOptions& o = options_;
-  if (o.warmup_samples > 0 && samples <= o.warmup_samples) {
-    return o.initial + (o.peak - o.initial) * static_cast<double>(samples) /
-                           static_cast<double>(o.warmup_samples);
+  if (options_.warmup_samples > 0 && samples <= options_.warmup_samples) {
+    return options_.initial + (options_.peak - options_.initial) * static_cast<double>(samples) /
+                                  static_cast<double>(options_.warmup_samples);
   }
-  if (o.style == LearningRateStyle::kConstant) return o.peak;
-  if (samples > o.decay_samples) return o.minimum;
-  if (o.style == LearningRateStyle::kInverseSquareRoot) {
-    const double warmup = static_cast<double>(std::max<int64_t>(o.warmup_samples, 1));
+  if (options_.style == LearningRateStyle::kConstant) return options_.peak;
+  if (samples > options_.decay_samples) return options_.minimum;
+  if (options_.style == LearningRateStyle::kInverseSquareRoot) {
+    const double warmup = static_cast<double>(std::max<int64_t>(options_.warmup_samples, 1));
     return std::max(
-        o.minimum, o.peak * std::sqrt(warmup / static_cast<double>(std::max<int64_t>(samples, 1))));
+        options_.minimum,
+        options_.peak * std::sqrt(warmup / static_cast<double>(std::max<int64_t>(samples, 1))));
   }
-  return o.minimum + Remaining(static_cast<double>(samples)) * (o.peak - o.minimum);
+  return options_.minimum +
+         Remaining(static_cast<double>(samples)) * (options_.peak - options_.minimum);
 }
 
 }  // namespace hetero
