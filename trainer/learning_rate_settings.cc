@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 
 namespace hetero {
 namespace {
@@ -77,7 +78,7 @@ void CheckUnits(const RunConfig& config, Violations& violations) {
   const std::string_view other = unit == kSteps ? kSamples : kSteps;
   const int64_t batch = config.global_batch_size();
   const auto convert = [&](int64_t length, std::string_view to) {
-    return absl::StrCat(to == kSamples ? length * batch : (length + batch - 1) / batch);
+    return absl::StrCat(to == kSamples ? length * batch : CeilDiv(length, batch));
   };
   Correction correction;
   std::vector<std::string> fields;

@@ -16,6 +16,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/data/image/image_fixtures.h"
 #include "hetero/data/image/resize.h"
 
@@ -69,7 +70,7 @@ TEST_P(FixtureTest, EveryCutIsAnErrorAndTrailingBytesAreNot) {
 
 TEST_P(FixtureTest, DamagedFilesNeverBreakTheDecoder) {
   const std::string_view file = Fixtures()[GetParam()].file;
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   Image image;
   for (int round = 0; round < 300; ++round) {
     std::string bytes(file);
@@ -128,7 +129,7 @@ TEST(CodecTest, HugeAndEmptyImagesAreRefusedBeforeDecoding) {
 }
 
 TEST(CodecTest, PngRoundTripKeepsEveryPixel) {
-  std::mt19937 random(3);
+  std::mt19937_64 random = FreshGenerator();
   for (const int channels : {1, 3, 4}) {
     for (const int level : {0, 1, 9}) {
       Image image;

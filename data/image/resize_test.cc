@@ -8,6 +8,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero::data {
 namespace {
@@ -82,7 +83,7 @@ TEST(ResizeTest, WeightsOfHalvingAndDoubling) {
 }
 
 TEST(ResizeTest, ConstantImagesStayConstant) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   for (int round = 0; round < 30; ++round) {
     Image in;
     in.Reshape({.height = 1 + static_cast<int>(random() % 70),

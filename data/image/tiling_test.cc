@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero::data {
 namespace {
@@ -67,7 +68,7 @@ TEST(FitImagesTest, ShareTheBudgetOfASample) {
 }
 
 TEST(FitImageTest, GridsAreEvenAndKeepToTheBudget) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   for (int round = 0; round < 20000; ++round) {
     const ImageSize size =
         Size(1 + static_cast<int>(random() % 20000), 1 + static_cast<int>(random() % 20000));
@@ -85,7 +86,7 @@ TEST(FitImageTest, GridsAreEvenAndKeepToTheBudget) {
 
 // Whatever the image: memory that is planned for the largest grid holds every other.
 TEST(LargestGridTest, HoldsEveryGridOfTheBudget) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   for (int round = 0; round < 20000; ++round) {
     const TilingOptions options = {.patch_size = 4, .pixel_shuffle = round % 2 == 0};
     const ImageSize size =

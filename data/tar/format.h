@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/rounding.h"
 
 namespace hetero::data {
 
@@ -20,9 +21,7 @@ inline constexpr uint64_t kTarBlockBytes = 512;
 inline constexpr uint64_t kTarRecordBytes = 20 * kTarBlockBytes;
 
 // `size` rounded up to whole blocks.
-constexpr uint64_t TarPaddedSize(uint64_t size) {
-  return (size + kTarBlockBytes - 1) / kTarBlockBytes * kTarBlockBytes;
-}
+constexpr uint64_t TarPaddedSize(uint64_t size) { return RoundUp(size, kTarBlockBytes); }
 
 // One 512-byte header.
 struct TarHeader {

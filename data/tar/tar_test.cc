@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/file/test_folder.h"
 #include "hetero/data/tar/format.h"
@@ -228,7 +229,7 @@ class ShardTest : public ::testing::Test {
     ASSERT_THAT(WriteTarIndex(path_, ScanShard(*file, "data-0.tar").value().Index()), IsOk());
   }
 
-  std::mt19937 random_{7};
+  std::mt19937_64 random_ = FreshGenerator();
   std::filesystem::path path_;
   std::vector<std::string> images_;
 };
@@ -381,7 +382,7 @@ TEST(TarIndexTest, RefusesWhatIsNoIndex) {
 
 // Random bit flips, cuts and repeats never read outside the bytes, and what is accepted is sane.
 TEST(TarFuzzTest, MutatedArchivesNeverBreakTheScanner) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   const std::string seed_archive =
       Entry("g", FormatPaxRecord("comment", "x"), 'g') +
       Entry("././@LongLink", std::string(130, 'l') + ".txt", 'L') + Entry("l", "12") +

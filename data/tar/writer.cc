@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/data/tar/format.h"
 
@@ -47,7 +48,7 @@ absl::Status TarWriter::Add(std::string_view name, std::string_view payload) {
 
 absl::Status TarWriter::Close() {
   const uint64_t content = file_.position() + 2 * kTarBlockBytes;
-  const uint64_t total = (content + kTarRecordBytes - 1) / kTarRecordBytes * kTarRecordBytes;
+  const uint64_t total = RoundUp(content, kTarRecordBytes);
   HETERO_RETURN_IF_ERROR(file_.Write(std::string(total - file_.position(), '\0')));
   return file_.Close();
 }

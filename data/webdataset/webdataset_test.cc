@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
@@ -126,7 +127,7 @@ TEST(MetadataTest, ErrorsNameTheFileAndTheField) {
 }
 
 TEST(MetadataTest, MutatedFilesNeverBreakTheParsers) {
-  std::mt19937 random(std::random_device{}());
+  std::mt19937_64 random = FreshGenerator();
   const std::vector<std::string> seeds = {
       FormatDatasetInfo({.energon_version = "7", .shard_counts = {{"a.tar", 3}, {"b.tar", 4}}}),
       FormatSplitConfig(
