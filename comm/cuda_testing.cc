@@ -399,7 +399,7 @@ absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options) {
   // Rank r has 3 + r rows.
   std::vector<int64_t> counts;
   for (int64_t rank = 0; rank < num_ranks; ++rank) counts.push_back(3 + rank);
-  const RowPlan plan = PlanColocated(source, destination, counts).value();
+  const RowPlan plan = PlanColocated(LastStage(source), FirstStage(destination), counts).value();
   const auto values = [&](int64_t rank, int64_t microbatch) {
     return Values(DType::kF32, rank, microbatch, (3 + rank) * kWidth);
   };

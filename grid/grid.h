@@ -1,9 +1,10 @@
 #ifndef HETERO_GRID_GRID_H_
 #define HETERO_GRID_GRID_H_
 
-// All of the library: axes, views, module grids, layouts and row plans.
+// All of the library: axes, views, module grids, layouts, lanes and row plans.
 
 #include "hetero/grid/axis.h"         // IWYU pragma: export
+#include "hetero/grid/lane_blocks.h"  // IWYU pragma: export
 #include "hetero/grid/layout.h"       // IWYU pragma: export
 #include "hetero/grid/module_grid.h"  // IWYU pragma: export
 #include "hetero/grid/rank.h"         // IWYU pragma: export

@@ -97,12 +97,17 @@ struct Ownership {
   size_t num_owners = 1;
 };
 
+// Ranks of lane `index` of those of `side`.
+Group RanksOf(LaneSide side, int64_t index) {
+  return side.grid->LaneRanks(LaneId(side.lanes().first + index), side.stage);
+}
+
 std::vector<ReplicaSet> LaneSets(LaneSide side, std::span<const int64_t> lane_rows,
                                  Ownership ownership) {
   std::vector<ReplicaSet> sets;
   for (size_t lane = 0; lane < lane_rows.size(); ++lane) {
-    sets.push_back(SlicedSet(side.grid->LaneRanks(LaneId(static_cast<int64_t>(lane)), side.stage),
-                             lane_rows[lane], ownership.first_owner, ownership.num_owners));
+    sets.push_back(SlicedSet(RanksOf(side, static_cast<int64_t>(lane)), lane_rows[lane],
+                             ownership.first_owner, ownership.num_owners));
   }
   return sets;
 }
@@ -124,8 +129,8 @@ GlobalRank FirstOwner(const ReplicaSet& set, Ownership ownership) {
 absl::StatusOr<RowPlan> PlanOwned(LaneSide source, LaneSide destination,
                                   std::span<const int64_t> rows_per_sample, Ownership senders,
                                   Ownership receivers) {
-  const int64_t source_lanes = source.grid->num_lanes();
-  const int64_t destination_lanes = destination.grid->num_lanes();
+  const int64_t source_lanes = source.lanes().count;
+  const int64_t destination_lanes = destination.lanes().count;
   HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
                           PlanLanes(rows_per_sample, source_lanes, destination_lanes));
   RowPlan plan;
@@ -152,6 +157,12 @@ absl::StatusOr<RowPlan> PlanOwned(LaneSide source, LaneSide destination,
     }
   }
   return plan;
+}
+
+LaneBlock BlockAt(LaneSide source, LaneSide destination, const LaneBlocks& blocks, int64_t index) {
+  source.only = blocks.Sources(index);
+  destination.only = blocks.Destinations(index);
+  return {source, destination, index, blocks.size()};
 }
 
 }  // namespace
@@ -184,6 +195,16 @@ absl::StatusOr<std::vector<LaneTransfer>> PlanLanes(std::span<const int64_t> row
   return transfers;
 }
 
+LaneBlock BlockOfSource(LaneSide source, LaneSide destination, GlobalRank rank) {
+  const LaneBlocks blocks(source.grid->num_lanes(), destination.grid->num_lanes());
+  return BlockAt(source, destination, blocks, blocks.OfSource(source.grid->LaneOf(rank)));
+}
+
+LaneBlock BlockOfDestination(LaneSide source, LaneSide destination, GlobalRank rank) {
+  const LaneBlocks blocks(source.grid->num_lanes(), destination.grid->num_lanes());
+  return BlockAt(source, destination, blocks, blocks.OfDestination(destination.grid->LaneOf(rank)));
+}
+
 LaneSide FirstStage(const Grid& grid) { return {&grid, 0}; }
 
 LaneSide LastStage(const Grid& grid) { return {&grid, grid.Size(Axis::kPp) - 1}; }
@@ -207,13 +228,13 @@ absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
                                                    " and ", destination.grid->name()));
   }
   HETERO_RETURN_IF_ERROR(CheckRows(rows_per_sample));
-  HETERO_RETURN_IF_ERROR(CheckSamples(grid.name(), rows_per_sample.size(), grid.num_lanes()));
-  const std::vector<int64_t> rows = RowsOfLanes(rows_per_sample, grid.num_lanes());
+  const int64_t num_lanes = source.lanes().count;
+  HETERO_RETURN_IF_ERROR(CheckSamples(grid.name(), rows_per_sample.size(), num_lanes));
+  const std::vector<int64_t> rows = RowsOfLanes(rows_per_sample, num_lanes);
   RowPlan plan;
   for (size_t lane = 0; lane < rows.size(); ++lane) {
-    const LaneId id(static_cast<int64_t>(lane));
-    const Group from = grid.LaneRanks(id, source.stage);
-    const Group to = grid.LaneRanks(id, destination.stage);
+    const Group from = RanksOf(source, static_cast<int64_t>(lane));
+    const Group to = RanksOf(destination, static_cast<int64_t>(lane));
     for (size_t i = 0; i < from.size(); ++i) {
       plan.transfers.push_back({from[i], 0, rows[lane], to[i], 0});
       plan.sources.push_back({{from[i]}, rows[lane], {{0, rows[lane]}}});
@@ -240,7 +261,7 @@ absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination
   }
   HETERO_ASSIGN_OR_RETURN(
       const std::vector<LaneTransfer> lane_transfers,
-      PlanLanes(rows_per_sample, source.grid->num_lanes(), destination.grid->num_lanes()));
+      PlanLanes(rows_per_sample, source.lanes().count, destination.lanes().count));
   const std::vector<int64_t> sums = PrefixSums(rows_per_sample);
   if (static_cast<int64_t>(positions.size()) != sums.back()) {
     return absl::InvalidArgumentError(absl::StrCat(positions.size(), " positions for ", sums.back(),
@@ -253,10 +274,10 @@ absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination
   }
 
   RowPlan plan;
-  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source.grid->num_lanes()),
+  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source.lanes().count),
                           {0, LaneSize(*source.grid)});
-  for (int64_t lane = 0; lane < destination.grid->num_lanes(); ++lane) {
-    for (const GlobalRank rank : destination.grid->LaneRanks(LaneId(lane), destination.stage)) {
+  for (int64_t lane = 0; lane < destination.lanes().count; ++lane) {
+    for (const GlobalRank rank : RanksOf(destination, lane)) {
       plan.destinations.push_back({.ranks = {rank}, .num_rows = 0, .owned = {{0, 0}}});
     }
   }
@@ -287,8 +308,10 @@ absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination
   return plan;
 }
 
-absl::StatusOr<RowPlan> PlanColocated(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanColocated(LaneSide from, LaneSide to,
                                       std::span<const int64_t> rows_per_sample) {
+  const Grid& source = *from.grid;
+  const Grid& destination = *to.grid;
   if (source.first_rank() != destination.first_rank() ||
       source.num_ranks() != destination.num_ranks()) {
     return absl::InvalidArgumentError(absl::StrCat("colocated grids must be on the same ranks; ",
@@ -304,8 +327,8 @@ absl::StatusOr<RowPlan> PlanColocated(const Grid& source, const Grid& destinatio
                                                      ", colocated grids need 1; nearest: 1"));
     }
   }
-  const int64_t source_lanes = source.num_lanes();
-  const int64_t destination_lanes = destination.num_lanes();
+  const int64_t source_lanes = from.lanes().count;
+  const int64_t destination_lanes = to.lanes().count;
   const int64_t scale =
       std::max(source_lanes, destination_lanes) / std::min(source_lanes, destination_lanes);
   if (std::min(source_lanes, destination_lanes) * scale !=
@@ -320,20 +343,22 @@ absl::StatusOr<RowPlan> PlanColocated(const Grid& source, const Grid& destinatio
   RowPlan plan;
   const bool gather = source_lanes > destination_lanes;
   // The grid with more lanes decides which ranks gather from each other.
-  const Grid& narrow = gather ? source : destination;
+  const LaneSide narrow = gather ? from : to;
   std::vector<ReplicaSet>& gathered = gather ? plan.destinations : plan.sources;
   std::vector<ReplicaSet>& alone = gather ? plan.sources : plan.destinations;
   const std::vector<int64_t> wide_rows =
       RowsOfLanes(rows_per_sample, std::min(source_lanes, destination_lanes));
-  const auto ranks_per_lane = static_cast<size_t>(narrow.Size(Axis::kTp));
+  const auto ranks_per_lane = static_cast<size_t>(narrow.grid->Size(Axis::kTp));
   for (size_t first = 0; first < lane_transfers.size(); first += static_cast<size_t>(scale)) {
     for (size_t t = 0; t < ranks_per_lane; ++t) {
       ReplicaSet set;
       set.num_rows = wide_rows[first / static_cast<size_t>(scale)];
       for (size_t i = first; i < first + static_cast<size_t>(scale); ++i) {
         const LaneTransfer& lane = lane_transfers[i];
-        const GlobalRank rank = narrow.LaneRanks(gather ? lane.source : lane.destination, 0)[t];
-        if (source.LaneOf(rank) != lane.source || destination.LaneOf(rank) != lane.destination) {
+        const LaneId own = gather ? lane.source : lane.destination;
+        const GlobalRank rank = RanksOf(narrow, own.value())[t];
+        if (source.LaneOf(rank).value() != from.lanes().first + lane.source.value() ||
+            destination.LaneOf(rank).value() != to.lanes().first + lane.destination.value()) {
           return absl::InvalidArgumentError(absl::StrCat(
               "rank ", rank, " is in lane ", source.LaneOf(rank), " of ", source.name(),
               " and lane ", destination.LaneOf(rank), " of ", destination.name(),

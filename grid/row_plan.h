@@ -13,21 +13,39 @@
 // that row's whole gradient.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/grid/lane_blocks.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/grid/rank.h"
 
 namespace hetero {
 
-// One end of an edge: the ranks of one pipeline stage of a module.
+// One end of an edge: the ranks of one pipeline stage of a module, of all its lanes or of some.
 struct LaneSide {
   const Grid* grid = nullptr;
   int64_t stage = 0;
+  std::optional<LaneRange> only = {};
+
+  LaneRange lanes() const { return only.value_or(LaneRange{0, grid->num_lanes()}); }
 };
+
+// Both ends of an edge, as far as they share samples: the counts that their plan takes are those of
+// samples [index*G/num_blocks, (index+1)*G/num_blocks).
+struct LaneBlock {
+  LaneSide source;
+  LaneSide destination;
+  int64_t index = 0;
+  int64_t num_blocks = 1;
+};
+
+// The block of `rank`, which is on that end of the edge.
+LaneBlock BlockOfSource(LaneSide source, LaneSide destination, GlobalRank rank);
+LaneBlock BlockOfDestination(LaneSide source, LaneSide destination, GlobalRank rank);
 
 // Where rows enter a module and where they leave it.
 LaneSide FirstStage(const Grid& grid);
@@ -96,6 +114,9 @@ struct RowPlan {
   bool operator==(const RowPlan&) const = default;
 };
 
+// Here and below: the lanes of both sides hold the same samples, all of a microbatch or those of a
+// LaneBlock, and rows_per_sample is of these.
+
 // One rank of each lane moves all its rows: the last of a source lane to the first of a destination
 // lane, where a broadcast in the lane follows.
 // Errors (here and below): those of PlanLanes.
@@ -132,7 +153,7 @@ absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination
 // destination lanes it keeps its slice, and backward gathers.
 // Errors: also INVALID_ARGUMENT when the spans differ, when pp or cp of either is above 1, or when
 // neither lane count divides the other.
-absl::StatusOr<RowPlan> PlanColocated(const Grid& source, const Grid& destination,
+absl::StatusOr<RowPlan> PlanColocated(LaneSide source, LaneSide destination,
                                       std::span<const int64_t> rows_per_sample);
 
 // The plan of the gradients: the same rows the other way.

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <random>
+#include <span>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/grid/axis.h"
+#include "hetero/grid/lane_blocks.h"
 #include "hetero/grid/view.h"
 
 namespace hetero {
@@ -314,9 +316,10 @@ TEST(ColocatedTest, GatherGroups) {
                         Case{2, 1, {Ranks({4, 5}), Ranks({6, 7})}, 4, 4}}) {
     const RowPlan plan =
         PlanColocated(
-            MakeGrid({.num_ranks = c.num_ranks, .tp = c.source_tp, .rank_offset = c.rank_offset}),
-            MakeGrid(
-                {.num_ranks = c.num_ranks, .tp = c.destination_tp, .rank_offset = c.rank_offset}),
+            LastStage(MakeGrid(
+                {.num_ranks = c.num_ranks, .tp = c.source_tp, .rank_offset = c.rank_offset})),
+            FirstStage(MakeGrid(
+                {.num_ranks = c.num_ranks, .tp = c.destination_tp, .rank_offset = c.rank_offset})),
             Counts(8))
             .value();
     std::vector<Group> groups;
@@ -332,7 +335,9 @@ TEST(ColocatedTest, NamesWhatDoesNotFit) {
   const auto error = [](GridSpec source, GridSpec destination, int64_t samples) {
     source.name = "images";
     destination.name = "language";
-    return PlanColocated(MakeGrid(source), MakeGrid(destination), Counts(samples)).status();
+    const Grid from = MakeGrid(source);
+    const Grid to = MakeGrid(destination);
+    return PlanColocated(LastStage(from), FirstStage(to), Counts(samples)).status();
   };
   EXPECT_THAT(error({.num_ranks = 4}, {.num_ranks = 4, .rank_offset = 4}, 4),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("must be on the same ranks")));
@@ -425,14 +430,44 @@ TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
     }
     const LaneSide from = LastStage(source);
     const LaneSide to = FirstStage(destination);
-    const RowPlan plan =
-        (builder == Builder::kFunnel      ? PlanLeaderFunnel(from, to, counts)
-         : builder == Builder::kSliced    ? PlanSliced(from, to, counts)
-         : builder == Builder::kColocated ? PlanColocated(source, destination, counts)
-                                          : PlanSequenceOwners(from, to, counts, positions, length))
-            .value();
+    const auto build = [&](LaneSide from, LaneSide to, std::span<const int64_t> counts,
+                           std::span<const int64_t> positions) {
+      return (builder == Builder::kFunnel   ? PlanLeaderFunnel(from, to, counts)
+              : builder == Builder::kSliced ? PlanSliced(from, to, counts)
+              : builder == Builder::kColocated
+                  ? PlanColocated(from, to, counts)
+                  : PlanSequenceOwners(from, to, counts, positions, length))
+          .value();
+    };
+    const RowPlan plan = build(from, to, counts, positions);
     SCOPED_TRACE(::testing::Message()
                  << source.base().ToString() << " to " << destination.base().ToString());
+
+    // What blocks of lanes plan on their own is the plan.
+    RowPlan joined;
+    size_t position = 0;
+    const LaneBlocks blocks(source.num_lanes(), destination.num_lanes());
+    for (int64_t b = 0; b < blocks.size(); ++b) {
+      const auto rank_of = [](LaneSide side, LaneRange lanes) {
+        return side.grid->LaneRanks(LaneId(lanes.first + lanes.count - 1), side.stage).front();
+      };
+      const LaneBlock block = BlockOfSource(from, to, rank_of(from, blocks.Sources(b)));
+      const LaneBlock same = BlockOfDestination(from, to, rank_of(to, blocks.Destinations(b)));
+      ASSERT_EQ(block.source.lanes(), same.source.lanes());
+      ASSERT_EQ(block.destination.lanes(), same.destination.lanes());
+      const std::span<const int64_t> own = std::span(counts).subspan(
+          num_samples * block.index / block.num_blocks, num_samples / block.num_blocks);
+      const auto num_rows =
+          static_cast<size_t>(std::accumulate(own.begin(), own.end(), int64_t{0}));
+      const RowPlan part = build(block.source, block.destination, own,
+                                 std::span(positions).subspan(position, num_rows));
+      position += num_rows;
+      joined.transfers.insert(joined.transfers.end(), part.transfers.begin(), part.transfers.end());
+      joined.sources.insert(joined.sources.end(), part.sources.begin(), part.sources.end());
+      joined.destinations.insert(joined.destinations.end(), part.destinations.begin(),
+                                 part.destinations.end());
+    }
+    ASSERT_EQ(joined, plan);
 
     // Row values are their global numbers; a lane's buffer is a range of them.
     const int64_t total = std::accumulate(counts.begin(), counts.end(), int64_t{0});

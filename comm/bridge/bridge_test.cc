@@ -69,7 +69,7 @@ RowPlan MakePlan(Delivery delivery, const Grid& source, const Grid& destination,
                                 batch.positions, kSequence)
           .value();
     case Delivery::kColocated:
-      return PlanColocated(source, destination, batch.counts).value();
+      return PlanColocated(LastStage(source), FirstStage(destination), batch.counts).value();
   }
   return {};
 }

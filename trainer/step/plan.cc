@@ -326,7 +326,7 @@ absl::StatusOr<RowPlan> StepPlan::PlanRows(const Layout& layout, int edge,
   const LaneSide to = {layout.Find(destination.module), destination.place.stage};
   if (edges[edge].graph_edge < 0) return PlanBetweenStages(from, to, rows_per_sample);
   if (SharingOf(*this) == Sharing::kAlternating) {
-    return PlanColocated(*from.grid, *to.grid, rows_per_sample);
+    return PlanColocated(from, to, rows_per_sample);
   }
   return PlanSliced(from, to, rows_per_sample);
 }
