@@ -32,7 +32,7 @@ constexpr double kDefaultCollectiveTimeoutSeconds = 300;
 // Longer than any glitch of single batches lasts.
 constexpr int64_t kDefaultDivergenceSteps = 10;
 
-// Of one process.
+// Ranks of one process that run; a dry run has none.
 constexpr int64_t kMaxThreads = 4096;
 
 std::string LaunchOf(int64_t num_ranks) { return absl::StrCat("threads:", num_ranks); }
@@ -147,11 +147,11 @@ absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
   std::string_view count = launch;
   int64_t num_ranks = 0;
   if (absl::ConsumePrefix(&count, "threads:") && absl::SimpleAtoi(count, &num_ranks) &&
-      num_ranks >= 1 && num_ranks <= kMaxThreads) {
+      num_ranks >= 1 && num_ranks <= kMaxRanks) {
     return num_ranks;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("launch is '", launch, "', must be threads:N with N from 1 to ", kMaxThreads));
+      absl::StrCat("launch is '", launch, "', must be threads:N with N from 1 to ", kMaxRanks));
 }
 
 std::vector<GridSpec> GridSpecs(const RunConfig& config) {
@@ -167,6 +167,15 @@ DType StorageOf(const RunConfig& config) {
 std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& models) {
   return FindWithWholeAdvice(
       config, [&models](const RunConfig& candidate) { return FindViolations(candidate, models); });
+}
+
+std::vector<Violation> ValidateThreads(const RunConfig& config) {
+  const int64_t world_size = SizesOf(config).world_size;
+  if (world_size <= kMaxThreads) return {};
+  return {{.field = "launch",
+           .message = absl::StrCat("launch is ", config.launch(), ", this process runs at most ",
+                                   kMaxThreads,
+                                   " ranks, each a thread; see --dry_run for what more would do")}};
 }
 
 RunSizes SizesOf(const RunConfig& config) {

@@ -17,7 +17,7 @@
 namespace hetero {
 
 // Ranks that a launch starts.
-// Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N from 1 to 4096.
+// Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N from 1 to kMaxRanks.
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
 
 // The grids of a configuration, in its order.
@@ -30,6 +30,9 @@ std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);
 // correction passes all rules but those that are reported beside it (config/advice.h). Pure:
 // touches no device, file or clock.
 std::vector<Violation> Validate(const proto::RunConfig& config, const ModelRegistry& models);
+
+// What keeps `config` from being run here, though a dry run of it is possible.
+std::vector<Violation> ValidateThreads(const proto::RunConfig& config);
 
 // The type that `config` trains in.
 DType StorageOf(const proto::RunConfig& config);

@@ -136,7 +136,7 @@ TEST(ValidateTest, NamesNumbersBeyondTheirBounds) {
 
 TEST(ValidateTest, NamesALaunchThatIsNone) {
   EXPECT_THAT(Messages({"launch=thread:4"}),
-              ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 4096; "
+              ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 1048576; "
                           "nearest: threads:4"));
 }
 
@@ -246,7 +246,7 @@ TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
                 "model.language.mamba.conv_kernel=5", "model.encoder.max_image_side=30",
                 "launch=threads:0"}),
       ElementsAre(
-          "launch is 'threads:0', must be threads:N with N from 1 to 4096; nearest: "
+          "launch is 'threads:0', must be threads:N with N from 1 to 1048576; nearest: "
           "threads:4",
           "model.language.mamba.conv_kernel is 5, must be at most 4; nearest: 4",
           "model.encoder.max_image_side is 30, must be a multiple of "
@@ -288,7 +288,7 @@ TEST(ValidateTest, EmptyTextIsNoValue) {
 TEST(ParseLaunchTest, CountsThreads) {
   EXPECT_THAT(ParseLaunch("threads:4"), IsOkAndHolds(4));
   for (std::string_view launch :
-       {"", "threads:", "threads:0", "threads:-1", "threads:4097", "threads:4294967297", "4"}) {
+       {"", "threads:", "threads:0", "threads:-1", "threads:1048577", "threads:4294967297", "4"}) {
     EXPECT_THAT(ParseLaunch(launch), StatusIs(absl::StatusCode::kInvalidArgument)) << launch;
   }
 }

@@ -38,7 +38,7 @@ std::string DryRun(const std::vector<std::string>& assignments) {
 
 // Bytes of `label` that the dry run says for `rank`.
 int64_t Bytes(std::string_view dry_run, int rank, std::string_view label) {
-  const size_t at = dry_run.find(absl::StrCat("rank ", rank, "\n"));
+  const size_t at = dry_run.find(absl::StrCat("rank ", rank, " ("));
   std::string_view text = dry_run.substr(dry_run.find(absl::StrCat("    ", label, " "), at));
   text.remove_prefix(4 + label.size());
   text = text.substr(0, text.find('\n'));

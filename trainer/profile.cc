@@ -120,26 +120,4 @@ std::string DescribeProfile(std::span<const RankProfile> ranks) {
   return text;
 }
 
-std::string DescribePrediction(int64_t rank, const MemoryLedger& memory, const CallLedger& calls) {
-  std::string text = absl::StrCat("rank ", rank, "\n  memory: ", memory.ToString());
-  for (int i = 0; i < kNumMemoryLabels; ++i) {
-    const auto label = static_cast<MemoryLabel>(i);
-    absl::StrAppend(&text, "\n    ",
-                    absl::StrFormat("%-16s %14d", Name(label), memory.bytes(label)));
-  }
-  absl::StrAppend(&text, absl::StrFormat("\n  operations: %.3f GFLOP a step at most",
-                                         calls.total_flops() * 1e-9));
-  for (const auto& [name, totals] :
-       Sorted(OperationsOf(calls), [](const OperationTotals& totals) { return totals.flops; })) {
-    absl::StrAppend(&text, absl::StrFormat("\n    %-32s %6d calls %10.3f MFLOP %10.3f MB", name,
-                                           totals.calls, totals.flops * 1e-6, totals.bytes * 1e-6));
-  }
-  absl::StrAppend(&text, "\n  collectives: ", calls.collectives().size(), " a step");
-  for (const CollectiveCall& call : calls.collectives()) {
-    absl::StrAppend(
-        &text, absl::StrFormat("\n    %-48s %-16s %10d bytes", call.name, call.kind, call.bytes));
-  }
-  return text;
-}
-
 }  // namespace hetero

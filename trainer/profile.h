@@ -1,7 +1,7 @@
 #ifndef HETERO_TRAINER_PROFILE_H_
 #define HETERO_TRAINER_PROFILE_H_
 
-// Tables for people: where the time of a run went, and what a step will take.
+// Tables for people: where the time of a run went.
 
 #include <cstdint>
 #include <map>
@@ -12,7 +12,6 @@
 
 #include "absl/time/time.h"
 #include "hetero/telemetry/call_ledger.h"
-#include "hetero/tensor/memory.h"
 
 namespace hetero {
 
@@ -60,9 +59,6 @@ class TrainingAccount {
 // waiting: for other ranks, for data, for a core. A GPU is outside operations while it communicates
 // and while it waits for ranks, data or the host.
 std::string DescribeProfile(std::span<const RankProfile> ranks);
-
-// Memory by label, floating-point operations of a step by kind, and its collectives.
-std::string DescribePrediction(int64_t rank, const MemoryLedger& memory, const CallLedger& calls);
 
 }  // namespace hetero
 

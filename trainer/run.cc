@@ -32,12 +32,14 @@
 #include "hetero/trainer/optimizer_settings.h"
 #include "hetero/trainer/output_check.h"
 #include "hetero/trainer/profile.h"
+#include "hetero/trainer/report/dry_run.h"
 #include "hetero/trainer/reporter.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/samples.h"
 #include "hetero/trainer/start_up.h"
 #include "hetero/trainer/step/plan.h"
 #include "hetero/trainer/step/rank_trainer.h"
+#include "hetero/trainer/step/work_classes.h"
 #include "hetero/trainer/step_clock.h"
 #include "hetero/trainer/step_tally.h"
 
@@ -56,6 +58,7 @@ struct Job {
   std::optional<Layout> layout;
   StepPlan train;
   std::optional<StepPlan> evaluate;
+  WorkClasses work;
   SampleLimits limits;
   std::optional<RunSamples> samples;  // unset in a dry run
   std::vector<Device> devices;        // by rank; empty in a dry run
@@ -82,6 +85,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
         job.evaluate, MakePlan(*job.layout, *job.model, job.config.evaluation().micro_batch_size(),
                                job.config.evaluation().global_batch_size(), run_ahead));
   }
+  job.work = FindWorkClasses(*job.layout, job.train);
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));
   job.profile = options.profile;
   return job;
@@ -203,15 +207,23 @@ absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSi
       absl::StrCat(prediction->memory.ToString(), ", at most ", kMaxRankBytes >> 20, " MiB"));
 }
 
-// Of every rank. Errors: also INVALID_ARGUMENT when ranks on the CPU need more memory together than
-// the machine or the process's control group has.
-absl::StatusOr<std::vector<Prediction>> PredictAll(const Job& job, const StopSignals& signals) {
+// Of one rank of every class of Job::work.
+absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals) {
   std::vector<Prediction> predictions;
-  int64_t needed = 0;
-  for (int64_t rank = 0; rank < job.layout->world_size(); ++rank) {
-    HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, GlobalRank(rank), signals));
-    needed += prediction.memory.total_bytes();
+  for (const WorkClass& ranks : job.work.classes) {
+    HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, ranks.first_rank, signals));
     predictions.push_back(std::move(prediction));
+  }
+  return predictions;
+}
+
+// Errors: also INVALID_ARGUMENT when ranks on the CPU need more memory together than the machine or
+// the process's control group has.
+absl::StatusOr<std::vector<Prediction>> PredictRun(const Job& job, const StopSignals& signals) {
+  HETERO_ASSIGN_OR_RETURN(std::vector<Prediction> predictions, PredictClasses(job, signals));
+  int64_t needed = 0;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    needed += job.work.classes[i].num_ranks * predictions[i].memory.total_bytes();
   }
   const MemoryLimit limit = HostMemoryLimit();
   if (job.config.device() != proto::RunConfig::CPU || needed <= limit.bytes) return predictions;
@@ -353,10 +365,16 @@ void PrintNotes(const Job& job, Console& console) {
 absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
   PrintNotes(job, console);
   console.Print(job.train.ToString());
-  for (int64_t r = 0; r < job.layout->world_size(); ++r) {
-    HETERO_ASSIGN_OR_RETURN(const Prediction prediction, Predict(job, GlobalRank(r), signals));
-    console.Print(DescribePrediction(r, prediction.memory, prediction.calls));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictClasses(job, signals));
+  std::vector<ClassPrediction> classes;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    classes.push_back({.ranks = job.work.classes[i],
+                       .memory = &predictions[i].memory,
+                       .calls = &predictions[i].calls});
+    console.Print(DescribePrediction(job.train, classes.back()));
   }
+  console.Print(
+      DescribeProof(job.train, job.evaluate.has_value() ? &*job.evaluate : nullptr, classes));
   return absl::OkStatus();
 }
 
@@ -389,8 +407,11 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
     console.Print(ToText(job.config));
     return absl::OkStatus();
   }
+  if (!options.dry_run) {
+    HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
+  }
   if (options.dry_run) return DryRun(job, console, signals);
-  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictAll(job, signals));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictRun(job, signals));
   HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
   const std::filesystem::path trace =
       options.trace.empty() ? std::filesystem::path() : options.working_folder / options.trace;
@@ -433,7 +454,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   const absl::Status trained = RunRanks(
       job.layout->world_size(),
       [&](GlobalRank rank, CommunicatorFactory& factory) {
-        return TrainRank(job, rank, predictions[rank.value()], factory, signals,
+        return TrainRank(job, rank, predictions[job.work.of_rank[rank.value()]], factory, signals,
                          rank == logging ? &reporter : nullptr, records[rank.value()]);
       },
       {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -180,14 +181,20 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
   EXPECT_TRUE(run.steps.empty());
   EXPECT_THAT(
       run.output,
-      AllOf(HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
-            HasSubstr("  radio_encoder.0 x 2 (warm-up 3, 4 in flight): L0 F0 +sf0 +rb0 L1 F1 "
-                      "+sf1 +rb1 L2 F2 +sf2 +rb2 L3 F3 +sf3 +rb3 rb0 B0 rb1 B1 rb2 B2 rb3 "
-                      "B3 sf0 sf1 sf2 sf3 G S U\n"),
-            HasSubstr("  language.0 x 2 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "
-                      "B0 +sb0 rf1 +rf3 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 rf3 sb2 L3 "
-                      "F3 B3 +sb3 sb3 G S U\n"),
-            HasSubstr("rank 0\n"), HasSubstr("rank 3\n")));
+      AllOf(
+          HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
+          HasSubstr("  radio_encoder.0 x 2 (warm-up 3, 4 in flight): L0 F0 +sf0 +rb0 L1 F1 "
+                    "+sf1 +rb1 L2 F2 +sf2 +rb2 L3 F3 +sf3 +rb3 rb0 B0 rb1 B1 rb2 B2 rb3 "
+                    "B3 sf0 sf1 sf2 sf3 G S U\n"),
+          HasSubstr("  language.0 x 2 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "
+                    "B0 +sb0 rf1 +rf3 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 rf3 sb2 L3 "
+                    "F3 B3 +sb3 sb3 G S U\n"),
+          HasSubstr("rank 0 (radio_encoder.0) x 2\n"), HasSubstr("rank 2 (language.0) x 2\n"),
+          Not(HasSubstr("rank 1")),
+          HasSubstr("\nproved, whatever the speed of each rank:\n  the 2 programs of 4 ranks, 102 "
+                    "operations, come to an end when a transfer completes once both ends have "
+                    "posted it and all before it on its channel\n"),
+          HasSubstr("all 22 collectives of a step take what they are given\n")));
   EXPECT_THAT(run.output, AllOf(HasSubstr("  collectives: 10 a step\n"),
                                 HasSubstr("  collectives: 12 a step\n")));
   for (std::string_view label :
@@ -199,6 +206,57 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
     EXPECT_THAT(run.output, HasSubstr(call));
   }
   EXPECT_THAT(run.output, Not(HasSubstr("RESULT")));
+}
+
+// What the dry run says of `ranks`: "rank 2 (language.0) x 16".
+struct ClassText {
+  std::string ranks;
+  std::string memory;  // bytes by label
+};
+
+std::vector<ClassText> Classes(const std::string& dry_run) {
+  static const std::regex kClass(
+      "(rank [0-9]+ \\([^\n]*\\) x [0-9]+)\n  memory: ([^:]*)\n  operations");
+  std::vector<ClassText> classes;
+  for (std::sregex_iterator it(dry_run.begin(), dry_run.end(), kClass), end; it != end; ++it) {
+    classes.push_back({(*it)[1], (*it)[2]});
+  }
+  return classes;
+}
+
+RecipeRun DryRunOf(int64_t lanes, bool dry_run) {
+  return RunConfigured(
+      RecipeConfig("fashion_tiny", {absl::StrCat("launch=threads:", 2 * lanes),
+                                    absl::StrCat("radio_encoder.num_ranks=", lanes),
+                                    absl::StrCat("language.num_ranks=", lanes),
+                                    absl::StrCat("language.rank_offset=", lanes),
+                                    absl::StrCat("global_batch_size=", 32 * lanes),
+                                    absl::StrCat("evaluation.global_batch_size=", 40 * lanes)}),
+      {.dry_run = dry_run});
+}
+
+// Two ranks are enough to know what ten thousand of their kind need.
+TEST(RunTest, TheDryRunOfManyRanksIsOneOfEachClass) {
+  const RecipeRun few = DryRunOf(2, /*dry_run=*/true);
+  const RecipeRun many = DryRunOf(5120, /*dry_run=*/true);
+  ASSERT_THAT(few.status, IsOk());
+  ASSERT_THAT(many.status, IsOk());
+  const std::vector<ClassText> of_few = Classes(few.output);
+  const std::vector<ClassText> of_many = Classes(many.output);
+  ASSERT_EQ(of_few.size(), 2);
+  ASSERT_EQ(of_many.size(), 2);
+  EXPECT_EQ(of_few[1].ranks, "rank 2 (language.0) x 2");
+  EXPECT_EQ(of_many[0].ranks, "rank 0 (radio_encoder.0) x 5120");
+  EXPECT_EQ(of_many[1].ranks, "rank 5120 (language.0) x 5120");
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(of_many[i].memory, of_few[i].memory);
+  EXPECT_THAT(many.output,
+              HasSubstr("  language.0 x 5120 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "));
+}
+
+TEST(RunTest, MoreRanksThanAProcessHasThreadsForAreOnlyPlanned) {
+  EXPECT_THAT(DryRunOf(5120, /*dry_run=*/false).status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("launch is threads:10240, this process runs at most 4096 ranks")));
 }
 
 // The dry run of a GPU runs every operation's checks, with its scratch memory, where there is none.

@@ -11,8 +11,8 @@
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
-#include "hetero/trainer/step/checker.h"
 #include "hetero/trainer/step/schedule.h"
+#include "hetero/trainer/step/transfer_check.h"
 
 namespace hetero {
 namespace {
@@ -176,13 +176,7 @@ void AddClasses(const Layout& layout, StepPlan& plan) {
   }
 }
 
-std::string ClassName(const StepPlan& plan, const RankClass& ranks) {
-  return absl::StrJoin(ranks.stages, " + ", [&](std::string* out, int s) {
-    absl::StrAppend(out, plan.stages[s].name());
-  });
-}
-
-absl::Status Check(const StepPlan& plan, TransferModel model) {
+absl::Status Check(const StepPlan& plan) {
   std::vector<ChannelEnds> channels;
   for (const PlanEdge& edge : plan.edges) {
     channels.push_back({edge.source, edge.destination, absl::StrCat(edge.name, " forward")});
@@ -191,11 +185,12 @@ absl::Status Check(const StepPlan& plan, TransferModel model) {
   for (const bool evaluate : {false, true}) {
     std::vector<CheckedProgram> programs;
     for (const RankClass& ranks : plan.classes) {
-      programs.push_back({.name = ClassName(plan, ranks),
+      programs.push_back({.name = plan.ClassName(ranks),
                           .stages = ranks.stages,
                           .ops = evaluate ? ranks.evaluate : ranks.train});
     }
-    HETERO_RETURN_IF_ERROR(CheckProgress(programs, channels, model));
+    HETERO_RETURN_IF_ERROR(CheckProgress(programs, channels, plan.transfer_model));
+    HETERO_RETURN_IF_ERROR(CheckTransfers(programs, channels));
   }
   return absl::OkStatus();
 }
@@ -296,8 +291,9 @@ absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
     ranks.evaluate = MakeProgram(plan, ranks.stages, run_ahead, /*evaluate=*/true);
   }
   const bool synchronous = plan.placement != Placement::kColocated && run_ahead == 0;
-  HETERO_RETURN_IF_ERROR(
-      Check(plan, synchronous ? TransferModel::kSynchronous : TransferModel::kChannels));
+  plan.run_ahead = run_ahead;
+  plan.transfer_model = synchronous ? TransferModel::kSynchronous : TransferModel::kChannels;
+  HETERO_RETURN_IF_ERROR(Check(plan));
   return plan;
 }
 
@@ -348,6 +344,11 @@ int StepPlan::NumReceiveSlots(int channel) const {
   return most;
 }
 
+std::string StepPlan::ClassName(const RankClass& ranks) const {
+  return absl::StrJoin(ranks.stages, " + ",
+                       [&](std::string* out, int s) { absl::StrAppend(out, stages[s].name()); });
+}
+
 std::string StepPlan::OpName(const Op& op) const {
   switch (op.kind) {
     case OpKind::kReduceGradients:
@@ -364,7 +365,7 @@ std::string StepPlan::OpName(const Op& op) const {
 std::string StepPlan::ToString() const {
   std::string text = absl::StrCat(batch.ToString(), "\n");
   for (const RankClass& ranks : classes) {
-    absl::StrAppend(&text, "  ", ClassName(*this, ranks), " x ", ranks.num_ranks, " (");
+    absl::StrAppend(&text, "  ", ClassName(ranks), " x ", ranks.num_ranks, " (");
     absl::StrAppend(&text,
                     absl::StrJoin(ranks.stages, ", ",
                                   [&](std::string* out, int s) {

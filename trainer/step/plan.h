@@ -17,6 +17,7 @@
 #include "hetero/grid/rank.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/models/stage.h"
+#include "hetero/trainer/step/checker.h"
 #include "hetero/trainer/step/op.h"
 
 namespace hetero {
@@ -75,6 +76,9 @@ struct RankClass {
 struct StepPlan {
   BatchShape batch;
   Placement placement = Placement::kNonColocated;
+  // As the programs were proved to end.
+  int run_ahead = 0;
+  TransferModel transfer_model = TransferModel::kChannels;
   std::vector<PlanStage> stages;
   std::vector<PlanEdge> edges;
   std::vector<RankClass> classes;
@@ -92,6 +96,9 @@ struct StepPlan {
   // most, as the programs have it.
   int NumReceiveSlots(int channel) const;
 
+  // "radio_encoder.0 + language.0"
+  std::string ClassName(const RankClass& ranks) const;
+
   // "radio_encoder.0 F3", in errors and traces.
   std::string OpName(const Op& op) const;
 
@@ -104,7 +111,7 @@ struct StepPlan {
 std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
                                     std::span<const std::string> modules);
 
-// Builds the plan and proves that its programs end.
+// Builds the plan and proves that its programs end and that what they send is received.
 // `encoder_run_ahead`: microbatches that the first stage of a source runs ahead of what its
 // consumers need; 0 makes every transfer synchronous. Modules that share their ranks do not run
 // ahead. Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the

@@ -1,0 +1,93 @@
+#include "hetero/trainer/report/dry_run.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "hetero/base/counted.h"
+
+namespace hetero {
+namespace {
+
+std::string NameOf(const StepPlan& plan, const WorkClass& ranks) {
+  return absl::StrCat("rank ", ranks.first_rank, " (",
+                      plan.ClassName(plan.classes[ranks.rank_class]), ") x ", ranks.num_ranks);
+}
+
+std::string InWords(int64_t bytes) {
+  constexpr double kMiB = 1 << 20;
+  const double mib = static_cast<double>(bytes) / kMiB;
+  return mib < 10240 ? absl::StrFormat("%.1f MiB", mib) : absl::StrFormat("%.1f GiB", mib / 1024);
+}
+
+// How transfers were taken to complete.
+std::string_view Rules(const StepPlan& plan) {
+  return plan.transfer_model == TransferModel::kSynchronous
+             ? "when no transfer completes before both ends wait for it"
+             : "when a transfer completes once both ends have posted it and all before it on its "
+               "channel";
+}
+
+}  // namespace
+
+std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& prediction) {
+  const MemoryLedger& memory = *prediction.memory;
+  const CallLedger& calls = *prediction.calls;
+  std::string text =
+      absl::StrCat(NameOf(plan, prediction.ranks), "\n  memory: ", memory.ToString());
+  for (int i = 0; i < kNumMemoryLabels; ++i) {
+    const auto label = static_cast<MemoryLabel>(i);
+    absl::StrAppendFormat(&text, "\n    %-16s %14d", Name(label), memory.bytes(label));
+  }
+  absl::StrAppendFormat(&text, "\n  operations: %.3f GFLOP a step at most",
+                        calls.total_flops() * 1e-9);
+  std::vector<std::pair<std::string_view, OperationTotals>> operations(calls.operations().begin(),
+                                                                       calls.operations().end());
+  std::ranges::sort(operations, [](const auto& a, const auto& b) {
+    return std::pair(-a.second.flops, a.first) < std::pair(-b.second.flops, b.first);
+  });
+  for (const auto& [name, totals] : operations) {
+    absl::StrAppendFormat(&text, "\n    %-32s %6d calls %10.3f MFLOP %10.3f MB", name, totals.calls,
+                          totals.flops * 1e-6, totals.bytes * 1e-6);
+  }
+  absl::StrAppend(&text, "\n  collectives: ", calls.collectives().size(), " a step");
+  for (const CollectiveCall& call : calls.collectives()) {
+    absl::StrAppendFormat(&text, "\n    %-48s %-16s %10d bytes", call.name, call.kind, call.bytes);
+  }
+  return text;
+}
+
+std::string DescribeProof(const StepPlan& plan, const StepPlan* evaluation,
+                          std::span<const ClassPrediction> predictions) {
+  int64_t num_ops = 0;
+  for (const RankClass& ranks : plan.classes) num_ops += std::ssize(ranks.train);
+  for (const RankClass& ranks : (evaluation != nullptr ? *evaluation : plan).classes) {
+    num_ops += std::ssize(ranks.evaluate);
+  }
+  int64_t num_ranks = 0;
+  int64_t total_bytes = 0;
+  int64_t num_collectives = 0;
+  const ClassPrediction* largest = &predictions.front();
+  for (const ClassPrediction& prediction : predictions) {
+    num_ranks += prediction.ranks.num_ranks;
+    total_bytes += prediction.ranks.num_ranks * prediction.memory->total_bytes();
+    num_collectives += std::ssize(prediction.calls->collectives());
+    if (prediction.memory->total_bytes() > largest->memory->total_bytes()) largest = &prediction;
+  }
+  return absl::StrCat(
+      "memory of ", Counted(num_ranks, "rank"), ": ", InWords(total_bytes), ", the most ",
+      InWords(largest->memory->total_bytes()), " on ", NameOf(plan, largest->ranks),
+      "\nproved, whatever the speed of each rank:\n  the ", Counted(plan.classes.size(), "program"),
+      " of ", Counted(num_ranks, "rank"), ", ", Counted(num_ops, "operation"), ", ",
+      plan.classes.size() == 1 ? "comes" : "come", " to an end ", Rules(plan),
+      "\n  whatever is sent over an edge is received at its other end in the same order, and every "
+      "rank waits for what it posts\nran on shapes, on one rank of each class:\n  a training step",
+      evaluation != nullptr ? " and an evaluation" : "", ": every operation and all ",
+      Counted(num_collectives, "collective"), " of a step take what they are given");
+}
+
+}  // namespace hetero

@@ -1,0 +1,34 @@
+#ifndef HETERO_TRAINER_REPORT_DRY_RUN_H_
+#define HETERO_TRAINER_REPORT_DRY_RUN_H_
+
+// What a dry run prints: the plan, what one rank of each class needs, and what was proved.
+
+#include <span>
+#include <string>
+
+#include "hetero/telemetry/call_ledger.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/work_classes.h"
+
+namespace hetero {
+
+// What was found by running a step of the first rank of a class on shapes.
+struct ClassPrediction {
+  WorkClass ranks;
+  const MemoryLedger* memory = nullptr;
+  const CallLedger* calls = nullptr;  // of one training step
+};
+
+// "rank 2 (language.0) x 16", then memory by label, floating-point operations of a step by kind,
+// and its collectives.
+std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& prediction);
+
+// What memory the ranks need together, and what MakePlan and the runs on shapes have shown: nothing
+// else is claimed. `evaluation`: null where the run has none. Precondition: there is a prediction.
+std::string DescribeProof(const StepPlan& plan, const StepPlan* evaluation,
+                          std::span<const ClassPrediction> predictions);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_REPORT_DRY_RUN_H_
