@@ -100,6 +100,7 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
                      .print_config = line.print_config,
                      .profile = line.profile,
                      .trace = line.trace.value_or(""),
+                     .picture = line.picture.value_or(""),
                      .on_stuck = [&console](const absl::Status& failure) {
                        // Whatever the failure, a rank that does not come back is one of its own.
                        const std::string record = FailureRecord(failure);

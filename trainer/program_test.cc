@@ -168,8 +168,8 @@ TEST(ProgramTest, AConfigurationFromAPipeIsRefusedAndNotWaitedFor) {
 }
 
 TEST(ProgramTest, AnEmptyFlagIsNotLeftOut) {
-  for (const std::string flag :
-       {"--config=", "--device=", "--launch=", "--trace=", "--recipe=", "--cpu_target="}) {
+  for (const std::string flag : {"--config=", "--device=", "--launch=", "--trace=", "--picture=",
+                                 "--recipe=", "--cpu_target="}) {
     const ProgramResult result = RunProgram({.arguments = {"--dry_run", flag}});
     EXPECT_EQ(result.exit_code, 2) << flag;
     EXPECT_THAT(result.error, HasSubstr("error: " + flag.substr(0, flag.size() - 1) +
@@ -231,6 +231,11 @@ TEST(ProgramTest, OutputThatCannotBeWrittenIsFoundBeforeTraining) {
   EXPECT_EQ(no_trace.exit_code, 2);
   EXPECT_THAT(no_trace.error, AllOf(HasSubstr("--trace"), HasSubstr("missing/trace.json")));
   EXPECT_THAT(no_trace.output, Not(HasSubstr("iteration")));
+  const ProgramResult no_picture =
+      RunProgram({.arguments = {"--recipe=mock_tiny", "--picture=missing/layout.svg"}});
+  EXPECT_EQ(no_picture.exit_code, 2);
+  EXPECT_THAT(no_picture.error, AllOf(HasSubstr("--picture"), HasSubstr("missing/layout.svg")));
+  EXPECT_THAT(no_picture.output, Not(HasSubstr("iteration")));
 }
 
 // The limit on the size of files stands for a disk that fills up while the run goes on.

@@ -33,6 +33,7 @@
 #include "hetero/trainer/output_check.h"
 #include "hetero/trainer/profile.h"
 #include "hetero/trainer/report/dry_run.h"
+#include "hetero/trainer/report/picture.h"
 #include "hetero/trainer/reporter.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/samples.h"
@@ -358,6 +359,21 @@ absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const Job& jo
   return folder;
 }
 
+// Nothing without RunOptions::picture.
+absl::Status DrawPicture(const RunOptions& options, const Job& job, Console& console) {
+  if (options.picture.empty()) return absl::OkStatus();
+  const std::filesystem::path path = options.working_folder / options.picture;
+  errno = 0;
+  std::ofstream file(path);
+  file << DrawLayout(*job.layout, job.train);
+  file.close();
+  if (!file) {
+    return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write ", path.native()));
+  }
+  console.Print(absl::StrCat("picture: ", path.native()));
+  return absl::OkStatus();
+}
+
 void PrintNotes(const Job& job, Console& console) {
   for (const std::string& note : job.notes) console.Print(note);
 }
@@ -410,6 +426,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   if (!options.dry_run) {
     HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
   }
+  HETERO_RETURN_IF_ERROR(DrawPicture(options, job, console)).With("--picture");
   if (options.dry_run) return DryRun(job, console, signals);
   HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictRun(job, signals));
   HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));

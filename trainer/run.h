@@ -28,6 +28,9 @@ struct RunOptions {
   // Where to write what every rank did when, as a Chrome trace, after the run or its failure;
   // empty: nothing is recorded. Relative to `working_folder`.
   std::filesystem::path trace = {};
+  // Where to draw the layout, before anything runs, in a dry run as well; empty: nowhere. Relative
+  // to `working_folder`.
+  std::filesystem::path picture = {};
   // Told of every step, on the thread of the rank that logs; may be empty.
   std::function<void(const StepMetrics&)> on_step = {};
   // Called instead of an endless wait when the run has failed with `failure` and some rank never

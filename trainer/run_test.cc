@@ -259,6 +259,16 @@ TEST(RunTest, MoreRanksThanAProcessHasThreadsForAreOnlyPlanned) {
                        HasSubstr("launch is threads:10240, this process runs at most 4096 ranks")));
 }
 
+// The picture that the documentation shows is what the program draws.
+TEST(RunTest, ThePictureOfTheDefaultLayoutIsThatOfTheDocumentation) {
+  const RecipeRun run =
+      RunConfigured(RecipeConfig("fashion_tiny"), {.dry_run = true, .picture = "layout.svg"});
+  ASSERT_THAT(run.status, IsOk());
+  const std::filesystem::path picture = TestFolder() / "layout.svg";
+  EXPECT_THAT(run.output, HasSubstr(absl::StrCat("picture: ", picture.native(), "\n")));
+  EXPECT_EQ(ReadFile(picture), ReadFile("trainer/docs/default_layout.svg"));
+}
+
 // The dry run of a GPU runs every operation's checks, with its scratch memory, where there is none.
 TEST(RunTest, TheDryRunOfAGpuNeedsNone) {
   for (std::string_view precision : {"F32", "BF16"}) {

@@ -4,32 +4,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "hetero/grid/axis.h"
 #include "hetero/tensor/ops/cpu_target.h"
+#include "hetero/trainer/report/grid_text.h"
 
 namespace hetero {
 namespace {
-
-// "tp 2, dp 4, pp 2, ep 8".
-std::string Sizes(const Grid& grid) {
-  std::string text;
-  for (const GridView* view : {&grid.base(), &grid.expert()}) {
-    for (const AxisSize& axis : view->axes()) {
-      // Both views have pp; the experts' data-parallel size follows from the others.
-      const bool repeated =
-          view == &grid.expert() && (axis.axis == Axis::kPp || axis.axis == Axis::kExptDp);
-      if (axis.size == 1 || repeated) continue;
-      absl::StrAppend(&text, text.empty() ? "" : ", ", AxisName(axis.axis), " ", axis.size);
-    }
-  }
-  return text.empty() ? "whole model" : text;
-}
-
-std::string Ranks(const Grid& grid) {
-  const int64_t first = grid.first_rank().value();
-  return grid.num_ranks() == 1 ? absl::StrCat("rank ", first)
-                               : absl::StrCat("ranks ", first, "-", first + grid.num_ranks() - 1);
-}
 
 // "the CPU; oneDNN ..." or "GPU 0, which they share, in bf16".
 std::string Where(std::span<const Device> devices, DType storage) {
@@ -51,7 +30,8 @@ std::string DescribeStart(const Layout& layout, const BatchShape& batch,
   size_t width = 0;
   for (const Grid& grid : layout.grids()) width = std::max(width, grid.name().size());
   for (const Grid& grid : layout.grids()) {
-    absl::StrAppendFormat(&text, "  %-*s  %s: %s\n", width, grid.name(), Ranks(grid), Sizes(grid));
+    absl::StrAppendFormat(&text, "  %-*s  %s: %s\n", width, grid.name(), RanksText(grid),
+                          SizesText(grid));
   }
   absl::StrAppend(&text, batch.ToString(), "\ndata: ", data);
   return text;

@@ -57,6 +57,8 @@ constexpr Flag kFlags[] = {
     {"profile", "", "Print where the time of a step went, after the run.", &CommandLine::profile},
     {"trace", "FILE", "File for a trace of what every rank did when; open it in ui.perfetto.dev.",
      &CommandLine::trace},
+    {"picture", "FILE", "File for a drawing (SVG) of ranks, modules, stages, lanes and edges.",
+     &CommandLine::picture},
     {"print_config", "", "Print the resolved run configuration and stop.",
      &CommandLine::print_config},
     {"list_recipes", "", "Print what the recipes are for and stop.", &CommandLine::list_recipes},

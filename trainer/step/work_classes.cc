@@ -1,5 +1,7 @@
 #include "hetero/trainer/step/work_classes.h"
 
+#include <algorithm>
+#include <span>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
@@ -17,23 +19,19 @@ using Key = std::vector<int64_t>;
 constexpr Axis kModelAxes[] = {Axis::kTp, Axis::kCp,     Axis::kPp,
                                Axis::kEp, Axis::kExptTp, Axis::kExptGtpRemat};
 
-bool Holds(const Layout& layout, const PlanStage& stage, GlobalRank rank) {
-  const Grid& grid = *layout.Find(stage.module);
-  return grid.Contains(rank) && grid.Coord(rank, Axis::kPp) == stage.place.stage;
-}
-
-// What the lane of `rank` at one end of `edge` shares with each lane of the other, and whether that
-// is within the rank itself.
-void AddOverlaps(const Layout& layout, const StepPlan& plan, int channel, GlobalRank rank,
-                 Key& key) {
+// What the lane of `rank` at one end of `channel` shares with each lane of the other, and whether
+// that is within the rank itself. `stages`: those of the rank.
+void AddOverlaps(const Layout& layout, const StepPlan& plan, int channel,
+                 std::span<const int> stages, GlobalRank rank, Key& key) {
+  const auto holds = [&](int stage) { return std::ranges::find(stages, stage) != stages.end(); };
   const PlanEdge& edge = plan.edges[EdgeOf(channel)];
-  const PlanStage& own = plan.stages[IsForward(channel) ? edge.source : edge.destination];
-  const PlanStage& other = plan.stages[IsForward(channel) ? edge.destination : edge.source];
-  if (!Holds(layout, own, rank)) return;
-  const Grid& grid = *layout.Find(own.module);
-  const Grid& others = *layout.Find(other.module);
+  const int own = IsForward(channel) ? edge.source : edge.destination;
+  const int other = IsForward(channel) ? edge.destination : edge.source;
+  if (!holds(own)) return;
+  const Grid& grid = *layout.Find(plan.stages[own].module);
+  const Grid& others = *layout.Find(plan.stages[other].module);
+  const bool is_both = holds(other);
   key.push_back(channel);
-  const bool is_both = Holds(layout, other, rank);
   for (const LaneOverlap& overlap :
        OverlapsOf(grid.LaneOf(rank), grid.num_lanes(), others.num_lanes())) {
     key.push_back(overlap.num_parts);
@@ -42,14 +40,15 @@ void AddOverlaps(const Layout& layout, const StepPlan& plan, int channel, Global
 }
 
 Key KeyOf(const Layout& layout, const StepPlan& plan, GlobalRank rank) {
-  Key key = {&plan.ClassOf(layout, rank) - plan.classes.data()};
+  const RankClass& ranks = plan.ClassOf(layout, rank);
+  Key key = {&ranks - plan.classes.data()};
   for (const Grid& grid : layout.grids()) {
     if (!grid.Contains(rank)) continue;
     for (const Axis axis : kModelAxes) key.push_back(grid.Coord(rank, axis));
   }
   for (int edge = 0; edge < std::ssize(plan.edges); ++edge) {
-    AddOverlaps(layout, plan, ForwardChannel(edge), rank, key);
-    AddOverlaps(layout, plan, BackwardChannel(edge), rank, key);
+    AddOverlaps(layout, plan, ForwardChannel(edge), ranks.stages, rank, key);
+    AddOverlaps(layout, plan, BackwardChannel(edge), ranks.stages, rank, key);
   }
   return key;
 }

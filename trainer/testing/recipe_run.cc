@@ -50,6 +50,7 @@ RecipeRun RunConfigured(const proto::RunConfig& config, const RecipeRunOptions& 
                       .dry_run = options.dry_run,
                       .profile = options.profile,
                       .trace = options.trace,
+                      .picture = options.picture,
                       .on_step =
                           [&](const StepMetrics& step) {
                             run.steps.push_back(step);

@@ -27,6 +27,7 @@ struct RecipeRunOptions {
   bool dry_run = false;
   bool profile = false;
   std::filesystem::path trace = {};                      // below TestFolder(); empty: none
+  std::filesystem::path picture = {};                    // likewise
   std::function<void(const StepMetrics&)> on_step = {};  // on the thread of the rank that logs
   std::function<void(const absl::Status&)> on_stuck = {};
 };
