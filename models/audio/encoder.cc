@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/run_layers.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/audio/audio.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -152,9 +153,7 @@ absl::StatusOr<TensorView> AudioEncoder::Forward(ModuleContext& context, const A
 
 absl::Status AudioEncoder::ConvolveBackward(ModuleContext& context, const Saved& saved,
                                             TensorView d_hidden_SC) const {
-  if (!context.needs_weight_gradient || every_frame_.weight->gradient.is_null()) {
-    return absl::OkStatus();
-  }
+  if (!WantsGradient(context, *every_frame_.weight)) return absl::OkStatus();
   Stream& stream = context.stream;
   const GeluForm gelu = config_.layer.gelu;
   const std::span<const int32_t> lengths = saved.clips.lengths;

@@ -1,5 +1,6 @@
 // The encoder with its projector: as one stage, as two, and with frozen parts.
 
+#include "hetero/base/rounding.h"
 #include "hetero/models/blocks/projector/projected_encoder.h"
 
 #include <algorithm>
@@ -129,8 +130,7 @@ TEST(ProjectedEncoderTest, StagesInARowAreTheWhole) {
 }
 
 int64_t BytesOf(int64_t elements) {
-  const int64_t unit = Buffer::kAlignment;
-  return (elements * static_cast<int64_t>(sizeof(double)) + unit - 1) / unit * unit;
+  return RoundUp(elements * static_cast<int64_t>(sizeof(double)), Buffer::kAlignment);
 }
 
 TEST(ProjectedEncoderTest, WhatIsFrozenKeepsNothing) {

@@ -1,6 +1,7 @@
 #include "hetero/models/blocks/residual.h"
 
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/ops/norm/norm.h"
@@ -9,9 +10,10 @@ namespace hetero {
 
 absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, ConstTensorView x_TK,
                                Parameter& weight_NK) {
-  if (!context.needs_weight_gradient || weight_NK.gradient.is_null()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(LinearBackwardWeight(dy_TN, x_TK, weight_NK.gradient,
-                                              weight_NK.AccumulateGradient(), context.stream))
+  const WeightGradient gradient = WeightGradientOf(context, weight_NK);
+  if (!gradient.wanted()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(
+      LinearBackwardWeight(dy_TN, x_TK, gradient.view, gradient.accumulate, context.stream))
       .With(weight_NK.spec->name);
   return absl::OkStatus();
 }
@@ -36,15 +38,15 @@ absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView 
 absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,
                                 ConstTensorView hidden_TH, ConstTensorView rstd_T,
                                 Parameter& weight_H, TensorView d_hidden_TH) {
-  const bool wanted = context.needs_weight_gradient && !weight_H.gradient.is_null();
+  const WeightGradient gradient = WeightGradientOf(context, weight_H);
   HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_TH,
                                           .x_TC = hidden_TH,
                                           .weight_C = weight_H.value,
                                           .rstd_T = rstd_T,
                                           .dsum_TC = d_hidden_TH,
                                           .dx_TC = d_hidden_TH,
-                                          .dweight_C = wanted ? weight_H.gradient : TensorView(),
-                                          .accumulate = wanted && weight_H.AccumulateGradient()},
+                                          .dweight_C = gradient.view,
+                                          .accumulate = gradient.accumulate},
                                          context.stream))
       .With(weight_H.spec->name);
   return absl::OkStatus();

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/run_layers.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -202,16 +203,15 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
   if (place_.last()) {
     HETERO_ASSIGN_OR_RETURN(
         d_hidden_TH, workspace.Allocate(slot.final_hidden_TH.dtype(), slot.final_hidden_TH.dims()));
-    const bool wanted = context.needs_weight_gradient && !final_norm_H_->gradient.is_null();
-    HETERO_RETURN_IF_ERROR(
-        RmsNormBackward({.dy_TC = slot.d_normed_TH,
-                         .x_TC = slot.final_hidden_TH,
-                         .weight_C = final_norm_H_->value,
-                         .rstd_T = slot.final_rstd_T,
-                         .dx_TC = d_hidden_TH,
-                         .dweight_C = wanted ? final_norm_H_->gradient : TensorView(),
-                         .accumulate = wanted && final_norm_H_->AccumulateGradient()},
-                        context.stream));
+    const WeightGradient d_norm = WeightGradientOf(context, *final_norm_H_);
+    HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = slot.d_normed_TH,
+                                            .x_TC = slot.final_hidden_TH,
+                                            .weight_C = final_norm_H_->value,
+                                            .rstd_T = slot.final_rstd_T,
+                                            .dx_TC = d_hidden_TH,
+                                            .dweight_C = d_norm.view,
+                                            .accumulate = d_norm.accumulate},
+                                           context.stream));
   }
   for (size_t i = blocks_.size(); i-- > 0;) {
     HETERO_RETURN_IF_ERROR(std::visit(
@@ -271,12 +271,13 @@ absl::Status HybridStage::EmbedBackward(ModuleContext& context, const Slot& slot
     HETERO_RETURN_IF_ERROR(
         GatherRows(d_hidden_TH, slot.batch.modality_positions[i], d_edges[i], context.stream));
   }
-  if (!context.needs_weight_gradient || embedding_VH_->gradient.is_null()) return absl::OkStatus();
+  const WeightGradient d_embedding = WeightGradientOf(context, *embedding_VH_);
+  if (!d_embedding.wanted()) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(EmbeddingBackward({.d_out_TH = d_hidden_TH,
                                             .ids_N = slot.batch.text_tokens,
                                             .positions_N = slot.batch.text_positions,
-                                            .dweight_VH = embedding_VH_->gradient,
-                                            .accumulate = embedding_VH_->AccumulateGradient()},
+                                            .dweight_VH = d_embedding.view,
+                                            .accumulate = d_embedding.accumulate},
                                            context.stream));
   return absl::OkStatus();
 }
@@ -309,20 +310,19 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
   } else {
     HETERO_ASSIGN_OR_RETURN(argmax_N, workspace.Allocate(DType::kI32, {counted}));
   }
-  const bool wanted = training && context.needs_weight_gradient && !head_VH_->gradient.is_null();
-  HETERO_RETURN_IF_ERROR(
-      LinearCrossEntropy({.hidden_TH = normed_TH,
-                          .weight_VH = head_VH_->value,
-                          .rows_N = batch.loss_positions,
-                          .targets_N = batch.loss_targets,
-                          .loss_weight_N = batch.loss_weights,
-                          .loss_N = loss_N,
-                          .invalid_targets_1 = invalid_ids_1_,
-                          .argmax_N = argmax_N,
-                          .d_hidden_TH = slot.d_normed_TH,
-                          .dweight_VH = wanted ? head_VH_->gradient : TensorView(),
-                          .accumulate = wanted && head_VH_->AccumulateGradient()},
-                         context.stream));
+  const WeightGradient d_head = training ? WeightGradientOf(context, *head_VH_) : WeightGradient();
+  HETERO_RETURN_IF_ERROR(LinearCrossEntropy({.hidden_TH = normed_TH,
+                                             .weight_VH = head_VH_->value,
+                                             .rows_N = batch.loss_positions,
+                                             .targets_N = batch.loss_targets,
+                                             .loss_weight_N = batch.loss_weights,
+                                             .loss_N = loss_N,
+                                             .invalid_targets_1 = invalid_ids_1_,
+                                             .argmax_N = argmax_N,
+                                             .d_hidden_TH = slot.d_normed_TH,
+                                             .dweight_VH = d_head.view,
+                                             .accumulate = d_head.accumulate},
+                                            context.stream));
   HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, loss_2_, context.stream));
   if (training) return absl::OkStatus();
   return CountExactMatches({.predicted_N = argmax_N,

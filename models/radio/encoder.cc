@@ -6,6 +6,7 @@
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/models/blocks/run_layers.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/validate.h"
@@ -149,7 +150,7 @@ absl::StatusOr<TensorView> RadioEncoder::Forward(ModuleContext& context, const I
 
 absl::Status RadioEncoder::EmbedBackward(ModuleContext& context, const Saved& saved,
                                          ConstTensorView d_tokens_SC) const {
-  if (!context.needs_weight_gradient || embedder_CF_->gradient.is_null()) return absl::OkStatus();
+  if (!WantsGradient(context, *embedder_CF_)) return absl::OkStatus();
   const int64_t c = config_.layer.hidden_size, side = config_.grid_side();
   ArenaScope scope(context.stream.workspace());
   HETERO_ASSIGN_OR_RETURN(

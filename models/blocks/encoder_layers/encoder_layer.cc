@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -19,9 +20,9 @@ constexpr std::string_view kFc1 = "mlp.linear_fc1.";
 constexpr std::string_view kFc2 = "mlp.linear_fc2.";
 
 absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Parameter& bias_N) {
-  if (!context.needs_weight_gradient || bias_N.gradient.is_null()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(
-      BiasBackward(dy_SN, bias_N.gradient, bias_N.AccumulateGradient(), context.stream))
+  const WeightGradient gradient = WeightGradientOf(context, bias_N);
+  if (!gradient.wanted()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(BiasBackward(dy_SN, gradient.view, gradient.accumulate, context.stream))
       .With(bias_N.spec->name);
   return absl::OkStatus();
 }
@@ -156,14 +157,14 @@ absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
     HETERO_ASSIGN_OR_RETURN(
         const TensorView d_inner_SF,
         ProjectToHiddenBackward(context, d_hidden_SC, saved.activated_SF, *w2_CF_));
-    const bool trains = context.needs_weight_gradient && !b1_F_->gradient.is_null();
+    const WeightGradient d_bias = WeightGradientOf(context, *b1_F_);
     HETERO_RETURN_IF_ERROR(GeluBackward({.form = config_.gelu,
                                          .da_TF = d_inner_SF,
                                          .f_TF = saved.inner_SF,
                                          .bias_F = b1_F_->value,
                                          .df_TF = d_inner_SF,
-                                         .dbias_F = trains ? b1_F_->gradient : TensorView(),
-                                         .accumulate = trains && b1_F_->AccumulateGradient()},
+                                         .dbias_F = d_bias.view,
+                                         .accumulate = d_bias.accumulate},
                                         stream))
         .With(b1_F_->spec->name);
     HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_SF, saved.normed2_SC, *w1_FC_));

@@ -1,6 +1,7 @@
 #include "hetero/models/blocks/encoder_layers/layer_norm.h"
 
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/norm/norm.h"
 
 namespace hetero {
@@ -55,9 +56,8 @@ absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& sav
                                const LayerNormParameters& parameters) {
   Parameter& weight_C = *parameters.weight_C;
   Parameter& bias_C = *parameters.bias_C;
-  const bool wanted = context.needs_weight_gradient && !weight_C.gradient.is_null();
-  const bool accumulate = wanted && weight_C.AccumulateGradient();
-  if (wanted) bias_C.AccumulateGradient();
+  const WeightGradient d_weight = WeightGradientOf(context, weight_C);
+  const WeightGradient d_bias = WeightGradientOf(context, bias_C);
   HETERO_RETURN_IF_ERROR(LayerNormBackward({.dy_TC = dy_SC,
                                             .x_TC = saved.input_SC,
                                             .weight_C = weight_C.value,
@@ -65,9 +65,9 @@ absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& sav
                                             .rstd_T = saved.rstd_S,
                                             .dsum_TC = dsum_SC,
                                             .dx_TC = dx_SC,
-                                            .dweight_C = wanted ? weight_C.gradient : TensorView(),
-                                            .dbias_C = wanted ? bias_C.gradient : TensorView(),
-                                            .accumulate = accumulate},
+                                            .dweight_C = d_weight.view,
+                                            .dbias_C = d_bias.view,
+                                            .accumulate = d_weight.accumulate},
                                            context.stream))
       .With(weight_C.spec->name);
   return absl::OkStatus();

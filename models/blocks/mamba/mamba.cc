@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 
 namespace hetero {
@@ -20,24 +21,6 @@ constexpr double kSmallestStep = 1e-3;
 constexpr double kLargestStep = 1e-1;
 constexpr double kSlowestDecay = 1;
 constexpr double kFastestDecay = 16;
-
-bool Wanted(const ModuleContext& context, const Parameter& parameter) {
-  return context.needs_weight_gradient && !parameter.gradient.is_null();
-}
-
-TensorView GradientIfWanted(const ModuleContext& context, const Parameter& parameter) {
-  return Wanted(context, parameter) ? parameter.gradient : TensorView();
-}
-
-// For parameters whose gradients one call writes together.
-bool AccumulateGradients(const ModuleContext& context,
-                         std::initializer_list<Parameter*> parameters) {
-  bool accumulate = false;
-  for (Parameter* parameter : parameters) {
-    if (Wanted(context, *parameter)) accumulate = parameter->AccumulateGradient();
-  }
-  return accumulate;
-}
 
 // [C, 1, taps] as the [C, taps] of the kernel; null stays null.
 template <typename View>
@@ -189,34 +172,39 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
       ProjectToHiddenBackward(context, d_hidden_TH, saved.gated_TI, *w_out_HI_));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_projected_TN,
                           workspace.Allocate(dtype, {tokens, config_.in_proj_width()}));
-  HETERO_RETURN_IF_ERROR(
-      GatedNormBackward(NormInputs(saved), d_scan_TI,
-                        {.d_y_TI = d_scan_TI,
-                         .d_z_TI = Gate(d_projected_TN),
-                         .d_weight_I = GradientIfWanted(context, *gated_norm_weight_I_),
-                         .accumulate = AccumulateGradients(context, {gated_norm_weight_I_})},
-                        context.stream));
+  const WeightGradient d_norm = WeightGradientOf(context, *gated_norm_weight_I_);
+  HETERO_RETURN_IF_ERROR(GatedNormBackward(NormInputs(saved), d_scan_TI,
+                                           {.d_y_TI = d_scan_TI,
+                                            .d_z_TI = Gate(d_projected_TN),
+                                            .d_weight_I = d_norm.view,
+                                            .accumulate = d_norm.accumulate},
+                                           context.stream));
 
   HETERO_ASSIGN_OR_RETURN(const TensorView d_conv_TC,
                           workspace.Allocate(dtype, {tokens, config_.conv_width()}));
+  const WeightGradient d_dt_bias = WeightGradientOf(context, *dt_bias_);
+  const WeightGradient d_a_log = WeightGradientOf(context, *a_log_);
+  const WeightGradient d_skip = WeightGradientOf(context, *skip_);
   HETERO_RETURN_IF_ERROR(
       SsdBackward(ScanInputs(saved), saved.states, d_scan_TI,
                   {.d_x_TI = ScanInput(d_conv_TC),
                    .d_b_TS = ScanGroups(d_conv_TC, 0),
                    .d_c_TS = ScanGroups(d_conv_TC, 1),
                    .d_dt_raw_TH = StepColumns(d_projected_TN),
-                   .d_dt_bias_H = GradientIfWanted(context, *dt_bias_),
-                   .d_a_log_H = GradientIfWanted(context, *a_log_),
-                   .d_skip_H = GradientIfWanted(context, *skip_),
-                   .accumulate = AccumulateGradients(context, {dt_bias_, a_log_, skip_})},
+                   .d_dt_bias_H = d_dt_bias.view,
+                   .d_a_log_H = d_a_log.view,
+                   .d_skip_H = d_skip.view,
+                   .accumulate = d_dt_bias.accumulate || d_a_log.accumulate || d_skip.accumulate},
                   context.stream));
 
+  const WeightGradient d_conv_weight = WeightGradientOf(context, *conv_weight_);
+  const WeightGradient d_conv_bias = WeightGradientOf(context, *conv_bias_C_);
   HETERO_RETURN_IF_ERROR(
       CausalConvBackward(ConvInputs(saved), d_conv_TC,
                          {.d_x_TC = ConvColumns(d_projected_TN),
-                          .d_weight_CK = WithoutMiddleDim(GradientIfWanted(context, *conv_weight_)),
-                          .d_bias_C = GradientIfWanted(context, *conv_bias_C_),
-                          .accumulate = AccumulateGradients(context, {conv_weight_, conv_bias_C_})},
+                          .d_weight_CK = WithoutMiddleDim(d_conv_weight.view),
+                          .d_bias_C = d_conv_bias.view,
+                          .accumulate = d_conv_weight.accumulate || d_conv_bias.accumulate},
                          context.stream));
 
   HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_projected_TN, saved.normed_TH, *w_in_NH_));

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
@@ -233,9 +234,10 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
 absl::Status MoeBlock::AddExpertWeightGradient(ModuleContext& context, ConstTensorView dy,
                                                ConstTensorView x, const Saved& saved,
                                                Parameter& weight) const {
-  if (!context.needs_weight_gradient || weight.gradient.is_null()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(ExpertLinearBackwardWeight(dy, x, saved.offsets_E1, weight.gradient,
-                                                    weight.AccumulateGradient(), context.stream))
+  const WeightGradient gradient = WeightGradientOf(context, weight);
+  if (!gradient.wanted()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(ExpertLinearBackwardWeight(dy, x, saved.offsets_E1, gradient.view,
+                                                    gradient.accumulate, context.stream))
       .With(weight.spec->name);
   return absl::OkStatus();
 }

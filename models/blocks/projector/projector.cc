@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/ops/norm/norm.h"
@@ -129,9 +130,9 @@ absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_NF, .f_TF = saved.inner_NF, .df_TF = d_inner_NF}, stream));
   HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_NF, saved.normed_ND, *w1_FD_));
-  const bool norm_trains = norm_weight_D_ != nullptr && context.needs_weight_gradient &&
-                           !norm_weight_D_->gradient.is_null();
-  if (!wants_input && !norm_trains) return absl::OkStatus();
+  const WeightGradient d_norm =
+      norm_weight_D_ == nullptr ? WeightGradient() : WeightGradientOf(context, *norm_weight_D_);
+  if (!wants_input && !d_norm.wanted()) return absl::OkStatus();
 
   TensorView d_normed_ND = d_input_ND;
   if (norm_weight_D_ != nullptr) {
@@ -141,15 +142,14 @@ absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
   HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_inner_NF, w1_FD_->value, d_normed_ND,
                                              /*accumulate=*/false, stream));
   if (norm_weight_D_ == nullptr) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(
-      RmsNormBackward({.dy_TC = d_normed_ND,
-                       .x_TC = saved.input_ND,
-                       .weight_C = norm_weight_D_->value,
-                       .rstd_T = saved.rstd_N,
-                       .dx_TC = wants_input ? d_input_ND : TensorView(),
-                       .dweight_C = norm_trains ? norm_weight_D_->gradient : TensorView(),
-                       .accumulate = norm_trains && norm_weight_D_->AccumulateGradient()},
-                      stream))
+  HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_ND,
+                                          .x_TC = saved.input_ND,
+                                          .weight_C = norm_weight_D_->value,
+                                          .rstd_T = saved.rstd_N,
+                                          .dx_TC = wants_input ? d_input_ND : TensorView(),
+                                          .dweight_C = d_norm.view,
+                                          .accumulate = d_norm.accumulate},
+                                         stream))
       .With(norm_weight_D_->spec->name);
   return absl::OkStatus();
 }
