@@ -3,6 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
@@ -42,6 +43,21 @@ TEST(ModelRegistryTest, MakesTheModelOfAMessage) {
   EXPECT_TRUE(model->graph().edges.empty());
   EXPECT_EQ(model->graph().vocabulary_size, 32);
   EXPECT_EQ(model->graph().Module("language").hidden_width, 8);
+}
+
+TEST(ModelRegistryTest, AModelReportsWhatItHas) {
+  const auto metrics = [](std::string_view text) {
+    std::vector<std::string> names;
+    const auto model = BuiltInModels().Make(Packed(text)).value();
+    for (const Metric& metric : model->graph().metrics) names.push_back(metric.name);
+    return names;
+  };
+  EXPECT_THAT(metrics(kLanguageModel), ElementsAre("lm loss"));
+  std::string experts(kLanguageModel);
+  experts.replace(experts.find("\"*\""), 3, "\"*E\"");
+  experts.replace(experts.rfind('}'), 1,
+                  "experts { num_experts: 4 top_k: 2 ffn_size: 8 shared_ffn_size: 8 } }");
+  EXPECT_THAT(metrics(experts), ElementsAre("lm loss", "seq_load_balancing_loss"));
 }
 
 TEST(ModelRegistryTest, AnUnknownTypeNamesThoseThereAre) {

@@ -34,7 +34,7 @@ absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
   HETERO_ASSIGN_OR_RETURN(const TensorView totals,
                           stream.workspace().Allocate(DType::kF64, {kNumStageTotals}));
   HETERO_RETURN_IF_ERROR(Fill(0, totals, stream));
-  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals, stream));
+  HETERO_RETURN_IF_ERROR(TakeTotals(totals, stream));
   std::array<double, kNumStageTotals> sums = {};
   HETERO_RETURN_IF_ERROR(
       CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
@@ -44,7 +44,7 @@ absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
                          .sequences = static_cast<int64_t>(sums[kStageSequences]),
                          .exact_matches = static_cast<int64_t>(sums[kStageExactMatches]),
                          .balance_loss = sums[kStageBalanceLoss],
-                         .balance_tokens = counts.balance_tokens,
+                         .balance_tokens = static_cast<int64_t>(sums[kStageBalanceTokens]),
                          .invalid_ids = static_cast<int64_t>(sums[kStageInvalidIds])};
 }
 

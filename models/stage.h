@@ -62,33 +62,28 @@ struct StageInputGradients {
   std::span<const TensorView> edges;
 };
 
-// Sums over the microbatches since they were last taken, on this rank: those that its device makes,
-// f64 in its memory,
+// What a rank sums over the microbatches of a step or an evaluation, f64 in its device's memory.
 enum StageTotal : int {
-  kStageLossSum,
-  kStageLossWeight,
-  kStageSequences,
-  kStageExactMatches,
-  kStageBalanceLoss,
-  kStageInvalidIds,  // token ids and targets outside the vocabulary, where the host cannot refuse
-                     // them
+  kStageLossSum,        // weighted, over the tokens that count
+  kStageLossWeight,     // the sum of their weights
+  kStageSequences,      // evaluation: rows with at least one such token
+  kStageExactMatches,   // evaluation: of these, where all of them have the largest logit
+  kStageBalanceLoss,    // training: of the MoE layers, over their coefficient; that of a sequence,
+                        // 1 when even, counts with its tokens
+  kStageBalanceTokens,  // training: tokens times MoE layers in that sum
+  kStageInvalidIds,     // ids outside the vocabulary, where the host cannot refuse them
   kNumStageTotals
-};
-// and those that the host makes.
-struct StageCounts {
-  int64_t balance_tokens = 0;
 };
 
 // All of them, on the host.
 struct StageStatistics {
-  double loss_sum = 0;         // weighted, over the tokens that count
-  double loss_weight = 0;      // N, the sum of their weights
-  int64_t sequences = 0;       // evaluation: rows with at least one such token
-  int64_t exact_matches = 0;   // evaluation: of these, where all of them have the largest logit
-  double balance_loss = 0;     // training: of the MoE layers, over their coefficient; that of a
-                               // sequence, 1 when even, counts with its tokens
-  int64_t balance_tokens = 0;  // tokens times MoE layers in that sum
-  int64_t invalid_ids = 0;     // on a GPU: ids outside the vocabulary
+  double loss_sum = 0;
+  double loss_weight = 0;
+  int64_t sequences = 0;
+  int64_t exact_matches = 0;
+  double balance_loss = 0;
+  int64_t balance_tokens = 0;
+  int64_t invalid_ids = 0;
 };
 
 // One pipeline stage of one module on one rank. Slots number the microbatches in flight: what
@@ -115,12 +110,11 @@ class Stage {
   // ranks whose statistics add up; null when this rank has no peers.
   virtual absl::Status FinishStep(Communicator* data_parallel, Stream& stream) = 0;
 
-  // Adds what the device sums to `totals`, f64 [kNumStageTotals], returns what the host counts, and
-  // starts both anew. Queued like any operation: nothing waits.
-  virtual absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) = 0;
+  // Adds the sums since the last call to `totals`, f64 [kNumStageTotals], and starts them anew.
+  // Queued like any operation: nothing waits.
+  virtual absl::Status TakeTotals(const TensorView& totals, Stream& stream) = 0;
 
-  // The same on the host, once the device has come here. Without what it sums on a shape-only
-  // stream.
+  // The same on the host, once the device has come here; zeros on a shape-only stream.
   absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream);
 };
 
@@ -182,6 +176,16 @@ struct Modality {
   std::variant<ImageForm, AudioForm> form;
 };
 
+// What a run tells of its steps: a sum of all ranks over another. Without a value where the second
+// is 0.
+struct Metric {
+  std::string name;  // "lm loss": Megatron-LM's, where it has one
+  StageTotal numerator = kStageLossSum;
+  StageTotal denominator = kStageLossWeight;
+  bool in_training = false;
+  bool in_evaluation = false;
+};
+
 // What a model is made of, as a value: plans, checks, feeds and reports ask it for nothing else.
 // Invariant: edges name modules and make no cycle; one module owns the samples and is where all
 // edges end; every modality has an edge, and no two share a placeholder.
@@ -190,6 +194,7 @@ struct ModelGraph {
   std::vector<Modality> modalities = {};
   std::vector<GraphModule> modules = {};
   std::vector<GraphEdge> edges = {};
+  std::vector<Metric> metrics = {};  // the first is what training minimizes
 
   // Precondition: there is one of that name.
   const GraphModule& Module(std::string_view name) const;

@@ -17,7 +17,27 @@ void AddTo(std::vector<LossSum>& totals, const std::vector<LossSum>& losses) {
   }
 }
 
+LossSum SumOf(const Metric& metric, std::span<const double> sums) {
+  return {.name = metric.name, .sum = sums[metric.numerator], .count = sums[metric.denominator]};
+}
+
 }  // namespace
+
+std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums) {
+  std::vector<LossSum> result;
+  for (const Metric& metric : metrics) {
+    if (metric.in_training) result.push_back(SumOf(metric, sums));
+  }
+  return result;
+}
+
+std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums) {
+  std::vector<LossSum> result;
+  for (const Metric& metric : metrics) {
+    if (metric.in_evaluation) result.push_back(SumOf(metric, sums));
+  }
+  return result;
+}
 
 double Perplexity(double loss) {
   return std::isfinite(loss) ? std::exp(std::min(20.0, loss)) : loss;

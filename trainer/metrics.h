@@ -6,10 +6,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "hetero/models/stage.h"
 
 namespace hetero {
 
@@ -27,6 +29,11 @@ struct LossSum {
   double sum = 0;
   double count = 0;
 };
+
+// What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
+// all ranks, by StageTotal.
+std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
+std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);
 
 struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run

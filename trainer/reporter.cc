@@ -17,15 +17,13 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                       .skipped = result.report.outcome != StepOutcome::kApplied,
                       .learning_rate = learning_rate,
                       .grad_norm = result.report.gradient_norm};
-  const double tokens = result.report.tokens;
-  metrics.losses.push_back({"lm loss", result.lm_loss_sum, tokens});
-  if (result.has_balance_loss) {
-    metrics.losses.push_back({"seq_load_balancing_loss", result.balance_loss, 1});
-  }
+  metrics.losses = TrainingSums(metrics_, result.report.sums);
   interval_.Add(metrics, elapsed);
   if (on_step_) on_step_(metrics);
   num_steps_done_ = iteration;
-  lm_loss_ = tokens > 0 ? std::optional(result.lm_loss_sum / tokens) : std::nullopt;
+  const LossSum& minimized = metrics.losses.front();
+  minimized_.reset();
+  if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
 
   const proto::Logging& logging = config_.logging();
   if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
@@ -40,34 +38,32 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
     }
   }
   const std::string detail =
-      lm_loss_ ? absl::StrCat("lm loss ", FormatNumber("%.4f", *lm_loss_)) : "";
+      minimized_ ? absl::StrCat(minimized_->name, " ", FormatNumber("%.4f", minimized_->value))
+                 : "";
   console_.Progress(
       {.what = "train", .done = iteration, .total = num_steps_, .start = start_, .detail = detail});
 }
 
 void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
   evaluation_.clear();
-  const auto add = [&](std::string_view name, double sum, double count) {
-    if (count > 0) evaluation_.push_back({std::string(name), sum / count});
-  };
-  add("lm loss", result.lm_loss_sum, result.tokens);
-  add("caption accuracy", static_cast<double>(result.exact_matches),
-      static_cast<double>(result.sequences));
+  for (const LossSum& metric : EvaluationSums(metrics_, result.sums)) {
+    if (metric.count > 0) evaluation_.push_back({metric.name, metric.sum / metric.count});
+  }
   console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
   events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
 }
 
 std::optional<double> Reporter::validation_loss() const {
-  const auto loss = std::ranges::find(evaluation_, "lm loss", &NamedValue::name);
+  const auto loss = std::ranges::find(evaluation_, metrics_.front().name, &NamedValue::name);
   return loss == evaluation_.end() ? std::nullopt : std::optional(loss->value);
 }
 
 std::vector<NamedValue> Reporter::ResultValues() const {
   std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(train_time_)},
                                     {"skipped steps", static_cast<double>(tally_.num_skipped())}};
-  if (lm_loss_.has_value()) values.push_back({"lm loss", *lm_loss_});
+  if (minimized_.has_value()) values.push_back(*minimized_);
   for (const NamedValue& value : evaluation_) {
-    const bool also_trained = value.name == "lm loss";
+    const bool also_trained = std::ranges::find(metrics_, value.name, &Metric::name)->in_training;
     values.push_back(
         {also_trained ? absl::StrCat("validation ", value.name) : value.name, value.value});
   }

@@ -26,11 +26,13 @@ namespace hetero {
 // Used by the thread of one rank, then by the thread that joined it.
 class Reporter {
  public:
-  // `console` outlives the reporter. `on_step` is told of every step; may be empty.
-  Reporter(const proto::RunConfig& config, int64_t num_steps,
+  // `metrics`: of the model's graph. `console` outlives the reporter. `on_step` is told of every
+  // step; may be empty.
+  Reporter(const proto::RunConfig& config, std::vector<Metric> metrics, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
            std::unique_ptr<MetricsWriter> events)
       : config_(config),
+        metrics_(std::move(metrics)),
         num_steps_(num_steps),
         on_step_(std::move(on_step)),
         console_(console),
@@ -57,15 +59,16 @@ class Reporter {
   const StepTally& tally() const { return tally_; }
   bool stopped() const { return stopped_; }
 
-  // Of the latest evaluation.
+  // What training minimizes, in the latest evaluation.
   std::optional<double> validation_loss() const;
 
-  // For the RESULT line: "train seconds", "skipped steps", and of the last step and evaluation "lm
-  // loss", "validation lm loss", "caption accuracy" where there are any.
+  // For the RESULT line: "train seconds", "skipped steps", what training minimizes in the last
+  // step, and the metrics of the last evaluation; "validation" before a name that training has too.
   std::vector<NamedValue> ResultValues() const;
 
  private:
   const proto::RunConfig config_;
+  const std::vector<Metric> metrics_;
   const int64_t num_steps_;
   const std::function<void(const StepMetrics&)> on_step_;
   Console& console_;
@@ -77,8 +80,8 @@ class Reporter {
   absl::Duration train_time_;
   StepTally tally_;
   bool stopped_ = false;
-  std::optional<double> lm_loss_;
-  std::vector<NamedValue> evaluation_;  // of the latest
+  std::optional<NamedValue> minimized_;  // of the last step
+  std::vector<NamedValue> evaluation_;   // of the latest
 };
 
 }  // namespace hetero

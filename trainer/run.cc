@@ -273,7 +273,7 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   const auto report_until = [&](int64_t step) -> absl::Status {
     for (; reported < step; ++reported) {
       HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
-      tally.Add(result.report.outcome, result.lm_loss_sum);
+      tally.Add(result.report.outcome, result.minimized);
       HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock.Elapsed());
       if (reporter != nullptr) {
         const int64_t consumed = trainer.optimizer().progress().consumed_samples;
@@ -456,7 +456,8 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_RETURN_IF_ERROR(events->Flush());
   HETERO_RETURN_IF_ERROR(console.log_status());
   folder.Keep();
-  Reporter reporter(job.config, job.sizes.train_steps, options.on_step, console, std::move(events));
+  Reporter reporter(job.config, job.model->graph().metrics, job.sizes.train_steps, options.on_step,
+                    console, std::move(events));
   std::vector<RankRecord> records(job.layout->world_size());
   if (!options.trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);

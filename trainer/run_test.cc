@@ -53,6 +53,19 @@ TEST(RunTest, AProfileIsOfTheStepsAlone) {
   }
 }
 
+TEST(RunTest, OnlyAModelThatSeesOrHearsReportsCaptions) {
+  const auto result = [](std::string_view recipe) {
+    const RecipeRun run =
+        RunConfigured(RecipeConfig(recipe, {"train_steps=1", "evaluation={num_batches: 1}"}));
+    EXPECT_THAT(run.status, IsOk());
+    return run.output;
+  };
+  EXPECT_THAT(result("mock_tiny"),
+              AllOf(HasSubstr(" validation_lm_loss="), Not(HasSubstr("caption"))));
+  EXPECT_THAT(result("mock_vlm_tiny"),
+              AllOf(HasSubstr(" validation_lm_loss="), HasSubstr(" caption_accuracy=")));
+}
+
 TEST(RunTest, AProfileOfNoStepsSaysSo) {
   EXPECT_THAT(RunConfigured(RecipeConfig("mock_tiny", {"train_steps=0"}), {.profile = true}).output,
               HasSubstr("\nprofile: the run ended before a step was run\n"));

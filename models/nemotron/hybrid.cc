@@ -165,8 +165,7 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
   slot.blocks.clear();
   slot.blocks.reserve(blocks_.size());
   if (context.counts_statistics() && config_.experts.aux_loss_coefficient > 0) {
-    host_.balance_tokens +=
-        tokens_per_expert_LE_.dim(0) * slot.batch.sequences.num_unpadded_tokens();
+    balance_tokens_ += tokens_per_expert_LE_.dim(0) * slot.batch.sequences.num_unpadded_tokens();
   }
   TensorView hidden_TH;
   if (place_.first()) {
@@ -349,7 +348,7 @@ absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream
   return absl::OkStatus();
 }
 
-absl::StatusOr<StageCounts> HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
+absl::Status HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
   ArenaScope scope(stream.workspace());
   const auto add = [&](StageTotal first, const ConstTensorView& sums) -> absl::Status {
     const int64_t count = sums.dim(0);
@@ -368,7 +367,11 @@ absl::StatusOr<StageCounts> HybridStage::TakeTotals(const TensorView& totals, St
   for (const TensorView& sums : {loss_2_, matches_2_, invalid_ids_1_, balance_loss_L_}) {
     HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
   }
-  return std::exchange(host_, {});
+  const TensorView balance_tokens = totals.Rows(kStageBalanceTokens, 1);
+  HETERO_ASSIGN_OR_RETURN(const TensorView counted, stream.workspace().Allocate(DType::kF64, {1}));
+  HETERO_RETURN_IF_ERROR(
+      Fill(static_cast<double>(std::exchange(balance_tokens_, 0)), counted, stream));
+  return Add(balance_tokens, counted, balance_tokens, stream);
 }
 
 }  // namespace hetero

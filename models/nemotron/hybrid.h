@@ -55,7 +55,7 @@ class HybridStage : public Stage {
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                         const StageInputGradients& d_input) override;
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override;
-  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override;
+  absl::Status TakeTotals(const TensorView& totals, Stream& stream) override;
 
  private:
   using Block = std::variant<MambaBlock, MoeBlock, AttentionBlock, MlpBlock>;
@@ -94,7 +94,7 @@ class HybridStage : public Stage {
   TensorView loss_2_;                // f64: sum over tokens, sum of their weights
   TensorView matches_2_;             // i64: rows judged, rows matched
   TensorView invalid_ids_1_;         // i64
-  StageCounts host_;
+  int64_t balance_tokens_ = 0;       // that the host has counted
 };
 
 }  // namespace hetero

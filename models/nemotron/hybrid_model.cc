@@ -21,7 +21,9 @@ class HybridModel : public Model {
  public:
   explicit HybridModel(HybridConfig config)
       : config_(std::move(config)),
-        graph_{.vocabulary_size = config_.vocabulary_size, .modules = {LanguageModule(config_)}} {}
+        graph_{.vocabulary_size = config_.vocabulary_size,
+               .modules = {LanguageModule(config_)},
+               .metrics = LanguageMetrics(config_, /*has_captions=*/false)} {}
 
   const ModelGraph& graph() const override { return graph_; }
   int64_t RowsOnEdge(int, const SampleFacts&) const override { return 0; }
@@ -92,6 +94,27 @@ void CheckRelations(const proto::HybridLanguageModel& config, std::string_view p
     CheckAtMost(violations, {Path(path, "experts.top_k"), config.experts().top_k()},
                 {Path(path, "experts.num_experts"), config.experts().num_experts()});
   }
+}
+
+std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_captions) {
+  std::vector<Metric> metrics = {{.name = "lm loss",
+                                  .numerator = kStageLossSum,
+                                  .denominator = kStageLossWeight,
+                                  .in_training = true,
+                                  .in_evaluation = true}};
+  if (config.pattern.Count(LayerKind::kExperts) > 0) {
+    metrics.push_back({.name = "seq_load_balancing_loss",
+                       .numerator = kStageBalanceLoss,
+                       .denominator = kStageBalanceTokens,
+                       .in_training = true});
+  }
+  if (has_captions) {
+    metrics.push_back({.name = "caption accuracy",
+                       .numerator = kStageExactMatches,
+                       .denominator = kStageSequences,
+                       .in_evaluation = true});
+  }
+  return metrics;
 }
 
 GraphModule LanguageModule(const HybridConfig& config) {

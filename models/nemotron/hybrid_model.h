@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "hetero/base/violation.h"
@@ -24,6 +25,9 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
 
 // The module "language" of a graph.
 GraphModule LanguageModule(const HybridConfig& config);
+
+// What it reports: the loss and how evenly experts are used; with captions, how many it has right.
+std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_captions);
 
 // One module, "language", and no edges: trains on text alone.
 // Errors: INVALID_ARGUMENT with every violation, one a line.

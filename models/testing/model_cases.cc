@@ -149,7 +149,7 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
   }
   HETERO_RETURN_IF_ERROR(rig.KeepGradients(*language.parameters));
   const TensorView totals = rig.Zeros(DType::kF64, kNumStageTotals);
-  HETERO_RETURN_IF_ERROR(language.stage->TakeTotals(totals, rig.context().stream).status());
+  HETERO_RETURN_IF_ERROR(language.stage->TakeTotals(totals, rig.context().stream));
   rig.Keep("loss", totals.Rows(kStageLossSum, 1));
   rig.Keep("loss weight", totals.Rows(kStageLossWeight, 1));
   rig.Keep("balance loss", totals.Rows(kStageBalanceLoss, 1));

@@ -42,6 +42,7 @@ ModelGraph MakeGraph(const MultimodalConfig& config) {
          .form = AudioForm{.num_mels = encoder.num_mels, .max_frames = encoder.max_frames}});
   }
   graph.modules.push_back(LanguageModule(config.language));
+  graph.metrics = LanguageMetrics(config.language, /*has_captions=*/!graph.modalities.empty());
   return graph;
 }
 

@@ -1,6 +1,6 @@
 #include "hetero/trainer/step/rank_trainer.h"
 
-#include <array>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -13,11 +13,7 @@
 namespace hetero {
 namespace {
 
-// Sums over the world, of a training step or an evaluation: what stages sum, then the tokens that
-// their hosts counted in the balance loss.
-enum Total : int { kBalanceTokens = kNumStageTotals, kNumTotals };
-
-absl::Status RefuseInvalidIds(const double* sums) {
+absl::Status RefuseInvalidIds(std::span<const double> sums) {
   if (sums[kStageInvalidIds] == 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(sums[kStageInvalidIds],
@@ -36,6 +32,7 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   const Device device = options.device;
   CommunicatorFactory& factory = options.factory;
   std::vector<std::string> modules = options.model.graph().ModuleNames();
+  trainer->minimized_ = options.model.graph().metrics.front().numerator;
   HETERO_ASSIGN_OR_RETURN(trainer->engine_, Engine::Create(std::move(options)));
   if (layout.world_size() > 1) {
     Group world;
@@ -58,23 +55,21 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   HETERO_ASSIGN_OR_RETURN(
       trainer->optimizer_,
       Optimizer::Create(settings.schedule, settings.clip_gradient_norm, std::move(modules),
-                        std::move(local), trainer->control_.get(), kNumTotals, device, ledger));
-  HETERO_ASSIGN_OR_RETURN(
-      trainer->totals_,
-      Buffer::Allocate(device, MemoryLabel::kWorkspace, kNumTotals * SizeOf(DType::kF64), ledger));
+                        std::move(local), trainer->control_.get(), kNumStageTotals, device,
+                        ledger));
+  HETERO_ASSIGN_OR_RETURN(trainer->totals_,
+                          Buffer::Allocate(device, MemoryLabel::kWorkspace,
+                                           kNumStageTotals * SizeOf(DType::kF64), ledger));
   return trainer;
 }
 
-absl::StatusOr<StageCounts> RankTrainer::TakeTotals(const TensorView& totals) {
+absl::Status RankTrainer::TakeTotals(const TensorView& totals) {
   Stream& stream = engine_->stream();
   HETERO_RETURN_IF_ERROR(Fill(0, totals, stream));
-  StageCounts counts;
   for (Engine::OwnStage& own : engine_->stages()) {
-    HETERO_ASSIGN_OR_RETURN(const StageCounts part,
-                            own.stage->TakeTotals(totals.Rows(0, kNumStageTotals), stream));
-    counts.balance_tokens += part.balance_tokens;
+    HETERO_RETURN_IF_ERROR(own.stage->TakeTotals(totals, stream));
   }
-  return counts;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<bool> RankTrainer::AnyStop(bool requested) {
@@ -104,10 +99,8 @@ absl::Status RankTrainer::Finish(const Op& op) {
 
 absl::Status RankTrainer::Update() {
   Stream& stream = engine_->stream();
-  const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
-  HETERO_ASSIGN_OR_RETURN(const StageCounts counts, TakeTotals(totals));
-  HETERO_RETURN_IF_ERROR(
-      Fill(static_cast<double>(counts.balance_tokens), totals.Rows(kBalanceTokens, 1), stream));
+  const TensorView totals = totals_.View(DType::kF64, {kNumStageTotals});
+  HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   return optimizer_->Queue({.samples = samples_per_step_,
                             .tokens = totals.Rows(kStageLossWeight, 1),
                             .faults = totals.Rows(kStageInvalidIds, 1),
@@ -120,10 +113,8 @@ absl::StatusOr<StepResult> RankTrainer::Result() {
   HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Report());
   const std::vector<double>& sums = result.report.sums;
   if (sums.empty()) return result;
-  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums.data()));
-  result.lm_loss_sum = sums[kStageLossSum];
-  result.has_balance_loss = sums[kBalanceTokens] > 0;
-  if (result.has_balance_loss) result.balance_loss = sums[kStageBalanceLoss] / sums[kBalanceTokens];
+  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums));
+  result.minimized = sums[minimized_];
   return result;
 }
 
@@ -136,21 +127,18 @@ absl::StatusOr<std::optional<EvaluationResult>> RankTrainer::Evaluate(
     if (stop) return std::nullopt;
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
-  const TensorView totals = totals_.View(DType::kF64, {kNumTotals});
-  HETERO_RETURN_IF_ERROR(TakeTotals(totals).status());
+  const TensorView totals = totals_.View(DType::kF64, {kNumStageTotals});
+  HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals, totals, ReduceOp::kSum, stream, "evaluation.totals"));
   }
-  std::array<double, kNumTotals> sums = {};
+  std::vector<double> sums(kNumStageTotals);
   HETERO_RETURN_IF_ERROR(
-      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumTotals}), stream));
+      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
   HETERO_RETURN_IF_ERROR(stream.Synchronize());
-  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums.data()));
-  return EvaluationResult{.lm_loss_sum = sums[kStageLossSum],
-                          .tokens = sums[kStageLossWeight],
-                          .sequences = static_cast<int64_t>(sums[kStageSequences]),
-                          .exact_matches = static_cast<int64_t>(sums[kStageExactMatches])};
+  HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums));
+  return EvaluationResult{.sums = std::move(sums)};
 }
 
 }  // namespace hetero

@@ -30,17 +30,12 @@ struct OptimizerSettings {
 
 // What all ranks know after a step.
 struct StepResult {
-  StepReport report;
-  double lm_loss_sum = 0;
-  double balance_loss = 0;  // mean over MoE layers and tokens; 1 for an even load
-  bool has_balance_loss = false;
+  StepReport report;     // whose sums are by StageTotal
+  double minimized = 0;  // the numerator of the graph's first metric
 };
 
 struct EvaluationResult {
-  double lm_loss_sum = 0;
-  double tokens = 0;  // the sum of their loss weights
-  int64_t sequences = 0;
-  int64_t exact_matches = 0;
+  std::vector<double> sums;  // by StageTotal
 };
 
 class RankTrainer {
@@ -77,11 +72,12 @@ class RankTrainer {
   absl::Status Finish(const Op& op);
   absl::Status Update();
 
-  // Of this rank's stages: overwrites `totals` with what devices sum, returns what hosts count.
-  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals);
+  // Overwrites `totals` with those of this rank's stages.
+  absl::Status TakeTotals(const TensorView& totals);
 
   LearningRateSchedule schedule_;
   int64_t samples_per_step_ = 0;
+  StageTotal minimized_ = kStageLossSum;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Communicator> control_;     // null for a world of one
   std::vector<GradientSync> gradient_syncs_;  // by own stage

@@ -35,7 +35,7 @@ class HookedStage : public Stage {
   absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override {
     return stage_->FinishStep(data_parallel, stream);
   }
-  absl::StatusOr<StageCounts> TakeTotals(const TensorView& totals, Stream& stream) override {
+  absl::Status TakeTotals(const TensorView& totals, Stream& stream) override {
     return stage_->TakeTotals(totals, stream);
   }
 
