@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/rounding.h"
+#include "hetero/optim/config/from_proto.h"
 
 namespace hetero {
 namespace {
@@ -39,36 +40,6 @@ std::vector<Length> LengthsOf(const Schedule& schedule) {
 
 std::optional<int64_t> In(std::string_view unit, const Length& length) {
   return unit == kSteps ? length.steps : length.samples;
-}
-
-LearningRateStyle StyleOf(Schedule::Style style) {
-  switch (style) {
-    case Schedule::LINEAR:
-      return LearningRateStyle::kLinear;
-    case Schedule::COSINE:
-      return LearningRateStyle::kCosine;
-    case Schedule::INVERSE_SQUARE_ROOT:
-      return LearningRateStyle::kInverseSquareRoot;
-    case Schedule::WARMUP_STABLE_DECAY:
-      return LearningRateStyle::kWarmupStableDecay;
-    default:
-      return LearningRateStyle::kConstant;
-  }
-}
-
-std::optional<DecayTail> TailOf(const Schedule& schedule) {
-  switch (schedule.tail()) {
-    case Schedule::TAIL_LINEAR:
-      return DecayTail::kLinear;
-    case Schedule::TAIL_COSINE:
-      return DecayTail::kCosine;
-    case Schedule::TAIL_EXPONENTIAL:
-      return DecayTail::kExponential;
-    case Schedule::TAIL_MINUS_SQRT:
-      return DecayTail::kMinusSqrt;
-    default:
-      return std::nullopt;
-  }
 }
 
 // One rule for all lengths, whether of the command line, a file or a recipe: the run's unit is
@@ -113,14 +84,10 @@ LearningRateSettings LearningRateSettingsOf(const RunConfig& config) {
       .unit = in_samples ? kSamples : kSteps, .options = {}, .changes = {}};
   const int64_t run = in_samples ? config.train_samples() : config.train_steps();
   LearningRateOptions& options = settings.options;
-  options = {.style = StyleOf(schedule.style()),
-             .peak = schedule.peak(),
-             .minimum = schedule.minimum(),
-             .initial = schedule.initial(),
-             .warmup_samples = In(settings.unit, lengths[0]).value_or(0),
-             .decay_samples = In(settings.unit, lengths[1]).value_or(std::max<int64_t>(run, 1)),
-             .tail_samples = In(settings.unit, lengths[2]),
-             .tail = TailOf(schedule)};
+  options = FromProto(schedule);
+  options.warmup_samples = In(settings.unit, lengths[0]).value_or(0);
+  options.decay_samples = In(settings.unit, lengths[1]).value_or(std::max<int64_t>(run, 1));
+  options.tail_samples = In(settings.unit, lengths[2]);
   if (In(settings.unit, lengths[1])) return settings;
   const auto cut = [&](std::string_view name, int64_t& length, int64_t longest) {
     if (length <= longest) return;
