@@ -55,8 +55,10 @@ TEST(ModelRegistryTest, AModelReportsWhatItHas) {
   EXPECT_THAT(metrics(kLanguageModel), ElementsAre("lm loss"));
   std::string experts(kLanguageModel);
   experts.replace(experts.find("\"*\""), 3, "\"*E\"");
-  experts.replace(experts.rfind('}'), 1,
-                  "experts { num_experts: 4 top_k: 2 ffn_size: 8 shared_ffn_size: 8 } }");
+  experts.replace(
+      experts.rfind('}'), 1,
+      "experts { num_experts: 4 top_k: 2 ffn_size: 8 shared_ffn_size: 8 router_scaling: 1 "
+      "aux_loss_coefficient: 0.01 expert_bias_rate: 0.001 } }");
   EXPECT_THAT(metrics(experts), ElementsAre("lm loss", "seq_load_balancing_loss"));
 }
 

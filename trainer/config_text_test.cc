@@ -9,6 +9,7 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
+#include "hetero/models/avlm/avlm.pb.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/trainer/recipes/recipes.h"
@@ -24,6 +25,7 @@ using ::testing::HasSubstr;
 
 proto::RunConfig Recipe(std::string_view name) {
   // Links the models that recipes name.
+  proto::AudioVisionLanguageModel::descriptor();
   proto::VisionLanguageModel::descriptor();
   return ParseRunConfig(*FindRecipe(name), name).value();
 }

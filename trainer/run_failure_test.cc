@@ -109,8 +109,8 @@ TEST(RunFailureTest, ImageTokensThatDoNotMatchThePlaceholdersNameBothCounts) {
                                       }});
   EXPECT_THAT(run.status,
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("rank 2: step 0 language.0 F0: the encoder emitted 63 image "
-                                 "tokens for 64 placeholders")));
+                       HasSubstr("rank 2: step 0 language.0 F0: encoder 0 emitted 63 rows for 64 "
+                                 "placeholders")));
 }
 
 // Takes the loss tokens away from the forwards in [begin, end).

@@ -1,6 +1,5 @@
 // The encoder with its projector: as one stage, as two, and with frozen parts.
 
-#include "hetero/base/rounding.h"
 #include "hetero/models/blocks/projector/projected_encoder.h"
 
 #include <algorithm>
@@ -14,6 +13,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/rounding.h"
 #include "hetero/models/audio/encoder.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/params/table.h"

@@ -237,8 +237,9 @@ absl::StatusOr<TensorView> HybridStage::Embed(ModuleContext& context, const Stag
   for (size_t i = 0; i < input.edges.size(); ++i) {
     const int64_t placeholders = batch.modality_positions[i].num_elements();
     if (input.edges[i].dim(0) != placeholders) {
-      return absl::InvalidArgumentError(absl::StrCat("the encoder emitted ", input.edges[i].dim(0),
-                                                     " rows for ", placeholders, " placeholders"));
+      return absl::InvalidArgumentError(absl::StrCat("encoder ", i, " emitted ",
+                                                     input.edges[i].dim(0), " rows for ",
+                                                     placeholders, " placeholders"));
     }
     named += placeholders;
   }
