@@ -14,6 +14,7 @@
 #include <span>
 
 #include "absl/status/statusor.h"
+#include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
@@ -36,6 +37,10 @@ struct ModuleContext {
   Mode mode = Mode::kTrain;
   bool needs_input_gradient = true;  // of the module's input; false for pixels and frozen parts
   bool needs_weight_gradient = true;
+
+  // Where a backward leaves the weight gradients of linear layers, each with a copy of the gradient
+  // that it is made of in `activations`; null: they are computed at once.
+  WeightGradientQueue* weight_gradients = nullptr;
 
   // Where a block of the residual stream leaves what it returns; null: in `activations`.
   TensorView result = {};

@@ -12,10 +12,14 @@ absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, Co
                                Parameter& weight_NK) {
   const WeightGradient gradient = WeightGradientOf(context, weight_NK);
   if (!gradient.wanted()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(
-      LinearBackwardWeight(dy_TN, x_TK, gradient.view, gradient.accumulate, context.stream))
-      .With(weight_NK.spec->name);
-  return absl::OkStatus();
+  return NowOrLater(
+      context, dy_TN,
+      [x_TK, gradient, spec = weight_NK.spec](ConstTensorView dy, Stream& stream) -> absl::Status {
+        HETERO_RETURN_IF_ERROR(
+            LinearBackwardWeight(dy, x_TK, gradient.view, gradient.accumulate, stream))
+            .With(spec->name);
+        return absl::OkStatus();
+      });
 }
 
 absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView hidden_TH,

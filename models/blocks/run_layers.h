@@ -19,7 +19,8 @@ inline ModuleContext KeepingNothing(const ModuleContext& context) {
           .activations = context.stream.workspace(),
           .mode = context.mode,
           .needs_input_gradient = context.needs_input_gradient,
-          .needs_weight_gradient = context.needs_weight_gradient};
+          .needs_weight_gradient = context.needs_weight_gradient,
+          .weight_gradients = context.weight_gradients};
 }
 
 // Calls `forward(context, layer, hidden)`, which returns StatusOr<TensorView> of the shape of

@@ -25,6 +25,13 @@ TEST_P(ModuleTest, VisionHasTheReferencesGradients) { Check(VisionCases()); }
 TEST_P(ModuleTest, AudioHasTheReferencesGradients) { Check(AudioCases()); }
 TEST_P(ModuleTest, ModelsHaveTheReferencesGradients) { Check(ModelCases(GetParam())); }
 
+TEST(HalvesTest, ABackwardInTwoHalvesLeavesTheSame) {
+  for (const std::vector<ModuleCase>& cases :
+       {BlockCases(), VisionCases(), AudioCases(), ModelCases(DType::kF32)}) {
+    for (const ModuleCase& module : cases) ExpectSameInHalves(module, Device{}, DType::kF32);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Values, ModuleTest, ::testing::Values(DType::kF32, DType::kBF16),
                          DTypeName);
 

@@ -15,15 +15,23 @@ namespace hetero {
 namespace {
 
 // Libraries of GPUs want large workspaces.
+int64_t ArenaBytes(Device device) { return int64_t{device.IsCuda() ? 256 : 16} << 20; }
+
+// Precondition: nothing is allocated from the arena, of ArenaBytes.
+absl::Status Poison(Arena& arena, Stream& stream) {
+  const ArenaScope scope(arena);
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView all,
+      arena.Allocate(DType::kF32, {ArenaBytes(stream.device()) / SizeOf(DType::kF32)}));
+  return Fill(std::numeric_limits<double>::quiet_NaN(), all, stream);
+}
+
 Arena PoisonedArena(Device device, MemoryLabel label, MemoryLedger& ledger) {
-  const int64_t bytes = int64_t{device.IsCuda() ? 256 : 16} << 20;
-  Arena arena = Arena::Create(device, label, bytes, ledger).value();
+  Arena arena = Arena::Create(device, label, ArenaBytes(device), ledger).value();
   Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
   const std::unique_ptr<Stream> stream = Stream::Create(device, no_workspace).value();
-  const TensorView all = arena.Allocate(DType::kF32, {bytes / SizeOf(DType::kF32)}).value();
-  CHECK_OK(Fill(std::numeric_limits<double>::quiet_NaN(), all, *stream));
+  CHECK_OK(Poison(arena, *stream));
   CHECK_OK(stream->Synchronize());
-  arena.Release(0);
   return arena;
 }
 
@@ -108,12 +116,28 @@ void ModuleRig::Keep(std::string name, const ConstTensorView& view) {
 }
 
 absl::Status ModuleRig::KeepGradients(ParameterStore& parameters) {
+  if (context_->weight_gradients != nullptr) {
+    HETERO_RETURN_IF_ERROR(Poison(workspace_, *stream_));
+    HETERO_RETURN_IF_ERROR(weight_gradients_.Run(*stream_));
+  }
   HETERO_RETURN_IF_ERROR(parameters.FinishGradients(*stream_));
   for (const auto& parameter : parameters.parameters()) {
     if (parameter->gradient.is_null()) continue;
     Keep(absl::StrCat("d ", parameter->spec->name), parameter->gradient);
   }
   return absl::OkStatus();
+}
+
+void ExpectSameInHalves(const ModuleCase& module, Device device, DType storage) {
+  ModuleRig expected(device, storage, storage);
+  ASSERT_THAT(module.run(expected), ::absl_testing::IsOk());
+  ModuleRig actual(device, storage, storage);
+  actual.LeaveWeightGradients();
+  ASSERT_THAT(module.run(actual), ::absl_testing::IsOk());
+  ASSERT_EQ(actual.kept().size(), expected.kept().size());
+  for (const auto& [name, kept] : actual.kept()) {
+    EXPECT_EQ(kept.values, expected.kept().at(name).values) << module.name << ": " << name;
+  }
 }
 
 void ExpectReference(const ModuleCase& module, Device device, DType storage, DType values) {

@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/arena.h"
@@ -63,6 +64,9 @@ class ModuleRig {
   // Of every trainable parameter, after the step's end.
   absl::Status KeepGradients(ParameterStore& parameters);
 
+  // Backward passes leave weight gradients for KeepGradients, which finds a poisoned workspace.
+  void LeaveWeightGradients() { context_->weight_gradients = &weight_gradients_; }
+
   struct Kept {
     bool exact = false;
     std::vector<double> values;
@@ -84,6 +88,7 @@ class ModuleRig {
   std::deque<Buffer> buffers_;
   std::deque<std::unique_ptr<ParameterStore>> stores_;
   std::map<std::string, Kept> kept_;
+  WeightGradientQueue weight_gradients_;
 };
 
 // A module with its backward. Of each tensor that it keeps, with u = epsilon / 2 of the type that
@@ -102,6 +107,9 @@ struct ModuleCase {
 // Adds a test failure for every tensor that is too far from the CPU in f64, and records all
 // distances, in units of u, as properties of the test.
 void ExpectReference(const ModuleCase& module, Device device, DType storage, DType values);
+
+// Adds a test failure unless a backward in two halves leaves bit for bit what one at once does.
+void ExpectSameInHalves(const ModuleCase& module, Device device, DType storage);
 
 }  // namespace hetero
 

@@ -236,10 +236,15 @@ absl::Status MoeBlock::AddExpertWeightGradient(ModuleContext& context, ConstTens
                                                Parameter& weight) const {
   const WeightGradient gradient = WeightGradientOf(context, weight);
   if (!gradient.wanted()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(ExpertLinearBackwardWeight(dy, x, saved.offsets_E1, gradient.view,
-                                                    gradient.accumulate, context.stream))
-      .With(weight.spec->name);
-  return absl::OkStatus();
+  return NowOrLater(
+      context, dy,
+      [x, offsets_E1 = saved.offsets_E1, gradient, spec = weight.spec](
+          ConstTensorView of_output, Stream& stream) -> absl::Status {
+        HETERO_RETURN_IF_ERROR(ExpertLinearBackwardWeight(of_output, x, offsets_E1, gradient.view,
+                                                          gradient.accumulate, stream))
+            .With(spec->name);
+        return absl::OkStatus();
+      });
 }
 
 absl::Status MoeBlock::SharedBackward(ModuleContext& context, const Saved& saved,

@@ -1,0 +1,194 @@
+#include "hetero/trainer/step/order_rules.h"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <string_view>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+
+namespace hetero {
+namespace {
+
+using OpName = absl::FunctionRef<std::string(const Op&)>;
+
+// Walks a program once and knows what each stage has done so far.
+class OrderChecker {
+ public:
+  OrderChecker(std::span<const Op> program, OpName name) : program_(program), name_(name) {
+    for (const Op& op : program) {
+      if (EndsBackward(op.kind) || GivesInputGradient(op.kind)) {
+        stages_[op.stage].runs_backward = true;
+      }
+    }
+  }
+
+  absl::Status Run() {
+    for (const Op& op : program_) {
+      if (absl::Status status = Check(op); !status.ok()) return status;
+      if (!IsTransfer(op.kind)) DoneOf(op) |= Bit(op.kind);
+    }
+    for (const auto& [stage, state] : stages_) {
+      if (absl::Status status = CheckAllDone(stage); !status.ok()) return status;
+    }
+    for (const Op& op : program_) {
+      if (op.kind != OpKind::kPostSend || sends_[op.channel].empty()) continue;
+      if (sends_[op.channel].front() == op.microbatch) return Refuse(op, "is not waited for");
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Slot {
+    int microbatch = -1;      // -1: free
+    int sends_under_way = 0;  // from the slot
+  };
+  struct Stage {
+    bool runs_backward = false;
+    std::vector<uint16_t> done;  // by microbatch: bits of the kinds of operations
+    std::vector<Slot> slots;
+  };
+
+  absl::Status Check(const Op& op) {
+    switch (op.kind) {
+      case OpKind::kPostReceive:
+        receives_[op.channel].push_back(op.microbatch);
+        return absl::OkStatus();
+      case OpKind::kWaitReceive:
+        if (!IsForward(op.channel) && !Did(op, OpKind::kForward)) {
+          return Early(op, OpKind::kForward);
+        }
+        for (const OpKind use : {OpKind::kForward, OpKind::kBackward, OpKind::kBackwardInput}) {
+          if (use == OpKind::kForward && !IsForward(op.channel)) continue;
+          if (Did(op, use)) return Refuse(op, absl::StrCat("comes behind ", name_(As(op, use))));
+        }
+        return TakePosted(op, receives_[op.channel]);
+      case OpKind::kPostSend: {
+        ++SlotOf(op).sends_under_way;
+        sends_[op.channel].push_back(op.microbatch);
+        const bool forward = IsForward(op.channel);
+        const bool whole = !forward && Did(op, OpKind::kBackward);
+        const OpKind made_by = forward ? OpKind::kForward : OpKind::kBackwardInput;
+        return whole || Did(op, made_by) ? absl::OkStatus() : Early(op, made_by);
+      }
+      case OpKind::kWaitSend:
+        --SlotOf(op).sends_under_way;
+        return TakePosted(op, sends_[op.channel]);
+      case OpKind::kLoad:
+        return Load(op);
+      case OpKind::kForward:
+        return InSlotBehind(op, OpKind::kLoad);
+      case OpKind::kBackward:
+      case OpKind::kBackwardInput:
+        if (Did(op, OpKind::kBackward) || Did(op, OpKind::kBackwardInput)) {
+          return Refuse(op, "is a second backward of its microbatch");
+        }
+        return InSlotBehind(op, OpKind::kForward);
+      case OpKind::kBackwardWeight:
+        return InSlotBehind(op, OpKind::kBackwardInput);
+      case OpKind::kReduceGradients:
+        return CheckAllDone(op.stage);
+      case OpKind::kFinishStep:
+        return Did(op, OpKind::kReduceGradients) ? absl::OkStatus()
+                                                 : Early(op, OpKind::kReduceGradients);
+      case OpKind::kUpdate:
+        for (const Op& end : program_) {
+          if (end.kind != OpKind::kFinishStep || Did(end, OpKind::kFinishStep)) continue;
+          return Refuse(op, absl::StrCat("comes before ", name_(end)));
+        }
+        return absl::OkStatus();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Load(const Op& op) {
+    Slot& slot = SlotOf(op);
+    if (slot.microbatch >= 0) {
+      Op held = op;
+      held.microbatch = slot.microbatch;
+      if (!IsOver(held) || slot.sends_under_way > 0) {
+        return Refuse(op, absl::StrCat("takes slot ", op.slot, " from microbatch ", held.microbatch,
+                                       ", which is not done with it"));
+      }
+    }
+    slot.microbatch = op.microbatch;
+    return Did(op, op.kind) ? Refuse(op, "comes twice") : absl::OkStatus();
+  }
+
+  // `op` comes once, behind `before` of its microbatch and in the same slot.
+  absl::Status InSlotBehind(const Op& op, OpKind before) {
+    if (!Did(op, before)) return Early(op, before);
+    if (Did(op, op.kind)) return Refuse(op, "comes twice");
+    if (SlotOf(op).microbatch == op.microbatch) return absl::OkStatus();
+    return Refuse(op, absl::StrCat("uses slot ", op.slot, ", which holds microbatch ",
+                                   SlotOf(op).microbatch));
+  }
+
+  absl::Status TakePosted(const Op& op, std::deque<int>& posted) const {
+    if (posted.empty()) return Refuse(op, "is waited for and was not posted");
+    if (posted.front() != op.microbatch) {
+      return Refuse(op, absl::StrCat("is waited for before microbatch ", posted.front(),
+                                     ", which was posted before it"));
+    }
+    posted.pop_front();
+    return absl::OkStatus();
+  }
+
+  // What the stage has loaded it has also computed.
+  absl::Status CheckAllDone(int stage) {
+    for (const Op& op : program_) {
+      if (op.stage != stage || op.kind != OpKind::kLoad || IsOver(op)) continue;
+      const OpKind missing = !Did(op, OpKind::kForward)        ? OpKind::kForward
+                             : Did(op, OpKind::kBackwardInput) ? OpKind::kBackwardWeight
+                                                               : OpKind::kBackward;
+      return Refuse(As(op, missing), "does not come before its stage's step ends");
+    }
+    return absl::OkStatus();
+  }
+
+  // The stage has nothing more to compute of the microbatch.
+  bool IsOver(const Op& op) {
+    if (!stages_[op.stage].runs_backward) return Did(op, OpKind::kForward);
+    return Did(op, OpKind::kBackward) || Did(op, OpKind::kBackwardWeight);
+  }
+
+  static uint16_t Bit(OpKind kind) { return uint16_t{1} << static_cast<int>(kind); }
+  uint16_t& DoneOf(const Op& op) {
+    std::vector<uint16_t>& done = stages_[op.stage].done;
+    if (std::ssize(done) <= op.microbatch) done.resize(op.microbatch + 1);
+    return done[op.microbatch];
+  }
+  bool Did(const Op& op, OpKind kind) { return (DoneOf(op) & Bit(kind)) != 0; }
+  Slot& SlotOf(const Op& op) {
+    std::vector<Slot>& slots = stages_[op.stage].slots;
+    if (std::ssize(slots) <= op.slot) slots.resize(op.slot + 1);
+    return slots[op.slot];
+  }
+
+  // What `kind` of the same microbatch is called.
+  static Op As(Op op, OpKind kind) {
+    op.kind = kind;
+    return op;
+  }
+  absl::Status Early(const Op& op, OpKind kind) const {
+    return Refuse(op, absl::StrCat("comes before ", name_(As(op, kind))));
+  }
+  absl::Status Refuse(const Op& op, std::string_view why) const {
+    return absl::FailedPreconditionError(absl::StrCat(name_(op), " ", why));
+  }
+
+  std::span<const Op> program_;
+  OpName name_;
+  std::map<int, Stage> stages_;
+  std::map<int, std::deque<int>> receives_;  // by channel: microbatches posted and not waited for
+  std::map<int, std::deque<int>> sends_;
+};
+
+}  // namespace
+
+absl::Status CheckOrder(std::span<const Op> program, OpName name) {
+  return OrderChecker(program, name).Run();
+}
+
+}  // namespace hetero
