@@ -164,6 +164,13 @@ DType StorageOf(const RunConfig& config) {
   return config.precision() == RunConfig::BF16 ? DType::kBF16 : DType::kF32;
 }
 
+ScheduleOptions ScheduleOf(const RunConfig& config) {
+  return {.encoder_run_ahead = static_cast<int>(config.encoder_run_ahead()),
+          .pipeline_chunks =
+              config.has_pipeline_chunks() ? static_cast<int>(config.pipeline_chunks()) : 1,
+          .split_backward = config.split_backward()};
+}
+
 std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& models) {
   return FindWithWholeAdvice(
       config, [&models](const RunConfig& candidate) { return FindViolations(candidate, models); });

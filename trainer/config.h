@@ -13,6 +13,7 @@
 #include "hetero/grid/module_grid.h"
 #include "hetero/models/registry.h"
 #include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 
@@ -36,6 +37,9 @@ std::vector<Violation> ValidateThreads(const proto::RunConfig& config);
 
 // The type that `config` trains in.
 DType StorageOf(const proto::RunConfig& config);
+
+// How a step of `config` is scheduled, in training and in evaluation.
+ScheduleOptions ScheduleOf(const proto::RunConfig& config);
 
 struct RunSizes {
   int64_t world_size = 0;

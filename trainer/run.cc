@@ -77,14 +77,16 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   HETERO_ASSIGN_OR_RETURN(job.model, models.Make(job.config.model(), StorageOf(job.config)));
   job.limits = LimitsOf(job.config, ContractOf(job.model->graph()));
   HETERO_ASSIGN_OR_RETURN(job.layout, Layout::Make(GridSpecs(job.config), job.sizes.world_size));
-  const int run_ahead = static_cast<int>(job.config.encoder_run_ahead());
+  const ScheduleOptions schedule = ScheduleOf(job.config);
   HETERO_ASSIGN_OR_RETURN(job.train,
                           MakePlan(*job.layout, *job.model, job.config.micro_batch_size(),
-                                   job.config.global_batch_size(), run_ahead));
+                                   job.config.global_batch_size(), schedule));
   if (job.config.has_evaluation()) {
-    HETERO_ASSIGN_OR_RETURN(
-        job.evaluate, MakePlan(*job.layout, *job.model, job.config.evaluation().micro_batch_size(),
-                               job.config.evaluation().global_batch_size(), run_ahead));
+    absl::StatusOr<StepPlan> evaluate =
+        MakePlan(*job.layout, *job.model, job.config.evaluation().micro_batch_size(),
+                 job.config.evaluation().global_batch_size(), schedule);
+    HETERO_RETURN_IF_ERROR(evaluate.status()).With("evaluation");
+    job.evaluate = *std::move(evaluate);
   }
   job.work = FindWorkClasses(*job.layout, job.train);
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));

@@ -82,21 +82,19 @@ std::vector<std::string> SpansInOrder(const nlohmann::json& trace, int rank) {
 }
 
 // What ran is the program of the rank's class, operation by operation, posts and waits included.
-TEST(TraceTest, ARankRunsTheProgramOfItsClassAndNothingElse) {
-  const proto::RunConfig config =
-      RecipeConfig("mock_vlm_tiny",
-                   {"launch=threads:4", "radio_encoder.num_ranks=2", "radio_encoder.pp=2",
-                    "language.num_ranks=2", "language.pp=2", "language.rank_offset=2",
-                    "model.language.pattern=\"ME|M*E\"", "train_steps=1", "encoder_run_ahead=2"});
+void ExpectProgramsRun(std::vector<std::string> assignments) {
+  assignments.push_back("train_steps=1");
+  const proto::RunConfig config = RecipeConfig("mock_vlm_tiny", assignments);
   ASSERT_THAT(RunConfigured(config, {.trace = "program.json"}).status, IsOk());
   std::ifstream file(TestFolder() / "program.json");
   const auto trace = nlohmann::json::parse(file);
 
-  const Layout layout = Layout::Make(GridSpecs(config), 4).value();
+  const Layout layout = Layout::Make(GridSpecs(config), SizesOf(config).world_size).value();
   const auto model = BuiltInModels().Make(config.model(), StorageOf(config)).value();
-  const StepPlan plan =
-      MakePlan(layout, *model, config.micro_batch_size(), config.global_batch_size(), 2).value();
-  for (int rank = 0; rank < 4; ++rank) {
+  const StepPlan plan = MakePlan(layout, *model, config.micro_batch_size(),
+                                 config.global_batch_size(), ScheduleOf(config))
+                            .value();
+  for (int rank = 0; rank < layout.world_size(); ++rank) {
     std::vector<std::string> planned;
     for (const Op& op : plan.ClassOf(layout, GlobalRank(rank)).train) {
       planned.push_back(plan.OpName(op));
@@ -107,6 +105,29 @@ TEST(TraceTest, ARankRunsTheProgramOfItsClassAndNothingElse) {
     }
     EXPECT_EQ(ran, planned) << "rank " << rank;
   }
+}
+
+TEST(TraceTest, ARankRunsTheProgramOfItsClassAndNothingElse) {
+  const std::vector<std::string> pipelines = {
+      "launch=threads:4",     "radio_encoder.num_ranks=2", "radio_encoder.pp=2",  "language.pp=2",
+      "language.num_ranks=2", "language.rank_offset=2",    "global_batch_size=32"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), pipelines.begin(), pipelines.end());
+    return more;
+  };
+  ExpectProgramsRun(with({"model.language.pattern=\"ME|M*E\"", "encoder_run_ahead=2"}));
+  ExpectProgramsRun(with({"model.language.pattern=\"ME|M*E\"", "encoder_run_ahead=0"}));
+  ExpectProgramsRun(with({"model.language.pattern=\"ME|M*E\"", "split_backward=true"}));
+  ExpectProgramsRun(with({"model.language.pattern=\"MEM*\"", "pipeline_chunks=2"}));
+}
+
+TEST(TraceTest, RanksThatModulesShareRunTheirProgramsToo) {
+  const std::vector<std::string> shared = {"launch=threads:2", "radio_encoder.num_ranks=2",
+                                           "language.num_ranks=2", "language.rank_offset=0"};
+  ExpectProgramsRun(shared);
+  std::vector<std::string> phased = shared;
+  phased.insert(phased.end(), {"language.pp=2", "model.language.pattern=\"ME|M*E\""});
+  ExpectProgramsRun(phased);
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ struct Ranks {
   int language = 1;  // ranks
   int language_pp = 1;
   bool colocated = false;
+  int chunks = 1;
+  bool split_backward = false;
+  int microbatches = 5;
 };
 
 void PrintTo(const Ranks& ranks, std::ostream* out) { *out << ranks.name; }
@@ -40,7 +43,9 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
        absl::StrCat("language.rank_offset=", ranks.colocated ? 0 : ranks.encoder),
        absl::StrCat("encoder_run_ahead=", run_ahead),
        absl::StrCat("micro_batch_size=", kMicrobatch / lanes),
-       absl::StrCat("global_batch_size=", 5 * kMicrobatch),
+       absl::StrCat("global_batch_size=", ranks.microbatches * kMicrobatch),
+       absl::StrCat("pipeline_chunks=", ranks.chunks),
+       absl::StrCat("split_backward=", ranks.split_backward ? "true" : "false"),
        absl::StrCat("train_steps=", kNumSteps)});
   return TrainCurve(config, kNumSteps);
 }
@@ -48,7 +53,10 @@ Curve Train(const Ranks& ranks, int run_ahead = 2) {
 class PipelineTest : public testing::TestWithParam<Ranks> {};
 
 TEST_P(PipelineTest, TrainsLikeOneRank) {
-  Ranks one = {.name = "one rank", .pattern = GetParam().pattern, .colocated = true};
+  Ranks one = {.name = "one rank",
+               .pattern = GetParam().pattern,
+               .colocated = true,
+               .microbatches = GetParam().microbatches};
   ExpectSameTraining(Train(GetParam()), Train(one));
 }
 
@@ -81,7 +89,22 @@ INSTANTIATE_TEST_SUITE_P(
               .encoder_pp = 2,
               .language = 2,
               .colocated = true},
-        Ranks{.name = "Encoder3LanguageDp2Pp2", .encoder = 3, .language = 4, .language_pp = 2}),
+        Ranks{.name = "Encoder3LanguageDp2Pp2", .encoder = 3, .language = 4, .language_pp = 2},
+        Ranks{.name = "Chunks2OfLanguagePp2",
+              .pattern = "MEM*EM-E",
+              .language = 2,
+              .language_pp = 2,
+              .chunks = 2,
+              .microbatches = 4},
+        Ranks{.name = "Chunks2OfLanguageDp2Pp2EncoderPp2",
+              .pattern = "MEM*EM-E",
+              .encoder = 2,
+              .encoder_pp = 2,
+              .language = 4,
+              .language_pp = 2,
+              .chunks = 2,
+              .split_backward = true,
+              .microbatches = 6}),
     [](const auto& info) { return info.param.name; });
 
 TEST(PipelinesTest, RepeatBitForBitHoweverFarTheEncoderRunsAhead) {
@@ -92,6 +115,21 @@ TEST(PipelinesTest, RepeatBitForBitHoweverFarTheEncoderRunsAhead) {
     const Curve first = Train(ranks);
     EXPECT_EQ(Train(ranks), first);
     for (const int run_ahead : {0, 1, 4}) EXPECT_EQ(Train(ranks, run_ahead), first) << run_ahead;
+  }
+}
+
+// Weight halves run later, on the same numbers in the same order.
+TEST(PipelinesTest, ASplitBackwardTrainsTheSameBitForBit) {
+  for (Ranks ranks :
+       {Ranks{.name = "pipelines", .encoder = 2, .encoder_pp = 2, .language = 3, .language_pp = 3},
+        Ranks{.name = "lanes", .encoder = 2, .language = 4, .language_pp = 2},
+        Ranks{
+            .name = "colocated", .encoder = 2, .language = 2, .language_pp = 2, .colocated = true},
+        Ranks{.name = "in turns", .encoder = 2, .language = 2, .colocated = true}}) {
+    SCOPED_TRACE(ranks.name);
+    const Curve whole = Train(ranks);
+    ranks.split_backward = true;
+    for (const int run_ahead : {0, 2}) EXPECT_EQ(Train(ranks, run_ahead), whole) << run_ahead;
   }
 }
 

@@ -6,22 +6,11 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/grid/axis.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
 namespace {
-
-ShardSpec ShardSpecOf(const Grid& grid, GlobalRank rank) {
-  const auto axis = [&](Axis which) {
-    return ShardSpec::Axis{grid.Coord(rank, which), grid.Size(which)};
-  };
-  return {.tp = axis(Axis::kTp),
-          .ep = axis(Axis::kEp),
-          .expt_tp = axis(Axis::kExptTp),
-          .pp = axis(Axis::kPp)};
-}
 
 // Of an operation's span in traces.
 std::string_view CategoryOf(OpKind kind) {
@@ -31,6 +20,8 @@ std::string_view CategoryOf(OpKind kind) {
     case OpKind::kForward:
       return "forward";
     case OpKind::kBackward:
+    case OpKind::kBackwardInput:
+    case OpKind::kBackwardWeight:
       return "backward";
     case OpKind::kPostReceive:
     case OpKind::kWaitReceive:
@@ -48,129 +39,6 @@ std::string_view CategoryOf(OpKind kind) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
-  auto engine = std::unique_ptr<Engine>(new Engine(std::move(options)));
-  const EngineOptions& o = engine->options_;
-  const bool counting = !o.memory.has_value();
-  CHECK_EQ(counting, o.device.kind == DeviceKind::kShapeOnly);
-  if (counting) {
-    engine->workspace_ = std::make_unique<Arena>(Arena::Counting(MemoryLabel::kWorkspace));
-  } else {
-    HETERO_ASSIGN_OR_RETURN(
-        Arena workspace, Arena::Create(o.device, MemoryLabel::kWorkspace, o.memory->workspace_bytes,
-                                       engine->ledger_));
-    engine->workspace_ = std::make_unique<Arena>(std::move(workspace));
-  }
-  HETERO_ASSIGN_OR_RETURN(engine->stream_, Stream::Create(o.device, *engine->workspace_));
-  for (const int s : o.train.StagesOf(o.layout, o.rank)) {
-    HETERO_RETURN_IF_ERROR(engine->MakeStage(s)).With(o.train.stages[s].name());
-  }
-  HETERO_RETURN_IF_ERROR(engine->MakeEdges());
-  engine->MakeProgram(Split::kTrain);
-  if (o.evaluate != nullptr) engine->MakeProgram(Split::kEvaluate);
-  return engine;
-}
-
-absl::Status Engine::MakeStage(int index) {
-  const PlanStage& plan_stage = options_.train.stages[index];
-  const Grid& grid = *options_.layout.Find(plan_stage.module);
-  const int num_slots =
-      std::max(plan_stage.num_slots,
-               options_.evaluate != nullptr ? options_.evaluate->stages[index].num_slots : 1);
-  OwnStage own{.index = index, .name = plan_stage.name(), .grid = &grid};
-  const ShardSpec shard = ShardSpecOf(grid, options_.rank);
-  HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
-                          options_.model.MakeTable(plan_stage.module, shard));
-  HETERO_ASSIGN_OR_RETURN(
-      own.parameters,
-      ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
-  HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
-  HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,
-                                                              {.parameters = *own.parameters,
-                                                               .communicators = {},
-                                                               .device = options_.device,
-                                                               .ledger = ledger_,
-                                                               .num_slots = num_slots}));
-  for (auto [family, communicator] : {std::pair(Family::kDpCpGtpRemat, &own.data_parallel),
-                                      std::pair(Family::kExptDp, &own.expert_data_parallel)}) {
-    const Group group = *grid.GroupOf(family, options_.rank);
-    if (group.size() < 2 || !plan_stage.trains) continue;
-    HETERO_ASSIGN_OR_RETURN(
-        *communicator,
-        options_.factory.Create(
-            {absl::StrCat("gradient.", FamilyName(family), ".", plan_stage.module), group}));
-  }
-
-  Runtime runtime;
-  for (int s = 0; s < num_slots; ++s) {
-    Arena arena = Arena::Counting(MemoryLabel::kActivations);
-    if (options_.memory.has_value()) {
-      HETERO_ASSIGN_OR_RETURN(
-          arena, Arena::Create(options_.device, MemoryLabel::kActivations,
-                               options_.memory->activation_bytes[own_.size()], ledger_));
-    }
-    runtime.slots.push_back({.activations = std::move(arena)});
-  }
-  for (Split split : {Split::kTrain, Split::kEvaluate}) {
-    const StepPlan* plan = PlanOf(split);
-    if (plan == nullptr) continue;
-    HETERO_ASSIGN_OR_RETURN(runtime.feeds[static_cast<int>(split)],
-                            options_.make_feed(*plan, index, split, options_.device, ledger_));
-  }
-  own_.push_back(std::move(own));
-  runtimes_.push_back(std::move(runtime));
-  return absl::OkStatus();
-}
-
-absl::Status Engine::MakeEdges() {
-  const size_t num_edges = options_.train.edges.size();
-  edges_ = std::vector<Edge>(num_edges);
-  channels_ = std::vector<Channel>(2 * num_edges);
-  for (size_t e = 0; e < num_edges; ++e) {
-    const PlanEdge& plan_edge = options_.train.edges[e];
-    if (OwnIndex(plan_edge.source) < 0 && OwnIndex(plan_edge.destination) < 0) continue;
-    const int index = static_cast<int>(e);
-    BridgeOptions bridge{.edge = static_cast<int64_t>(e),
-                         .dtype = plan_edge.dtype,
-                         .width = plan_edge.width,
-                         .num_forward_slots = 1,
-                         .returns = plan_edge.returns};
-    RowPlan example;
-    for (Split split : {Split::kTrain, Split::kEvaluate}) {
-      const StepPlan* plan = PlanOf(split);
-      if (plan == nullptr) continue;
-      edges_[e].rows[static_cast<int>(split)].resize(plan->batch.num_microbatches());
-      bridge.num_forward_slots =
-          std::max<int64_t>(bridge.num_forward_slots, plan->NumReceiveSlots(ForwardChannel(index)));
-      bridge.num_backward_slots = std::max<int64_t>(bridge.num_backward_slots,
-                                                    plan->NumReceiveSlots(BackwardChannel(index)));
-      const BatchFeed& feed = *runtimes_[0].feeds[static_cast<int>(split)];
-      const std::vector<int64_t> rows(plan->batch.samples_per_microbatch(),
-                                      RowsOf(plan_edge, feed.LargestSample()));
-      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(options_.layout, index, rows));
-      bridge.max_forward_rows =
-          std::max(bridge.max_forward_rows, DestinationRows(example, options_.rank));
-      bridge.max_backward_rows =
-          std::max(bridge.max_backward_rows, SourceRows(example, options_.rank));
-    }
-    const Grid& source = *options_.layout.Find(options_.train.stages[plan_edge.source].module);
-    const Grid& destination =
-        *options_.layout.Find(options_.train.stages[plan_edge.destination].module);
-    HETERO_ASSIGN_OR_RETURN(edges_[e].bridge,
-                            Bridge::Create(bridge, source, destination, example, options_.rank,
-                                           options_.factory, options_.device, ledger_));
-  }
-  return absl::OkStatus();
-}
-
-void Engine::MakeProgram(Split split) {
-  const StepPlan& plan = *PlanOf(split);
-  const RankClass& ranks = plan.ClassOf(options_.layout, options_.rank);
-  Program& program = programs_[static_cast<int>(split)];
-  program.ops = split == Split::kTrain ? ranks.train : ranks.evaluate;
-  for (const Op& op : program.ops) program.names.push_back(plan.OpName(op));
-}
 
 absl::Status Engine::RunTraining(int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish) {
   return Run(Split::kTrain, step, finish);
@@ -226,7 +94,10 @@ absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {
     case OpKind::kForward:
       return Forward(split, op, own, slot);
     case OpKind::kBackward:
+    case OpKind::kBackwardInput:
       return Backward(op, own, slot);
+    case OpKind::kBackwardWeight:
+      return slot.weight_gradients.Run(*stream_);
     default:
       return absl::InternalError(absl::StrCat("no stage does ", ToString(op)));
   }
@@ -298,7 +169,10 @@ absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
         slot.d_inputs[k], slot.activations.Allocate(slot.inputs[k].dtype(), slot.inputs[k].dims()));
   }
   ModuleContext context{
-      .stream = *stream_, .activations = slot.activations, .needs_input_gradient = returns};
+      .stream = *stream_,
+      .activations = slot.activations,
+      .needs_input_gradient = returns,
+      .weight_gradients = op.kind == OpKind::kBackwardInput ? &slot.weight_gradients : nullptr};
   StageInputGradients d_input;
   if (stage.place.first()) {
     d_input.edges = slot.d_inputs;
@@ -339,27 +213,6 @@ size_t Engine::InputIndex(int stage, int edge) const {
 int Engine::OwnIndex(int stage) const {
   const auto found = std::ranges::find(own_, stage, &OwnStage::index);
   return found == own_.end() ? -1 : static_cast<int>(found - own_.begin());
-}
-
-EngineMemory Engine::PeakMemory() const {
-  EngineMemory peak{.workspace_bytes = workspace_->peak_bytes()};
-  for (const Runtime& runtime : runtimes_) {
-    int64_t bytes = 0;
-    for (const Slot& slot : runtime.slots) bytes = std::max(bytes, slot.activations.peak_bytes());
-    peak.activation_bytes.push_back(bytes);
-  }
-  return peak;
-}
-
-MemoryLedger Engine::PredictedMemory() const {
-  MemoryLedger predicted = ledger_;
-  const EngineMemory peak = PeakMemory();
-  predicted.Add(MemoryLabel::kWorkspace, peak.workspace_bytes);
-  for (size_t i = 0; i < runtimes_.size(); ++i) {
-    predicted.Add(MemoryLabel::kActivations,
-                  peak.activation_bytes[i] * static_cast<int64_t>(runtimes_[i].slots.size()));
-  }
-  return predicted;
 }
 
 }  // namespace hetero

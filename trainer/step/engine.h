@@ -20,6 +20,7 @@
 #include "hetero/comm/bridge/bridge.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/grid/layout.h"
+#include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/telemetry/spans.h"
@@ -103,6 +104,7 @@ class Engine {
     TensorView d_output;                  // null until a gradient has arrived
     std::vector<ConstTensorView> inputs;  // by PlanStage::in_edges
     std::vector<TensorView> d_inputs;
+    WeightGradientQueue weight_gradients;  // what kBackwardInput left
   };
 
   // What a stage needs to run, beside OwnStage.

@@ -13,6 +13,7 @@
 #include "hetero/trainer/step/plan.h"
 #include "hetero/trainer/step/plan_stages.h"
 #include "hetero/trainer/step/schedule.h"
+#include "hetero/trainer/step/transfer_check.h"
 
 namespace hetero {
 namespace {
@@ -57,7 +58,7 @@ void AddClasses(const Layout& layout, StepPlan& plan) {
   }
 }
 
-absl::Status Check(const StepPlan& plan, TransferModel model) {
+absl::Status Check(const StepPlan& plan) {
   std::vector<ChannelEnds> channels;
   for (const PlanEdge& edge : plan.edges) {
     channels.push_back({edge.source, edge.destination, absl::StrCat(edge.name, " forward")});
@@ -72,7 +73,8 @@ absl::Status Check(const StepPlan& plan, TransferModel model) {
       HETERO_RETURN_IF_ERROR(
           CheckOrder(programs.back().ops, [&](const Op& op) { return plan.OpName(op); }));
     }
-    HETERO_RETURN_IF_ERROR(CheckProgress(programs, channels, model));
+    HETERO_RETURN_IF_ERROR(CheckProgress(programs, channels, plan.transfer_model));
+    HETERO_RETURN_IF_ERROR(CheckTransfers(programs, channels));
   }
   return absl::OkStatus();
 }
@@ -102,8 +104,9 @@ class PlanBuilder {
     }
     const bool synchronous =
         plan_.placement != Placement::kColocated && RunAhead() == 0 && !interleaved();
-    HETERO_RETURN_IF_ERROR(
-        Check(plan_, synchronous ? TransferModel::kSynchronous : TransferModel::kChannels));
+    plan_.run_ahead = RunAhead();
+    plan_.transfer_model = synchronous ? TransferModel::kSynchronous : TransferModel::kChannels;
+    HETERO_RETURN_IF_ERROR(Check(plan_));
     return std::move(plan_);
   }
 

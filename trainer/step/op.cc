@@ -7,13 +7,10 @@ namespace hetero {
 namespace {
 
 std::string Transfer(const Op& op, std::string_view letter) {
-  return absl::StrCat(IsPost(op.kind) ? "+" : "", letter, IsForward(op.channel) ? "f" : "b",
-                      op.microbatch);
+  return absl::StrCat(IsPost(op.kind) ? "+" : "", letter, IsForward(op.channel) ? "f" : "b");
 }
 
-}  // namespace
-
-std::string ToString(const Op& op) {
+std::string Letters(const Op& op) {
   switch (op.kind) {
     case OpKind::kPostReceive:
     case OpKind::kWaitReceive:
@@ -22,11 +19,15 @@ std::string ToString(const Op& op) {
     case OpKind::kWaitSend:
       return Transfer(op, "s");
     case OpKind::kLoad:
-      return absl::StrCat("L", op.microbatch);
+      return "L";
     case OpKind::kForward:
-      return absl::StrCat("F", op.microbatch);
+      return "F";
     case OpKind::kBackward:
-      return absl::StrCat("B", op.microbatch);
+      return "B";
+    case OpKind::kBackwardInput:
+      return "I";
+    case OpKind::kBackwardWeight:
+      return "W";
     case OpKind::kReduceGradients:
       return "G";
     case OpKind::kFinishStep:
@@ -35,6 +36,15 @@ std::string ToString(const Op& op) {
       return "U";
   }
   return "";
+}
+
+}  // namespace
+
+std::string ToString(const Op& op) {
+  std::string text = Letters(op);
+  if (op.kind < OpKind::kReduceGradients) absl::StrAppend(&text, op.microbatch);
+  if (op.chunk > 0) absl::StrAppend(&text, "'", op.chunk);
+  return text;
 }
 
 std::string ToString(std::span<const Op> program) {

@@ -18,7 +18,9 @@ enum class OpKind : uint8_t {
   kWaitSend,     // what was sent may be overwritten
   kLoad,         // brings what the stage reads of a microbatch to the device
   kForward,
-  kBackward,
+  kBackward,         // both halves at once
+  kBackwardInput,    // the gradient of what the stage read; leaves the weights' for later
+  kBackwardWeight,   // the gradients that kBackwardInput left
   kReduceGradients,  // sums the gradients of a stage over its data-parallel ranks
   kFinishStep,       // what follows from the step's statistics, Stage::FinishStep
   kUpdate,           // the optimizer's step, with the rest of the world
@@ -27,6 +29,7 @@ enum class OpKind : uint8_t {
 struct Op {
   OpKind kind = OpKind::kForward;
   int stage = 0;       // whose, in StepPlan::stages; of kUpdate 0
+  int chunk = 0;       // of the stages of its module on a rank, which one it is
   int microbatch = 0;  // of all kinds before kReduceGradients
   int slot = 0;        // of the stage: which of its microbatches in flight
   int channel = 0;     // of transfers: ForwardChannel or BackwardChannel of an edge
@@ -47,9 +50,19 @@ constexpr bool IsWait(OpKind kind) {
   return kind == OpKind::kWaitReceive || kind == OpKind::kWaitSend;
 }
 constexpr bool IsTransfer(OpKind kind) { return IsPost(kind) || IsWait(kind); }
+// Computes the gradient of what the stage read.
+constexpr bool GivesInputGradient(OpKind kind) {
+  return kind == OpKind::kBackward || kind == OpKind::kBackwardInput;
+}
+// Is the last that a stage does with a microbatch of training.
+constexpr bool EndsBackward(OpKind kind) {
+  return kind == OpKind::kBackward || kind == OpKind::kBackwardWeight;
+}
 
-// "F3", "B3", "L3" (load), "G" (gradients), "S" (finish), "U" (update). Transfers are "sf3", "rf3",
-// "sb3", "rb3": send or receive, forward or backward. "+rf3" posts one and "rf3" waits for it.
+// "F3", "B3", its halves "I3" (input) and "W3" (weight), "L3" (load), "G" (gradients), "S"
+// (finish), "U" (update). Transfers are "sf3", "rf3", "sb3", "rb3": send or receive, forward or
+// backward.
+// "+rf3" posts one and "rf3" waits for it. Behind chunk 0 it is told: "F3'1".
 std::string ToString(const Op& op);
 std::string ToString(std::span<const Op> program);
 

@@ -48,6 +48,7 @@ class OrderChecker {
     bool runs_backward = false;
     std::vector<uint16_t> done;  // by microbatch: bits of the kinds of operations
     std::vector<Slot> slots;
+    std::deque<int> without_weights;  // microbatches whose input half alone has run
   };
 
   absl::Status Check(const Op& op) {
@@ -84,9 +85,12 @@ class OrderChecker {
         if (Did(op, OpKind::kBackward) || Did(op, OpKind::kBackwardInput)) {
           return Refuse(op, "is a second backward of its microbatch");
         }
+        if (op.kind == OpKind::kBackwardInput) {
+          stages_[op.stage].without_weights.push_back(op.microbatch);
+        }
         return InSlotBehind(op, OpKind::kForward);
       case OpKind::kBackwardWeight:
-        return InSlotBehind(op, OpKind::kBackwardInput);
+        return WeightHalf(op);
       case OpKind::kReduceGradients:
         return CheckAllDone(op.stage);
       case OpKind::kFinishStep:
@@ -99,6 +103,18 @@ class OrderChecker {
         }
         return absl::OkStatus();
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status WeightHalf(const Op& op) {
+    if (absl::Status status = InSlotBehind(op, OpKind::kBackwardInput); !status.ok()) return status;
+    std::deque<int>& waiting = stages_[op.stage].without_weights;
+    if (waiting.front() != op.microbatch) {
+      Op first = op;
+      first.microbatch = waiting.front();
+      return Early(op, first, OpKind::kBackwardWeight);
+    }
+    waiting.pop_front();
     return absl::OkStatus();
   }
 
@@ -171,8 +187,9 @@ class OrderChecker {
     op.kind = kind;
     return op;
   }
-  absl::Status Early(const Op& op, OpKind kind) const {
-    return Refuse(op, absl::StrCat("comes before ", name_(As(op, kind))));
+  absl::Status Early(const Op& op, OpKind kind) const { return Early(op, op, kind); }
+  absl::Status Early(const Op& op, const Op& other, OpKind kind) const {
+    return Refuse(op, absl::StrCat("comes before ", name_(As(other, kind))));
   }
   absl::Status Refuse(const Op& op, std::string_view why) const {
     return absl::FailedPreconditionError(absl::StrCat(name_(op), " ", why));

@@ -85,6 +85,7 @@ TEST(CheckOrderTest, SwappedOperationsAreNamed) {
 
 TEST(CheckOrderTest, AWeightHalfComesBehindItsInputHalfAndBeforeTheGradientSum) {
   ExpectRefused(Swapped(Middle(4, 2, 1), "I1", "W1"), "W1 comes before I1");
+  ExpectRefused(Swapped(Middle(4, 2, 1), "W2", "W3"), "W3 comes before W2");
   ExpectRefused(Without(Middle(4, 2, 1), "W3"), "W3 does not come before its stage's step ends");
   ExpectRefused(Swapped(Middle(4, 2, 1), "W3", "G"),
                 "W3 does not come before its stage's step ends");

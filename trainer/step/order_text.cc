@@ -24,7 +24,9 @@ std::string OrderText(std::span<const Op> program) {
   std::vector<std::string> words;
   for (size_t i = 0; i < program.size(); ++i) {
     const Op& op = program[i];
-    if (op.kind == OpKind::kForward || op.kind == OpKind::kBackward) words.push_back(Name(op));
+    if (op.kind == OpKind::kForward || GivesInputGradient(op.kind) || EndsBackward(op.kind)) {
+      words.push_back(Name(op));
+    }
     if (op.kind == OpKind::kWaitReceive) AddOnce(words, Name(op));
     if (!IsPost(op.kind)) continue;
     std::vector<std::string> posted;
@@ -50,7 +52,7 @@ int PeakInFlight(std::span<const Op> program) {
   int peak = 0;
   for (const Op& op : program) {
     if (op.kind == OpKind::kForward) peak = std::max(peak, ++live);
-    if (op.kind == OpKind::kBackward) --live;
+    if (EndsBackward(op.kind)) --live;
   }
   return peak;
 }

@@ -15,7 +15,7 @@ namespace hetero {
 // is waited for. Transfers of several edges are written once.
 std::string OrderText(std::span<const Op> program);
 
-// Microbatches whose forward ran and whose backward did not, at most.
+// Microbatches whose forward ran and whose backward, weight half included, did not, at most.
 int PeakInFlight(std::span<const Op> program);
 
 }  // namespace hetero

@@ -6,6 +6,7 @@
 // Stages and edges are global; peers are resolved per rank when a program runs.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,8 +41,13 @@ struct BatchShape {
 struct PlanStage {
   std::string module;
   StagePlace place;
+  // Where it lies on the pp axis of the module's grid, and which of the module's stages there it
+  // is: stage chunk * pp + pipeline_rank.
+  int64_t pipeline_rank = 0;
+  int chunk = 0;
   int warmup = 0;
-  int num_slots = 1;  // microbatches in flight at most
+  int num_slots = 1;                     // microbatches in flight at most
+  std::optional<int> weight_delay = {};  // of StageWork
   std::vector<int>
       in_edges;  // indices into StepPlan::edges: from the stage before, else the model's
   std::vector<int> out_edges;
@@ -64,6 +70,10 @@ struct PlanEdge {
   std::string name;
 };
 
+// How the stages of a rank share it: there is one, or those of an interleaved pipeline; they take
+// turns; or the encoders go before the pipeline and after it.
+enum class Sharing : uint8_t { kAlone, kAlternating, kPhased };
+
 // Ranks that hold the same stages walk the same programs.
 struct RankClass {
   std::vector<int> stages;  // sources first
@@ -82,6 +92,8 @@ struct StepPlan {
   std::vector<PlanStage> stages;
   std::vector<PlanEdge> edges;
   std::vector<RankClass> classes;
+
+  Sharing sharing() const;
 
   // Stages that `rank` holds, sources first.
   std::vector<int> StagesOf(const Layout& layout, GlobalRank rank) const;
@@ -111,15 +123,30 @@ struct StepPlan {
 std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
                                     std::span<const std::string> modules);
 
-// Builds the plan and proves that its programs end and that what they send is received.
-// `encoder_run_ahead`: microbatches that the first stage of a source runs ahead of what its
-// consumers need; 0 makes every transfer synchronous. Modules that share their ranks do not run
-// ahead. Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the
-// global batch does not divide into microbatches, those of CheckModules and Model::MakeTable;
-// FAILED_PRECONDITION from the check.
+struct ScheduleOptions {
+  // Microbatches that the first stage of a source runs ahead of what its consumers need; 0 makes
+  // every transfer synchronous, but in interleaved pipelines. Modules that share their ranks do not
+  // run ahead.
+  int encoder_run_ahead = 0;
+
+  // Stages of the module that owns the samples on each of its ranks. More than one: its pipeline is
+  // interleaved.
+  int pipeline_chunks = 1;
+
+  // Backward passes are two operations. A stage then holds as many microbatches as the first one of
+  // its pipeline does, and its weight halves wait as long as that allows; stages that share their
+  // ranks with others delay none.
+  bool split_backward = false;
+};
+
+// Defined in make_plan.cc. Builds the plan and proves that its programs are in order, that they end
+// and that what they send is received.
+// Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the global
+// batch does not divide into microbatches, for pipeline_chunks that the grid or the batch does not
+// bear, those of CheckModules and Model::MakeTable; FAILED_PRECONDITION from the checks.
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
-                                  int encoder_run_ahead);
+                                  const ScheduleOptions& schedule);
 
 }  // namespace hetero
 

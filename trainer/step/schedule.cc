@@ -1,117 +1,15 @@
 #include "hetero/trainer/step/schedule.h"
 
 #include <algorithm>
-#include <utility>
 
-#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/trainer/step/stage_writer.h"
 
 namespace hetero {
 namespace {
 
-// Appends the operations of one stage to a program.
-class StageWriter {
- public:
-  StageWriter(const StageWork& work, int receives_ahead, std::vector<Op>& program)
-      : work_(work), ahead_(receives_ahead), program_(program), sent_(work.num_slots) {
-    CHECK_GE(work.num_microbatches, 1);
-    CHECK_GE(work.num_slots, 1);
-  }
-
-  const StageWork& work() const { return work_; }
-
-  void PostFirstReceives() {
-    for (int i = 0; i < std::min(ahead_, work_.num_microbatches); ++i) {
-      Post(OpKind::kPostReceive, work_.receive_forward, i);
-    }
-  }
-
-  void ReceiveForward(int i) {
-    if (ahead_ == 0) return Exchange({}, 0, work_.receive_forward, i);
-    Wait(OpKind::kWaitReceive, work_.receive_forward, i);
-    if (i + ahead_ < work_.num_microbatches) {
-      Post(OpKind::kPostReceive, work_.receive_forward, i + ahead_);
-    }
-  }
-
-  void Forward(int i) {
-    for (const Op& sent : std::exchange(sent_[i % work_.num_slots], {})) program_.push_back(sent);
-    Add(OpKind::kLoad, i);
-    Add(OpKind::kForward, i);
-  }
-
-  void SendForward(int i) {
-    if (ahead_ == 0) return Exchange(work_.send_forward, i, {}, 0);
-    Send(work_.send_forward, i);
-    Post(OpKind::kPostReceive, work_.receive_backward, i);
-  }
-
-  void ReceiveBackward(int i) {
-    if (ahead_ == 0) return Exchange({}, 0, work_.receive_backward, i);
-    Wait(OpKind::kWaitReceive, work_.receive_backward, i);
-  }
-
-  void Backward(int i) { Add(OpKind::kBackward, i); }
-
-  void SendBackward(int i) {
-    if (ahead_ == 0) return Exchange(work_.send_backward, i, {}, 0);
-    Send(work_.send_backward, i);
-  }
-
-  void SendForwardReceiveBackward(int forward, int backward) {
-    if (ahead_ == 0) {
-      return Exchange(work_.send_forward, forward, work_.receive_backward, backward);
-    }
-    SendForward(forward);
-    ReceiveBackward(backward);
-  }
-
-  void SendBackwardReceiveForward(int backward, int forward) {
-    if (ahead_ == 0) return Exchange(work_.send_backward, backward, work_.receive_forward, forward);
-    SendBackward(backward);
-    ReceiveForward(forward);
-  }
-
-  void WaitForSends() {
-    std::vector<Op> waits;
-    for (std::vector<Op>& slot : sent_) {
-      for (const Op& sent : std::exchange(slot, {})) waits.push_back(sent);
-    }
-    std::ranges::stable_sort(waits, {}, &Op::microbatch);
-    program_.insert(program_.end(), waits.begin(), waits.end());
-  }
-
- private:
-  Op Make(OpKind kind, int i, int channel) const {
-    return {kind, work_.stage, i, i % work_.num_slots, channel};
-  }
-  void Add(OpKind kind, int i) { program_.push_back(Make(kind, i, 0)); }
-
-  void Post(OpKind kind, std::span<const int> channels, int i) {
-    for (const int channel : channels) program_.push_back(Make(kind, i, channel));
-  }
-  void Wait(OpKind kind, std::span<const int> channels, int i) { Post(kind, channels, i); }
-
-  void Send(std::span<const int> channels, int i) {
-    Post(OpKind::kPostSend, channels, i);
-    for (const int channel : channels) {
-      sent_[i % work_.num_slots].push_back(Make(OpKind::kWaitSend, i, channel));
-    }
-  }
-
-  // Posts all of them before it waits for any.
-  void Exchange(std::span<const int> sends, int sent, std::span<const int> receives, int received) {
-    Post(OpKind::kPostSend, sends, sent);
-    Post(OpKind::kPostReceive, receives, received);
-    Wait(OpKind::kWaitSend, sends, sent);
-    Wait(OpKind::kWaitReceive, receives, received);
-  }
-
-  const StageWork& work_;
-  const int ahead_;
-  std::vector<Op>& program_;
-  std::vector<std::vector<Op>> sent_;  // by slot: waits for what was sent from it
-};
+using internal::StageWriter;
+using internal::WritersOf;
 
 void OneForwardOneBackward(StageWriter& writer) {
   const int m = writer.work().num_microbatches;
@@ -136,20 +34,16 @@ void OneForwardOneBackward(StageWriter& writer) {
       writer.SendBackwardReceiveForward(k, warmup + k + 1);
     } else {
       writer.SendBackward(k);
+      writer.DueWeights();
     }
   }
   for (int j = remaining; j < m; ++j) {
     writer.ReceiveBackward(j);
     writer.Backward(j);
     writer.SendBackward(j);
+    writer.DueWeights();
   }
-}
-
-std::vector<StageWriter> WritersOf(std::span<const StageWork> works, int receives_ahead,
-                                   std::vector<Op>& program) {
-  std::vector<StageWriter> writers;
-  for (const StageWork& work : works) writers.emplace_back(work, receives_ahead, program);
-  return writers;
+  writer.AllWeights();
 }
 
 }  // namespace
@@ -222,6 +116,7 @@ std::vector<Op> MakeAlternatingProgram(std::span<const StageWork> works) {
       writer->ReceiveBackward(i);
       writer->Backward(i);
       writer->SendBackward(i);
+      writer->AllWeights();
     }
   }
   for (StageWriter& writer : writers) writer.WaitForSends();
@@ -249,6 +144,7 @@ std::vector<Op> MakePhasedProgram(std::span<const StageWork> works) {
       encoder->ReceiveBackward(i);
       encoder->Backward(i);
       encoder->SendBackward(i);
+      encoder->AllWeights();
     }
   }
   for (StageWriter& writer : writers) writer.WaitForSends();

@@ -4,8 +4,11 @@
 // The order of the work of one rank in a step. Stages of a pipeline run one forward, one backward
 // (PipeDream-Flush, Narayanan et al., "Memory-efficient pipeline-parallel DNN training", ICML 2021)
 // with a warm-up that a stage may lengthen to run ahead of its consumer; stages of modules that
-// share their ranks take turns.
+// share their ranks take turns. Where backward passes come in two halves, the weight half runs when
+// the input half has been sent, or later (Qi et al., "Zero bubble pipeline parallelism", ICLR 2024,
+// schedule ZB-H1).
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,10 +34,14 @@ absl::StatusOr<std::vector<int>> MakeWarmups(std::span<const StageNode> stages);
 // What a stage does in a step, from which its program is made.
 struct StageWork {
   int stage = 0;
+  int chunk = 0;  // of its rank's stages of one module
   int num_microbatches = 1;
   int warmup = 0;
   int num_slots = 1;          // microbatches in flight at most
   bool runs_backward = true;  // no: an evaluation, or nothing up to this stage trains
+  // A backward is two operations, and the weight half of a microbatch comes behind the input half
+  // of the one that is so many later. Unset: it is one.
+  std::optional<int> weight_delay = {};
   // Of its edges, in their order. Backward only those over which gradients come and go.
   std::vector<int> receive_forward = {};
   std::vector<int> send_forward = {};
@@ -49,12 +56,12 @@ struct StageWork {
 std::vector<Op> MakePipelineProgram(const StageWork& work, int receives_ahead);
 
 // The program of a rank with a stage of every module, sources first, none of which is a pipeline:
-// each microbatch goes forward through all of them, then back.
+// each microbatch goes forward through all of them, then back. No weight half is delayed.
 std::vector<Op> MakeAlternatingProgram(std::span<const StageWork> works);
 
 // The program of a rank with a stage of every module, sources first, some of which are pipelines:
 // the encoders' forwards of the whole step, then one forward, one backward of the last module on
-// the rows that they left, then the encoders' backwards.
+// the rows that they left, then the encoders' backwards, whose weight halves are not delayed.
 std::vector<Op> MakePhasedProgram(std::span<const StageWork> works);
 
 }  // namespace hetero

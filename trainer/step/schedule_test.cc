@@ -51,7 +51,9 @@ std::vector<std::string> Texts(int stages, int m, int receives_ahead = 0) {
 std::string ComputeOnly(const std::string& text) {
   std::vector<std::string> words;
   for (const absl::string_view word : absl::StrSplit(text, ' ')) {
-    if (word[0] == 'F' || word[0] == 'B') words.emplace_back(word);
+    if (absl::string_view("FBIW").find(word[0]) != absl::string_view::npos) {
+      words.emplace_back(word);
+    }
   }
   return absl::StrJoin(words, " ");
 }
@@ -100,6 +102,46 @@ TEST(ScheduleTest, PostsAndWaitsAreOperations) {
             "+rf0 +rf1 rf0 +rf2 L0 F0 B0 +sb0 rf1 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 sb2");
   EXPECT_EQ(ToString(MakePipelineProgram(Chain(2, 3)[0], 2)),
             "L0 F0 +sf0 +rb0 L1 F1 +sf1 +rb1 rb0 B0 sf0 L2 F2 +sf2 +rb2 rb1 B1 rb2 B2 sf1 sf2");
+}
+
+// Every stage holds as many microbatches as the first; the weight halves of the last fill the wait
+// for the gradients of the others.
+std::vector<StageWork> SplitChain(int stages, int m) {
+  std::vector<StageWork> works = Chain(stages, m);
+  for (int s = 0; s < stages; ++s) {
+    works[s].weight_delay = s;
+    works[s].num_slots = std::min(m, stages);
+  }
+  return works;
+}
+
+TEST(ScheduleTest, WeightHalvesComeLater) {
+  const std::vector<StageWork> works = SplitChain(3, 4);
+  const auto compute = [&](int s) {
+    return ComputeOnly(OrderText(MakePipelineProgram(works[s], 1)));
+  };
+  EXPECT_EQ(compute(0), "F0 F1 F2 I0 W0 F3 I1 W1 I2 W2 I3 W3");
+  EXPECT_EQ(compute(1), "F0 F1 I0 F2 I1 W0 F3 I2 W1 I3 W2 W3");
+  EXPECT_EQ(compute(2), "F0 I0 F1 I1 F2 I2 W0 F3 I3 W1 W2 W3");
+  EXPECT_EQ(OrderText(MakePipelineProgram(SplitChain(2, 2)[1], 0)),
+            "rf0 F0 I0 [sb0+rf1] F1 I1 sb1 W0 W1");
+  // The gradient leaves before the weight half runs, and that before the next microbatch is waited
+  // for.
+  EXPECT_EQ(ToString(MakePipelineProgram(SplitChain(2, 3)[1], 1)),
+            "+rf0 rf0 +rf1 L0 F0 I0 +sb0 rf1 +rf2 L1 F1 I1 +sb1 W0 rf2 sb0 L2 F2 I2 +sb2 W1 W2 sb1 "
+            "sb2");
+}
+
+TEST(ScheduleTest, WeightHalvesKeepEveryStageAsFullAsTheFirst) {
+  for (int stages = 1; stages < 6; ++stages) {
+    for (int m = 1; m < 9; ++m) {
+      for (const StageWork& work : SplitChain(stages, m)) {
+        for (const int ahead : {0, 1, 2}) {
+          EXPECT_EQ(PeakInFlight(MakePipelineProgram(work, ahead)), work.num_slots);
+        }
+      }
+    }
+  }
 }
 
 TEST(ScheduleTest, ModulesOnTheSameRanksTakeTurns) {

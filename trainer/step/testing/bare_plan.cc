@@ -36,7 +36,7 @@ BarePlan MakeBarePlan(const std::vector<GridSpec>& grids,
   for (const Grid& grid : bare.layout.grids()) {
     const int num_stages = static_cast<int>(grid.Size(Axis::kPp));
     for (int s = 0; s < num_stages; ++s) {
-      plan.stages.push_back({.module = grid.name(), .place = {s, num_stages}});
+      plan.stages.push_back({.module = grid.name(), .place = {s, num_stages}, .pipeline_rank = s});
       const int stage = static_cast<int>(plan.stages.size()) - 1;
       if (s > 0) add_edge(stage - 1, stage, -1);
     }
