@@ -88,7 +88,8 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"FourRanksThatShare",
              "mock_vlm_tiny",
              {"launch=threads:4", "radio_encoder.num_ranks=2", "language.num_ranks=2",
-              "language.rank_offset=2"}}),
+              "language.rank_offset=2"}},
+        Case{"TwoEncoders", "mock_avlm_tiny", {}}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -46,7 +46,7 @@ TEST(HybridGoldenTest, LossesAndGradientsAreThoseOfNemotronH) {
                           .row_length = 11,
                           .ids = {ids.begin(), ids.end()},
                           .targets = {targets.begin(), targets.end()},
-                          .has_edge = false};
+                          .num_edges = 0};
   const TestTokenBatch<float> batch(tokens);
   m.takes_rows = false;
   std::vector<float> no_rows;

@@ -343,7 +343,7 @@ TEST(HybridTest, TextAloneNeedsNoRows) {
   const std::vector<double> gradients = m.Gradients();
   m.ForgetGradients();
   TestTokens tokens = kTextOnly;
-  tokens.has_edge = false;
+  tokens.num_edges = 0;
   Microbatch without_edge(tokens);
   m.takes_rows = false;
   Train(m, without_edge);

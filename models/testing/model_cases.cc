@@ -1,9 +1,9 @@
 #include <array>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -11,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "google/protobuf/text_format.h"
 #include "hetero/base/status.h"
+#include "hetero/models/avlm/avlm.h"
+#include "hetero/models/avlm/avlm.pb.h"
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/nemotron/hybrid_model.h"
 #include "hetero/models/stage.h"
@@ -46,7 +48,7 @@ std::string LanguageText(std::string_view pattern, std::string_view experts) {
   return absl::StrCat("pattern: \"", pattern, "\"", kLanguageText, experts, "}");
 }
 
-constexpr std::string_view kVisionText = R"(
+constexpr std::string_view kImageEncoderText = R"(
   encoder {
     num_layers: 2
     hidden_size: 64
@@ -65,7 +67,23 @@ constexpr std::string_view kVisionText = R"(
     position_init_std: 0.125
   }
   projector { kind: MLP norm: RMS ffn_size: 96 norm_epsilon: 1e-5 init_std: 0.05 output_init_std: 0.05 }
-  image_token_id: 89
+)";
+
+constexpr std::string_view kAudioEncoderText = R"(
+  encoder {
+    num_layers: 2
+    hidden_size: 64
+    num_heads: 4
+    head_dim: 16
+    ffn_size: 96
+    num_mels: 16
+    max_frames: 32
+    norm_epsilon: 1e-5
+    init_std: 0.05
+    output_init_std: 0.02
+    convolution_init_std: 0.1
+  }
+  projector { kind: AFFINE norm: NONE init_std: 0.05 }
 )";
 
 template <typename Message>
@@ -75,28 +93,44 @@ Message Parse(const std::string& text) {
   return message;
 }
 
-// 64 and 24 patches of 4 x 4 pixels: 16 and 6 rows of the language model.
-constexpr std::array<ImageSize, 2> kImages = {ImageSize{32, 32}, ImageSize{16, 24}};
-constexpr int64_t kPatches = 64 + 24, kPatchFeatures = 48;
+// 64 and 24 patches of 4 x 4 pixels: 16 and 6 rows of the language model. Frames of 16 mels: 3
+// and 7.
+constexpr std::array<MediaSize, 2> kImages = {MediaSize{32, 32}, MediaSize{16, 24}};
+constexpr std::array<MediaSize, 2> kClips = {MediaSize{6, 1}, MediaSize{13, 1}};
+constexpr int64_t kPatches = 64 + 24, kPatchFeatures = 48, kFrames = 6 + 13, kMels = 16;
 
-// Two rows of 24 tokens, each beginning with an image where there are images, the second ending
-// with padding.
-TestTokens Tokens(bool has_images) {
-  TestTokens tokens = {
-      .num_rows = 2, .row_length = 24, .has_edge = has_images, .lengths = {24, 19}};
+// Two rows of 24 tokens, each beginning with an image and a clip, as far as there are edges, the
+// second ending with padding.
+TestTokens Tokens(size_t num_edges) {
+  TestTokens tokens = {.num_rows = 2,
+                       .row_length = 24,
+                       .num_edges = static_cast<int>(num_edges),
+                       .lengths = {24, 19}};
+  constexpr int kMedia[2][2] = {{16, 3}, {6, 7}};
   for (int32_t t = 0; t < tokens.num_tokens(); ++t) {
-    const bool of_image = has_images && t % 24 < (t < 24 ? 16 : 6);
-    tokens.ids.push_back(of_image ? TestTokens::kPlaceholder : (t * 37 + 5) % 89);
-    tokens.targets.push_back(of_image || t % 5 == 0 || t >= 24 + 19 ? TestTokens::kMasked
+    int position = t % 24, edge = 0;
+    while (edge < tokens.num_edges && position >= kMedia[t / 24][edge]) {
+      position -= kMedia[t / 24][edge++];
+    }
+    const bool of_media = edge < tokens.num_edges;
+    tokens.ids.push_back(of_media ? TestTokens::Placeholder(edge) : (t * 37 + 5) % 88);
+    tokens.targets.push_back(of_media || t % 5 == 0 || t >= 24 + 19 ? TestTokens::kMasked
                                                                     : (t * 53 + 1) % 90);
   }
   return tokens;
 }
 
+ModalityBatch MediaOf(ModuleRig& rig, const Modality& modality) {
+  if (std::holds_alternative<ImageForm>(modality.form)) {
+    return {.features = rig.Normal(kPatches, kPatchFeatures), .sizes = kImages};
+  }
+  return {.features = rig.Normal(kFrames, kMels), .sizes = kClips};
+}
+
 // A microbatch through all modules of a model, each a stage on this rank.
 template <typename Compute>
 absl::Status RunModel(ModuleRig& rig, const Model& model) {
-  const bool has_images = !model.graph().edges.empty();
+  const ModelGraph& graph = model.graph();
   struct Module {
     ParameterStore* parameters;
     std::unique_ptr<Stage> stage;
@@ -111,41 +145,48 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
                                                            .ledger = rig.memory()}));
     return module;
   };
-  std::optional<Module> vision;
-  const ModalityBatch images = {.features = rig.Normal(kPatches, kPatchFeatures), .sizes = kImages};
-  TensorView rows, d_rows;
-  if (has_images) {
-    HETERO_ASSIGN_OR_RETURN(vision, make(kRadioEncoderModule));
-    HETERO_ASSIGN_OR_RETURN(rows,
-                            vision->stage->Forward(rig.context(), 0, {.modalities = {&images, 1}}));
-    rig.Keep("rows", rows);
-    d_rows = rig.Normal(rows.dim(0), rows.dim(1));  // overwritten
+  std::vector<Module> encoders;
+  std::vector<ModalityBatch> media;
+  std::vector<ConstTensorView> rows;  // of each edge
+  std::vector<TensorView> d_rows;     // overwritten
+  media.reserve(graph.edges.size());
+  for (const GraphEdge& edge : graph.edges) {
+    const ModalityBatch& batch = media.emplace_back(MediaOf(rig, graph.modalities[edge.modality]));
+    HETERO_ASSIGN_OR_RETURN(Module encoder, make(edge.source));
+    HETERO_ASSIGN_OR_RETURN(const TensorView out,
+                            encoder.stage->Forward(rig.context(), 0, {.modalities = {&batch, 1}}));
+    encoders.push_back(std::move(encoder));
+    rows.push_back(out);
+    rig.Keep(absl::StrCat(edge.source, " rows"), out);
+    d_rows.push_back(rig.Normal(out.dim(0), out.dim(1)));
   }
 
-  HETERO_ASSIGN_OR_RETURN(const Module language, make("language"));
-  const TestTokenBatch<Compute> host(Tokens(has_images));
+  HETERO_ASSIGN_OR_RETURN(const Module language, make(graph.SampleOwner().name));
+  const TestTokenBatch<Compute> host(Tokens(graph.edges.size()));
   TokenBatch batch = *host;
   for (ConstTensorView* const view :
        {&batch.text_tokens, &batch.text_positions, &batch.loss_positions, &batch.loss_targets,
         &batch.loss_weights, &batch.sequences.device_token_offsets}) {
     *view = rig.Upload(*view);
   }
-  ConstTensorView positions;
-  if (has_images) {
-    positions = rig.Upload(batch.modality_positions[0]);
-    batch.modality_positions = {&positions, 1};
+  std::vector<ConstTensorView> positions;
+  for (const ConstTensorView& of_edge : batch.modality_positions) {
+    positions.push_back(rig.Upload(of_edge));
   }
-  const ConstTensorView upstream = rows;
-  const size_t num_edges = has_images ? 1 : 0;
+  batch.modality_positions = positions;
   HETERO_RETURN_IF_ERROR(
-      language.stage->Forward(rig.context(), 0, {.tokens = &batch, .edges = {&upstream, num_edges}})
-          .status());
+      language.stage->Forward(rig.context(), 0, {.tokens = &batch, .edges = rows}).status());
   HETERO_RETURN_IF_ERROR(
-      language.stage->Backward(rig.context(), 0, TensorView(), {.edges = {&d_rows, num_edges}}));
-  if (has_images) {
-    rig.Keep("d rows", d_rows);
-    HETERO_RETURN_IF_ERROR(vision->stage->Backward(rig.context(), 0, d_rows, {}));
-    HETERO_RETURN_IF_ERROR(rig.KeepGradients(*vision->parameters));
+      language.stage->Backward(rig.context(), 0, TensorView(), {.edges = d_rows}));
+  for (size_t e = 0; e < encoders.size(); ++e) {
+    rig.Keep(absl::StrCat("d ", graph.edges[e].source, " rows"), d_rows[e]);
+    HETERO_RETURN_IF_ERROR(encoders[e].stage->Backward(rig.context(), 0, d_rows[e], {}));
+    // Encoders have parameters of the same names.
+    HETERO_RETURN_IF_ERROR(encoders[e].parameters->FinishGradients(rig.context().stream));
+    for (const auto& parameter : encoders[e].parameters->parameters()) {
+      rig.Keep(absl::StrCat("d ", graph.edges[e].source, ".", parameter->spec->name),
+               parameter->gradient);
+    }
   }
   HETERO_RETURN_IF_ERROR(rig.KeepGradients(*language.parameters));
   const TensorView totals = rig.Zeros(DType::kF64, kNumStageTotals);
@@ -171,9 +212,21 @@ absl::Status RunHybrid(ModuleRig& rig, std::string_view experts) {
 absl::Status RunVisionLanguage(ModuleRig& rig, std::string_view experts) {
   HETERO_ASSIGN_OR_RETURN(
       const std::unique_ptr<Model> model,
-      MakeVisionLanguageModel(Parse<proto::VisionLanguageModel>(absl::StrCat(
-                                  kVisionText, "language {", LanguageText("ME*-", experts), "}")),
+      MakeVisionLanguageModel(Parse<proto::VisionLanguageModel>(
+                                  absl::StrCat(kImageEncoderText, "image_token_id: 89 language {",
+                                               LanguageText("ME*-", experts), "}")),
                               rig.storage()));
+  return RunModel(rig, *model);
+}
+
+absl::Status RunAudioVisionLanguage(ModuleRig& rig, std::string_view experts) {
+  HETERO_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Model> model,
+      MakeAudioVisionLanguageModel(
+          Parse<proto::AudioVisionLanguageModel>(absl::StrCat(
+              "image {", kImageEncoderText, "token_id: 89 } audio {", kAudioEncoderText,
+              "token_id: 88 } language {", LanguageText("ME*-", experts), "}")),
+          rig.storage()));
   return RunModel(rig, *model);
 }
 
@@ -195,6 +248,10 @@ std::vector<ModuleCase> ModelCases(DType storage) {
        .roundings = 128,
        .longest_sum = 48 * 16,
        .run = [experts](ModuleRig& rig) { return RunVisionLanguage(rig, experts); }},
+      {.name = "AudioVisionLanguageModel",
+       .roundings = 128,
+       .longest_sum = 48 * 16,
+       .run = [experts](ModuleRig& rig) { return RunAudioVisionLanguage(rig, experts); }},
   };
 }
 

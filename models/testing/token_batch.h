@@ -16,14 +16,17 @@ namespace hetero {
 
 // Tokens t = row * row_length + position.
 struct TestTokens {
-  static constexpr int32_t kPlaceholder = -1;  // an id: a row that arrives over the only edge
+  static constexpr int32_t kPlaceholder = -1;  // an id: a row that arrives over the first edge
   static constexpr int32_t kMasked = -1;       // a target: the token does not count in the loss
+
+  // The id of a row that arrives over this edge.
+  static constexpr int32_t Placeholder(int edge) { return kPlaceholder - edge; }
 
   int64_t num_rows = 0;
   int64_t row_length = 0;
   std::vector<int32_t> ids;
   std::vector<int32_t> targets;
-  bool has_edge = true;
+  int num_edges = 1;
   std::vector<int32_t> lengths = {};  // tokens of each row before its padding; empty: no padding
 
   int64_t num_tokens() const { return num_rows * row_length; }
@@ -35,13 +38,13 @@ template <typename T>
 class TestTokenBatch {
  public:
   // Loss weights are 1.
-  explicit TestTokenBatch(const TestTokens& tokens) {
+  explicit TestTokenBatch(const TestTokens& tokens) : placeholders_(tokens.num_edges) {
     for (int64_t row = 0; row <= tokens.num_rows; ++row) {
       cu_seqlens_.push_back(static_cast<int32_t>(row * tokens.row_length));
     }
     for (int32_t t = 0; t < tokens.num_tokens(); ++t) {
-      if (tokens.ids[t] == TestTokens::kPlaceholder) {
-        placeholders_.push_back(t);
+      if (tokens.ids[t] < 0) {
+        placeholders_.at(TestTokens::kPlaceholder - tokens.ids[t]).push_back(t);
       } else {
         text_tokens_.push_back(tokens.ids[t]);
         text_positions_.push_back(t);
@@ -57,7 +60,7 @@ class TestTokenBatch {
       }
     }
     loss_weights_.assign(loss_positions_.size(), T(1));
-    edges_.assign(tokens.has_edge ? 1 : 0, View(placeholders_));
+    for (std::vector<int32_t>& positions : placeholders_) edges_.push_back(View(positions));
     batch_ = {.sequences = {.num_rows = tokens.num_rows,
                             .row_length = tokens.row_length,
                             .cu_seqlens = cu_seqlens_,
@@ -88,8 +91,9 @@ class TestTokenBatch {
     return ConstTensorView(values.data(), kDTypeOf<Element>, {std::ssize(values)});
   }
 
-  std::vector<int32_t> cu_seqlens_, token_offsets_, text_tokens_, text_positions_, placeholders_,
-      loss_positions_, loss_targets_;
+  std::vector<int32_t> cu_seqlens_, token_offsets_, text_tokens_, text_positions_, loss_positions_,
+      loss_targets_;
+  std::vector<std::vector<int32_t>> placeholders_;  // of each edge
   std::vector<T> loss_weights_;
   std::vector<ConstTensorView> edges_;
   TokenBatch batch_;
