@@ -182,11 +182,8 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
     rig.Keep(absl::StrCat("d ", graph.edges[e].source, " rows"), d_rows[e]);
     HETERO_RETURN_IF_ERROR(encoders[e].stage->Backward(rig.context(), 0, d_rows[e], {}));
     // Encoders have parameters of the same names.
-    HETERO_RETURN_IF_ERROR(encoders[e].parameters->FinishGradients(rig.context().stream));
-    for (const auto& parameter : encoders[e].parameters->parameters()) {
-      rig.Keep(absl::StrCat("d ", graph.edges[e].source, ".", parameter->spec->name),
-               parameter->gradient);
-    }
+    HETERO_RETURN_IF_ERROR(
+        rig.KeepGradients(*encoders[e].parameters, absl::StrCat(graph.edges[e].source, ".")));
   }
   HETERO_RETURN_IF_ERROR(rig.KeepGradients(*language.parameters));
   const TensorView totals = rig.Zeros(DType::kF64, kNumStageTotals);

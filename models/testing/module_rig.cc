@@ -115,7 +115,7 @@ void ModuleRig::Keep(std::string name, const ConstTensorView& view) {
   CHECK(added);
 }
 
-absl::Status ModuleRig::KeepGradients(ParameterStore& parameters) {
+absl::Status ModuleRig::KeepGradients(ParameterStore& parameters, std::string_view prefix) {
   if (context_->weight_gradients != nullptr) {
     HETERO_RETURN_IF_ERROR(Poison(workspace_, *stream_));
     HETERO_RETURN_IF_ERROR(weight_gradients_.Run(*stream_));
@@ -123,7 +123,7 @@ absl::Status ModuleRig::KeepGradients(ParameterStore& parameters) {
   HETERO_RETURN_IF_ERROR(parameters.FinishGradients(*stream_));
   for (const auto& parameter : parameters.parameters()) {
     if (parameter->gradient.is_null()) continue;
-    Keep(absl::StrCat("d ", parameter->spec->name), parameter->gradient);
+    Keep(absl::StrCat("d ", prefix, parameter->spec->name), parameter->gradient);
   }
   return absl::OkStatus();
 }

@@ -61,8 +61,8 @@ class ModuleRig {
 
   // What is compared: floating-point tensors in norm, integers exactly.
   void Keep(std::string name, const ConstTensorView& view);
-  // Of every trainable parameter, after the step's end.
-  absl::Status KeepGradients(ParameterStore& parameters);
+  // Of every trainable parameter, after the step's end. `prefix` goes before the parameters' names.
+  absl::Status KeepGradients(ParameterStore& parameters, std::string_view prefix = "");
 
   // Backward passes leave weight gradients for KeepGradients, which finds a poisoned workspace.
   void LeaveWeightGradients() { context_->weight_gradients = &weight_gradients_; }
