@@ -73,9 +73,9 @@ std::vector<proto::RunConfig> Bases() {
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
           RecipeConfig("mock_avlm_tiny",
-                       {"launch=threads:3", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
-                        "audio_encoder.rank_offset=1", "language.num_ranks=1", "language.pp=1",
-                        "language.rank_offset=2"})};
+                       {"launch=threads:4", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
+                        "audio_encoder.rank_offset=1", "language.num_ranks=2", "language.pp=2",
+                        "language.rank_offset=2", "pipeline_chunks=2"})};
 }
 
 struct Number {
