@@ -25,7 +25,7 @@ using ::testing::Le;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr int kSteps = 70;  // two of them sampled
+constexpr int kSteps = 70;  // one of them sampled
 
 // Large enough that the GPU, not the host that queues, decides how long a step takes.
 const RecipeRun& ProfiledRun() {
