@@ -33,8 +33,9 @@ class OrderChecker {
       if (absl::Status status = CheckAllDone(stage); !status.ok()) return status;
     }
     for (const Op& op : program_) {
-      if (op.kind != OpKind::kPostSend || sends_[op.channel].empty()) continue;
-      if (sends_[op.channel].front() == op.microbatch) return Refuse(op, "is not waited for");
+      if (op.kind != OpKind::kPostSend && op.kind != OpKind::kPostReceive) continue;
+      const std::deque<int>& left = (op.kind == OpKind::kPostSend ? sends_ : receives_)[op.channel];
+      if (!left.empty() && left.front() == op.microbatch) return Refuse(op, "is not waited for");
     }
     return absl::OkStatus();
   }

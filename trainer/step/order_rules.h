@@ -14,11 +14,11 @@ namespace hetero {
 
 // Of every stage in `program`: a microbatch is loaded, goes forward once and, where any of the
 // stage's does, backward once, in one operation or in its input half and then its weight half;
-// weight halves come in the order of the input halves. What
-// is received has arrived before it is used, and what is sent has been computed. The slot of a
-// microbatch is its own until the last of its operations, waits for what was sent from it included.
-// Waits of a channel come in the order of its posts. The gradient sum comes behind all backward
-// passes, the stage's end behind it, the update behind all.
+// weight halves come in the order of the input halves. What is received has arrived before it is
+// used, and what is sent has been computed. The slot of a microbatch is its own until the last of
+// its operations, waits for what was sent from it included. All posts are waited for, those of a
+// channel in their order. The gradient sum comes behind all backward passes, the stage's end behind
+// it, the update behind all.
 // `name`: of an operation, "language.0 W2".
 // Errors: FAILED_PRECONDITION naming the operation and the rule, "language.0 W2 comes before
 // language.0 I2".

@@ -102,6 +102,9 @@ TEST(CheckOrderTest, ASlotIsKeptForTheWeightHalf) {
 TEST(CheckOrderTest, EveryTransferIsWaitedFor) {
   ExpectRefused(Without(Middle(4, 2), "+rb3"), "rb3 is waited for and was not posted");
   ExpectRefused(Without(Middle(4, 0), "sb3"), "+sb3 is not waited for");
+  ExpectRefused(Without(Middle(4, 2), "rf3"), "+rf3 is not waited for");
+  ExpectRefused(Without(Middle(4, 2), "rb2"),
+                "rb3 is waited for before microbatch 2, which was posted before it");
 }
 
 }  // namespace

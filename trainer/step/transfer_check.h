@@ -12,8 +12,7 @@ namespace hetero {
 
 // `channels`: by number.
 // Errors: FAILED_PRECONDITION naming programs and microbatches when the ends of a channel do not
-// post the same microbatches in the same order, or when a program does not wait for what it posted,
-// in the order of posting.
+// post the same microbatches in the same order. Waits are CheckOrder's (order_rules.h).
 absl::Status CheckTransfers(std::span<const CheckedProgram> programs,
                             std::span<const ChannelEnds> channels);
 

@@ -59,13 +59,5 @@ TEST_F(TransferCheckTest, AnotherOrderIsNamed) {
                                 "receives [2, 1, 0]"));
 }
 
-// What nobody waits for may be overwritten while it is sent.
-TEST_F(TransferCheckTest, APostWithoutAWaitIsNamed) {
-  Drop(language_, OpKind::kWaitSend, 1);
-  EXPECT_THAT(Check(), StatusIs(absl::StatusCode::kFailedPrecondition,
-                                "language sends microbatches [0, 1, 2] over edge backward and "
-                                "waits for [0, 2]"));
-}
-
 }  // namespace
 }  // namespace hetero
