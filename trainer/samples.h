@@ -18,29 +18,11 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
-#include "hetero/models/stage.h"
-#include "hetero/tensor/sequence_batch.h"
+#include "hetero/tensor/sample_facts.h"
+#include "hetero/trainer/input_contract.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {
-
-// What a model asks of data, taken from its graph: at most one modality of images and one of clips.
-struct InputContract {
-  int64_t vocabulary_size = 0;
-
-  int image_modality = 0;  // of the graph
-  int64_t image_token_id = 0;
-  int64_t patch_size = 0;         // 0: no images
-  int64_t max_image_side = 0;     // pixels
-  int64_t patches_per_token = 1;  // of an image: 4 with pixel shuffle
-
-  int audio_modality = 0;  // of the graph
-  int64_t audio_token_id = 0;
-  int64_t num_mels = 0;    // 0: no clips
-  int64_t max_frames = 0;  // of a clip
-};
-
-InputContract ContractOf(const ModelGraph& graph);
 
 // The largest sample that a run can meet: buffers are sized by it before the first step.
 struct ModalityLimits {
