@@ -123,6 +123,29 @@ TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
   EXPECT_EQ(batch.num_loss_tokens, num_loss_tokens);
 }
 
+// Rows are counted without opening a sample; what the sample itself says is the same.
+TEST_F(CaptionLoaderTest, FactsOfTiledImagesComeFromTheHeadersBesideTheIndex) {
+  CaptionOptions tiles = Canvases();
+  tiles.canvases.clear();
+  const auto by_sample =
+      CaptionSource::Create(Dataset::Open(root_, "train").value(), tiles).value();
+  std::vector<SampleFacts> expected(kNumSamples);
+  for (int i = 0; i < kNumSamples; ++i) {
+    ASSERT_THAT(by_sample->ReadFacts(i, expected[i]), IsOk());
+  }
+  const auto by_header =
+      CaptionSource::Create(Dataset::Open(root_, "train", {}, /*with_headers=*/true).value(), tiles)
+          .value();
+  fs::remove(root_ / "a.tar");
+  for (int i = 0; i < kNumSamples; ++i) {
+    SampleFacts facts;
+    ASSERT_THAT(by_header->ReadFacts(i, facts), IsOk());
+    EXPECT_EQ(facts, expected[i]);
+  }
+  LanguageSample text;
+  EXPECT_FALSE(by_header->ReadLanguage(0, text).ok());
+}
+
 TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
   const auto source = Source();
   MediaBatch batch;

@@ -1,6 +1,7 @@
 #include "hetero/data/caption_source.h"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -200,11 +201,24 @@ absl::Status CaptionSource::ReadMedia(int64_t index, int modality, MediaBatch& o
   return absl::OkStatus();
 }
 
+std::optional<ImageSize> CaptionSource::PlaceByHeader(int64_t index) const {
+  const SampleHeader header = dataset_->Header(index);
+  const int64_t text_size = header.caption_bytes + 1;
+  if (!header.known() || text_size >= options_.sequence_length) return std::nullopt;
+  const absl::StatusOr<ImageSize> tile = TileOf(header.image, text_size);
+  if (!tile.ok() || NumTokens(*tile) + text_size > options_.sequence_length) return std::nullopt;
+  return *tile;
+}
+
 absl::Status CaptionSource::ReadFacts(int64_t index, SampleFacts& facts) {
   ImageSize size;
   if (options_.canvases.empty()) {
-    HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
-    size = placement.size;
+    if (const std::optional<ImageSize> known = PlaceByHeader(index)) {
+      size = *known;
+    } else {
+      HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
+      size = placement.size;
+    }
   } else {
     size = CanvasOf(index);
   }

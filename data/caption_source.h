@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -68,6 +69,9 @@ class CaptionSource : public SampleSource {
   ImageSize CanvasOf(int64_t index) const;
   int64_t NumTokens(ImageSize size) const;
   absl::StatusOr<Placement> ReadAndPlace(int64_t index);
+  // By what the data set knows of the sample's headers. Nothing where the sample itself must tell,
+  // also what is wrong with it.
+  std::optional<ImageSize> PlaceByHeader(int64_t index) const;
   absl::StatusOr<Placement> Place(int64_t index);
   // With what the user can do about a sample that cannot be read.
   absl::Status Unreadable(const absl::Status& cause) const;

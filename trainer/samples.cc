@@ -60,9 +60,10 @@ struct NamedSplit {
 };
 
 absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSplit& named,
-                                                                 const data::LongWork& work) {
+                                                                 const data::LongWork& work,
+                                                                 bool with_headers) {
   absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
-      data::Dataset::Open(named.folder, named.split, work);
+      data::Dataset::Open(named.folder, named.split, work, with_headers);
   HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(dataset.status(), named.folder))
       .With(named.field);
   return dataset;
@@ -74,7 +75,7 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSpli
                                         const data::CaptionOptions& options,
                                         const data::LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
-                          OpenDataset(train_split, work));
+                          OpenDataset(train_split, work, options.canvases.empty()));
   HETERO_ASSIGN_OR_RETURN(
       const data::SampleOrder shuffled,
       data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
@@ -83,7 +84,7 @@ absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSpli
                         .description = {}};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
-                          OpenDataset(evaluation_split, work));
+                          OpenDataset(evaluation_split, work, options.canvases.empty()));
   HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
                           data::SampleOrder::OnePass(evaluation->size()));
   samples.evaluation = CaptionSamples(std::move(evaluation), once, options);

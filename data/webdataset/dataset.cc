@@ -11,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
+#include "hetero/data/file/file.h"
 #include "hetero/data/webdataset/brace.h"
 #include "hetero/data/webdataset/metadata_folder.h"
 #include "hetero/data/webdataset/sample_index.h"
@@ -21,11 +22,15 @@ namespace {
 // Bounds the file descriptors of a data set with thousands of shards.
 constexpr size_t kMaxOpenShards = 64;
 
+// 16 bytes a sample.
+constexpr uint64_t kMaxHeadersBytes = uint64_t{1} << 36;
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesystem::path& root,
                                                              std::string_view split,
-                                                             const LongWork& work) {
+                                                             const LongWork& work,
+                                                             bool with_headers) {
   const std::string context = absl::StrFormat("data set %s, split \"%s\"", root.native(), split);
   const auto open = [&]() -> absl::StatusOr<std::shared_ptr<const Dataset>> {
     HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
@@ -58,6 +63,9 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
           "the split has %d shards and %d samples, all of them excluded", names.size(), position));
     }
     dataset->open_.resize(names.size());
+    if (with_headers) {
+      HETERO_RETURN_IF_ERROR(dataset->ReadHeaders(split, work));
+    }
     return dataset;
   };
   absl::StatusOr<std::shared_ptr<const Dataset>> dataset = open();
@@ -155,8 +163,48 @@ absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard)
   return open_[shard];
 }
 
-absl::Status Dataset::Read(int64_t i, RawSample& out) const {
-  const int64_t position = Position(i);
+absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const LongWork& work) const {
+  const int64_t count = size_ + num_excluded();
+  work.Say(absl::StrCat("reading the headers of ", count, " samples, once"));
+  std::vector<SampleHeader> headers(count);
+  RawSample sample;
+  for (int64_t position = 0; position < count; ++position) {
+    HETERO_RETURN_IF_ERROR(work.Continue("reading the headers of samples"));
+    const absl::Status read = ReadAt(position, sample);
+    if (read.ok()) {
+      headers[position] = HeaderOf(sample, fields_);
+    } else if (!absl::IsDataLoss(read)) {
+      return read;
+    }
+  }
+  return headers;
+}
+
+absl::Status Dataset::ReadHeaders(std::string_view split, const LongWork& work) {
+  const std::filesystem::path folder = root_ / kMetadataFolder;
+  HeadersOrigin origin = {
+      .index_id = ReadFile(folder / kIndexIdFile).value_or(""), .fields = fields_, .shards = {}};
+  for (const Shard& shard : shards_) origin.shards.emplace_back(shard.name, shard.num_samples);
+  const std::filesystem::path path = HeadersFile(folder, split);
+  if (const absl::StatusOr<std::string> bytes = ReadFile(path, kMaxHeadersBytes); bytes.ok()) {
+    absl::StatusOr<std::vector<SampleHeader>> headers = ParseHeaders(*bytes, origin);
+    if (headers.ok() && std::ssize(*headers) == size_ + num_excluded()) {
+      headers_ = *std::move(headers);
+      return absl::OkStatus();
+    }
+    work.Say(absl::StrCat(path.native(), " is made anew: ", headers.status().message()));
+  }
+  HETERO_ASSIGN_OR_RETURN(headers_, MakeHeaders(work));
+  if (const absl::Status kept = WriteFileAtomically(path, FormatHeaders(origin, headers_));
+      !kept.ok()) {
+    work.Say(absl::StrCat("every run will read them: ", kept.message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Dataset::Read(int64_t i, RawSample& out) const { return ReadAt(Position(i), out); }
+
+absl::Status Dataset::ReadAt(int64_t position, RawSample& out) const {
   const auto after =
       std::upper_bound(shards_.begin(), shards_.end(), position,
                        [](int64_t value, const Shard& shard) { return value < shard.first; });

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/metadata.h"
+#include "hetero/data/webdataset/sample_headers.h"
 
 namespace hetero::data {
 
@@ -24,13 +26,17 @@ namespace hetero::data {
 class Dataset {
  public:
   // Opens `split` of the data set at `root` and checks every shard of it against its index; no
-  // sample is read. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared
-  // data set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for
-  // a damaged or compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a
-  // split without shards or with every sample excluded; CANCELLED when the user wants an end.
+  // sample is read. `with_headers`: what the samples' headers say is known afterwards, from the
+  // file that preparation leaves beside the index. Where that is missing, damaged or of something
+  // else, every sample is read once and the file is made, unless the folder cannot be written.
+  // Errors name the file and what to do: NOT_FOUND for a folder that is no prepared data set, an
+  // unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for a damaged or
+  // compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a split
+  // without shards or with every sample excluded; CANCELLED when the user wants an end.
   static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
                                                              std::string_view split,
-                                                             const LongWork& work = {});
+                                                             const LongWork& work = {},
+                                                             bool with_headers = false);
 
   const std::filesystem::path& root() const { return root_; }
   const CaptioningFields& fields() const { return fields_; }
@@ -43,6 +49,11 @@ class Dataset {
   // when the exclude list does.
   int64_t Position(int64_t i) const;
 
+  // Of sample `i` in [0, size()); unknown also for a data set that was opened without headers.
+  SampleHeader Header(int64_t i) const {
+    return headers_.empty() ? SampleHeader() : headers_[static_cast<size_t>(Position(i))];
+  }
+
   // Reads sample `i` in [0, size()). Errors: DATA_LOSS naming shard, offset and member.
   absl::Status Read(int64_t i, RawSample& out) const;
 
@@ -54,6 +65,10 @@ class Dataset {
   };
 
   Dataset() = default;
+  // Of all samples of the split, excluded ones included.
+  absl::StatusOr<std::vector<SampleHeader>> MakeHeaders(const LongWork& work) const;
+  absl::Status ReadHeaders(std::string_view split, const LongWork& work);
+  absl::Status ReadAt(int64_t position, RawSample& out) const;
   absl::Status Exclude(const SplitConfig& config, const DatasetInfo& info);
   absl::StatusOr<std::shared_ptr<const TarShard>> OpenShard(size_t shard) const
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -63,6 +78,7 @@ class Dataset {
   std::vector<Shard> shards_;
   std::vector<int64_t> excluded_;  // positions, increasing
   int64_t size_ = 0;
+  std::vector<SampleHeader> headers_;  // by position; empty when not asked for
 
   mutable absl::Mutex mutex_;
   mutable std::vector<std::shared_ptr<const TarShard>> open_ ABSL_GUARDED_BY(mutex_);

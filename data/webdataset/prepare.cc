@@ -1,6 +1,7 @@
 #include "hetero/data/webdataset/prepare.h"
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <random>
 #include <set>
@@ -24,6 +25,7 @@
 #include "hetero/data/webdataset/exclusions.h"
 #include "hetero/data/webdataset/metadata_folder.h"
 #include "hetero/data/webdataset/sample_check.h"
+#include "hetero/data/webdataset/sample_headers.h"
 #include "hetero/data/webdataset/sample_index.h"
 #include "hetero/data/webdataset/shard_files.h"
 
@@ -129,6 +131,25 @@ std::string SampleText(const fs::path& old, const CaptioningFields& fields) {
   return FormatCaptioningFields(fields);
 }
 
+// Of every split that has shards.
+absl::Status WriteHeaders(const fs::path& folder, HeadersOrigin origin, const SplitConfig& config,
+                          const std::map<std::string, std::vector<SampleHeader>>& by_shard) {
+  for (const auto& [split, patterns] : config.parts) {
+    if (patterns.empty()) continue;
+    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> shards, ShardsOf(config, split));
+    origin.shards.clear();
+    std::vector<SampleHeader> headers;
+    for (const std::string& name : shards) {
+      const std::vector<SampleHeader>& of_shard = by_shard.at(name);
+      origin.shards.emplace_back(name, std::ssize(of_shard));
+      headers.insert(headers.end(), of_shard.begin(), of_shard.end());
+    }
+    HETERO_RETURN_IF_ERROR(
+        WriteFlushed(HeadersFile(folder, split), FormatHeaders(origin, headers)));
+  }
+  return absl::OkStatus();
+}
+
 // Copies what preparation does not write from the folder `old`, if there is one, to `fresh`.
 absl::Status KeepOtherFiles(const fs::path& old, const fs::path& fresh) {
   std::error_code error;
@@ -137,6 +158,7 @@ absl::Status KeepOtherFiles(const fs::path& old, const fs::path& fresh) {
     const fs::path name = entry.path().filename();
     // The older form of the shard list would contradict the one just written.
     if (name == kOldInfoFile || fs::exists(fresh / name, error)) continue;
+    if (IsHeadersFile(name)) continue;  // of a split that there is no more
     fs::copy(entry.path(), fresh / name, fs::copy_options::recursive, error);
     if (error) return FileSystemError("cannot copy", entry.path(), error);
   }
@@ -201,6 +223,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   DatasetInfo info = {.energon_version = std::string(kEnergonVersion), .shard_counts = {}};
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleIndexWriter> index,
                           SampleIndexWriter::Create(fresh / kIndexFile));
+  std::map<std::string, std::vector<SampleHeader>> headers;  // by shard
   int64_t num_usable = 0;
   RawSample sample;
   Image decoded;
@@ -227,6 +250,8 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
 
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<TarShard> shard, TarShard::Open(path, name));
     const bool is_excluded = exclusions.Contains(name);
+    std::vector<SampleHeader>& of_shard = headers[name];
+    of_shard.resize(shard->num_samples());
     for (int64_t i = 0; i < shard->num_samples(); ++i) {
       HETERO_RETURN_IF_ERROR(options.work.Continue(kPreparation));
       HETERO_RETURN_IF_ERROR(shard->Read(i, sample));
@@ -235,6 +260,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
       if (absl::IsResourceExhausted(status)) return status;
       if (status.ok()) {
         ++num_usable;
+        of_shard[i] = HeaderOf(sample, options.fields);
       } else {
         report.excluded.push_back(
             {.sample = sample.Name(), .reason = std::string(status.message())});
@@ -254,7 +280,10 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kInfoFile, FormatDatasetInfo(info)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSplitFile, FormatSplitConfig(split)));
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSampleFile, SampleText(old, options.fields)));
-  HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kIndexIdFile, RandomUuid()));
+  const std::string index_id = RandomUuid();
+  HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kIndexIdFile, index_id));
+  HETERO_RETURN_IF_ERROR(
+      WriteHeaders(fresh, {.index_id = index_id, .fields = options.fields}, split, headers));
   HETERO_RETURN_IF_ERROR(KeepOtherFiles(old, fresh));
   HETERO_RETURN_IF_ERROR(SyncToDevice(fresh));
   HETERO_RETURN_IF_ERROR(InstallMetadata(fresh, root));

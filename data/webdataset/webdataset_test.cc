@@ -219,8 +219,9 @@ TEST_F(DatasetTest, PreparedSplitsReadBack) {
   for (const auto& entry : fs::directory_iterator(root_ / kMetadataFolder)) {
     files.push_back(entry.path().filename());
   }
-  EXPECT_THAT(files, UnorderedElementsAre(".info.json", "split.yaml", "dataset.yaml",
-                                          "index.sqlite", "index.uuid"));
+  EXPECT_THAT(files,
+              UnorderedElementsAre(".info.json", "split.yaml", "dataset.yaml", "index.sqlite",
+                                   "index.uuid", "sample_headers.train", "sample_headers.test"));
   EXPECT_THAT(ReadFile(root_ / kMetadataFolder / kIndexIdFile), IsOkAndHolds(SizeIs(36)));
   EXPECT_THAT(ReadTarIndex(ShardPath(0)), IsOkAndHolds(SizeIs(6)));
 
