@@ -75,7 +75,7 @@ absl::Status Validate(const BatchLayout& layout) {
         "global batch size %d and samples per microbatch %d must be positive, at most %d",
         layout.global_batch_size, layout.samples_per_microbatch, kMaxBatch));
   }
-  if (layout.global_batch_size % layout.samples_per_microbatch != 0) {
+  if (!layout.Divides()) {
     const int64_t nearest =
         std::max<int64_t>(1, layout.global_batch_size / layout.samples_per_microbatch) *
         layout.samples_per_microbatch;

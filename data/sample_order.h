@@ -68,6 +68,9 @@ struct BatchLayout {
   int64_t global_batch_size = 0;
   int64_t samples_per_microbatch = 0;  // over all lanes: micro batch size times lanes
 
+  // Whether the samples are whole microbatches. Precondition: both numbers are positive.
+  bool Divides() const { return global_batch_size % samples_per_microbatch == 0; }
+
   int64_t NumMicrobatches() const { return global_batch_size / samples_per_microbatch; }
 };
 

@@ -52,25 +52,11 @@ void AddResize(const GridSpec& spec, int64_t change, Violation& violation) {
 
 std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
   std::vector<Violation> violations;
-  const auto num_named = [&](std::string_view name) {
-    return std::count_if(specs.begin(), specs.end(),
-                         [&](const GridSpec& spec) { return spec.name == name; });
-  };
-  if (const int64_t count = num_named(kLanguageModule); count != 1) {
-    Violation violation{"grids", absl::StrCat("grids name ", count, " modules '", kLanguageModule,
-                                              "', there must be exactly 1; rename or ",
-                                              count == 0 ? "add a grid" : "remove the others")};
-    if (count == 0 && !specs.empty()) {
-      violation.corrections.push_back(
-          {{absl::StrCat("grids[", specs.size() - 1, "].name"), std::string(kLanguageModule)}});
-    }
-    violations.push_back(std::move(violation));
-  }
   for (size_t i = 0; i < specs.size(); ++i) {
     const std::string& name = specs[i].name;
     const bool seen = std::any_of(specs.begin(), specs.begin() + static_cast<ptrdiff_t>(i),
                                   [&](const GridSpec& spec) { return spec.name == name; });
-    if (!seen || name == kLanguageModule) continue;
+    if (!seen) continue;
     violations.push_back(
         Refuse(absl::StrCat("grids[", i, "].name"),
                absl::StrCat(" is '", name, "', which an earlier grid has; names must differ"),
@@ -81,31 +67,30 @@ std::vector<Violation> ValidateNames(std::span<const GridSpec> specs) {
 
 }  // namespace
 
-std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, int64_t micro_batch_size) {
+std::vector<Violation> ValidateLanes(std::span<const GridSpec> specs, std::string_view sample_owner,
+                                     int64_t micro_batch_size) {
   std::vector<Violation> violations;
-  const auto language = std::find_if(specs.begin(), specs.end(), [](const GridSpec& spec) {
-    return spec.name == kLanguageModule;
-  });
-  if (language == specs.end() || !Validate(*language).empty() || micro_batch_size < 1 ||
+  const auto owner = std::ranges::find(specs, sample_owner, &GridSpec::name);
+  if (owner == specs.end() || !Validate(*owner).empty() || micro_batch_size < 1 ||
       micro_batch_size > kMaxMicroBatchSize) {
     return violations;
   }
-  const int64_t language_lanes = language->num_lanes();
-  const int64_t samples = micro_batch_size * language_lanes;
+  const int64_t owner_lanes = owner->num_lanes();
+  const int64_t samples = micro_batch_size * owner_lanes;
   for (const GridSpec& spec : specs) {
-    if (&spec == &*language || !Validate(spec).empty()) continue;
+    if (&spec == &*owner || !Validate(spec).empty()) continue;
     const int64_t lanes = spec.num_lanes();
     if (samples % lanes == 0) continue;
     int64_t nearest_lanes = lanes;
     while (samples % nearest_lanes != 0) --nearest_lanes;
     // The sizes that divide are the multiples of this one.
-    const int64_t unit = lanes / std::gcd(lanes, language_lanes);
+    const int64_t unit = lanes / std::gcd(lanes, owner_lanes);
     const std::string field = absl::StrCat(spec.name, ".num_ranks");
     Violation violation{
-        field,
-        absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
-                     Counted(samples, "sample"), " of one microbatch (micro_batch_size ",
-                     micro_batch_size, " * ", Counted(language_lanes, "language lane"), ")")};
+        field, absl::StrCat(spec.name, " has ", lanes, " data lanes, which do not divide the ",
+                            Counted(samples, "sample"), " of one microbatch (micro_batch_size ",
+                            micro_batch_size, " * ",
+                            Counted(owner_lanes, absl::StrCat(sample_owner, " lane")), ")")};
     const int64_t above = RoundUp(micro_batch_size, unit);
     for (const int64_t size : {above, above - unit}) {
       if (size < 1 || size > kMaxMicroBatchSize) continue;
@@ -179,10 +164,8 @@ std::vector<Violation> ValidateSpans(std::span<const GridSpec> specs, int64_t wo
   return violations;
 }
 
-std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_size,
-                                int64_t micro_batch_size) {
+std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_size) {
   Violations violations;
-  violations.Add(ValidateLanes(specs, micro_batch_size));
   violations.Add(ValidateSpans(specs, world_size));
   violations.Add(ValidateNames(specs));
   for (const GridSpec& spec : specs) violations.Add(Validate(spec));
@@ -190,15 +173,10 @@ std::vector<Violation> Validate(std::span<const GridSpec> specs, int64_t world_s
 }
 
 absl::StatusOr<Layout> Layout::Make(std::span<const GridSpec> specs, int64_t world_size) {
-  Violations violations;
-  violations.Add(ValidateSpans(specs, world_size));
-  violations.Add(ValidateNames(specs));
-  for (const GridSpec& spec : specs) violations.Add(Validate(spec));
-  HETERO_RETURN_IF_ERROR(ViolationsError(violations.list()));
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(specs, world_size)));
   Layout layout;
   layout.world_size_ = world_size;
   for (const GridSpec& spec : specs) {
-    if (spec.name == kLanguageModule) layout.language_ = layout.grids_.size();
     HETERO_ASSIGN_OR_RETURN(Grid grid, Grid::Make(spec));
     layout.grids_.push_back(std::move(grid));
   }

@@ -36,10 +36,10 @@ GridSpec Language(int64_t num_ranks, int64_t rank_offset) {
 
 TEST(LayoutTest, DisjointGridsGiveEachRankItsModule) {
   const std::vector<GridSpec> specs = {Encoder(4), Language(4, 4)};
-  EXPECT_THAT(Validate(specs, 8, 1), IsEmpty());
+  EXPECT_THAT(Validate(specs, 8), IsEmpty());
   const Layout layout = Layout::Make(specs, 8).value();
   EXPECT_EQ(layout.placement(), Placement::kNonColocated);
-  EXPECT_EQ(layout.language().first_rank(), GlobalRank(4));
+  EXPECT_EQ(layout.Find("language")->first_rank(), GlobalRank(4));
   EXPECT_TRUE(layout.Find("images")->Contains(GlobalRank(3)));
   EXPECT_FALSE(layout.Find("images")->Contains(GlobalRank(4)));
   EXPECT_EQ(layout.Find("sounds"), nullptr);
@@ -90,7 +90,10 @@ TEST(LayoutTest, CorrectionsMendWhatTheyAreFor) {
       {{.name = "images", .num_ranks = 3}, {.name = "language", .num_ranks = 1, .rank_offset = 3}},
       {Encoder(int64_t{1} << 62), Language(4, int64_t{1} << 62)}};
   for (const std::vector<GridSpec>& specs : broken) {
-    for (const Violation& violation : Validate(specs, 11, 8)) {
+    Violations violations;
+    violations.Add(ValidateLanes(specs, "language", 8));
+    violations.Add(Validate(specs, 11));
+    for (const Violation& violation : violations.list()) {
       for (const Correction& correction : violation.corrections) {
         std::vector<GridSpec> mended = specs;
         int64_t world_size = 11;
@@ -106,7 +109,10 @@ TEST(LayoutTest, CorrectionsMendWhatTheyAreFor) {
             if (path == spec.name + ".tp") spec.tp = number;
           }
         }
-        for (const Violation& left : Validate(mended, world_size, micro_batch_size)) {
+        Violations after;
+        after.Add(ValidateLanes(mended, "language", micro_batch_size));
+        after.Add(Validate(mended, world_size));
+        for (const Violation& left : after.list()) {
           EXPECT_NE(left.message, violation.message) << violation.ToString();
           EXPECT_FALSE(left.field == correction[0].path && left.field == violation.field &&
                        left.corrections == violation.corrections)
@@ -136,12 +142,13 @@ TEST(LayoutTest, AnyNumbersAtAllAreRefusedAndNotComputedWith) {
     GridSpec encoder = Encoder(4);
     encoder.tp = number;
     encoder.cp = number;
-    EXPECT_THAT(Validate(std::vector{encoder, Language(4, 4)}, 8, 1), Not(IsEmpty())) << number;
-    EXPECT_THAT(Validate(std::vector{Encoder(number, number), Language(4, 4)}, 8, number),
-                Not(IsEmpty()))
+    EXPECT_THAT(Validate(std::vector{encoder, Language(4, 4)}, 8), Not(IsEmpty())) << number;
+    EXPECT_THAT(Validate(std::vector{Encoder(number, number), Language(4, 4)}, 8), Not(IsEmpty()))
         << number;
-    EXPECT_THAT(Validate(std::vector{Encoder(4), Language(4, 4)}, number, number), Not(IsEmpty()))
+    EXPECT_THAT(Validate(std::vector{Encoder(4), Language(4, 4)}, number), Not(IsEmpty()))
         << number;
+    // Passed over.
+    EXPECT_THAT(ValidateLanes(std::vector{encoder, Language(4, 4)}, "language", number), IsEmpty());
   }
 }
 
@@ -151,7 +158,7 @@ TEST(LayoutTest, LanesNeedOnlyDivideTheSamples) {
         std::vector<GridSpec>{
             {.name = "images", .num_ranks = encoder_lanes},
             {.name = "language", .num_ranks = language_lanes, .rank_offset = encoder_lanes}},
-        micro_batch_size));
+        "language", micro_batch_size));
   };
   EXPECT_THAT(lanes(3, 2, 3), IsEmpty());
   EXPECT_THAT(lanes(2, 3, 2), IsEmpty());
@@ -164,7 +171,8 @@ TEST(LayoutTest, LanesNeedOnlyDivideTheSamples) {
 TEST(LayoutTest, WeightShardLanesCountAsLanes) {
   GridSpec language = Language(4, 1);
   language.gtp_remat = 2;
-  EXPECT_THAT(ValidateLanes(std::vector<GridSpec>{{.name = "images", .num_ranks = 2}, language}, 1),
+  EXPECT_THAT(ValidateLanes(std::vector<GridSpec>{{.name = "images", .num_ranks = 2}, language},
+                            "language", 1),
               IsEmpty());
 }
 
@@ -174,23 +182,13 @@ TEST(LayoutTest, ReportsEverythingAtOnceInOrder) {
       {.name = "images", .num_ranks = 4, .tp = 3, .rank_offset = 2},
       {.name = "language", .num_ranks = 4, .rank_offset = 6}};
   std::vector<std::string> fields;
-  for (const Violation& violation : Validate(specs, 12, 2)) fields.push_back(violation.field);
-  EXPECT_THAT(fields, ElementsAre("images.num_ranks", "images.rank_offset", "language.num_ranks",
-                                  "grids[1].name", "images.num_ranks"));
+  for (const Violation& violation : Validate(specs, 12)) fields.push_back(violation.field);
+  EXPECT_THAT(fields, ElementsAre("images.rank_offset", "language.num_ranks", "grids[1].name",
+                                  "images.num_ranks"));
   EXPECT_THAT(Layout::Make(specs, 12),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("grids[1].name is 'images', which an earlier grid has; names must "
                                  "differ; nearest: images_1")));
-}
-
-TEST(LayoutTest, NeedsExactlyOneLanguageModule) {
-  EXPECT_THAT(Layout::Make(std::vector{Encoder(4)}, 4),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       "grids name 0 modules 'language', there must be exactly 1; rename or add a "
-                       "grid; nearest: grids[0].name language"));
-  EXPECT_THAT(Layout::Make({}, 4), StatusIs(absl::StatusCode::kInvalidArgument));
-  EXPECT_THAT(Layout::Make(std::vector{Language(2, 0), Language(2, 2)}, 4),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("name 2 modules 'language'")));
 }
 
 TEST(LayoutTest, TextSeesEveryFactor) {

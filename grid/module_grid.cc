@@ -174,7 +174,6 @@ Group Grid::EmbeddingGroup(Family family, const Group& pipeline) const {
 std::vector<Group> Grid::Groups(Family family) const {
   if (IsEmbedding(family)) {
     std::vector<Group> groups;
-    if (name_ != kLanguageModule) return groups;
     for (const Group& pipeline : base_.Groups(Axis::kPp)) {
       groups.push_back(EmbeddingGroup(family, pipeline));
     }
@@ -187,7 +186,6 @@ std::vector<Group> Grid::Groups(Family family) const {
 std::optional<Group> Grid::GroupOf(Family family, GlobalRank rank) const {
   if (!Contains(rank)) return std::nullopt;
   if (IsEmbedding(family)) {
-    if (name_ != kLanguageModule) return std::nullopt;
     Group group = EmbeddingGroup(family, base_.GroupOf(rank, Axis::kPp));
     if (!RankIn(group, rank)) return std::nullopt;
     return group;

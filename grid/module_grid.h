@@ -18,9 +18,6 @@
 
 namespace hetero {
 
-// Name of the module that owns the token stream; the other modules of a run are encoders.
-inline constexpr std::string_view kLanguageModule = "language";
-
 // What is asked for. dp, expt_dp and the number of lanes follow from the rest.
 struct GridSpec {
   std::string name = {};
@@ -66,8 +63,8 @@ enum class Family : uint8_t {
   kTpEpPp,  // expert model-parallel ranks of one replica
   kTpEpPpExptGtpRemat,
   kExptDpGtpRemat,
-  kWordEmbedding,      // first and last stage of each pipeline, language module only
-  kPositionEmbedding,  // first stage of each pipeline, language module only
+  kWordEmbedding,      // first and last stage of each pipeline
+  kPositionEmbedding,  // first stage of each pipeline
 };
 
 inline constexpr int kNumFamilies = 22;
@@ -100,7 +97,7 @@ class Grid {
   int64_t Size(Axis axis) const { return ViewOf(axis).Size(axis); }
   int64_t Coord(GlobalRank rank, Axis axis) const { return ViewOf(axis).Coord(rank, axis); }
 
-  // All groups of a family, ascending; none for the embedding families of an encoder.
+  // All groups of a family, ascending.
   std::vector<Group> Groups(Family family) const;
 
   // The group of `rank`; nullopt when it is outside the grid or in no group of an embedding family.

@@ -38,7 +38,7 @@ struct Worked {
 };
 
 GridSpec Language(GridSpec spec) {
-  spec.name = std::string(kLanguageModule);
+  spec.name = "language";
   return spec;
 }
 
@@ -58,8 +58,8 @@ const std::vector<Worked>& Layouts() {
         {Family::kTpEp, "[0] [1] [2] [3]"},
         {Family::kTpEpPp, "[0] [1] [2] [3]"},
         {Family::kExptDp, "[0,1,2,3]"},
-        {Family::kWordEmbedding, ""},
-        {Family::kPositionEmbedding, ""}}},
+        {Family::kWordEmbedding, "[0] [1] [2] [3]"},
+        {Family::kPositionEmbedding, "[0] [1] [2] [3]"}}},
       {"tp2_dp2_ep4_at_4",
        Language({.num_ranks = 4, .tp = 2, .ep = 4, .rank_offset = 4}),
        {{Family::kTp, "[4,5] [6,7]"},

@@ -28,6 +28,11 @@ std::vector<Violation> ModelRegistry::Validate(const google::protobuf::Any& any,
   return {Refuse(path, absl::StrCat(": ", Unknown(any)))};
 }
 
+std::string ModelRegistry::SampleOwner(const google::protobuf::Any& any) const {
+  const Entry* entry = Find(any);
+  return entry == nullptr ? "" : entry->sample_owner;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> ModelRegistry::Make(const google::protobuf::Any& any,
                                                            DType storage) const {
   if (const Entry* entry = Find(any)) return entry->make(any, storage);
@@ -37,15 +42,17 @@ absl::StatusOr<std::unique_ptr<Model>> ModelRegistry::Make(const google::protobu
 ModelRegistry BuiltInModels() {
   ModelRegistry registry;
   registry.Register<proto::HybridLanguageModel>(
-      &MakeHybridModel, [](const proto::HybridLanguageModel& config, std::string_view path,
-                           Violations& violations) { CheckRelations(config, path, violations); });
+      kLanguageModule, &MakeHybridModel,
+      [](const proto::HybridLanguageModel& config, std::string_view path, Violations& violations) {
+        CheckRelations(config, path, violations);
+      });
   registry.Register<proto::VisionLanguageModel>(
-      &MakeVisionLanguageModel,
+      kLanguageModule, &MakeVisionLanguageModel,
       [](const proto::VisionLanguageModel& config, std::string_view path, Violations& violations) {
         CheckRelations(config, path, violations);
       });
   registry.Register<proto::AudioVisionLanguageModel>(
-      &MakeAudioVisionLanguageModel,
+      kLanguageModule, &MakeAudioVisionLanguageModel,
       [](const proto::AudioVisionLanguageModel& config, std::string_view path,
          Violations& violations) { CheckRelations(config, path, violations); });
   return registry;

@@ -5,7 +5,7 @@
 // and never names one.
 //
 //   ModelRegistry registry = BuiltInModels();
-//   registry.Register<MyModelConfig>(&MakeMyModel, &CheckMyRelations);
+//   registry.Register<MyModelConfig>("language", &MakeMyModel, &CheckMyRelations);
 //   std::vector<Violation> violations = registry.Validate(run_config.model(), "model");
 //   absl::StatusOr<std::unique_ptr<Model>> model = registry.Make(run_config.model());
 
@@ -36,11 +36,14 @@ class ModelRegistry {
   template <typename Message>
   using Relations = std::function<void(const Message&, std::string_view path, Violations&)>;
 
-  // A later maker of the same message type replaces the earlier; without relations of its own it is
+  // `sample_owner`: what the module that owns the samples is called in graphs of these models. A
+  // later maker of the same message type replaces the earlier; without relations of its own it is
   // held to the earlier's.
   template <typename Message>
-  void Register(Maker<Message> maker, Relations<Message> relations = nullptr) {
+  void Register(std::string_view sample_owner, Maker<Message> maker,
+                Relations<Message> relations = nullptr) {
     Entry& entry = entries_[Message::descriptor()->full_name()];
+    entry.sample_owner = sample_owner;
     entry.make = [maker = std::move(maker)](
                      const google::protobuf::Any& any,
                      DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
@@ -70,12 +73,17 @@ class ModelRegistry {
   std::vector<Violation> Validate(const google::protobuf::Any& any, std::string_view path,
                                   bool on_gpu = false) const;
 
+  // The name of the module that owns the samples, whether or not the message is sound; empty for a
+  // type nobody registered.
+  std::string SampleOwner(const google::protobuf::Any& any) const;
+
   // Errors: NOT_FOUND for a type nobody registered, naming those there are; those of the maker.
   absl::StatusOr<std::unique_ptr<Model>> Make(const google::protobuf::Any& any,
                                               DType storage = DType::kF32) const;
 
  private:
   struct Entry {
+    std::string sample_owner;
     std::function<absl::StatusOr<std::unique_ptr<Model>>(const google::protobuf::Any&, DType)> make;
     std::function<std::vector<Violation>(const google::protobuf::Any&, std::string_view, bool)>
         validate;

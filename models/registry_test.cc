@@ -82,6 +82,7 @@ TEST(ModelRegistryTest, DamagedBytesAreAnError) {
 TEST(ModelRegistryTest, ALaterMakerReplacesTheEarlier) {
   ModelRegistry registry = BuiltInModels();
   registry.Register<proto::HybridLanguageModel>(
+      "language",
       [](const proto::HybridLanguageModel& config,
          DType) -> absl::StatusOr<std::unique_ptr<Model>> {
         return absl::UnimplementedError(config.pattern());

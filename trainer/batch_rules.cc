@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/config/field_rule.pb.h"
 #include "hetero/base/counted.h"
+#include "hetero/data/sample_order.h"
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/config/supported_grids.h"
 
@@ -33,14 +34,15 @@ int64_t MaxGlobalBatchSize() {
 
 struct Lanes {
   std::vector<GridSpec> specs;  // that stand on their own
-  int64_t language = 0;         // lanes; 0: that grid is absent or broken
+  std::string_view owner;       // of the samples
+  int64_t of_owner = 0;         // 0: its grid is absent or broken
 };
 
-Lanes SoundGrids(const RunConfig& config) {
-  Lanes lanes;
+Lanes SoundGrids(const RunConfig& config, std::string_view sample_owner) {
+  Lanes lanes{.owner = sample_owner};
   for (const GridSpec& spec : SupportedGrids(config)) {
     if (!Validate(spec).empty()) continue;
-    if (spec.name == kLanguageModule) lanes.language = spec.num_lanes();
+    if (spec.name == sample_owner) lanes.of_owner = spec.num_lanes();
     lanes.specs.push_back(spec);
   }
   return lanes;
@@ -63,13 +65,15 @@ bool Sound(const BatchSizes& batch, const Violations& violations) {
 }
 
 void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violations) {
-  const int64_t unit = batch.micro * lanes.language;
+  const int64_t unit = batch.micro * lanes.of_owner;
+  const data::BatchLayout layout = {.global_batch_size = batch.global,
+                                    .samples_per_microbatch = unit};
   const std::string field = batch.GlobalField();
-  if (batch.global % unit != 0) {
-    Violation violation =
-        Refuse(field, absl::StrCat(" is ", batch.global, ", must be a multiple of ", unit,
-                                   " (micro_batch_size ", batch.micro, " * ",
-                                   Counted(lanes.language, "language lane"), ")"));
+  if (!layout.Divides()) {
+    Violation violation = Refuse(
+        field, absl::StrCat(" is ", batch.global, ", must be a multiple of ", unit,
+                            " (micro_batch_size ", batch.micro, " * ",
+                            Counted(lanes.of_owner, absl::StrCat(lanes.owner, " lane")), ")"));
     const int64_t below = batch.global / unit * unit;
     std::array<int64_t, 2> multiples = {below, below + unit};
     // A larger batch of evaluation may need more samples than there are.
@@ -81,12 +85,12 @@ void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violati
     }
     if (violation.corrections.empty()) violation.corrections.push_back({{batch.MicroField(), "1"}});
     violations.Add(std::move(violation));
-  } else if (batch.global / unit > kMaxMicrobatches) {
-    violations.Add(Refuse(
-        field,
-        absl::StrCat(" is ", batch.global, ", makes ", batch.global / unit, " microbatches of ",
-                     Counted(unit, "sample"), ", must make at most ", kMaxMicrobatches),
-        {absl::StrCat(kMaxMicrobatches * unit)}));
+  } else if (layout.NumMicrobatches() > kMaxMicrobatches) {
+    violations.Add(Refuse(field,
+                          absl::StrCat(" is ", batch.global, ", makes ", layout.NumMicrobatches(),
+                                       " microbatches of ", Counted(unit, "sample"),
+                                       ", must make at most ", kMaxMicrobatches),
+                          {absl::StrCat(kMaxMicrobatches * unit)}));
   }
 }
 
@@ -94,7 +98,7 @@ void CheckTokens(const RunConfig& config, const BatchSizes& batch, const Lanes& 
                  Violations& violations) {
   if (!violations.Sound({"sequence_length"})) return;
   for (const GridSpec& spec : lanes.specs) {
-    const int64_t samples = std::max<int64_t>(1, batch.micro * lanes.language / spec.num_lanes());
+    const int64_t samples = std::max<int64_t>(1, batch.micro * lanes.of_owner / spec.num_lanes());
     if (config.sequence_length() <= kMaxLaneTokens / samples) continue;
     Violation violation =
         Refuse("sequence_length",
@@ -129,14 +133,15 @@ BatchSizes EvaluationBatch(const RunConfig& config) {
                                                        : config.global_batch_size()};
 }
 
-std::vector<Violation> CheckLanes(const RunConfig& config, const Violations& known) {
+std::vector<Violation> CheckLanes(const RunConfig& config, std::string_view sample_owner,
+                                  const Violations& known) {
   std::vector<Violation> violations;
-  const Lanes lanes = SoundGrids(config);
-  if (lanes.language == 0) return violations;
+  const Lanes lanes = SoundGrids(config, sample_owner);
+  if (lanes.of_owner == 0) return violations;
   for (const BatchSizes& batch : Batches(config)) {
     const bool same = !batch.prefix.empty() && batch.micro == config.micro_batch_size();
     if (same || !Sound(batch, known)) continue;
-    for (Violation& violation : ValidateLanes(lanes.specs, batch.micro)) {
+    for (Violation& violation : ValidateLanes(lanes.specs, sample_owner, batch.micro)) {
       if (!batch.prefix.empty()) {
         violation.message = absl::StrCat("evaluation: ", violation.message);
       }
@@ -149,9 +154,9 @@ std::vector<Violation> CheckLanes(const RunConfig& config, const Violations& kno
   return violations;
 }
 
-void CheckBatches(const RunConfig& config, Violations& violations) {
-  const Lanes lanes = SoundGrids(config);
-  if (lanes.language == 0) return;
+void CheckBatches(const RunConfig& config, std::string_view sample_owner, Violations& violations) {
+  const Lanes lanes = SoundGrids(config, sample_owner);
+  if (lanes.of_owner == 0) return;
   // Evaluation is judged also where training's sizes do not fit each other.
   std::vector<BatchSizes> batches = Batches(config);
   std::erase_if(batches, [&](const BatchSizes& batch) { return !Sound(batch, violations); });

@@ -27,12 +27,16 @@ struct BatchSizes {
 BatchSizes TrainingBatch(const proto::RunConfig& config);
 BatchSizes EvaluationBatch(const proto::RunConfig& config);
 
-// What the lanes of the grids break: each grid's must divide a microbatch. Judges sizes that are
-// sound in `known` and grids that stand on their own.
-std::vector<Violation> CheckLanes(const proto::RunConfig& config, const Violations& known);
+// Of both: `sample_owner` is the module whose lanes have micro_batch_size samples each. Judged are
+// sizes that are sound so far and grids that stand on their own.
 
-// Adds what the rules above find, likewise.
-void CheckBatches(const proto::RunConfig& config, Violations& violations);
+// What the lanes of the grids break: each grid's must divide a microbatch.
+std::vector<Violation> CheckLanes(const proto::RunConfig& config, std::string_view sample_owner,
+                                  const Violations& known);
+
+// Adds what batches break by themselves: whole microbatches, not too many, not too many tokens.
+void CheckBatches(const proto::RunConfig& config, std::string_view sample_owner,
+                  Violations& violations);
 
 }  // namespace hetero
 

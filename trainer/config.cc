@@ -50,8 +50,7 @@ void CheckGrids(const RunConfig& config, Violations& violations) {
       config.grids().begin(), config.grids().end(),
       [](const proto::GridSpec& grid) { return grid.has_num_ranks() && grid.has_rank_offset(); });
   if (!complete || specs.empty() || !world_size.ok()) return;
-  // The batches' rules are the run's own: sizes that pass them all are advised together.
-  for (Violation& violation : Validate(specs, *world_size, /*micro_batch_size=*/0)) {
+  for (Violation& violation : Validate(specs, *world_size)) {
     std::erase_if(violation.corrections, [](Correction& correction) {
       Assignment& first = correction[0];
       if (first.path != kWorldSize) return false;
@@ -119,7 +118,8 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
   Violations fields;
   fields.Add(CheckFieldRules(config, ""));
   Violations violations;
-  violations.Add(CheckLanes(config, fields));
+  const std::string sample_owner = models.SampleOwner(config.model());
+  violations.Add(CheckLanes(config, sample_owner, fields));
   CheckGrids(config, violations);
   if (config.has_model()) {
     const bool on_gpu = config.device() == RunConfig::CUDA;
@@ -135,7 +135,7 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
         Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
   }
   CheckPrecision(config, violations);
-  CheckBatches(config, violations);
+  CheckBatches(config, sample_owner, violations);
   CheckLearningRate(config, violations);
   CheckWithModel(config, models, violations);
   return violations.Take();

@@ -28,11 +28,9 @@ constexpr size_t kStagedAhead = 2;
 
 BatchFeed::BatchFeed(const BatchFeedOptions& options)
     : options_(options),
-      layout_{.global_batch_size = options.batch.global_batch_size,
-              .samples_per_microbatch = options.batch.samples_per_microbatch()},
-      num_samples_(layout_.samples_per_microbatch / options.position.num_lanes),
+      num_samples_(options_.batch.samples_per_microbatch / options.position.num_lanes),
       slots_(options.num_slots),
-      facts_(layout_.NumMicrobatches()),
+      facts_(options_.batch.NumMicrobatches()),
       media_(options.reads.size()) {
   for (int64_t row = 0; row <= num_samples_; ++row) {
     cu_seqlens_.push_back(static_cast<int32_t>(row * options.sequence_length));
@@ -40,10 +38,7 @@ BatchFeed::BatchFeed(const BatchFeedOptions& options)
 }
 
 absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, MemoryLedger& ledger) {
-  HETERO_RETURN_IF_ERROR(
-      data::Validate({.global_batch_size = options.batch.global_batch_size,
-                      .samples_per_microbatch = options.batch.samples_per_microbatch()},
-                     options.position));
+  HETERO_RETURN_IF_ERROR(data::Validate(options.batch, options.position));
   BatchFeed feed(options);
   HETERO_RETURN_IF_ERROR(feed.Allocate(ledger));
   if (feed.shape_only()) {
@@ -135,7 +130,7 @@ void BatchFeed::PublishMedia(Slot& slot, size_t read, int64_t num_features) {
 
 void BatchFeed::FillShapes() {
   for (MicrobatchFacts& facts : facts_) {
-    facts.samples.assign(layout_.samples_per_microbatch, LargestSample());
+    facts.samples.assign(options_.batch.samples_per_microbatch, LargestSample());
   }
   std::vector<int64_t> placeholders;
   for (const int modality : options_.edges) placeholders.push_back(max_rows(modality));
@@ -157,7 +152,7 @@ void BatchFeed::FillShapes() {
 
 data::LoaderOptions BatchFeed::LoaderFrom(int64_t step) const {
   return {.order = options_.samples->order,
-          .layout = layout_,
+          .layout = options_.batch,
           .position = options_.position,
           .first_step = step,
           .prefetch_depth = kPrefetchDepth};
@@ -166,7 +161,7 @@ data::LoaderOptions BatchFeed::LoaderFrom(int64_t step) const {
 template <typename Batch, typename Make>
 absl::StatusOr<data::BatchLease<Batch>> BatchFeed::Take(Reader<Batch>& reader, int64_t step,
                                                         int microbatch, Make make) {
-  const int64_t first = step * layout_.NumMicrobatches();
+  const int64_t first = step * options_.batch.NumMicrobatches();
   if (reader.loader == nullptr || reader.next != first + microbatch) {
     reader.loader = nullptr;
     HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_.samples->open());
@@ -376,7 +371,7 @@ absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int 
 }
 
 absl::Status BatchFeed::ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts) {
-  const data::SampleRange range = data::MicrobatchSamples(layout_, step, microbatch);
+  const data::SampleRange range = data::MicrobatchSamples(options_.batch, step, microbatch);
   HETERO_RETURN_IF_ERROR(
       data::ReadFacts(*source_, options_.samples->order, range, options_.sequence_length,
                       static_cast<int>(options_.modalities.size()), facts.samples));
@@ -401,7 +396,7 @@ absl::StatusOr<std::span<const SampleFacts>> BatchFeed::LaneFacts(int64_t step, 
 
 std::string BatchFeed::SampleName(int64_t step, int microbatch, int64_t lane_sample) {
   const int64_t place =
-      data::LaneSamples(layout_, options_.position, step, microbatch).begin + lane_sample;
+      data::LaneSamples(options_.batch, options_.position, step, microbatch).begin + lane_sample;
   const std::optional<int64_t> index = options_.samples->order.DatasetIndex(place);
   data::LanguageSample sample;
   if (!index || !source_->ReadLanguage(*index, sample).ok()) return absl::StrCat(place);

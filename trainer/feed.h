@@ -27,7 +27,6 @@
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/trainer/samples.h"
-#include "hetero/trainer/step/plan.h"
 
 namespace hetero {
 
@@ -40,7 +39,7 @@ struct BatchFeedOptions {
   std::vector<Modality> modalities = {};  // of the model
   std::vector<int> edges = {};            // modality of each edge into the module, in their order
   data::LanePosition position;            // of the rank in the stage's grid
-  BatchShape batch;
+  data::BatchLayout batch;
   int64_t sequence_length = 0;  // S
   int64_t vocabulary_size = 0;
   int64_t pad_token_id = 0;
@@ -168,7 +167,6 @@ class BatchFeed {
                                                Make make);
 
   BatchFeedOptions options_;
-  data::BatchLayout layout_;
   int64_t num_samples_;
   std::vector<int32_t> cu_seqlens_;  // of rows
   std::vector<Slot> slots_;

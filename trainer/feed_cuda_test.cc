@@ -41,7 +41,7 @@ BatchFeedOptions Options(Device device, DType storage) {
       .modalities = {{.name = "image", .placeholder_id = 63, .form = ImageForm()}},
       .edges = {0},
       .position = {.lane = 0, .num_lanes = 1},
-      .batch = {.micro_batch_size = 4, .global_batch_size = 12, .language_lanes = 1},
+      .batch = {.global_batch_size = 12, .samples_per_microbatch = 4},
       .sequence_length = 16,
       .vocabulary_size = 64,
       .num_slots = 2,

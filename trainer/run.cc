@@ -444,7 +444,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
                      {.stop_requested = [&] { return signals.requested() != 0; },
                       .message = [&](std::string_view line) { console.Print(line); }}));
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
-  console.Print(DescribeStart(*job.layout, job.train.batch, job.devices,
+  console.Print(DescribeStart(*job.layout, job.train.DescribeBatch(), job.devices,
                               job.model->graph().SampleOwner().storage, job.samples->description));
   HETERO_RETURN_IF_ERROR(console.status());
   if (job.devices[0].kind == DeviceKind::kCpu) {
@@ -464,9 +464,10 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   if (!options.trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
-  // The last rank of the language grid knows everything and stands where logs are looked for.
-  const Grid& language = job.layout->language();
-  const GlobalRank logging(language.first_rank().value() + language.num_ranks() - 1);
+  // The last rank of the module that owns the samples knows everything and stands where logs are
+  // looked for.
+  const Grid& owner = *job.layout->Find(job.model->graph().SampleOwner().name);
+  const GlobalRank logging(owner.first_rank().value() + owner.num_ranks() - 1);
   const auto leave = [&](const absl::Status& failure, std::span<const GlobalRank> stuck) {
     if (!trace.empty()) WriteTrace(trace, *job.layout, records, stuck).IgnoreError();
     options.on_stuck(failure);

@@ -22,7 +22,7 @@ std::string Where(std::span<const Device> devices, DType storage) {
 
 }  // namespace
 
-std::string DescribeStart(const Layout& layout, const BatchShape& batch,
+std::string DescribeStart(const Layout& layout, std::string_view batch,
                           std::span<const Device> devices, DType storage, std::string_view data) {
   std::string text = absl::StrCat(layout.world_size(),
                                   layout.world_size() == 1 ? " rank, a thread" : " ranks, threads",
@@ -33,7 +33,7 @@ std::string DescribeStart(const Layout& layout, const BatchShape& batch,
     absl::StrAppendFormat(&text, "  %-*s  %s: %s\n", width, grid.name(), RanksText(grid),
                           SizesText(grid));
   }
-  absl::StrAppend(&text, batch.ToString(), "\ndata: ", data);
+  absl::StrAppend(&text, batch, "\ndata: ", data);
   return text;
 }
 

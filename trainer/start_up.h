@@ -20,8 +20,9 @@ namespace hetero {
 //     language       ranks 2-3: dp 2
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes
 //   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
-// `devices` by rank: all the CPU, or all GPUs, each rank's own or one that all share.
-std::string DescribeStart(const Layout& layout, const BatchShape& batch,
+// `batch` as StepPlan::DescribeBatch. `devices` by rank: all the CPU, or all GPUs, each rank's own
+// or one that all share.
+std::string DescribeStart(const Layout& layout, std::string_view batch,
                           std::span<const Device> devices, DType storage, std::string_view data);
 
 }  // namespace hetero

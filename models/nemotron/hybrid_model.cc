@@ -9,7 +9,6 @@
 #include "hetero/base/config/field_rules.h"
 #include "hetero/base/field_relations.h"
 #include "hetero/base/status.h"
-#include "hetero/grid/module_grid.h"
 
 namespace hetero {
 namespace {

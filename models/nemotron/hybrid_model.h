@@ -23,7 +23,10 @@ void CheckRelations(const proto::HybridLanguageModel& config, std::string_view p
 // Precondition: neither a field's own rule nor one of CheckRelations is broken.
 HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DType storage);
 
-// The module "language" of a graph.
+// The name of the module.
+inline constexpr std::string_view kLanguageModule = "language";
+
+// The module of a graph.
 GraphModule LanguageModule(const HybridConfig& config);
 
 // What it reports: the loss and how evenly experts are used; with captions, how many it has right.

@@ -3,7 +3,6 @@
 #include <string>
 #include <utility>
 
-#include "hetero/grid/module_grid.h"
 #include "hetero/models/blocks/projector/encoder_stage.h"
 #include "hetero/models/nemotron/hybrid_model.h"
 #include "hetero/tensor/audio_batch.h"

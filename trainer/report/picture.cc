@@ -163,7 +163,7 @@ std::string DrawLayout(const Layout& layout, const StepPlan& plan, const Picture
       Counted(layout.world_size(), "rank"), " on ", Counted(nodes, "node"),
       plan.placement == Placement::kColocated ? ", each with a stage of every module" : "");
   svg.AddText({kPictureLeft, 40}, title, {.size = 18, .color = kInk, .bold = true});
-  svg.AddText({kPictureLeft, 62}, plan.batch.ToString(), {.size = 12, .color = kFaint});
+  svg.AddText({kPictureLeft, 62}, plan.DescribeBatch(), {.size = 12, .color = kFaint});
   for (const Panel& panel : panels) DrawPanel(plan, panel, svg);
   for (const PlanEdge& edge : plan.edges) DrawEdge(plan, edge, panels, svg);
   DrawLegend(plan, panels, options, svg);

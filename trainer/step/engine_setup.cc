@@ -114,13 +114,13 @@ absl::Status Engine::MakeEdges() {
     for (Split split : {Split::kTrain, Split::kEvaluate}) {
       const StepPlan* plan = PlanOf(split);
       if (plan == nullptr) continue;
-      edges_[e].rows[static_cast<int>(split)].resize(plan->batch.num_microbatches());
+      edges_[e].rows[static_cast<int>(split)].resize(plan->num_microbatches());
       bridge.num_forward_slots =
           std::max<int64_t>(bridge.num_forward_slots, plan->NumReceiveSlots(ForwardChannel(index)));
       bridge.num_backward_slots = std::max<int64_t>(bridge.num_backward_slots,
                                                     plan->NumReceiveSlots(BackwardChannel(index)));
       const BatchFeed& feed = *runtimes_[0].feeds[static_cast<int>(split)];
-      const std::vector<int64_t> rows(plan->batch.samples_per_microbatch(),
+      const std::vector<int64_t> rows(plan->batch.samples_per_microbatch,
                                       RowsOf(plan_edge, feed.LargestSample()));
       HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(options_.layout, index, rows));
       bridge.max_forward_rows =

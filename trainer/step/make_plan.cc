@@ -4,7 +4,6 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
 #include "hetero/trainer/step/checker.h"
@@ -25,7 +24,7 @@ StageWork WorkOf(const StepPlan& plan, int s, bool evaluate) {
   const PlanStage& stage = plan.stages[s];
   StageWork work{.stage = s,
                  .chunk = stage.chunk,
-                 .num_microbatches = plan.batch.num_microbatches(),
+                 .num_microbatches = plan.num_microbatches(),
                  .warmup = stage.warmup,
                  .num_slots = stage.num_slots,
                  .runs_backward = stage.runs_backward && !evaluate,
@@ -87,13 +86,17 @@ class PlanBuilder {
         schedule_(schedule),
         owner_(model.graph().SampleOwner().name) {}
 
-  absl::StatusOr<StepPlan> Build(const BatchShape& batch) && {
-    plan_.batch = batch;
-    plan_.placement = layout_.placement();
-    HETERO_RETURN_IF_ERROR(CheckSizes());
+  absl::StatusOr<StepPlan> Build(int64_t micro_batch_size, int64_t global_batch_size) && {
+    HETERO_RETURN_IF_ERROR(CheckSizes(micro_batch_size, global_batch_size));
     std::vector<std::string> grids;
     for (const Grid& grid : layout_.grids()) grids.push_back(grid.name());
     HETERO_RETURN_IF_ERROR(ViolationsError(CheckModules(grids, model_.graph().ModuleNames())));
+    plan_.placement = layout_.placement();
+    plan_.sample_owner = owner_;
+    plan_.num_owner_lanes = layout_.Find(owner_)->num_lanes();
+    plan_.batch = {.global_batch_size = global_batch_size,
+                   .samples_per_microbatch = micro_batch_size * plan_.num_owner_lanes};
+    HETERO_RETURN_IF_ERROR(data::Validate(plan_.batch));
     HETERO_RETURN_IF_ERROR(CheckChunks());
     HETERO_RETURN_IF_ERROR(AddStages(layout_, model_, schedule_.pipeline_chunks, plan_));
     AddClasses(layout_, plan_);
@@ -116,12 +119,10 @@ class PlanBuilder {
   // What is posted ahead is never more than a step has.
   int RunAhead() const {
     if (plan_.placement == Placement::kColocated) return 0;
-    return std::min(schedule_.encoder_run_ahead, plan_.batch.num_microbatches());
+    return std::min(schedule_.encoder_run_ahead, plan_.num_microbatches());
   }
 
-  absl::Status CheckSizes() const {
-    const int64_t micro = plan_.batch.micro_batch_size;
-    const int64_t global = plan_.batch.global_batch_size;
+  absl::Status CheckSizes(int64_t micro, int64_t global) const {
     for (const auto& [name, value, least] :
          {std::tuple("micro_batch_size", micro, 1), std::tuple("global_batch_size", global, 1),
           std::tuple("encoder_run_ahead", int64_t{schedule_.encoder_run_ahead}, 0),
@@ -131,12 +132,7 @@ class PlanBuilder {
           absl::StrCat(name, " is ", value, ", must be from ", least, " to ", kMaxPlanned,
                        "; nearest: ", value < least ? least : kMaxPlanned));
     }
-    const int64_t samples = plan_.batch.samples_per_microbatch();
-    if (global >= samples && global % samples == 0) return absl::OkStatus();
-    const int64_t nearest = std::max<int64_t>(1, (global + samples / 2) / samples);
-    return absl::InvalidArgumentError(absl::StrCat(
-        "global_batch_size ", global, " is not a multiple of micro_batch_size ", micro, " x ",
-        Counted(plan_.batch.language_lanes, "language lane"), "; nearest is ", nearest * samples));
+    return absl::OkStatus();
   }
 
   absl::Status CheckChunks() const {
@@ -150,9 +146,9 @@ class PlanBuilder {
     if (plan_.placement == Placement::kColocated && layout_.grids().size() > 1) {
       return refuse("which needs modules on ranks of their own; nearest: 1");
     }
-    const int m = plan_.batch.num_microbatches();
+    const int m = plan_.num_microbatches();
     if (m % pp == 0) return absl::OkStatus();
-    const int64_t samples = plan_.batch.samples_per_microbatch();
+    const int64_t samples = plan_.batch.samples_per_microbatch;
     return refuse("which needs a multiple of ", owner_, ".pp ", pp, " microbatches a step, not ", m,
                   "; nearest: global_batch_size ", (m + pp - 1) / pp * pp * samples);
   }
@@ -174,7 +170,7 @@ class PlanBuilder {
 
   // Warm-ups, weight delays and slots of all stages.
   absl::Status Schedule() {
-    const int m = plan_.batch.num_microbatches();
+    const int m = plan_.num_microbatches();
     std::vector<StageNode> nodes;
     int first_interleaved = -1;
     for (int s = 0; s < std::ssize(plan_.stages); ++s) {
@@ -212,7 +208,7 @@ class PlanBuilder {
   }
 
   int NumSlots(const PlanStage& stage) const {
-    const int m = plan_.batch.num_microbatches();
+    const int m = plan_.num_microbatches();
     if (plan_.sharing() == Sharing::kAlternating) return 1;
     if (plan_.sharing() == Sharing::kPhased && stage.module != owner_) return m;
     return std::min(m, stage.warmup + 1 + stage.weight_delay.value_or(0));
@@ -260,8 +256,7 @@ class PlanBuilder {
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
                                   const ScheduleOptions& schedule) {
-  return PlanBuilder(layout, model, schedule)
-      .Build({micro_batch_size, global_batch_size, layout.language().num_lanes()});
+  return PlanBuilder(layout, model, schedule).Build(micro_batch_size, global_batch_size);
 }
 
 }  // namespace hetero

@@ -23,10 +23,11 @@ OpKind LastUse(std::span<const Op> program, int stage) {
 
 }  // namespace
 
-std::string BatchShape::ToString() const {
-  return absl::StrCat(Counted(global_batch_size, "sample"),
+std::string StepPlan::DescribeBatch() const {
+  return absl::StrCat(Counted(batch.global_batch_size, "sample"),
                       " a step: ", Counted(num_microbatches(), "microbatch", "microbatches"),
-                      " of ", micro_batch_size, " on ", Counted(language_lanes, "language lane"));
+                      " of ", batch.samples_per_microbatch / num_owner_lanes, " on ",
+                      Counted(num_owner_lanes, absl::StrCat(sample_owner, " lane")));
 }
 
 std::string PlanStage::name() const { return absl::StrCat(module, ".", place.stage); }

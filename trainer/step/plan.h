@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/base/violation.h"
+#include "hetero/data/sample_order.h"
 #include "hetero/grid/layout.h"
 #include "hetero/grid/rank.h"
 #include "hetero/grid/row_plan.h"
@@ -22,21 +23,6 @@
 #include "hetero/trainer/step/op.h"
 
 namespace hetero {
-
-// Samples of a step. One microbatch of the run is one microbatch of every language lane.
-struct BatchShape {
-  int64_t micro_batch_size = 0;  // samples of a language lane's microbatch
-  int64_t global_batch_size = 0;
-  int64_t language_lanes = 0;
-
-  int64_t samples_per_microbatch() const { return micro_batch_size * language_lanes; }
-  int num_microbatches() const {
-    return static_cast<int>(global_batch_size / samples_per_microbatch());
-  }
-
-  // "64 samples a step: 4 microbatches of 8 on 2 language lanes"
-  std::string ToString() const;
-};
 
 struct PlanStage {
   std::string module;
@@ -84,7 +70,10 @@ struct RankClass {
 };
 
 struct StepPlan {
-  BatchShape batch;
+  data::BatchLayout batch;
+  // The module that owns the samples: one microbatch of the run is one of each of its lanes.
+  std::string sample_owner;
+  int64_t num_owner_lanes = 1;
   Placement placement = Placement::kNonColocated;
   // As the programs were proved to end.
   int run_ahead = 0;
@@ -110,6 +99,11 @@ struct StepPlan {
 
   // "radio_encoder.0 + language.0"
   std::string ClassName(const RankClass& ranks) const;
+
+  int num_microbatches() const { return static_cast<int>(batch.NumMicrobatches()); }
+
+  // "64 samples a step: 4 microbatches of 8 on 2 language lanes"
+  std::string DescribeBatch() const;
 
   // "radio_encoder.0 F3", in errors and traces.
   std::string OpName(const Op& op) const;

@@ -118,8 +118,8 @@ TEST(PlanTest, MicrobatchesFollowFromTheLanguageLanes) {
        {std::tuple(1, 1, 8), {2, 2, 4}, {1, 2, 4}, {2, 1, 8}, {4, 2, 4}}) {
     SCOPED_TRACE(absl::StrCat(vision, "+", language));
     const StepPlan plan = MakePlan(Disjoint(vision, language), Vision(), 8, 64, {0}).value();
-    EXPECT_EQ(plan.batch.num_microbatches(), microbatches);
-    EXPECT_EQ(plan.batch.language_lanes, language);
+    EXPECT_EQ(plan.num_microbatches(), microbatches);
+    EXPECT_EQ(plan.num_owner_lanes, language);
     EXPECT_THAT(Warmups(plan), ElementsAre(1, 0));
     ASSERT_EQ(plan.edges.size(), 1);
     EXPECT_EQ(plan.edges[0].name, "vision.0-language.0");
@@ -177,7 +177,7 @@ TEST(PlanTest, SendsAndReceivesOfAnEdgeMatch) {
           const int from = IsForward(channel) ? edge.source : edge.destination;
           const int to = IsForward(channel) ? edge.destination : edge.source;
           const std::vector<int> sent = order(from, OpKind::kPostSend, channel);
-          EXPECT_EQ(sent.size(), plan->batch.num_microbatches());
+          EXPECT_EQ(sent.size(), plan->num_microbatches());
           EXPECT_EQ(order(from, OpKind::kWaitSend, channel).size(), sent.size());
           EXPECT_EQ(order(to, OpKind::kPostReceive, channel), sent);
           EXPECT_EQ(order(to, OpKind::kWaitReceive, channel), sent);
@@ -463,10 +463,10 @@ TEST(PlanTest, NothingIsPostedAheadOfTheLastMicrobatch) {
   EXPECT_EQ(plan.NumReceiveSlots(ForwardChannel(0)), 2);
 }
 
-TEST(BatchShapeTest, SaysOneOfOneThing) {
-  EXPECT_EQ(BatchShape({1, 1, 1}).ToString(),
+TEST(PlanTest, SaysOneOfOneThing) {
+  EXPECT_EQ(MakePlan(Disjoint(1, 1), Vision(), 1, 1, {0})->DescribeBatch(),
             "1 sample a step: 1 microbatch of 1 on 1 language lane");
-  EXPECT_EQ(BatchShape({8, 64, 2}).ToString(),
+  EXPECT_EQ(MakePlan(Disjoint(1, 2), Vision(), 8, 64, {0})->DescribeBatch(),
             "64 samples a step: 4 microbatches of 8 on 2 language lanes");
 }
 

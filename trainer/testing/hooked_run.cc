@@ -83,6 +83,7 @@ RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
                     const std::vector<std::string>& assignments, RecipeRunOptions options) {
   options.models = ModelRegistry();
   options.models.Register<proto::VisionLanguageModel>(
+      "language",
       [&](const proto::VisionLanguageModel& config,
           DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
         absl::StatusOr<std::unique_ptr<Model>> model = MakeVisionLanguageModel(config, storage);

@@ -21,9 +21,10 @@ BarePlan MakeBarePlan(const std::vector<GridSpec>& grids,
   BarePlan bare{.layout = Layout::Make(grids, world_size).value()};
   StepPlan& plan = bare.plan;
   plan.placement = bare.layout.placement();
-  plan.batch = {.micro_batch_size = 1,
-                .global_batch_size = bare.layout.language().num_lanes(),
-                .language_lanes = bare.layout.language().num_lanes()};
+  plan.sample_owner = "language";
+  plan.num_owner_lanes = bare.layout.Find(plan.sample_owner)->num_lanes();
+  plan.batch = {.global_batch_size = plan.num_owner_lanes,
+                .samples_per_microbatch = plan.num_owner_lanes};
   const auto add_edge = [&](int source, int destination, int graph_edge) {
     plan.edges.push_back(
         {.source = source,

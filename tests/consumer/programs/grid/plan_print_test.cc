@@ -24,7 +24,7 @@ int main() {
       {.name = "images", .num_ranks = 6, .tp = 2},
       {.name = "language", .num_ranks = 4, .tp = 2, .rank_offset = 8},
   };
-  const auto broken = hetero::Validate(specs, /*world_size=*/12, /*micro_batch_size=*/3);
+  const auto broken = hetero::Validate(specs, /*world_size=*/12);
   for (const hetero::Violation& violation : broken) {
     std::printf("%s: %s\n", violation.field.c_str(), violation.ToString().c_str());
   }
@@ -38,7 +38,7 @@ int main() {
   // Six samples of a microbatch, of 4 image rows each except the last, which has no image.
   const std::vector<std::int64_t> rows = {4, 4, 4, 4, 4, 0};
   const auto plan = hetero::PlanLeaderFunnel(hetero::LastStage(*layout->Find("images")),
-                                             hetero::FirstStage(layout->language()), rows);
+                                             hetero::FirstStage(*layout->Find("language")), rows);
   if (!plan.ok()) return Fail(plan.status().ToString().c_str());
   std::int64_t sent = 0;
   for (std::int64_t rank = 0; rank < layout->world_size(); ++rank) {
