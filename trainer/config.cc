@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/config/field_rules.h"
+#include "hetero/base/rounding.h"
 #include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/batch_rules.h"
@@ -188,7 +189,7 @@ std::vector<Violation> ValidateThreads(const RunConfig& config) {
 RunSizes SizesOf(const RunConfig& config) {
   const int64_t batch = config.global_batch_size();
   return {.world_size = ParseLaunch(config.launch()).value(),
-          .train_steps = config.has_train_samples() ? (config.train_samples() + batch - 1) / batch
+          .train_steps = config.has_train_samples() ? CeilDiv(config.train_samples(), batch)
                                                     : config.train_steps()};
 }
 

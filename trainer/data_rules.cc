@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 #include "hetero/data/fashion_mnist.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/tensor/audio_batch.h"
@@ -125,7 +126,7 @@ class Checker {
 
   void CheckSide(const std::string& field, int64_t side) {
     const int64_t step = SideStep(contract_);
-    const int64_t least = (kPhotographSide + step - 1) / step * step;
+    const int64_t least = RoundUp<int64_t>(kPhotographSide, step);
     const int64_t most = contract_.max_image_side / step * step;
     if (side % step == 0 && side >= least && side <= most) return;
     if (least > most) {

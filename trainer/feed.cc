@@ -7,6 +7,7 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/data/batch_builder.h"
 #include "hetero/data/image/image.h"
@@ -54,8 +55,7 @@ int64_t BatchFeed::LayOut(void* memory, Tensors& tensors) const {
   int64_t bytes = 0;
   const auto place = [&](TensorView& tensor, DType dtype, std::initializer_list<int64_t> dims) {
     tensor = TensorView(static_cast<char*>(memory) + bytes, dtype, dims);
-    constexpr int64_t kAlignment = Buffer::kAlignment;
-    bytes += (tensor.num_bytes() + kAlignment - 1) / kAlignment * kAlignment;
+    bytes += RoundUp(tensor.num_bytes(), Buffer::kAlignment);
   };
   if (options_.reads_tokens) {
     for (TensorView* tensor : {&tensors.text_tokens, &tensors.text_positions,

@@ -47,15 +47,12 @@ RecipeRun RunThreeRanks(std::string_view module, const StageHooks& hooks,
 constexpr int kMicrobatches = 4;
 
 TEST(RunFailureTest, AThrowInTheMiddleOfAStepEndsEveryRankWithItsMessageAndRank) {
-  absl::Time thrown;
   const RecipeRun run = RunThreeRanks("language", {.before_forward = [&](int forward, StageInput&) {
                                         if (forward == kMicrobatches + 3) {
-                                          thrown = absl::Now();
                                           throw std::runtime_error("the roof leaks");
                                         }
                                         return absl::OkStatus();
                                       }});
-  EXPECT_LT(absl::Now() - thrown, absl::Seconds(10));
   EXPECT_EQ(run.steps.size(), 1);
   EXPECT_THAT(run.status, StatusIs(absl::StatusCode::kInternal,
                                    AllOf(HasSubstr("rank 2: "), HasSubstr("the roof leaks"))));
@@ -80,7 +77,6 @@ TEST(RunFailureTest, AnErrorOfOneEncoderRankNamesStepStageAndMicrobatch) {
 }
 
 TEST(RunFailureTest, TheDeadlineNamesTheRankThatLags) {
-  const absl::Time start = absl::Now();
   const RecipeRun run = RunThreeRanks("radio_encoder",
                                       {.before_forward =
                                            [](int forward, StageInput&) {
@@ -88,7 +84,6 @@ TEST(RunFailureTest, TheDeadlineNamesTheRankThatLags) {
                                              return absl::OkStatus();
                                            }},
                                       {"collective_timeout_seconds=1"});
-  EXPECT_LT(absl::Now() - start, absl::Seconds(20));
   // Rank 2 waits for the sleeper, an encoder rank may wait for rank 2: whoever began first.
   EXPECT_THAT(run.status,
               StatusIs(absl::StatusCode::kDeadlineExceeded,

@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/data/caption_source.h"
 #include "hetero/data/fashion_mnist.h"
@@ -205,7 +206,7 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
   if (!samples.evaluation.has_value()) return {};
   const proto::Evaluation& evaluation = config.evaluation();
   const int64_t size = samples.evaluation->order.num_samples();
-  const int64_t batches = (size - 1) / evaluation.global_batch_size() + 1;
+  const int64_t batches = CeilDiv(size, evaluation.global_batch_size());
   if (evaluation.num_batches() <= batches) return {};
   return {Refuse("evaluation.num_batches",
                  absl::StrCat(" is ", evaluation.num_batches(), ", the ", Counted(size, "sample"),

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/trainer/report/panels.h"
 #include "hetero/trainer/report/svg.h"
@@ -158,7 +159,7 @@ void DrawLegend(const StepPlan& plan, const std::vector<Panel>& panels,
 std::string DrawLayout(const Layout& layout, const StepPlan& plan, const PictureOptions& options) {
   const std::vector<Panel> panels = MakePanels(layout, plan, options.ranks_per_node);
   Svg svg;
-  const int64_t nodes = (layout.world_size() + options.ranks_per_node - 1) / options.ranks_per_node;
+  const int64_t nodes = CeilDiv(layout.world_size(), options.ranks_per_node);
   const std::string title = absl::StrCat(
       Counted(layout.world_size(), "rank"), " on ", Counted(nodes, "node"),
       plan.placement == Placement::kColocated ? ", each with a stage of every module" : "");

@@ -22,24 +22,24 @@ ShardSpec ShardSpecOf(const Grid& grid, GlobalRank rank) {
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
   auto engine = std::unique_ptr<Engine>(new Engine(std::move(options)));
-  const EngineOptions& o = engine->options_;
-  const bool counting = !o.memory.has_value();
-  CHECK_EQ(counting, o.device.kind == DeviceKind::kShapeOnly);
+  const EngineOptions& own = engine->options_;
+  const bool counting = !own.memory.has_value();
+  CHECK_EQ(counting, own.device.kind == DeviceKind::kShapeOnly);
   if (counting) {
     engine->workspace_ = std::make_unique<Arena>(Arena::Counting(MemoryLabel::kWorkspace));
   } else {
-    HETERO_ASSIGN_OR_RETURN(
-        Arena workspace, Arena::Create(o.device, MemoryLabel::kWorkspace, o.memory->workspace_bytes,
-                                       engine->ledger_));
+    HETERO_ASSIGN_OR_RETURN(Arena workspace,
+                            Arena::Create(own.device, MemoryLabel::kWorkspace,
+                                          own.memory->workspace_bytes, engine->ledger_));
     engine->workspace_ = std::make_unique<Arena>(std::move(workspace));
   }
-  HETERO_ASSIGN_OR_RETURN(engine->stream_, Stream::Create(o.device, *engine->workspace_));
-  for (const int s : o.train.StagesOf(o.layout, o.rank)) {
-    HETERO_RETURN_IF_ERROR(engine->MakeStage(s)).With(o.train.stages[s].name());
+  HETERO_ASSIGN_OR_RETURN(engine->stream_, Stream::Create(own.device, *engine->workspace_));
+  for (const int s : own.train.StagesOf(own.layout, own.rank)) {
+    HETERO_RETURN_IF_ERROR(engine->MakeStage(s)).With(own.train.stages[s].name());
   }
   HETERO_RETURN_IF_ERROR(engine->MakeEdges());
   engine->MakeProgram(Split::kTrain);
-  if (o.evaluate != nullptr) engine->MakeProgram(Split::kEvaluate);
+  if (own.evaluate != nullptr) engine->MakeProgram(Split::kEvaluate);
   return engine;
 }
 

@@ -4,6 +4,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/axis.h"
 #include "hetero/trainer/step/checker.h"
@@ -150,7 +151,7 @@ class PlanBuilder {
     if (m % pp == 0) return absl::OkStatus();
     const int64_t samples = plan_.batch.samples_per_microbatch;
     return refuse("which needs a multiple of ", owner_, ".pp ", pp, " microbatches a step, not ", m,
-                  "; nearest: global_batch_size ", (m + pp - 1) / pp * pp * samples);
+                  "; nearest: global_batch_size ", RoundUp<int64_t>(m, pp) * samples);
   }
 
   bool Interleaves(const PlanStage& stage) const { return interleaved() && stage.module == owner_; }

@@ -141,7 +141,7 @@ std::string StepPlan::OpName(const Op& op) const {
 }
 
 std::string StepPlan::ToString() const {
-  std::string text = absl::StrCat(batch.ToString(), "\n");
+  std::string text = absl::StrCat(DescribeBatch(), "\n");
   for (const RankClass& ranks : classes) {
     absl::StrAppend(&text, "  ", ClassName(ranks), " x ", ranks.num_ranks, " (");
     absl::StrAppend(&text,
