@@ -4,6 +4,7 @@
 #include <map>
 #include <tuple>
 
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/params/init.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -11,10 +12,7 @@
 namespace hetero {
 namespace {
 
-int64_t AlignSegment(int64_t elements) {
-  constexpr int64_t kAlignment = FlatGroup::kSegmentAlignment;
-  return (elements + kAlignment - 1) / kAlignment * kAlignment;
-}
+int64_t AlignSegment(int64_t elements) { return RoundUp(elements, FlatGroup::kSegmentAlignment); }
 
 TensorView Flat(const TensorView& view) { return view.Reshape({view.num_elements()}); }
 

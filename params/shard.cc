@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 
 namespace hetero {
@@ -42,7 +43,7 @@ absl::StatusOr<std::vector<Interval>> CutDim(const ParameterSpec& spec, size_t d
           " shards; the nearest count that divides is ", NearestDivisor(blocks[i], axis.size)));
     }
     const int64_t tile = std::max<int64_t>(dim.tile, 1);
-    const int64_t share = (blocks[i] + axis.size * tile - 1) / (axis.size * tile) * tile;
+    const int64_t share = CeilDiv(blocks[i], axis.size * tile) * tile;
     const int64_t begin = std::min(axis.rank * share, blocks[i]);
     const int64_t extent = std::min(share, blocks[i] - begin);
     pieces.push_back({logical + begin, local, extent});

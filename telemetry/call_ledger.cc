@@ -2,15 +2,13 @@
 
 #include <string>
 
+#include "hetero/base/fnv.h"
+
 namespace hetero {
 namespace {
 
-// FNV-1a: stable between processes, so ranks can compare.
-uint64_t Extend(uint64_t hash, std::string_view text) {
-  if (hash == 0) hash = 0xcbf29ce484222325u;
-  for (char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  return (hash ^ 0xffu) * 0x100000001b3u;
-}
+// A byte that no name holds ends each: "ab", "c" is not "a", "bc".
+uint64_t Extend(uint64_t hash, std::string_view text) { return Fnv1a("\xff", Fnv1a(text, hash)); }
 
 }  // namespace
 
@@ -37,7 +35,7 @@ double CallLedger::total_flops() const {
 void CallLedger::Reset() {
   operations_.clear();
   collectives_.clear();
-  collective_hash_ = 0;
+  collective_hash_ = kFnvOffsetBasis;
 }
 
 }  // namespace hetero

@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
+#include "hetero/base/fnv.h"
 
 namespace hetero {
 
@@ -61,7 +62,7 @@ class CallLedger {
   bool recording_ = false;
   absl::flat_hash_map<std::string_view, OperationTotals> operations_;
   std::vector<CollectiveCall> collectives_;
-  uint64_t collective_hash_ = 0;
+  uint64_t collective_hash_ = kFnvOffsetBasis;
 };
 
 }  // namespace hetero

@@ -44,8 +44,7 @@ absl::StatusOr<TensorView> Arena::Allocate(DType dtype, std::span<const int64_t>
     elements *= dim;
   }
   TensorView view(base_ + used_bytes_, dtype, dims);
-  const int64_t bytes =
-      (view.num_bytes() + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
+  const int64_t bytes = Buffer::AlignedBytes(view.num_bytes());
   if (used_bytes_ + bytes > capacity_bytes_) {
     return absl::ResourceExhaustedError(absl::StrCat(Name(label_), " arena of ", capacity_bytes_,
                                                      " bytes holds ", used_bytes_, "; no room for ",

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <span>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -19,9 +20,7 @@ struct AudioBatch {
 
 // Rows that a convolution of three taps leaves of `rows` with a zero on both sides: a row for every
 // place 0, stride, 2 stride ... of its middle tap. Precondition: rows >= 0, stride >= 1.
-constexpr int64_t ConvolvedRows(int64_t rows, int64_t stride) {
-  return (rows + stride - 1) / stride;
-}
+constexpr int64_t ConvolvedRows(int64_t rows, int64_t stride) { return CeilDiv(rows, stride); }
 
 // Rows that an audio encoder makes of a clip: its second convolution takes every other frame.
 constexpr int64_t AudioRows(int64_t frames) { return ConvolvedRows(frames, 2); }

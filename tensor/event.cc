@@ -42,7 +42,7 @@ absl::Status Event::Record(Stream& stream) {
   return absl::OkStatus();
 }
 
-absl::Status Event::HoldBack(Stream& stream) const {
+absl::Status Event::MakeWait(Stream& stream) const {
   if (handle_ == nullptr) return absl::OkStatus();
   return cuda::WaitForEvent(stream.device().ordinal, handle_, stream.handle());
 }

@@ -26,17 +26,17 @@ class Event {
   // One that TimeBetween takes; recording it costs the device a little more.
   static absl::StatusOr<Event> CreateTimed(Device device) { return Create(device, /*timed=*/true); }
 
-  // Stands for what `stream` holds now, instead of what it stood for before.
+  // The event's point becomes the end of what `stream` holds now.
   absl::Status Record(Stream& stream);
 
-  // What is queued on `stream` from now on runs after the recorded point; the host goes on. An
-  // event that was never recorded holds nothing back.
-  absl::Status HoldBack(Stream& stream) const;
+  // What is queued on `stream` from now on runs after the recorded point; the host goes on. For an
+  // event that was never recorded nothing waits.
+  absl::Status MakeWait(Stream& stream) const;
 
   // Blocks the calling thread until the recorded point has run.
   absl::Status Synchronize() const;
 
-  // Whether it has run.
+  // Whether the recorded point has run.
   absl::StatusOr<bool> IsDone() const;
 
   // Device time from one recorded point to another; elsewhere the time between the two calls of

@@ -22,10 +22,6 @@ namespace {
 // Of one buffer: thousands of them still have a sum.
 constexpr int64_t kMaxBytes = int64_t{1} << 50;
 
-int64_t RoundUp(int64_t bytes) {
-  return (bytes + Buffer::kAlignment - 1) / Buffer::kAlignment * Buffer::kAlignment;
-}
-
 // Zero-filled; null if there is none left.
 void* AllocateHost(int64_t bytes) {
   void* address = std::aligned_alloc(Buffer::kAlignment, bytes);
@@ -96,7 +92,7 @@ absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_
   Buffer buffer;
   buffer.device_ = device;
   buffer.label_ = label;
-  buffer.size_bytes_ = RoundUp(bytes);
+  buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
   const int64_t allocated = std::max(buffer.size_bytes_, kAlignment);
   switch (device.kind) {
     case DeviceKind::kShapeOnly:
@@ -156,7 +152,7 @@ absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes
   }
   PinnedBuffer buffer;
   buffer.device_ = device;
-  buffer.size_bytes_ = RoundUp(bytes);
+  buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
   const int64_t allocated = std::max(buffer.size_bytes_, Buffer::kAlignment);
   if (device.kind == DeviceKind::kCuda) {
     HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(allocated));

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/view.h"
 
@@ -51,12 +52,15 @@ class Buffer {
  public:
   static constexpr int64_t kAlignment = 256;  // what cuBLASLt and 512-bit loads both like
 
+  // Bytes that a buffer, or a piece of one behind which another begins, takes for `bytes`.
+  static constexpr int64_t AlignedBytes(int64_t bytes) { return RoundUp(bytes, kAlignment); }
+
   Buffer() = default;
   Buffer(Buffer&& other) noexcept;
   Buffer& operator=(Buffer&& other) noexcept;
   ~Buffer();
 
-  // `ledger` outlives the buffer. `bytes` is rounded up to kAlignment.
+  // `ledger` outlives the buffer. It takes AlignedBytes(bytes).
   // Errors: INVALID_ARGUMENT negative size; RESOURCE_EXHAUSTED naming label and bytes; on a GPU
   // FAILED_PRECONDITION there is none such, UNIMPLEMENTED built without CUDA.
   static absl::StatusOr<Buffer> Allocate(Device device, MemoryLabel label, int64_t bytes,

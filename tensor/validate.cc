@@ -40,6 +40,17 @@ absl::Status ExpectDense(std::string_view operand, const ConstTensorView& view, 
       absl::StrCat(operand, " is ", view.ToString(), "; expected no gaps between rows"));
 }
 
+absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
+                          int64_t rows, int64_t columns) {
+  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
+  return ExpectDType(operand, view, dtype);
+}
+
+absl::Status ExpectMatrixLike(std::string_view operand, const ConstTensorView& view,
+                              const ConstTensorView& like) {
+  return ExpectMatrix(operand, view, like.dtype(), like.dim(0), like.dim(1));
+}
+
 absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view) {
   if (view.rank() == 0) {
     return absl::InvalidArgumentError(absl::StrCat(operand, " has no dims; expected at least one"));

@@ -27,6 +27,14 @@ absl::Status ExpectDType(std::string_view operand, const ConstTensorView& view, 
 absl::Status ExpectDense(std::string_view operand, const ConstTensorView& view, DType dtype,
                          std::initializer_list<int64_t> dims);
 
+// ExpectShape and ExpectDType of a matrix, whose rows may have gaps between them.
+absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
+                          int64_t rows, int64_t columns);
+
+// A matrix of the rows, columns and type of the matrix `like`.
+absl::Status ExpectMatrixLike(std::string_view operand, const ConstTensorView& view,
+                              const ConstTensorView& like);
+
 // A tensor of one or more dims whose only gaps, if any, are between entries of dim 0.
 // Errors: INVALID_ARGUMENT, also for a null view.
 absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view);

@@ -64,7 +64,7 @@ class NcclTransfer final : public TransferHandle {
     if (!communicator_.HealthCheck().ok()) {
       return communicator_.nccl_group_.Aborted(absl::StrCat("exchange '", name_, "'"));
     }
-    return end_.HoldBack(stream_);
+    return end_.MakeWait(stream_);
   }
 
  private:
@@ -190,7 +190,7 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
   Event end = std::move(spare_events_.back());
   spare_events_.pop_back();
   HETERO_RETURN_IF_ERROR(ready_.Record(stream));
-  HETERO_RETURN_IF_ERROR(ready_.HoldBack(messages));
+  HETERO_RETURN_IF_ERROR(ready_.MakeWait(messages));
   for (size_t i = 0; i < to_self.size(); ++i) {
     HETERO_RETURN_IF_ERROR(
         CopyBytes(from_self[i].address(), to_self[i].address(), to_self[i].num_bytes(), messages));

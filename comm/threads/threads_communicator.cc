@@ -56,7 +56,7 @@ class ExchangeHandle final : public TransferHandle {
   absl::Status Wait() override {
     for (Message& message : messages_) {
       HETERO_RETURN_IF_ERROR(group_.Await(me_, message));
-      HETERO_RETURN_IF_ERROR(message.event.HoldBack(stream_));
+      HETERO_RETURN_IF_ERROR(message.event.MakeWait(stream_));
     }
     return absl::OkStatus();
   }

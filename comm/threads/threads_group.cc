@@ -227,7 +227,7 @@ absl::Status ThreadsGroup::RecordReady(GroupRank me, Stream& stream) {
 
 absl::Status ThreadsGroup::QueueWaitForReady(Stream& stream) const {
   for (const auto& peer : member_states_) {
-    HETERO_RETURN_IF_ERROR(peer->on_device->ready.HoldBack(stream));
+    HETERO_RETURN_IF_ERROR(peer->on_device->ready.MakeWait(stream));
   }
   return absl::OkStatus();
 }
@@ -238,7 +238,7 @@ absl::Status ThreadsGroup::RecordDone(GroupRank me, Stream& stream) {
 
 absl::Status ThreadsGroup::QueueWaitForDone(Stream& stream) const {
   for (const auto& peer : member_states_) {
-    HETERO_RETURN_IF_ERROR(peer->on_device->done.HoldBack(stream));
+    HETERO_RETURN_IF_ERROR(peer->on_device->done.MakeWait(stream));
   }
   return absl::OkStatus();
 }
@@ -254,8 +254,8 @@ absl::StatusOr<Event> ThreadsGroup::TakeEvent(GroupRank me, Device device) {
 absl::Status ThreadsGroup::QueueCopy(GroupRank me, Message& send, Message& receive) {
   HETERO_ASSIGN_OR_RETURN(DeviceSide * side, OnDevice(me, send.device));
   Stream& copies = *side->copies;
-  HETERO_RETURN_IF_ERROR(send.event.HoldBack(copies));
-  HETERO_RETURN_IF_ERROR(receive.event.HoldBack(copies));
+  HETERO_RETURN_IF_ERROR(send.event.MakeWait(copies));
+  HETERO_RETURN_IF_ERROR(receive.event.MakeWait(copies));
   HETERO_RETURN_IF_ERROR(cuda::CopyRows(
       send.device.ordinal,
       {.to = receive.destination, .from = send.source, .row_bytes = NumBytes(send), .rows = 1},

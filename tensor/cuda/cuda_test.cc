@@ -92,7 +92,7 @@ TEST(CudaEventTest, OrdersTwoStreamsAndTakesTime) {
   // From device to device: long enough for the second stream to come too early.
   ASSERT_THAT(CopyToDevice(all_a, all_b, *first), IsOk());
   ASSERT_THAT(end->Record(*first), IsOk());
-  ASSERT_THAT(end->HoldBack(*second), IsOk());
+  ASSERT_THAT(end->MakeWait(*second), IsOk());
   HostTensor<int32_t> last({1});
   ASSERT_THAT(CopyToHost(all_b.Rows(kBytes / 4 - 1, 1), last.view(), *second), IsOk());
   ASSERT_THAT(second->Synchronize(), IsOk());

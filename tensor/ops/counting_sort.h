@@ -5,21 +5,21 @@
 #include <bit>
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
+
 namespace hetero {
 
 // A GPU's stable counting sort works on chunks of consecutive items: each counts its bins, and its
 // items follow those of the chunks before it. Its scratch is i32 [NumSortChunks(items), bins].
 inline constexpr int64_t kSortChunk = 1024;
 
-constexpr int64_t NumSortChunks(int64_t num_items) {
-  return (num_items + kSortChunk - 1) / kSortChunk;
-}
+constexpr int64_t NumSortChunks(int64_t num_items) { return CeilDiv(num_items, kSortChunk); }
 
 // Keys in [0, num_keys) sorted digit by digit, the lowest first.
 struct RadixPlan {
   explicit constexpr RadixPlan(int64_t num_keys)
-      : num_passes((KeyBits(num_keys) + kMaxDigitBits - 1) / kMaxDigitBits),
-        digit_bits((KeyBits(num_keys) + num_passes - 1) / num_passes) {}
+      : num_passes(CeilDiv(KeyBits(num_keys), kMaxDigitBits)),
+        digit_bits(CeilDiv(KeyBits(num_keys), num_passes)) {}
 
   constexpr int64_t num_bins() const { return int64_t{1} << digit_bits; }
 

@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/cuda/status.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/stream.h"
@@ -51,8 +52,6 @@ absl::Status VisitFloat(DType dtype, Function&& function) {
   }
 }
 
-// ---- Launching ----
-
 struct LaunchShape {
   dim3 grid;
   dim3 block;
@@ -61,7 +60,7 @@ struct LaunchShape {
 
 // Blocks of `items_per_block` that cover `items`.
 inline unsigned NumBlocks(int64_t items, int64_t items_per_block) {
-  return static_cast<unsigned>((items + items_per_block - 1) / items_per_block);
+  return static_cast<unsigned>(CeilDiv(items, items_per_block));
 }
 
 // Queues a kernel; a grid without blocks is no launch.
@@ -105,8 +104,6 @@ struct DeviceFacts {
     return facts;
   }
 };
-
-// ---- Elements ----
 
 __device__ inline float ToFloat(float x) { return x; }
 __device__ inline float ToFloat(__nv_bfloat16 x) { return __bfloat162float(x); }
@@ -168,8 +165,6 @@ inline bool AllowVectors(std::initializer_list<ConstTensorView> views, int width
   });
 }
 
-// ---- Reductions; every thread gets the result ----
-
 struct Sum {
   template <typename T>
   __device__ T operator()(T a, T b) const {
@@ -180,7 +175,8 @@ struct Maximum {
   __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
 };
 
-// Over groups of kLanes neighbouring lanes of a full warp.
+// Every thread gets the result of a reduction. This one goes over groups of kLanes neighbouring
+// lanes of a full warp.
 template <int kLanes = kWarpSize, typename T, typename Combine>
 __device__ inline T WarpReduce(T value, Combine combine) {
 #pragma unroll

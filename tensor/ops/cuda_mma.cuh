@@ -218,9 +218,8 @@ __device__ inline void MultiplyAdd(const FragmentA<float>& a, const FragmentB<fl
 // Over the four lanes that hold a row of sums; each gets the result.
 __device__ inline float RowOfSumsSum(float value) { return WarpSum<4>(value); }
 
-// ---- Copies to shared memory that run while the threads work ----
-
-// 16 bytes; zeros where `is_inside` is false, without reading.
+// Starts a copy of 16 bytes to shared memory, which runs while the threads work; zeros where
+// `is_inside` is false, without reading.
 __device__ inline void CopyVectorAsync(void* to, const void* from, bool is_inside) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                :

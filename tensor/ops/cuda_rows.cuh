@@ -78,8 +78,6 @@ __device__ inline float RowSum(float value) {
   }
 }
 
-// ---- Sums over rows ----
-
 inline constexpr int kFoldLanes = 8;  // parts that are read at once
 
 // *place(c) = or += Σ_p partials[p, c], in an order that num_parts fixes. A null place is skipped.

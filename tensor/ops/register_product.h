@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
+
 namespace hetero::cpu {
 
 // Elements of 64 bytes, whole vectors of every instruction set.
@@ -15,7 +17,7 @@ inline constexpr int64_t kPaddedElements = 64 / static_cast<int64_t>(sizeof(T));
 
 template <typename T>
 constexpr int64_t PadToVector(int64_t count) {
-  return (count + kPaddedElements<T> - 1) / kPaddedElements<T> * kPaddedElements<T>;
+  return RoundUp(count, kPaddedElements<T>);
 }
 
 // Which part of a is known to be zero and need not be read: above or below its diagonal.

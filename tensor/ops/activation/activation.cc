@@ -15,12 +15,6 @@ constexpr double kSquaredReluFlops = 3;
 constexpr double kGeluForwardFlops = 9;
 constexpr double kGeluBackwardFlops = 16;
 
-absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
-                        const ConstTensorView& f_TF) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {f_TF.dim(0), f_TF.dim(1)}));
-  return ExpectDType(operand, view, f_TF.dtype());
-}
-
 absl::Status ExpectVectorOrNull(std::string_view operand, const ConstTensorView& view, DType dtype,
                                 int64_t size) {
   return view.is_null() ? absl::OkStatus() : ExpectDense(operand, view, dtype, {size});
@@ -32,7 +26,7 @@ absl::Status SquaredReluForward(const ConstTensorView& f_TF, const ConstTensorVi
                                 const TensorView& a_TF, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("f", f_TF, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("p", p_T, ComputeDType(f_TF.dtype()), f_TF.dim(0)));
-  HETERO_RETURN_IF_ERROR(ExpectLike("a", a_TF, f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("a", a_TF, f_TF));
   OperationScope scope(stream, {"squared_relu.forward", kSquaredReluFlops * f_TF.num_elements(),
                                 2.0 * f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
@@ -44,9 +38,9 @@ absl::Status SquaredReluBackward(const SquaredReluBackwardArgs& args, Stream& st
   HETERO_RETURN_IF_ERROR(ExpectShape("f", args.f_TF, {kAnyDim, kAnyDim}));
   const DType dtype = ComputeDType(args.f_TF.dtype());
   const int64_t rows = args.f_TF.dim(0);
-  HETERO_RETURN_IF_ERROR(ExpectLike("da", args.da_TF, args.f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("da", args.da_TF, args.f_TF));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("p", args.p_T, dtype, rows));
-  HETERO_RETURN_IF_ERROR(ExpectLike("df", args.df_TF, args.f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("df", args.df_TF, args.f_TF));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("dp", args.dp_T, dtype, rows));
   OperationScope scope(stream,
                        {"squared_relu.backward", 2 * kSquaredReluFlops * args.f_TF.num_elements(),
@@ -60,7 +54,7 @@ absl::Status GeluForward(GeluForm form, const ConstTensorView& f_TF, const Const
                          const TensorView& a_TF, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("f", f_TF, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", bias_F, f_TF.dtype(), f_TF.dim(1)));
-  HETERO_RETURN_IF_ERROR(ExpectLike("a", a_TF, f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("a", a_TF, f_TF));
   OperationScope scope(
       stream, {"gelu.forward", kGeluForwardFlops * f_TF.num_elements(), 2.0 * f_TF.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
@@ -72,9 +66,9 @@ absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectShape("f", args.f_TF, {kAnyDim, kAnyDim}));
   const DType dtype = args.f_TF.dtype();
   const int64_t columns = args.f_TF.dim(1);
-  HETERO_RETURN_IF_ERROR(ExpectLike("da", args.da_TF, args.f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("da", args.da_TF, args.f_TF));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", args.bias_F, dtype, columns));
-  HETERO_RETURN_IF_ERROR(ExpectLike("df", args.df_TF, args.f_TF));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("df", args.df_TF, args.f_TF));
   HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("dbias", args.dbias_F, ComputeDType(dtype), columns));
   ArenaScope scratch(stream.workspace());
   TensorView partials;

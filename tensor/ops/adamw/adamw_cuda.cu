@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/update_decision/update_decision.h"
@@ -111,7 +112,7 @@ absl::Status LaunchAll(const AdamWArgs& args, const Operands& op, Stream& stream
       segments.first_block[segments.count] = num_blocks;
       ++segments.count;
       num_blocks +=
-          cuda::NumBlocks((end + kWidth - 1) / kWidth - segment.begin / kWidth, kThreads * kUnroll);
+          cuda::NumBlocks(CeilDiv(end, kWidth) - segment.begin / kWidth, kThreads * kUnroll);
     }
     const cuda::LaunchShape shape = {.grid = num_blocks, .block = kThreads};
     HETERO_RETURN_IF_ERROR(HETERO_CUDA_LAUNCH(AdamWKernel<kWidth>, shape, stream, op, segments));

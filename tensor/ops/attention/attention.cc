@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
@@ -19,12 +20,11 @@ namespace {
 
 using internal::kAttentionPad;
 using internal::kAttentionQueryRows;
-
-int64_t Padded(int64_t n) { return (n + kAttentionPad - 1) / kAttentionPad * kAttentionPad; }
+using internal::PaddedForAttention;
 
 // An odd number of vectors, so that the rows of a tile do not share one set of the cache.
 int64_t KeyColumns(int64_t longest) {
-  return (Padded(longest) / kAttentionPad | 1) * kAttentionPad;
+  return (CeilDiv(longest, kAttentionPad) | 1) * kAttentionPad;
 }
 
 absl::Status Validate(const AttentionShape& shape, int64_t num_tokens) {
@@ -50,12 +50,6 @@ absl::Status Validate(const AttentionShape& shape, int64_t num_tokens) {
                                                    "; offsets must not fall"));
   }
   return absl::OkStatus();
-}
-
-absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view, DType dtype,
-                        int64_t rows, int64_t columns) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
-  return ExpectDType(operand, view, dtype);
 }
 
 struct Extents {
@@ -88,19 +82,18 @@ int64_t LongestSegment(std::span<const int32_t> segments) {
   return longest;
 }
 
-// ---- Scratch of the CPU side ----
-
 absl::StatusOr<internal::AttentionForwardScratch> ForwardScratch(const AttentionShape& shape,
                                                                  DType dtype, Arena& workspace) {
   const int64_t size = shape.head_size;
   const int64_t longest = LongestSegment(shape.segments);
   internal::AttentionForwardScratch scratch;
   HETERO_ASSIGN_OR_RETURN(scratch.key_DLp, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
-  HETERO_ASSIGN_OR_RETURN(scratch.value_LDp, workspace.Allocate(dtype, {longest, Padded(size)}));
+  HETERO_ASSIGN_OR_RETURN(scratch.value_LDp,
+                          workspace.Allocate(dtype, {longest, PaddedForAttention(size)}));
   HETERO_ASSIGN_OR_RETURN(scratch.score_QLp,
                           workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
-  HETERO_ASSIGN_OR_RETURN(scratch.out_QDp,
-                          workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+  HETERO_ASSIGN_OR_RETURN(
+      scratch.out_QDp, workspace.Allocate(dtype, {kAttentionQueryRows, PaddedForAttention(size)}));
   return scratch;
 }
 
@@ -113,19 +106,18 @@ absl::StatusOr<internal::AttentionBackwardScratch> BackwardScratch(const Attenti
     HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {size, KeyColumns(longest)}));
   }
   for (TensorView* view : {&scratch.key_LDp, &scratch.d_key_LDp, &scratch.d_value_LDp}) {
-    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {longest, Padded(size)}));
+    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {longest, PaddedForAttention(size)}));
   }
   for (TensorView* view : {&scratch.probability_QLp, &scratch.d_score_QLp}) {
     HETERO_ASSIGN_OR_RETURN(*view,
                             workspace.Allocate(dtype, {kAttentionQueryRows, KeyColumns(longest)}));
   }
   for (TensorView* view : {&scratch.query_QDp, &scratch.d_out_QDp, &scratch.d_query_QDp}) {
-    HETERO_ASSIGN_OR_RETURN(*view, workspace.Allocate(dtype, {kAttentionQueryRows, Padded(size)}));
+    HETERO_ASSIGN_OR_RETURN(
+        *view, workspace.Allocate(dtype, {kAttentionQueryRows, PaddedForAttention(size)}));
   }
   return scratch;
 }
-
-// ---- Scratch of the CUDA side ----
 
 // Whether every row starts on a 16-byte boundary.
 bool RowsAreAligned(std::initializer_list<ConstTensorView> views) {
@@ -172,8 +164,8 @@ absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) 
   HETERO_RETURN_IF_ERROR(Validate(args.shape, args.qkv.dim(0)));
   const Extents extents = ExtentsOf(args.shape, args.qkv);
   const DType dtype = args.qkv.dtype();
-  HETERO_RETURN_IF_ERROR(ExpectRows("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
-  HETERO_RETURN_IF_ERROR(ExpectRows("o", args.o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("o", args.o, dtype, extents.tokens, extents.o_columns));
   HETERO_RETURN_IF_ERROR(
       ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
 
@@ -203,11 +195,11 @@ absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream
   HETERO_RETURN_IF_ERROR(Validate(args.shape, args.qkv.dim(0)));
   const Extents extents = ExtentsOf(args.shape, args.qkv);
   const DType dtype = args.qkv.dtype();
-  HETERO_RETURN_IF_ERROR(ExpectRows("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
-  HETERO_RETURN_IF_ERROR(ExpectRows("o", args.o, dtype, extents.tokens, extents.o_columns));
-  HETERO_RETURN_IF_ERROR(ExpectRows("d_o", args.d_o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("qkv", args.qkv, dtype, extents.tokens, extents.qkv_columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("o", args.o, dtype, extents.tokens, extents.o_columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrix("d_o", args.d_o, dtype, extents.tokens, extents.o_columns));
   HETERO_RETURN_IF_ERROR(
-      ExpectRows("d_qkv", args.d_qkv, dtype, extents.tokens, extents.qkv_columns));
+      ExpectMatrix("d_qkv", args.d_qkv, dtype, extents.tokens, extents.qkv_columns));
   HETERO_RETURN_IF_ERROR(
       ExpectDense("lse", args.lse_HT, ComputeDType(dtype), {extents.heads, extents.tokens}));
 

@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/attention/attention_shape.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
@@ -62,8 +63,10 @@ namespace internal {
 
 // Rows of queries that share a pass over the keys.
 inline constexpr int64_t kAttentionQueryRows = 16;
-// Rows of scratch are padded to whole vectors of any element type.
+// Rows of scratch are padded to whole vectors of any element type, which the compiler can see:
+// loops up to there have no scalar remainder.
 inline constexpr int64_t kAttentionPad = 16;
+constexpr int64_t PaddedForAttention(int64_t n) { return RoundUp(n, kAttentionPad); }
 
 // L: tokens of the longest segment; Lp at least L and Dp at least D, multiples of kAttentionPad.
 struct AttentionForwardScratch {

@@ -22,11 +22,6 @@ using cpu::HWY_NAMESPACE::RegisterProduct;
 
 constexpr int64_t kQ = kAttentionQueryRows;
 
-// Multiples the compiler can see: loops up to here have no scalar remainder.
-constexpr int64_t Padded(int64_t n) {
-  return (n + kAttentionPad - 1) / kAttentionPad * kAttentionPad;
-}
-
 // A head of one segment: `rows` rows of `size` elements, `stride` apart.
 template <typename T>
 struct Head {
@@ -46,7 +41,8 @@ HETERO_CPU_KERNEL void Transpose(const Head<const T>& head, T* out, int64_t out_
     for (int64_t d = 0; d < head.size; ++d) out[d * out_row + t] = row[d];
   }
   for (int64_t d = 0; d < head.size; ++d) {
-    std::fill(out + d * out_row + head.rows, out + d * out_row + Padded(head.rows), T(0));
+    std::fill(out + d * out_row + head.rows, out + d * out_row + PaddedForAttention(head.rows),
+              T(0));
   }
 }
 
@@ -107,7 +103,7 @@ void Forward(const ForwardHead<T>& head, const ForwardMemory<T>& memory) {
   for (int64_t begin = 0; begin < length; begin += kQ) {
     const int64_t rows = std::min(kQ, length - begin);
     const int64_t num_keys = VisibleKeys(head.causal, begin + rows - 1, length);
-    const int64_t padded_keys = Padded(num_keys);
+    const int64_t padded_keys = PaddedForAttention(num_keys);
     RegisterProduct<T>({rows, padded_keys, size, head.query.Row(begin), head.query.stride, 1,
                         memory.key, memory.key_row, memory.score, memory.score_row});
     for (int64_t i = 0; i < rows; ++i) {
@@ -183,7 +179,7 @@ void Backward(const BackwardHead<T>& head, const BackwardMemory<T>& memory) {
     const int64_t num_keys = VisibleKeys(head.causal, begin + rows - 1, length);
     Gather(head.query, begin, rows, memory.query, size_row);
     Gather(head.d_out, begin, rows, memory.d_out, size_row);
-    const int64_t padded_keys = Padded(num_keys);
+    const int64_t padded_keys = PaddedForAttention(num_keys);
     RegisterProduct<T>({rows, padded_keys, size, memory.query, size_row, 1, memory.key_t,
                         length_row, memory.probability, length_row});
     RegisterProduct<T>({rows, padded_keys, size, memory.d_out, size_row, 1, memory.value_t,

@@ -20,8 +20,6 @@ using Element = __nv_bfloat16;
 
 constexpr int kThreads = 256;
 
-// ---- Where the entries of a batch lie ----
-
 // Strides between rows, in elements; those of gradients are 0 in forward.
 struct IndexArgs {
   int heads, heads_per_group, head_size;
@@ -81,8 +79,6 @@ __global__ __launch_bounds__(kThreads) void IndexKernel(const __grid_constant__ 
   place(cuda::kDKeyOffset, piece.key_begin, args.d_key_stride, d_key);
 }
 
-// ---- Gradients of shared keys ----
-
 // d_qkv's key and value of a group = Σ over its heads and their parts, in f32, in their order. A
 // thread takes the elements of one access.
 __global__ __launch_bounds__(kThreads) void SumPartsKernel(const Element* partial,
@@ -125,8 +121,6 @@ absl::Status SumParts(const AttentionShape& shape, int num_parts, const TensorVi
                             static_cast<int>(shape.head_size), num_vectors);
 }
 
-// ---- Calls ----
-
 // Streams that run side by side between two points of the stream they belong to. They have no
 // memory of their own: what works on them takes its scratch from that stream before they start.
 class Lanes {
@@ -143,14 +137,14 @@ class Lanes {
 
   absl::Status Start(Stream& stream) {
     HETERO_RETURN_IF_ERROR(start_.Record(stream));
-    for (Lane& lane : lanes_) HETERO_RETURN_IF_ERROR(start_.HoldBack(*lane.stream));
+    for (Lane& lane : lanes_) HETERO_RETURN_IF_ERROR(start_.MakeWait(*lane.stream));
     return absl::OkStatus();
   }
   Stream& operator[](int lane) { return *lanes_[lane].stream; }
   absl::Status End(Stream& stream) {
     for (Lane& lane : lanes_) {
       HETERO_RETURN_IF_ERROR(lane.end.Record(*lane.stream));
-      HETERO_RETURN_IF_ERROR(lane.end.HoldBack(stream));
+      HETERO_RETURN_IF_ERROR(lane.end.MakeWait(stream));
     }
     return absl::OkStatus();
   }

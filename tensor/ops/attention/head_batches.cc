@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/memory.h"
 
@@ -19,13 +20,12 @@ constexpr int64_t kLongerStep = 512;  // and beyond, where bytes are short, of t
 
 constexpr int64_t kCallBytes = 24 << 10;
 
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t CeilPowerOfTwo(int64_t n) { return std::bit_ceil(static_cast<uint64_t>(n)); }
 int64_t FloorPowerOfTwo(int64_t n) { return std::bit_floor(static_cast<uint64_t>(n)); }
 
 int64_t PaddedLength(int64_t length) {
-  if (length > kLonger) return CeilDiv(length, kLongerStep) * kLongerStep;
-  if (length > kLong) return CeilDiv(length, kLongStep) * kLongStep;
+  if (length > kLonger) return RoundUp(length, kLongerStep);
+  if (length > kLong) return RoundUp(length, kLongStep);
   return CeilPowerOfTwo(std::max(length, kShortest));
 }
 
@@ -74,8 +74,7 @@ int64_t HeadBatches::EntryBytes(const Lengths& padded) const {
 }
 
 int64_t HeadBatches::LaneBytes(const Lengths& padded, int64_t capacity) const {
-  return CeilDiv(capacity * EntryBytes(padded) + kCallBytes, Buffer::kAlignment) *
-         Buffer::kAlignment;
+  return Buffer::AlignedBytes(capacity * EntryBytes(padded) + kCallBytes);
 }
 
 HeadBatches::Room HeadBatches::RoomOf(const Lengths& padded) const {

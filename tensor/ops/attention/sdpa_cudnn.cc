@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/cudnn_status.h"
 #include "hetero/tensor/cuda/status.h"
+#include "hetero/tensor/ops/plan_cache.h"
 
 namespace hetero::cuda {
 namespace {
@@ -164,31 +164,31 @@ class Cudnn {
   cudnnHandle_t handle() const { return handle_.get(); }
 
   absl::StatusOr<Plan*> PlanOf(const SdpaProblem& problem) {
-    // A model has one for each padded length and direction; each costs the host some milliseconds.
-    constexpr size_t kMaxPlans = 512;
-    auto it = plans_.find(problem);
-    if (it == plans_.end()) {
-      if (plans_.size() == kMaxPlans) plans_.clear();
-      Plan plan;
-      plan.graph = GraphBuilder(problem).Build();
-      HETERO_RETURN_IF_ERROR(
-          FrontendStatus(plan.graph->build(handle(), {fe::HeurMode_t::A}), "attention plan"))
-          .With(absl::StrCat(problem.batch, " heads of ", problem.query_length, " queries and ",
-                             problem.key_length, " keys of ", problem.head_size));
-      HETERO_RETURN_IF_ERROR(FrontendStatus(plan.graph->get_workspace_size(plan.workspace_bytes),
-                                            "attention plan's workspace"));
-      it = plans_.emplace(problem, std::move(plan)).first;
-    }
-    return &it->second;
+    return plans_.Get(problem, [&](const SdpaProblem& p) { return MakePlan(p); });
   }
 
  private:
+  absl::StatusOr<Plan> MakePlan(const SdpaProblem& problem) const {
+    Plan plan;
+    plan.graph = GraphBuilder(problem).Build();
+    HETERO_RETURN_IF_ERROR(
+        FrontendStatus(plan.graph->build(handle(), {fe::HeurMode_t::A}), "attention plan"))
+        .With(absl::StrCat(problem.batch, " heads of ", problem.query_length, " queries and ",
+                           problem.key_length, " keys of ", problem.head_size));
+    HETERO_RETURN_IF_ERROR(FrontendStatus(plan.graph->get_workspace_size(plan.workspace_bytes),
+                                          "attention plan's workspace"));
+    return plan;
+  }
+
+  // A model has one for each padded length and direction; each costs the host some milliseconds.
+  static constexpr size_t kMaxPlans = 512;
+
   struct Destroyer {
     using pointer = cudnnHandle_t;
     void operator()(cudnnHandle_t handle) const { static_cast<void>(cudnnDestroy(handle)); }
   };
   std::unique_ptr<cudnnHandle_t, Destroyer> handle_;
-  absl::flat_hash_map<SdpaProblem, Plan> plans_;
+  PlanCache<SdpaProblem, Plan> plans_{kMaxPlans};
 };
 
 }  // namespace

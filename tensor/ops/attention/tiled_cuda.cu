@@ -4,6 +4,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
@@ -18,8 +19,6 @@ using cuda::RowsOf;
 // every product: what a warp reads of a tile's row is contiguous, of a column's rows broadcast.
 constexpr int kSide = 16;
 constexpr int kThreads = kSide * kSide;
-
-// ---- Segments of a launch ----
 
 // A kernel's argument: larger packs are more launches.
 struct TileMap {
@@ -61,7 +60,7 @@ absl::Status ForTiles(std::span<const int32_t> segments, int rows, Function&& la
     map.first_tile[map.count] = tiles;
     map.begin[map.count] = segments[s];
     map.end[map.count] = segments[s + 1];
-    tiles += (length + rows - 1) / rows;
+    tiles += CeilDiv(length, rows);
     if (++map.count == TileMap::kMaxSegments) {
       HETERO_RETURN_IF_ERROR(launch(map, tiles));
       map.count = tiles = 0;
@@ -69,8 +68,6 @@ absl::Status ForTiles(std::span<const int32_t> segments, int rows, Function&& la
   }
   return tiles == 0 ? absl::OkStatus() : launch(map, tiles);
 }
-
-// ---- Tiles ----
 
 template <int kSize>
 inline constexpr int kTileRows = kSize <= 128 ? 64 : 32;
@@ -188,8 +185,6 @@ constexpr size_t SharedBytes(int num_tiles, int num_squares) {
   return sizeof(float) * kRows * (num_tiles * kPitch<kSize> + num_squares * kPitch<kRows>);
 }
 
-// ---- Forward ----
-
 struct ScoreRule {
   bool causal;
   float scale;
@@ -268,8 +263,6 @@ __global__ __launch_bounds__(kThreads) void ForwardKernel(const __grid_constant_
   }
   StoreTile(out, factor, layout.Out(head), place.first, place.end, layout.size, o);
 }
-
-// ---- Backward ----
 
 // A warp takes a row of one head.
 template <typename T>
@@ -416,8 +409,6 @@ __global__ __launch_bounds__(kThreads) void DKeyKernel(const __grid_constant__ T
   StoreTile(d_key, scale, layout.Key(group), place.first, place.end, layout.size, d_qkv);
   StoreTile(d_value, one, layout.Value(group), place.first, place.end, layout.size, d_qkv);
 }
-
-// ---- Launches ----
 
 // Calls `function.template operator()<kSize>()` with the columns that tiles have for the head size.
 template <typename Function>

@@ -28,16 +28,10 @@ absl::Status Validate(const CausalConvInputs& inputs) {
   return Validate(inputs.sequences, inputs.x_TC.dim(0));
 }
 
-absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
-                        const ConstTensorView& like) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {like.dim(0), like.dim(1)}));
-  return ExpectDType(operand, view, like.dtype());
-}
-
 absl::Status Validate(const CausalConvGradients& gradients, const CausalConvInputs& inputs) {
   const DType compute = ComputeDType(inputs.x_TC.dtype());
   const int64_t channels = inputs.x_TC.dim(1);
-  HETERO_RETURN_IF_ERROR(ExpectLike("d_x", gradients.d_x_TC, inputs.x_TC));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_x", gradients.d_x_TC, inputs.x_TC));
   if (!gradients.d_weight_CK.is_null()) {
     HETERO_RETURN_IF_ERROR(ExpectDense("d_weight", gradients.d_weight_CK, compute,
                                        {channels, inputs.weight_CK.dim(1)}));
@@ -56,7 +50,7 @@ double ParameterBytes(const CausalConvInputs& inputs) {
 
 absl::Status CausalConvForward(const CausalConvInputs& inputs, TensorView out_TC, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(inputs)).With("causal_conv.forward");
-  HETERO_RETURN_IF_ERROR(ExpectLike("out", out_TC, inputs.x_TC)).With("causal_conv.forward");
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("out", out_TC, inputs.x_TC)).With("causal_conv.forward");
   const int64_t channels = inputs.x_TC.dim(1);
   const int64_t taps = inputs.weight_CK.dim(1);
   ArenaScope scratch(stream.workspace());
@@ -76,7 +70,8 @@ absl::Status CausalConvForward(const CausalConvInputs& inputs, TensorView out_TC
 absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView d_out_TC,
                                 const CausalConvGradients& gradients, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(inputs)).With("causal_conv.backward");
-  HETERO_RETURN_IF_ERROR(ExpectLike("d_out", d_out_TC, inputs.x_TC)).With("causal_conv.backward");
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_out", d_out_TC, inputs.x_TC))
+      .With("causal_conv.backward");
   HETERO_RETURN_IF_ERROR(Validate(gradients, inputs)).With("causal_conv.backward");
   const int64_t channels = inputs.x_TC.dim(1);
   const int64_t taps = inputs.weight_CK.dim(1);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/check_indices/check_indices.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
@@ -34,14 +35,11 @@ absl::Status Validate(const LinearCrossEntropyArgs& args) {
       ExpectDense("loss_weight", args.loss_weight_N, ComputeDType(dtype), {num_rows}));
   HETERO_RETURN_IF_ERROR(ExpectDense("loss", args.loss_N, ComputeDType(dtype), {num_rows}));
   if (!args.d_hidden_TH.is_null()) {
-    HETERO_RETURN_IF_ERROR(
-        ExpectShape("d_hidden", args.d_hidden_TH, {args.hidden_TH.dim(0), columns}));
-    HETERO_RETURN_IF_ERROR(ExpectDType("d_hidden", args.d_hidden_TH, dtype));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_hidden", args.d_hidden_TH, args.hidden_TH));
   }
   if (!args.dweight_VH.is_null()) {
-    HETERO_RETURN_IF_ERROR(
-        ExpectShape("dweight", args.dweight_VH, {args.weight_VH.dim(0), columns}));
-    HETERO_RETURN_IF_ERROR(ExpectDType("dweight", args.dweight_VH, ComputeDType(dtype)));
+    HETERO_RETURN_IF_ERROR(ExpectMatrix("dweight", args.dweight_VH, ComputeDType(dtype),
+                                        args.weight_VH.dim(0), columns));
   }
   if (args.chunk_rows.value_or(1) > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -72,7 +70,7 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
   // Rows begin where a vector of any width may: a vocabulary need not be a multiple of one.
   constexpr int64_t kRowAlignment = 64;
   const int64_t vocabulary = args.weight_VH.dim(0);
-  const int64_t row = (vocabulary + kRowAlignment - 1) / kRowAlignment * kRowAlignment;
+  const int64_t row = RoundUp(vocabulary, kRowAlignment);
   HETERO_ASSIGN_OR_RETURN(const TensorView wide_logits,
                           workspace.Allocate(dtype, {chunk_rows, row}));
   const TensorView logits = wide_logits.Columns(0, vocabulary);

@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
@@ -22,7 +23,7 @@ absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
 // Parts that a GPU sums separately: enough to fill one, few enough to fold in one block.
 int64_t NumPartials(int64_t num_elements) {
   constexpr int64_t kElements = 4096;
-  return std::min<int64_t>(1024, (num_elements + kElements - 1) / kElements);
+  return std::min<int64_t>(1024, CeilDiv(num_elements, kElements));
 }
 
 }  // namespace

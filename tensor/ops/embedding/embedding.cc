@@ -1,5 +1,6 @@
 #include "hetero/tensor/ops/embedding/embedding.h"
 
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/check_indices/check_indices.h"
 #include "hetero/tensor/ops/counting_sort.h"
@@ -8,12 +9,6 @@
 
 namespace hetero {
 namespace {
-
-absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
-                          int64_t rows, int64_t columns) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
-  return ExpectDType(operand, view, dtype);
-}
 
 // The ids, and where their rows are among `num_rows`.
 absl::Status ValidatePlaces(const ConstTensorView& ids_N, const ConstTensorView& positions_N,
@@ -27,8 +22,7 @@ absl::StatusOr<internal::EmbeddingBackwardScratch> AllocateScratch(
     const EmbeddingBackwardArgs& args, Arena& workspace) {
   using internal::EmbeddingBackwardScratch;
   const int64_t num_ids = args.ids_N.dim(0);
-  const int64_t num_chunks =
-      (num_ids + EmbeddingBackwardScratch::kChunk - 1) / EmbeddingBackwardScratch::kChunk;
+  const int64_t num_chunks = CeilDiv(num_ids, EmbeddingBackwardScratch::kChunk);
   const RadixPlan plan(args.dweight_VH.dim(0) + 1);
   EmbeddingBackwardScratch scratch;
   HETERO_ASSIGN_OR_RETURN(scratch.rows_2N, workspace.Allocate(DType::kI32, {2, num_ids}));

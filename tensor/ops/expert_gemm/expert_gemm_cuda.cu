@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 
@@ -36,7 +37,7 @@ template <Kind kKind>
 __device__ bool FindTile(const Operands& op, int& e, int& begin, int& end, int& m0) {
   int tile = blockIdx.x;
   if constexpr (kKind == Kind::kBackwardWeight) {
-    const int tiles = (op.num_outputs + kTile - 1) / kTile;
+    const int tiles = CeilDiv(op.num_outputs, kTile);
     e = tile / tiles;
     begin = op.offsets[e];
     end = op.offsets[e + 1];
@@ -46,7 +47,7 @@ __device__ bool FindTile(const Operands& op, int& e, int& begin, int& end, int& 
     for (e = 0; e < op.num_experts; ++e) {
       begin = op.offsets[e];
       end = op.offsets[e + 1];
-      const int tiles = (end - begin + kTile - 1) / kTile;
+      const int tiles = CeilDiv(end - begin, kTile);
       if (tile < tiles) {
         m0 = tile * kTile;
         return true;
@@ -176,7 +177,7 @@ absl::Status LaunchTiles(const ExpertProduct& product, Stream& stream) {
   // Of rows, an upper bound: where experts end is known on the device alone.
   const int64_t row_tiles =
       kKind == Kind::kBackwardWeight
-          ? product.num_experts * ((product.num_outputs + kTile - 1) / kTile)
+          ? product.num_experts * CeilDiv(product.num_outputs, kTile)
           : product.num_rows / kTile + std::min(product.num_experts, product.num_rows);
   const int64_t columns = kKind == Kind::kForward ? product.num_outputs : product.num_inputs;
   const cuda::LaunchShape shape = {

@@ -28,6 +28,7 @@
 
 #include "absl/status/status.h"
 #include "cute/arch/mma_sm90_gmma.hpp"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
@@ -104,32 +105,29 @@ struct Problem {
   bool accumulate;
 };
 
-// ---- The walk over tiles: the same for all warps of a cluster ----
-
 struct Tile {
   int expert;
   int begin, rows;  // of the expert
   int m0, n0;
 };
 
-__device__ int Ceil(int a, int b) { return (a + b - 1) / b; }
-
+// All warps of a cluster walk over the same tiles.
 template <Kind kKind>
 class Walk {
  public:
   __device__ explicit Walk(const Problem& problem)
       : problem_(problem),
-        pairs_(Ceil(problem.columns, kCluster * kTileN)),
+        pairs_(CeilDiv(problem.columns, kCluster * kTileN)),
         index_(blockIdx.x / kCluster) {}
 
   // The tile of this block; its columns may lie past the end.
   __device__ bool Next(Tile& tile) {
-    int tiles_m = Ceil(problem_.num_outputs, kTileM);
+    int tiles_m = CeilDiv(problem_.num_outputs, kTileM);
     while (true) {
       if (expert_ == problem_.num_experts) return false;
       tile.begin = __ldg(problem_.offsets + expert_);
       tile.rows = __ldg(problem_.offsets + expert_ + 1) - tile.begin;
-      if constexpr (kKind != Kind::kBackwardWeight) tiles_m = Ceil(tile.rows, kTileM);
+      if constexpr (kKind != Kind::kBackwardWeight) tiles_m = CeilDiv(tile.rows, kTileM);
       if (index_ - first_ < tiles_m * pairs_) break;
       first_ += tiles_m * pairs_;
       ++expert_;
@@ -142,7 +140,7 @@ class Walk {
   }
 
   __device__ int NumStages(const Tile& tile) const {
-    return Ceil(kKind == Kind::kBackwardWeight ? tile.rows : problem_.depth, kDepth);
+    return CeilDiv(kKind == Kind::kBackwardWeight ? tile.rows : problem_.depth, kDepth);
   }
   // Rows of c from m0 on.
   __device__ int NumRows(const Tile& tile) const {
@@ -156,8 +154,6 @@ class Walk {
   int first_ = 0;  // index of the first tile of expert_
   int expert_ = 0;
 };
-
-// ---- The ring of stages ----
 
 template <int kStages>
 struct Position {
@@ -232,8 +228,6 @@ __device__ void Fill(Shared<kKind>& shared, const Maps& maps, const Tile& tile, 
     }
   }
 }
-
-// ---- Multiplying ----
 
 // What wgmma reads: bits 0-13 the address, 16-29 the distance of panels along a major m or n, 32-45
 // that of groups of 8 rows, all in units of 16 bytes; bits 62-63 the swizzle, 1 of 128 bytes and 2
@@ -325,14 +319,13 @@ __device__ void MultiplyTile(Shared<kKind>& shared, int num_stages, int rows,
   if (num_stages > 0) Release(shared, previous);
 }
 
-// ---- Storing: a warp has 16 rows of its group's panels ----
-
 __device__ uint32_t Pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return reinterpret_cast<const uint32_t&>(pair);
 }
 
-// Rows of bf16, in runs of 64 columns that a warp turns in shared memory into 16-byte stores.
+// A warp stores 16 rows of the panels of its group: rows of bf16, in runs of 64 columns that it
+// turns in shared memory into 16-byte stores.
 __device__ void StoreRows(const Problem& problem, const Tile& tile, int panel,
                           const float (&sums)[kSums], unsigned char* staging) {
   const int lane = threadIdx.x % kWarpSize;
@@ -488,8 +481,6 @@ __global__ __cluster_dims__(kCluster, 1, 1)
   ptx::barrier_cluster_arrive();
   ptx::barrier_cluster_wait();
 }
-
-// ---- The host's side ----
 
 template <Kind kKind>
 absl::Status LaunchProduct(const ExpertProduct& product, Stream& stream) {

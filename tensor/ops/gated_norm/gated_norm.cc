@@ -11,15 +11,9 @@
 namespace hetero {
 namespace {
 
-absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
-                        const ConstTensorView& like) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {like.dim(0), like.dim(1)}));
-  return ExpectDType(operand, view, like.dtype());
-}
-
 absl::Status Validate(const GatedNormInputs& inputs) {
   HETERO_RETURN_IF_ERROR(ExpectShape("y", inputs.y_TI, {kAnyDim, kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectLike("z", inputs.z_TI, inputs.y_TI));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("z", inputs.z_TI, inputs.y_TI));
   const int64_t channels = inputs.y_TI.dim(1);
   HETERO_RETURN_IF_ERROR(ExpectDense("weight", inputs.weight_I, inputs.y_TI.dtype(), {channels}));
   if (inputs.num_groups < 1 || channels % inputs.num_groups != 0) {
@@ -31,8 +25,8 @@ absl::Status Validate(const GatedNormInputs& inputs) {
 }
 
 absl::Status Validate(const GatedNormGradients& gradients, const GatedNormInputs& inputs) {
-  HETERO_RETURN_IF_ERROR(ExpectLike("d_y", gradients.d_y_TI, inputs.y_TI));
-  HETERO_RETURN_IF_ERROR(ExpectLike("d_z", gradients.d_z_TI, inputs.y_TI));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_y", gradients.d_y_TI, inputs.y_TI));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_z", gradients.d_z_TI, inputs.y_TI));
   if (gradients.d_weight_I.is_null()) return absl::OkStatus();
   return ExpectDense("d_weight", gradients.d_weight_I, ComputeDType(inputs.y_TI.dtype()),
                      {inputs.y_TI.dim(1)});
@@ -42,7 +36,7 @@ absl::Status Validate(const GatedNormGradients& gradients, const GatedNormInputs
 
 absl::Status GatedNormForward(const GatedNormInputs& inputs, TensorView out_TI, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(inputs)).With("gated_norm.forward");
-  HETERO_RETURN_IF_ERROR(ExpectLike("out", out_TI, inputs.y_TI)).With("gated_norm.forward");
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("out", out_TI, inputs.y_TI)).With("gated_norm.forward");
   constexpr double kFlopsPerElement = 9;  // gate 5, square and sum 2, scale 2
   OperationScope scope(stream, {"gated_norm.forward", kFlopsPerElement * out_TI.num_elements(),
                                 3.0 * out_TI.num_bytes() + inputs.weight_I.num_bytes()});
@@ -54,7 +48,8 @@ absl::Status GatedNormForward(const GatedNormInputs& inputs, TensorView out_TI, 
 absl::Status GatedNormBackward(const GatedNormInputs& inputs, ConstTensorView d_out_TI,
                                const GatedNormGradients& gradients, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(inputs)).With("gated_norm.backward");
-  HETERO_RETURN_IF_ERROR(ExpectLike("d_out", d_out_TI, inputs.y_TI)).With("gated_norm.backward");
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("d_out", d_out_TI, inputs.y_TI))
+      .With("gated_norm.backward");
   HETERO_RETURN_IF_ERROR(Validate(gradients, inputs)).With("gated_norm.backward");
   const int64_t channels = inputs.y_TI.dim(1);
   const DType compute = ComputeDType(inputs.y_TI.dtype());

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -14,12 +15,6 @@
 
 namespace hetero {
 namespace {
-
-absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
-                          int64_t rows, int64_t columns) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
-  return ExpectDType(operand, view, dtype);
-}
 
 // A matrix without rows may have a row stride of 0, which BLAS refuses.
 int64_t RowStride(const ConstTensorView& view) {
@@ -123,7 +118,7 @@ absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_
   HETERO_RETURN_IF_ERROR(
       ExpectDense("dbias", dbias_N, ComputeDType(dy_TN.dtype()), {dy_TN.dim(1)}));
   const int64_t rows_per_part = RowsPerPart(dy_TN.dim(0));
-  const int64_t num_parts = (dy_TN.dim(0) + rows_per_part - 1) / rows_per_part;
+  const int64_t num_parts = CeilDiv(dy_TN.dim(0), rows_per_part);
   ArenaScope scratch(stream.workspace());
   TensorView parts;
   if (stream.device().IsCuda() && num_parts > 1) {

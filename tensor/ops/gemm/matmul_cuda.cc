@@ -7,11 +7,11 @@
 #include <memory>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/cublas_lt_status.h"
 #include "hetero/tensor/cuda/status.h"
+#include "hetero/tensor/ops/plan_cache.h"
 
 namespace hetero::cuda {
 namespace {
@@ -164,20 +164,15 @@ class CublasLt {
   cublasLtHandle_t handle() const { return handle_.get(); }
 
   absl::StatusOr<Plan*> PlanOf(const Problem& problem) {
-    // Batches of all lengths come by; each choice costs the host some ten microseconds.
-    constexpr size_t kMaxPlans = 4096;
-    auto it = plans_.find(problem);
-    if (it == plans_.end()) {
-      if (plans_.size() == kMaxPlans) plans_.clear();
-      HETERO_ASSIGN_OR_RETURN(Plan plan, MakePlan(handle_.get(), problem));
-      it = plans_.emplace(problem, std::move(plan)).first;
-    }
-    return &it->second;
+    return plans_.Get(problem, [&](const Problem& p) { return MakePlan(handle_.get(), p); });
   }
 
  private:
+  // Batches of all lengths come by; each choice costs the host some ten microseconds.
+  static constexpr size_t kMaxPlans = 4096;
+
   Handle handle_;
-  absl::flat_hash_map<Problem, Plan> plans_;
+  PlanCache<Problem, Plan> plans_{kMaxPlans};
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "hetero/tensor/ops/initial_values/initial_values.h"
 
 #include "absl/log/check.h"
+#include "hetero/base/fnv.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/ops/initial_values/initial_value.h"
 
@@ -11,9 +12,7 @@ std::array<uint32_t, 4> Philox(uint64_t counter, uint64_t key) {
 }
 
 uint64_t StreamKey(uint64_t seed, std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a
-  for (char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3u;
-  const std::array<uint32_t, 4> mixed = Philox(hash, seed);
+  const std::array<uint32_t, 4> mixed = Philox(Fnv1a(name), seed);
   return (uint64_t{mixed[1]} << 32) | mixed[0];
 }
 

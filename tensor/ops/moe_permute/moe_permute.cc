@@ -13,8 +13,8 @@ namespace hetero {
 namespace {
 
 // Rows of choices, of which some may have none.
-absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view,
-                        int64_t num_choices) {
+absl::Status ExpectAtMostRows(std::string_view operand, const ConstTensorView& view,
+                              int64_t num_choices) {
   if (view.dim(0) <= num_choices) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       operand, " is ", view.ToString(), "; expected at most ", num_choices, " rows, the choices"));
@@ -33,7 +33,7 @@ absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream) 
       ExpectDense("offsets_E1", args.offsets_E1, DType::kI32, {num_experts + 1}));
   HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", args.rows_TK, DType::kI32, {num_tokens, top_k}));
   HETERO_RETURN_IF_ERROR(ExpectDense("tokens_R", args.tokens_R, DType::kI32, {kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectRows("tokens_R", args.tokens_R, num_tokens * top_k));
+  HETERO_RETURN_IF_ERROR(ExpectAtMostRows("tokens_R", args.tokens_R, num_tokens * top_k));
   ArenaScope scratch_scope(stream.workspace());
   const int64_t scratch_rows =
       stream.device().IsCuda() ? NumSortChunks(args.experts_TK.num_elements()) : 1;
@@ -63,11 +63,10 @@ absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView&
   HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectShape("out_TH", out_TH, {rows_TK.dim(0), kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectDense("rows_RH", rows_RH, out_TH.dtype(), {kAnyDim, out_TH.dim(1)}));
-  HETERO_RETURN_IF_ERROR(ExpectRows("rows_RH", rows_RH, rows_TK.num_elements()));
+  HETERO_RETURN_IF_ERROR(ExpectAtMostRows("rows_RH", rows_RH, rows_TK.num_elements()));
   double bytes = static_cast<double>(rows_RH.num_bytes() + out_TH.num_bytes());
   if (!addend_TH.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectShape("addend_TH", addend_TH, {out_TH.dim(0), out_TH.dim(1)}));
-    HETERO_RETURN_IF_ERROR(ExpectDType("addend_TH", addend_TH, out_TH.dtype()));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("addend_TH", addend_TH, out_TH));
     bytes += static_cast<double>(addend_TH.num_bytes());
   }
   OperationScope scope(stream,
@@ -83,7 +82,7 @@ absl::Status ScatterToRows(const ConstTensorView& values_TK, const ConstTensorVi
   HETERO_RETURN_IF_ERROR(
       ExpectDense("values_TK", values_TK, values_TK.dtype(), {rows_TK.dim(0), rows_TK.dim(1)}));
   HETERO_RETURN_IF_ERROR(ExpectDense("out_R", out_R, values_TK.dtype(), {kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectRows("out_R", out_R, rows_TK.num_elements()));
+  HETERO_RETURN_IF_ERROR(ExpectAtMostRows("out_R", out_R, rows_TK.num_elements()));
   OperationScope scope(stream,
                        {"moe.scatter_values", 0,
                         static_cast<double>(rows_TK.num_bytes() + 2 * values_TK.num_bytes())});
@@ -96,7 +95,7 @@ absl::Status GatherFromRows(const ConstTensorView& values_R, const ConstTensorVi
                             const TensorView& out_TK, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
   HETERO_RETURN_IF_ERROR(ExpectDense("values_R", values_R, values_R.dtype(), {kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectRows("values_R", values_R, rows_TK.num_elements()));
+  HETERO_RETURN_IF_ERROR(ExpectAtMostRows("values_R", values_R, rows_TK.num_elements()));
   HETERO_RETURN_IF_ERROR(
       ExpectDense("out_TK", out_TK, values_R.dtype(), {rows_TK.dim(0), rows_TK.dim(1)}));
   OperationScope scope(stream,

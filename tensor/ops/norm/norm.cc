@@ -15,12 +15,6 @@ namespace {
 constexpr double kForwardFlops = 4;
 constexpr double kBackwardFlops = 10;
 
-absl::Status ExpectRows(std::string_view operand, const ConstTensorView& view,
-                        const ConstTensorView& like_TC) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {like_TC.dim(0), like_TC.dim(1)}));
-  return ExpectDType(operand, view, like_TC.dtype());
-}
-
 absl::Status ExpectColumns(const ConstTensorView& x_TC) {
   HETERO_RETURN_IF_ERROR(ExpectShape("x", x_TC, {kAnyDim, kAnyDim}));
   if (x_TC.dim(1) > 0) return absl::OkStatus();
@@ -34,11 +28,11 @@ absl::Status Validate(const NormForwardArgs& args, bool centered) {
   const int64_t rows = args.x_TC.dim(0);
   const int64_t columns = args.x_TC.dim(1);
   HETERO_RETURN_IF_ERROR(ExpectDense("weight", args.weight_C, dtype, {columns}));
-  HETERO_RETURN_IF_ERROR(ExpectRows("y", args.y_TC, args.x_TC));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("y", args.y_TC, args.x_TC));
   HETERO_RETURN_IF_ERROR(ExpectDense("rstd", args.rstd_T, ComputeDType(dtype), {rows}));
   if (!args.residual_TC.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectRows("residual", args.residual_TC, args.x_TC));
-    HETERO_RETURN_IF_ERROR(ExpectRows("sum", args.sum_TC, args.x_TC));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("residual", args.residual_TC, args.x_TC));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("sum", args.sum_TC, args.x_TC));
   }
   if (!centered) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(ExpectDense("bias", args.bias_C, dtype, {columns}));
@@ -50,14 +44,14 @@ absl::Status Validate(const NormBackwardArgs& args, bool centered) {
   const DType dtype = args.x_TC.dtype();
   const int64_t rows = args.x_TC.dim(0);
   const int64_t columns = args.x_TC.dim(1);
-  HETERO_RETURN_IF_ERROR(ExpectRows("dy", args.dy_TC, args.x_TC));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("dy", args.dy_TC, args.x_TC));
   HETERO_RETURN_IF_ERROR(ExpectDense("weight", args.weight_C, dtype, {columns}));
   HETERO_RETURN_IF_ERROR(ExpectDense("rstd", args.rstd_T, ComputeDType(dtype), {rows}));
   if (!args.dx_TC.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectRows("dx", args.dx_TC, args.x_TC));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("dx", args.dx_TC, args.x_TC));
   }
   if (!args.dsum_TC.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectRows("dsum", args.dsum_TC, args.x_TC));
+    HETERO_RETURN_IF_ERROR(ExpectMatrixLike("dsum", args.dsum_TC, args.x_TC));
   }
   const bool weight_wanted = !args.dweight_C.is_null();
   if (weight_wanted) {

@@ -16,6 +16,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -93,7 +94,7 @@ absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bi
 // Tokens of one sequence that a GPU's block does.
 inline constexpr int64_t kRouterChunk = 32;
 constexpr int64_t NumRouterChunks(int64_t tokens_per_sequence) {
-  return (tokens_per_sequence + kRouterChunk - 1) / kRouterChunk;
+  return CeilDiv(tokens_per_sequence, kRouterChunk);
 }
 // `partials_PBE` f32 [NumRouterChunks(T / B), B, E]: scratch; null without a balance loss. f32
 // only.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/ops/ssd/ssd_cpu.h"
@@ -12,12 +13,6 @@
 
 namespace hetero {
 namespace {
-
-absl::Status ExpectMatrix(std::string_view operand, const ConstTensorView& view, DType dtype,
-                          int64_t rows, int64_t columns) {
-  HETERO_RETURN_IF_ERROR(ExpectShape(operand, view, {rows, columns}));
-  return ExpectDType(operand, view, dtype);
-}
 
 absl::Status Validate(const SsdShape& shape) {
   for (const auto& [name, value] :
@@ -110,7 +105,7 @@ double ActivationBytes(const SsdInputs& inputs) {
 
 std::array<int64_t, 4> SsdStatesDims(const SsdShape& shape, int64_t num_tokens, int64_t row_length,
                                      DType dtype) {
-  const int64_t chunks_per_row = (row_length + shape.chunk_length - 1) / shape.chunk_length;
+  const int64_t chunks_per_row = CeilDiv(row_length, shape.chunk_length);
   const int64_t padded_head_dim = ComputeDType(dtype) == DType::kF64
                                       ? cpu::PadToVector<double>(shape.head_dim)
                                       : cpu::PadToVector<float>(shape.head_dim);

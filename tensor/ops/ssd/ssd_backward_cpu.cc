@@ -18,37 +18,37 @@ using cpu::HWY_NAMESPACE::RegisterProduct;
 
 template <typename T>
 struct Scratch {
-  Scratch(const SsdExtents<T>& e, Carver<T>& carver)
-      : steps(e, carver),
-        d_state(carver.Take(e.heads * e.StateElements())),
-        d_raw(carver.Take(e.heads * e.padded_chunk)),
-        d_dt_bias(carver.Take(e.heads)),
-        d_a(carver.Take(e.heads)),
-        d_skip(carver.Take(e.heads)),
-        b_room{carver.Take(e.chunk * e.padded_state_size), e.padded_state_size},
-        b_transposed{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        c_transposed{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        cb{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        d_cb{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        d_b_transposed{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        d_c_transposed{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        d_c{carver.Take(e.chunk * e.padded_state_size), e.padded_state_size},
-        between{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        from_start(carver.Take(e.padded_chunk)),
-        x_room{carver.Take(e.chunk * e.padded_head_dim), e.padded_head_dim},
-        d_y_room{carver.Take(e.chunk * e.padded_head_dim), e.padded_head_dim},
-        x_transposed{carver.Take(e.head_dim * e.padded_chunk), e.padded_chunk},
-        d_y_transposed{carver.Take(e.head_dim * e.padded_chunk), e.padded_chunk},
-        dot{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        mixing{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        v{carver.Take(e.chunk * e.padded_head_dim), e.padded_head_dim},
-        scaled{carver.Take(e.chunk * e.padded_state_size), e.padded_state_size},
-        product{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        d_dt(carver.Take(e.padded_chunk)),
-        later_rows(carver.Take(e.padded_chunk)),
-        kappa(carver.Take(e.padded_chunk)),
-        zeta(carver.Take(e.padded_chunk)),
-        d_decay(carver.Take(e.padded_chunk)) {}
+  Scratch(const SsdExtents<T>& e, ScratchAllocator<T>& scratch)
+      : steps(e, scratch),
+        d_state(scratch.Allocate(e.heads * e.StateElements())),
+        d_raw(scratch.Allocate(e.heads * e.padded_chunk)),
+        d_dt_bias(scratch.Allocate(e.heads)),
+        d_a(scratch.Allocate(e.heads)),
+        d_skip(scratch.Allocate(e.heads)),
+        b_room{scratch.Allocate(e.chunk * e.padded_state_size), e.padded_state_size},
+        b_transposed{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        c_transposed{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        cb{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        d_cb{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        d_b_transposed{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        d_c_transposed{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        d_c{scratch.Allocate(e.chunk * e.padded_state_size), e.padded_state_size},
+        between{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        from_start(scratch.Allocate(e.padded_chunk)),
+        x_room{scratch.Allocate(e.chunk * e.padded_head_dim), e.padded_head_dim},
+        d_y_room{scratch.Allocate(e.chunk * e.padded_head_dim), e.padded_head_dim},
+        x_transposed{scratch.Allocate(e.head_dim * e.padded_chunk), e.padded_chunk},
+        d_y_transposed{scratch.Allocate(e.head_dim * e.padded_chunk), e.padded_chunk},
+        dot{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        mixing{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        v{scratch.Allocate(e.chunk * e.padded_head_dim), e.padded_head_dim},
+        scaled{scratch.Allocate(e.chunk * e.padded_state_size), e.padded_state_size},
+        product{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        d_dt(scratch.Allocate(e.padded_chunk)),
+        later_rows(scratch.Allocate(e.padded_chunk)),
+        kappa(scratch.Allocate(e.padded_chunk)),
+        zeta(scratch.Allocate(e.padded_chunk)),
+        d_decay(scratch.Allocate(e.padded_chunk)) {}
 
   SsdSteps<T> steps;
   T* d_state;  // [H, N, P]: of the state that leaves the chunk
@@ -331,9 +331,9 @@ void BackwardKernel(const SsdProblem<T>& p, const T* const states, const Matrix<
 
 int64_t ScratchElements(const SsdShape& shape, DType dtype) {
   const auto count = [&]<typename T>(T* base) {
-    Carver<T> carver(base);
-    Scratch<T>(SsdExtents<T>(shape), carver);
-    return carver.used();
+    ScratchAllocator<T> pieces(base);
+    Scratch<T>(SsdExtents<T>(shape), pieces);
+    return pieces.used();
   };
   return dtype == DType::kF64 ? count(static_cast<double*>(nullptr))
                               : count(static_cast<float*>(nullptr));
@@ -343,8 +343,8 @@ absl::Status RunBackward(const SsdInputs& inputs, ConstTensorView states, ConstT
                          const SsdGradients& gradients, TensorView scratch) {
   return VisitFloat(inputs.x_TI.dtype(), [&]<typename T>() {
     const SsdProblem<T> problem(inputs);
-    Carver<T> carver(scratch.data<T>());
-    const Scratch<T> s(problem, carver);
+    ScratchAllocator<T> pieces(scratch.data<T>());
+    const Scratch<T> s(problem, pieces);
     const auto write = [](const TensorView& view) -> Matrix<T> {
       return {view.data<T>(), view.stride(0)};
     };

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/register_product.h"
 #include "hetero/tensor/ops/ssd/ssd.h"
@@ -28,10 +29,10 @@ absl::Status SsdBackwardCpu(const SsdInputs& inputs, ConstTensorView states, Con
 
 // Hands out consecutive pieces of one allocation; with a null base it only counts.
 template <typename T>
-class Carver {
+class ScratchAllocator {
  public:
-  explicit Carver(T* base) : base_(base) {}
-  T* Take(int64_t count) {
+  explicit ScratchAllocator(T* base) : base_(base) {}
+  T* Allocate(int64_t count) {
     T* piece = base_ == nullptr ? nullptr : base_ + used_;
     used_ += cpu::PadToVector<T>(count);
     return piece;
@@ -75,7 +76,7 @@ struct SsdProblem : SsdExtents<T> {
       : SsdExtents<T>(inputs.shape),
         tokens(inputs.x_TI.dim(0)),
         row_length(inputs.sequences.row_length),
-        chunks_per_row((row_length + this->chunk - 1) / this->chunk),
+        chunks_per_row(CeilDiv(row_length, this->chunk)),
         x(Read(inputs.x_TI)),
         b(Read(inputs.b_TS)),
         c(Read(inputs.c_TS)),
@@ -100,12 +101,12 @@ struct SsdProblem : SsdExtents<T> {
 // Step sizes of one chunk, [heads, padded chunk], zero beyond the chunk's tokens.
 template <typename T>
 struct SsdSteps {
-  SsdSteps(const SsdExtents<T>& extents, Carver<T>& carver)
+  SsdSteps(const SsdExtents<T>& extents, ScratchAllocator<T>& scratch)
       : stride(extents.padded_chunk),
-        a(carver.Take(extents.heads)),
-        r(carver.Take(extents.heads * stride)),
-        dt(carver.Take(extents.heads * stride)),
-        decay(carver.Take(extents.heads * stride)) {}
+        a(scratch.Allocate(extents.heads)),
+        r(scratch.Allocate(extents.heads * stride)),
+        dt(scratch.Allocate(extents.heads * stride)),
+        decay(scratch.Allocate(extents.heads * stride)) {}
 
   int64_t stride;
   T* a;      // -exp(a_log)

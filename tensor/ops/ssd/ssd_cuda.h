@@ -109,8 +109,7 @@ absl::Status SsdBackwardCuda(const SsdInputs& inputs, const ConstTensorView& sta
                              const ConstTensorView& d_y_TI, const SsdGradients& gradients,
                              const SsdCudaWorkspace& workspace, Stream& stream);
 
-// ---- Between the GPU's sources ----
-
+// What the two calls above are made of, each in a source of its own.
 absl::Status SsdStepsCuda(const SsdInputs& inputs, const SsdCudaWorkspace& workspace,
                           Stream& stream);
 // Into workspace.states.

@@ -2,6 +2,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/ssd/ssd_cuda.h"
 
@@ -9,8 +10,8 @@ namespace hetero::internal {
 namespace {
 
 int64_t NumChunks(const SsdInputs& inputs) {
-  const int64_t chunk = inputs.shape.chunk_length;
-  return inputs.sequences.num_rows * ((inputs.sequences.row_length + chunk - 1) / chunk);
+  return inputs.sequences.num_rows *
+         CeilDiv(inputs.sequences.row_length, inputs.shape.chunk_length);
 }
 
 absl::StatusOr<TensorView> AllocateStates(const SsdInputs& inputs, Arena& arena) {

@@ -18,18 +18,18 @@ using cpu::HWY_NAMESPACE::RegisterProduct;
 
 template <typename T>
 struct Scratch {
-  Scratch(const SsdExtents<T>& e, Carver<T>& carver)
-      : steps(e, carver),
-        state(carver.Take(e.heads * e.StateElements())),
-        b_transposed{carver.Take(e.state_size * e.padded_chunk), e.padded_chunk},
-        cb{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        between{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        from_start(carver.Take(e.chunk)),
-        b_factor(carver.Take(e.padded_chunk)),
-        weights{carver.Take(e.chunk * e.padded_chunk), e.padded_chunk},
-        scaled{carver.Take(e.chunk * e.padded_state_size), e.padded_state_size},
-        x{carver.Take(e.chunk * e.padded_head_dim), e.padded_head_dim},
-        y{carver.Take(e.chunk * e.padded_head_dim), e.padded_head_dim} {}
+  Scratch(const SsdExtents<T>& e, ScratchAllocator<T>& scratch)
+      : steps(e, scratch),
+        state(scratch.Allocate(e.heads * e.StateElements())),
+        b_transposed{scratch.Allocate(e.state_size * e.padded_chunk), e.padded_chunk},
+        cb{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        between{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        from_start(scratch.Allocate(e.chunk)),
+        b_factor(scratch.Allocate(e.padded_chunk)),
+        weights{scratch.Allocate(e.chunk * e.padded_chunk), e.padded_chunk},
+        scaled{scratch.Allocate(e.chunk * e.padded_state_size), e.padded_state_size},
+        x{scratch.Allocate(e.chunk * e.padded_head_dim), e.padded_head_dim},
+        y{scratch.Allocate(e.chunk * e.padded_head_dim), e.padded_head_dim} {}
 
   SsdSteps<T> steps;
   T* state;                // one a head, when the caller keeps none
@@ -121,9 +121,9 @@ void ForwardKernel(const SsdProblem<T>& p, const Matrix<T>& y_out, T* const stat
 
 int64_t ScratchElements(const SsdShape& shape, DType dtype) {
   const auto count = [&]<typename T>(T* base) {
-    Carver<T> carver(base);
-    Scratch<T>(SsdExtents<T>(shape), carver);
-    return carver.used();
+    ScratchAllocator<T> pieces(base);
+    Scratch<T>(SsdExtents<T>(shape), pieces);
+    return pieces.used();
   };
   return dtype == DType::kF64 ? count(static_cast<double*>(nullptr))
                               : count(static_cast<float*>(nullptr));
@@ -133,9 +133,9 @@ absl::Status RunForward(const SsdInputs& inputs, TensorView y_TI, TensorView sta
                         TensorView scratch) {
   return VisitFloat(inputs.x_TI.dtype(), [&]<typename T>() {
     const SsdProblem<T> problem(inputs);
-    Carver<T> carver(scratch.data<T>());
+    ScratchAllocator<T> pieces(scratch.data<T>());
     ForwardKernel<T>(problem, {y_TI.data<T>(), y_TI.stride(0)},
-                     states.is_null() ? nullptr : states.data<T>(), Scratch<T>(problem, carver));
+                     states.is_null() ? nullptr : states.data<T>(), Scratch<T>(problem, pieces));
   });
 }
 

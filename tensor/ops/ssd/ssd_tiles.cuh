@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "absl/status/status.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_mma.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
@@ -40,8 +41,7 @@ struct SsdCudaProblem {
       : tokens(inputs.x_TI.dim(0)),
         row_length(inputs.sequences.row_length),
         chunk_length(static_cast<int>(inputs.shape.chunk_length)),
-        chunks_per_row(
-            static_cast<int>((row_length + inputs.shape.chunk_length - 1) / chunk_length)),
+        chunks_per_row(static_cast<int>(CeilDiv<int64_t>(row_length, inputs.shape.chunk_length))),
         heads(static_cast<int>(inputs.shape.num_heads)),
         groups(static_cast<int>(inputs.shape.num_groups)),
         head_dim(static_cast<int>(inputs.shape.head_dim)),

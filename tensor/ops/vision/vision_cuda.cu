@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
 #include "hetero/tensor/ops/vision/vision.h"
@@ -335,8 +336,7 @@ absl::Status AddParameterGradients(const ImageLayout& layout,
             const cuda::LaunchShape cells = {
                 .grid = static_cast<unsigned>(int64_t{grid.rows} * grid.columns),
                 .block = static_cast<unsigned>(
-                    std::clamp<int64_t>((channels / kWidth + kWarpSize - 1) / kWarpSize, 1,
-                                        kWarps) *
+                    std::clamp<int64_t>(CeilDiv(channels / kWidth, kWarpSize), 1, kWarps) *
                     kWarpSize)};
             return HETERO_CUDA_LAUNCH((PositionGradientKernel<T, kWidth>), cells, stream, images,
                                       grid, channels, d_tokens, args.d_positions_YXC.data<float>(),
