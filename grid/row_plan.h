@@ -34,13 +34,16 @@ struct LaneSide {
   LaneRange lanes() const { return only.value_or(LaneRange{0, grid->num_lanes()}); }
 };
 
-// Both ends of an edge, as far as they share samples: the counts that their plan takes are those of
-// samples [index*G/num_blocks, (index+1)*G/num_blocks).
+// Both ends of an edge, as far as they share samples.
 struct LaneBlock {
   LaneSide source;
   LaneSide destination;
   int64_t index = 0;
   int64_t num_blocks = 1;
+
+  // Of the G samples of a microbatch those whose counts a plan of these lanes takes.
+  int64_t FirstSample(int64_t num_samples) const { return num_samples / num_blocks * index; }
+  int64_t NumSamples(int64_t num_samples) const { return num_samples / num_blocks; }
 };
 
 // The block of `rank`, which is on that end of the edge.

@@ -455,8 +455,8 @@ TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
       const LaneBlock same = BlockOfDestination(from, to, rank_of(to, blocks.Destinations(b)));
       ASSERT_EQ(block.source.lanes(), same.source.lanes());
       ASSERT_EQ(block.destination.lanes(), same.destination.lanes());
-      const std::span<const int64_t> own = std::span(counts).subspan(
-          num_samples * block.index / block.num_blocks, num_samples / block.num_blocks);
+      const std::span<const int64_t> own =
+          std::span(counts).subspan(block.FirstSample(num_samples), block.NumSamples(num_samples));
       const auto num_rows =
           static_cast<size_t>(std::accumulate(own.begin(), own.end(), int64_t{0}));
       const RowPlan part = build(block.source, block.destination, own,

@@ -1,6 +1,7 @@
 #include "hetero/trainer/feed.h"
 
 #include <algorithm>
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -25,6 +26,22 @@ constexpr int kPrefetchDepth = 2;
 // have passed when their staging memory comes round again.
 constexpr size_t kStagedAhead = 2;
 
+// Of all samples in `ranges`.
+std::vector<data::SampleRange> Join(std::vector<data::SampleRange> ranges) {
+  std::ranges::sort(ranges, {}, &data::SampleRange::begin);
+  std::vector<data::SampleRange> joined;
+  for (const data::SampleRange& range : ranges) {
+    if (joined.empty() || range.begin > joined.back().begin + joined.back().size) {
+      joined.push_back(range);
+      continue;
+    }
+    const int64_t end =
+        std::max(joined.back().begin + joined.back().size, range.begin + range.size);
+    joined.back().size = end - joined.back().begin;
+  }
+  return joined;
+}
+
 }  // namespace
 
 BatchFeed::BatchFeed(const BatchFeedOptions& options)
@@ -33,6 +50,9 @@ BatchFeed::BatchFeed(const BatchFeedOptions& options)
       slots_(options.num_slots),
       facts_(options_.batch.NumMicrobatches()),
       media_(options.reads.size()) {
+  counted_ = options.counted;
+  counted_.push_back(own_samples());
+  counted_ = Join(std::move(counted_));
   for (int64_t row = 0; row <= num_samples_; ++row) {
     cu_seqlens_.push_back(static_cast<int32_t>(row * options.sequence_length));
   }
@@ -129,9 +149,9 @@ void BatchFeed::PublishMedia(Slot& slot, size_t read, int64_t num_features) {
 }
 
 void BatchFeed::FillShapes() {
-  for (MicrobatchFacts& facts : facts_) {
-    facts.samples.assign(options_.batch.samples_per_microbatch, LargestSample());
-  }
+  int64_t num_counted = 0;
+  for (const data::SampleRange& range : counted_) num_counted += range.size;
+  for (MicrobatchFacts& facts : facts_) facts.samples.assign(num_counted, LargestSample());
   std::vector<int64_t> placeholders;
   for (const int modality : options_.edges) placeholders.push_back(max_rows(modality));
   for (Slot& slot : slots_) {
@@ -359,7 +379,8 @@ SampleFacts BatchFeed::LargestSample() const {
   return largest;
 }
 
-absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int microbatch) {
+absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int microbatch,
+                                                              data::SampleRange range) {
   MicrobatchFacts& facts = facts_.at(microbatch);
   if (!shape_only() && facts.step != step) {
     facts.step = -1;
@@ -367,31 +388,50 @@ absl::StatusOr<std::span<const SampleFacts>> BatchFeed::Facts(int64_t step, int 
         .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
     facts.step = step;
   }
-  return facts.samples;
+  // Counted ranges are joined: one of them has all of `range`.
+  int64_t before = 0;
+  for (const data::SampleRange& counted : counted_) {
+    const int64_t first = range.begin - counted.begin;
+    if (first >= 0 && first + range.size <= counted.size) {
+      return std::span(facts.samples).subspan(before + first, range.size);
+    }
+    before += counted.size;
+  }
+  return absl::InternalError(absl::StrCat("samples [", range.begin, ", ", range.begin + range.size,
+                                          ") of a microbatch are not counted"));
 }
 
 absl::Status BatchFeed::ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts) {
-  const data::SampleRange range = data::MicrobatchSamples(options_.batch, step, microbatch);
-  HETERO_RETURN_IF_ERROR(
-      data::ReadFacts(*source_, options_.samples->order, range, options_.sequence_length,
-                      static_cast<int>(options_.modalities.size()), facts.samples));
-  for (int64_t i = 0; i < range.size; ++i) {
-    for (size_t m = 0; m < options_.modalities.size(); ++m) {
-      const int64_t tokens = facts.samples[i].modalities[m].num_tokens;
-      const int64_t most = options_.limits.modalities[m].max_tokens;
-      if (tokens <= most) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("sample ", *options_.samples->order.DatasetIndex(range.begin + i),
-                       " of the data set has ", options_.modalities[m].name, " data of ", tokens,
-                       " tokens, the run is sized for ", most, " a sample"));
+  const int64_t first = data::MicrobatchSamples(options_.batch, step, microbatch).begin;
+  facts.samples.clear();
+  for (const data::SampleRange& counted : counted_) {
+    std::vector<SampleFacts> samples;
+    HETERO_RETURN_IF_ERROR(data::ReadFacts(
+        *source_, options_.samples->order, {first + counted.begin, counted.size},
+        options_.sequence_length, static_cast<int>(options_.modalities.size()), samples));
+    for (int64_t i = 0; i < counted.size; ++i) {
+      HETERO_RETURN_IF_ERROR(CheckLimits(first + counted.begin + i, samples[i]));
     }
+    std::ranges::move(samples, std::back_inserter(facts.samples));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BatchFeed::CheckLimits(int64_t place, const SampleFacts& sample) const {
+  for (size_t m = 0; m < options_.modalities.size(); ++m) {
+    const int64_t tokens = sample.modalities[m].num_tokens;
+    const int64_t most = options_.limits.modalities[m].max_tokens;
+    if (tokens <= most) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("sample ", *options_.samples->order.DatasetIndex(place),
+                     " of the data set has ", options_.modalities[m].name, " data of ", tokens,
+                     " tokens, the run is sized for ", most, " a sample"));
   }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::span<const SampleFacts>> BatchFeed::LaneFacts(int64_t step, int microbatch) {
-  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts, Facts(step, microbatch));
-  return facts.subspan(options_.position.lane * num_samples_, num_samples_);
+  return Facts(step, microbatch, own_samples());
 }
 
 std::string BatchFeed::SampleName(int64_t step, int microbatch, int64_t lane_sample) {

@@ -39,6 +39,8 @@ struct BatchFeedOptions {
   std::vector<Modality> modalities = {};  // of the model
   std::vector<int> edges = {};            // modality of each edge into the module, in their order
   data::LanePosition position;            // of the rank in the stage's grid
+  // Samples of a microbatch of the run whose facts are wanted, beside this lane's.
+  std::vector<data::SampleRange> counted = {};
   data::BatchLayout batch;
   int64_t sequence_length = 0;  // S
   int64_t vocabulary_size = 0;
@@ -79,11 +81,12 @@ class BatchFeed {
   // or a microbatch is above the limits.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
-  // Of each sample of the whole microbatch, all lanes, in order: the same on both ends of an edge.
+  // Of samples `range` of the whole microbatch, in order: the same on both ends of an edge.
   // Behind the end of a one-pass order there are no media. Valid until this microbatch of another
-  // step is asked for.
+  // step is asked for. Precondition: they are this lane's or in BatchFeedOptions::counted.
   // Errors: as Load.
-  absl::StatusOr<std::span<const SampleFacts>> Facts(int64_t step, int microbatch);
+  absl::StatusOr<std::span<const SampleFacts>> Facts(int64_t step, int microbatch,
+                                                     data::SampleRange range);
 
   // No sample of the run has more of anything.
   SampleFacts LargestSample() const;
@@ -137,7 +140,7 @@ class BatchFeed {
 
   struct MicrobatchFacts {
     int64_t step = -1;
-    std::vector<SampleFacts> samples;
+    std::vector<SampleFacts> samples;  // of counted_, one range after the other
   };
 
   explicit BatchFeed(const BatchFeedOptions& options);
@@ -158,9 +161,15 @@ class BatchFeed {
   absl::Status LoadMedia(Slot& slot, size_t read, const Tensors& host, int64_t step,
                          int microbatch);
   absl::Status ReadFacts(int64_t step, int microbatch, MicrobatchFacts& facts);
+  // Of the sample at `place` of the run's order.
+  absl::Status CheckLimits(int64_t place, const SampleFacts& sample) const;
   absl::StatusOr<std::span<const SampleFacts>> LaneFacts(int64_t step, int microbatch);
   std::string SampleName(int64_t step, int microbatch, int64_t lane_sample);
   data::LoaderOptions LoaderFrom(int64_t step) const;
+  // This lane's samples of a microbatch.
+  data::SampleRange own_samples() const {
+    return {options_.position.lane * num_samples_, num_samples_};
+  }
 
   template <typename Batch, typename Make>
   absl::StatusOr<data::BatchLease<Batch>> Take(Reader<Batch>& reader, int64_t step, int microbatch,
@@ -168,7 +177,8 @@ class BatchFeed {
 
   BatchFeedOptions options_;
   int64_t num_samples_;
-  std::vector<int32_t> cu_seqlens_;  // of rows
+  std::vector<data::SampleRange> counted_;  // apart, ascending
+  std::vector<int32_t> cu_seqlens_;         // of rows
   std::vector<Slot> slots_;
   std::vector<Staging> staging_;  // empty where slots are host memory
   size_t next_staging_ = 0;

@@ -99,6 +99,7 @@ BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
           .modalities = {{.name = "image", .placeholder_id = kImageId, .form = ImageForm()}},
           .edges = {0},
           .position = {.lane = lane, .num_lanes = num_lanes},
+          .counted = {{0, kMicrobatch}},
           .batch = {.global_batch_size = kGlobalBatch, .samples_per_microbatch = kMicrobatch},
           .sequence_length = kSequence,
           .vocabulary_size = 512,
@@ -110,10 +111,11 @@ BatchFeedOptions Options(SampleSet samples, int64_t lane, int64_t num_lanes) {
 
 data::SampleOrder Shuffled(int64_t size) { return data::SampleOrder::Shuffled(size, 3).value(); }
 
-// Of each sample of the whole microbatch.
-std::vector<int64_t> ImageTokens(BatchFeed& feed, int64_t step, int microbatch) {
+// Of each sample of the whole microbatch, or of some.
+std::vector<int64_t> ImageTokens(BatchFeed& feed, int64_t step, int microbatch,
+                                 data::SampleRange range = {0, kMicrobatch}) {
   std::vector<int64_t> tokens;
-  const std::span<const SampleFacts> facts = feed.Facts(step, microbatch).value();
+  const std::span<const SampleFacts> facts = feed.Facts(step, microbatch, range).value();
   for (const SampleFacts& sample : facts) {
     tokens.push_back(sample.modalities.empty() ? 0 : sample.modalities[0].num_tokens);
   }
@@ -446,6 +448,32 @@ TEST(BatchFeedTest, ErrorsNameThePlaceTheSampleAndBothNumbers) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("sample 13 of the data set has image data of 7 tokens, the run is "
                                  "sized for 6 a sample")));
+}
+
+class CountingSource : public SizedSource {
+ public:
+  using SizedSource::SizedSource;
+
+  absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
+    ++num_facts;
+    return SizedSource::ReadFacts(index, facts);
+  }
+  static inline int num_facts = 0;
+};
+
+// Lane 1 of 4 has samples 2 and 3; it wants to know of 3, 6 and 7 as well.
+TEST(BatchFeedTest, ReadsFactsOfWhatIsCountedAlone) {
+  const SampleSet samples = SetOf<CountingSource>(Shuffled(29), 29);
+  MemoryLedger ledger;
+  BatchFeed all = BatchFeed::Create(Options(samples, 0, 1), ledger).value();
+  const std::vector<int64_t> tokens = ImageTokens(all, 1, 1);
+  BatchFeedOptions options = Options(samples, 1, 4);
+  options.counted = {{6, 2}, {3, 1}};
+  BatchFeed some = BatchFeed::Create(options, ledger).value();
+  CountingSource::num_facts = 0;
+  EXPECT_THAT(ImageTokens(some, 1, 1, {6, 2}), ElementsAre(tokens[6], tokens[7]));
+  EXPECT_THAT(ImageTokens(some, 1, 1, {2, 2}), ElementsAre(tokens[2], tokens[3]));
+  EXPECT_EQ(CountingSource::num_facts, 4);
 }
 
 TEST(BatchFeedTest, RefusesLanesThatDoNotDivideTheMicrobatch) {

@@ -146,6 +146,13 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
     for (const GraphEdge& edge : graph.edges) {
       if (edge.destination == module.name) feed.edges.push_back(edge.modality);
     }
+    const int64_t num_samples = plan.batch.samples_per_microbatch;
+    for (const std::vector<int>* edges : {&plan_stage.in_edges, &plan_stage.out_edges}) {
+      for (const int edge : *edges) {
+        const LaneBlock block = plan.BlockOf(*job.layout, edge, stage, rank);
+        feed.counted.push_back({block.FirstSample(num_samples), block.NumSamples(num_samples)});
+      }
+    }
     if (device.kind != DeviceKind::kShapeOnly) {
       feed.samples = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
     }

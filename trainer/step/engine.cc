@@ -105,7 +105,7 @@ absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {
 
 absl::Status Engine::Post(Split split, int64_t step, const Op& op, Slot& slot) {
   const int edge = EdgeOf(op.channel);
-  HETERO_ASSIGN_OR_RETURN(const EdgeRows* const rows, Rows(split, step, edge, op.microbatch));
+  HETERO_ASSIGN_OR_RETURN(const EdgeRows* const rows, Rows(split, step, op));
   const bool forward = IsForward(op.channel);
   const RowPlan& plan = forward ? rows->forward : rows->backward;
   Bridge& bridge = *edges_[edge].bridge;
@@ -188,18 +188,24 @@ int64_t Engine::RowsOf(const PlanEdge& edge, const SampleFacts& sample) const {
              : options_.model.RowsBetweenStages(options_.train.stages[edge.source].module, sample);
 }
 
-absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, int edge,
-                                                     int microbatch) {
-  EdgeRows& rows = edges_[edge].rows[static_cast<int>(split)][microbatch];
-  if (rows.step == step) return &rows;
+absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, const Op& op) {
   const StepPlan& plan = *PlanOf(split);
-  HETERO_ASSIGN_OR_RETURN(const std::span<const SampleFacts> facts,
-                          runtimes_[0].feeds[static_cast<int>(split)]->Facts(step, microbatch));
+  const int index = EdgeOf(op.channel);
+  const PlanEdge& plan_edge = plan.edges[index];
+  Edge& edge = edges_[index];
+  const int s = static_cast<int>(split);
+  EdgeRows& rows =
+      (op.stage == plan_edge.source ? edge.at_source : edge.at_destination)[s][op.microbatch];
+  if (rows.step == step) return &rows;
+  const LaneBlock block = plan.BlockOf(options_.layout, index, op.stage, options_.rank);
+  const int64_t num_samples = plan.batch.samples_per_microbatch;
+  HETERO_ASSIGN_OR_RETURN(
+      const std::span<const SampleFacts> facts,
+      runtimes_[OwnIndex(op.stage)].feeds[s]->Facts(
+          step, op.microbatch, {block.FirstSample(num_samples), block.NumSamples(num_samples)}));
   row_counts_.clear();
-  for (const SampleFacts& sample : facts) {
-    row_counts_.push_back(RowsOf(plan.edges[edge], sample));
-  }
-  HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(options_.layout, edge, row_counts_));
+  for (const SampleFacts& sample : facts) row_counts_.push_back(RowsOf(plan_edge, sample));
+  HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(block, index, row_counts_));
   rows.backward = Inverse(rows.forward);
   rows.step = step;
   return &rows;

@@ -120,10 +120,11 @@ class Engine {
     RowPlan backward;
   };
 
-  // An edge this rank sits on.
+  // An edge this rank sits on. A rank with both ends may share samples with other lanes at each.
   struct Edge {
     std::unique_ptr<Bridge> bridge;
-    std::vector<EdgeRows> rows[2];  // by Split and microbatch
+    std::vector<EdgeRows> at_source[2];  // by Split and microbatch
+    std::vector<EdgeRows> at_destination[2];
   };
 
   // What is under way on a channel, in the order of posting.
@@ -154,7 +155,8 @@ class Engine {
   absl::Status Backward(const Op& op, int own, Slot& slot);
   // Rows that every sample of the microbatch sends over an edge.
   int64_t RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
-  absl::StatusOr<const EdgeRows*> Rows(Split split, int64_t step, int edge, int microbatch);
+  // Of the microbatch and the edge of `op`, a transfer, between the lanes of its stage's block.
+  absl::StatusOr<const EdgeRows*> Rows(Split split, int64_t step, const Op& op);
   // Place of an edge among a stage's incoming ones.
   size_t InputIndex(int stage, int edge) const;
 

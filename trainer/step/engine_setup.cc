@@ -103,7 +103,8 @@ absl::Status Engine::MakeEdges() {
   channels_ = std::vector<Channel>(2 * num_edges);
   for (size_t e = 0; e < num_edges; ++e) {
     const PlanEdge& plan_edge = options_.train.edges[e];
-    if (OwnIndex(plan_edge.source) < 0 && OwnIndex(plan_edge.destination) < 0) continue;
+    const int stage = OwnIndex(plan_edge.source) >= 0 ? plan_edge.source : plan_edge.destination;
+    if (OwnIndex(stage) < 0) continue;
     const int index = static_cast<int>(e);
     BridgeOptions bridge{.edge = static_cast<int64_t>(e),
                          .dtype = plan_edge.dtype,
@@ -114,15 +115,18 @@ absl::Status Engine::MakeEdges() {
     for (Split split : {Split::kTrain, Split::kEvaluate}) {
       const StepPlan* plan = PlanOf(split);
       if (plan == nullptr) continue;
-      edges_[e].rows[static_cast<int>(split)].resize(plan->num_microbatches());
+      for (auto* rows : {&edges_[e].at_source, &edges_[e].at_destination}) {
+        (*rows)[static_cast<int>(split)].resize(plan->num_microbatches());
+      }
       bridge.num_forward_slots =
           std::max<int64_t>(bridge.num_forward_slots, plan->NumReceiveSlots(ForwardChannel(index)));
       bridge.num_backward_slots = std::max<int64_t>(bridge.num_backward_slots,
                                                     plan->NumReceiveSlots(BackwardChannel(index)));
-      const BatchFeed& feed = *runtimes_[0].feeds[static_cast<int>(split)];
-      const std::vector<int64_t> rows(plan->batch.samples_per_microbatch,
+      const BatchFeed& feed = *runtimes_[OwnIndex(stage)].feeds[static_cast<int>(split)];
+      const LaneBlock lanes = plan->JoinedLanes(options_.layout, index, stage, options_.rank);
+      const std::vector<int64_t> rows(lanes.NumSamples(plan->batch.samples_per_microbatch),
                                       RowsOf(plan_edge, feed.LargestSample()));
-      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(options_.layout, index, rows));
+      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(lanes, index, rows));
       bridge.max_forward_rows =
           std::max(bridge.max_forward_rows, DestinationRows(example, options_.rank));
       bridge.max_backward_rows =

@@ -89,17 +89,33 @@ const RankClass& StepPlan::ClassOf(const Layout& layout, GlobalRank rank) const 
   return *found;
 }
 
-absl::StatusOr<RowPlan> StepPlan::PlanRows(const Layout& layout, int edge,
+LaneBlock StepPlan::AllLanes(const Layout& layout, int edge) const {
+  const auto side = [&](const PlanStage& stage) {
+    return LaneSide{layout.Find(stage.module), stage.pipeline_rank};
+  };
+  return {side(stages[edges[edge].source]), side(stages[edges[edge].destination])};
+}
+
+LaneBlock StepPlan::BlockOf(const Layout& layout, int edge, int stage, GlobalRank rank) const {
+  const LaneBlock all = AllLanes(layout, edge);
+  return stage == edges[edge].source ? BlockOfSource(all.source, all.destination, rank)
+                                     : BlockOfDestination(all.source, all.destination, rank);
+}
+
+LaneBlock StepPlan::JoinedLanes(const Layout& layout, int edge, int stage, GlobalRank rank) const {
+  const bool crosses = edges[edge].graph_edge >= 0 && sharing() == Sharing::kPhased;
+  return crosses ? AllLanes(layout, edge) : BlockOf(layout, edge, stage, rank);
+}
+
+absl::StatusOr<RowPlan> StepPlan::PlanRows(const LaneBlock& lanes, int edge,
                                            std::span<const int64_t> rows_per_sample) const {
-  const PlanStage& source = stages[edges[edge].source];
-  const PlanStage& destination = stages[edges[edge].destination];
-  const LaneSide from = {layout.Find(source.module), source.pipeline_rank};
-  const LaneSide to = {layout.Find(destination.module), destination.pipeline_rank};
-  if (edges[edge].graph_edge < 0) return PlanBetweenStages(from, to, rows_per_sample);
-  if (sharing() == Sharing::kAlternating) {
-    return PlanColocated(from, to, rows_per_sample);
+  if (edges[edge].graph_edge < 0) {
+    return PlanBetweenStages(lanes.source, lanes.destination, rows_per_sample);
   }
-  return PlanSliced(from, to, rows_per_sample);
+  if (sharing() == Sharing::kAlternating) {
+    return PlanColocated(lanes.source, lanes.destination, rows_per_sample);
+  }
+  return PlanSliced(lanes.source, lanes.destination, rows_per_sample);
 }
 
 int StepPlan::NumReceiveSlots(int channel) const {

@@ -88,9 +88,18 @@ struct StepPlan {
   std::vector<int> StagesOf(const Layout& layout, GlobalRank rank) const;
   const RankClass& ClassOf(const Layout& layout, GlobalRank rank) const;
 
-  // Where the rows of `edge` go, for given counts: rank to rank inside a module, and inside ranks
-  // where two modules share them and none is a pipeline.
-  absl::StatusOr<RowPlan> PlanRows(const Layout& layout, int edge,
+  // The lanes at both ends of `edge`: all of them, and those that share samples with the lane of
+  // `rank` in `stage`, an end of the edge that the rank holds.
+  LaneBlock AllLanes(const Layout& layout, int edge) const;
+  LaneBlock BlockOf(const Layout& layout, int edge, int stage, GlobalRank rank) const;
+
+  // Those whose ranks communicators of `edge` join: the block, but all lanes where ranks hold both
+  // ends and may send to another block than they receive from.
+  LaneBlock JoinedLanes(const Layout& layout, int edge, int stage, GlobalRank rank) const;
+
+  // Where the rows of `edge` go between `lanes` of it, for given counts: rank to rank inside a
+  // module, and inside ranks where two modules share them and none is a pipeline.
+  absl::StatusOr<RowPlan> PlanRows(const LaneBlock& lanes, int edge,
                                    std::span<const int64_t> rows_per_sample) const;
 
   // Received microbatches of `channel` at one rank that are posted or in use at the same time, at

@@ -246,7 +246,7 @@ TEST(PlanTest, RowsOfAnEdgeGoBetweenItsStages) {
   const std::vector<int64_t> rows = {3, 5};
   const auto ends = [&](int edge) {
     std::vector<std::tuple<int64_t, int64_t, int64_t>> transfers;
-    const RowPlan planned = plan.PlanRows(layout, edge, rows).value();
+    const RowPlan planned = plan.PlanRows(plan.AllLanes(layout, edge), edge, rows).value();
     for (const RowTransfer& transfer : planned.transfers) {
       transfers.emplace_back(transfer.source.value(), transfer.destination.value(),
                              transfer.num_rows);
@@ -393,7 +393,7 @@ TEST(PlanTest, ChunksAreStagesOfTheirRanks) {
     const int edge = 1;
     EXPECT_EQ(plan.edges[edge].name, "language.1-language.2");
     const std::vector<int64_t> rows = {3, 5};
-    const RowPlan planned = plan.PlanRows(layout, edge, rows).value();
+    const RowPlan planned = plan.PlanRows(plan.AllLanes(layout, edge), edge, rows).value();
     ASSERT_EQ(planned.transfers.size(), 2u);
     EXPECT_EQ(planned.transfers[0].source, GlobalRank(3));
     EXPECT_EQ(planned.transfers[0].destination, GlobalRank(1));
