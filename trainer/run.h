@@ -10,8 +10,8 @@
 
 #include "absl/status/status.h"
 #include "hetero/models/registry.h"
-#include "hetero/trainer/console.h"
-#include "hetero/trainer/metrics.h"
+#include "hetero/trainer/report/console.h"
+#include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "hetero/trainer/signals.h"
 

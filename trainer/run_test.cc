@@ -19,7 +19,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/telemetry/event_file_reader.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/testing/recipe_run.h"
 

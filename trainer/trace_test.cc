@@ -13,7 +13,7 @@
 #include "gtest/gtest.h"
 #include "hetero/grid/layout.h"
 #include "hetero/models/registry.h"
-#include "hetero/trainer/config.h"
+#include "hetero/trainer/config/config.h"
 #include "hetero/trainer/step/plan.h"
 #include "hetero/trainer/testing/recipe_run.h"
 #include "nlohmann/json.hpp"

@@ -16,7 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 #include "hetero/tools/bench/run_start_file.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
 
 ABSL_FLAG(std::string, recipe, std::string(hetero::kDefaultRecipe), "Recipe of the run.");

@@ -17,9 +17,9 @@
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
-#include "hetero/trainer/config.h"
-#include "hetero/trainer/optimizer_settings.h"
-#include "hetero/trainer/samples.h"
+#include "hetero/trainer/config/config.h"
+#include "hetero/trainer/config/optimizer_settings.h"
+#include "hetero/trainer/feed/samples.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {

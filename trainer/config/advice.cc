@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config_text.h"
 
 namespace hetero {
 namespace {

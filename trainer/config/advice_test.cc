@@ -10,8 +10,8 @@
 #include "gtest/gtest.h"
 #include "hetero/base/violation.h"
 #include "hetero/models/registry.h"
-#include "hetero/trainer/config.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
 
 namespace hetero {

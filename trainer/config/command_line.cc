@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/status.h"
-#include "hetero/trainer/nearest_name.h"
+#include "hetero/trainer/config/nearest_name.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {

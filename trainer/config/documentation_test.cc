@@ -15,7 +15,7 @@
 #include "gtest/gtest.h"
 #include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/trainer/config/command_line.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
 
 namespace hetero {

@@ -14,7 +14,7 @@
 #include "google/protobuf/message.h"
 #include "hetero/base/status.h"
 #include "hetero/data/file/file.h"
-#include "hetero/trainer/config_text.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
 
 namespace hetero {

@@ -27,7 +27,7 @@
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
-#include "hetero/trainer/feed.h"
+#include "hetero/trainer/feed/feed.h"
 #include "hetero/trainer/step/plan.h"
 
 namespace hetero {

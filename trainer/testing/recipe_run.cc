@@ -14,9 +14,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
-#include "hetero/trainer/config_text.h"
-#include "hetero/trainer/console.h"
+#include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/recipes/recipes.h"
+#include "hetero/trainer/report/console.h"
 #include "hetero/trainer/run.h"
 #include "hetero/trainer/signals.h"
 

@@ -12,7 +12,7 @@
 
 #include "absl/status/status.h"
 #include "hetero/models/registry.h"
-#include "hetero/trainer/metrics.h"
+#include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {

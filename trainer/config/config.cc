@@ -1,0 +1,216 @@
+#include "hetero/trainer/config/config.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "hetero/base/config/field_rules.h"
+#include "hetero/base/rounding.h"
+#include "hetero/grid/config/from_proto.h"
+#include "hetero/grid/layout.h"
+#include "hetero/trainer/config/advice.h"
+#include "hetero/trainer/config/batch_rules.h"
+#include "hetero/trainer/config/learning_rate_settings.h"
+#include "hetero/trainer/config/supported_grids.h"
+#include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/step/plan.h"
+
+namespace hetero {
+namespace {
+
+using proto::RunConfig;
+
+// Longer than any step or evaluation batch keeps a healthy rank away from its peers.
+constexpr double kDefaultCollectiveTimeoutSeconds = 300;
+
+// Longer than any glitch of single batches lasts.
+constexpr int64_t kDefaultDivergenceSteps = 10;
+
+// Ranks of one process that run; a dry run has none.
+constexpr int64_t kMaxThreads = 4096;
+
+std::string LaunchOf(int64_t num_ranks) { return absl::StrCat("threads:", num_ranks); }
+
+void CheckGrids(const RunConfig& config, Violations& violations) {
+  const std::vector<GridSpec> specs = SupportedGrids(config);
+  violations.Add(CheckSupportedSizes(config));
+  const absl::StatusOr<int64_t> world_size = ParseLaunch(config.launch());
+  if (!config.launch().empty() && !world_size.ok()) {
+    violations.Add({.field = "launch",
+                    .message = std::string(world_size.status().message()),
+                    .corrections = {{{"launch", LaunchOf(1)}}}});
+  }
+  const bool complete = std::all_of(
+      config.grids().begin(), config.grids().end(),
+      [](const proto::GridSpec& grid) { return grid.has_num_ranks() && grid.has_rank_offset(); });
+  if (!complete || specs.empty() || !world_size.ok()) return;
+  for (Violation& violation : Validate(specs, *world_size)) {
+    std::erase_if(violation.corrections, [](Correction& correction) {
+      Assignment& first = correction[0];
+      if (first.path != kWorldSize) return false;
+      first = {"launch", absl::StrCat("threads:", first.value)};
+      return !ParseLaunch(first.value).ok();
+    });
+    violations.Add(std::move(violation));
+  }
+}
+
+void CheckPrecision(const RunConfig& config, Violations& violations) {
+  if (!violations.Sound({"precision", "device"})) return;
+  if (config.precision() != RunConfig::BF16 || config.device() == RunConfig::CUDA) return;
+  Violation violation = Refuse("precision",
+                               absl::StrCat(" is BF16, which needs device CUDA; device is ",
+                                            RunConfig::Device_Name(config.device())),
+                               {"F32"});
+  violation.corrections.push_back({{"device", "CUDA"}});
+  violations.Add(std::move(violation));
+}
+
+// Whether the layers of `module` divide into the stages of its grid.
+void CheckStages(const RunConfig& config, const Model& model, const std::string& module,
+                 Violations& violations) {
+  const auto divides = [&](int64_t pp) {
+    return model.MakeTable(module, {.pp = {.rank = 0, .size = pp}}).status();
+  };
+  for (const GridSpec& spec : GridSpecs(config)) {
+    if (spec.name != module || !Validate(spec).empty()) continue;
+    const absl::Status stages = divides(spec.pp);
+    if (stages.ok()) continue;
+    Violation violation =
+        Refuse(absl::StrCat(module, ".pp"), absl::StrCat(" is ", spec.pp, ": ", stages.message()));
+    violations.Add(std::move(violation));
+  }
+}
+
+// Whatever only the model can judge: the grids' names, its parameters, its data.
+void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violations& violations) {
+  if (!violations.Sound({"model", "precision"})) return;
+  const absl::StatusOr<std::unique_ptr<Model>> model =
+      models.Make(config.model(), StorageOf(config));
+  if (!model.ok()) {
+    violations.Add(Refuse("model", absl::StrCat(": ", model.status().message())));
+    return;
+  }
+  for (const std::string& module : (*model)->graph().ModuleNames()) {
+    if (const absl::Status table = (*model)->MakeTable(module, {}).status(); !table.ok()) {
+      violations.Add(Refuse("model", absl::StrCat(": ", table.message())));
+    } else {
+      CheckStages(config, **model, module, violations);
+    }
+  }
+  if (violations.Sound({"grids"})) {
+    std::vector<std::string> names;
+    for (const proto::GridSpec& grid : config.grids()) names.push_back(grid.name());
+    violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
+  }
+  const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
+  if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
+}
+
+// Each with advice about its own rule alone.
+std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegistry& models) {
+  Violations fields;
+  fields.Add(CheckFieldRules(config, ""));
+  Violations violations;
+  const std::string sample_owner = models.SampleOwner(config.model());
+  violations.Add(CheckLanes(config, sample_owner, fields));
+  CheckGrids(config, violations);
+  if (config.has_model()) {
+    const bool on_gpu = config.device() == RunConfig::CUDA;
+    violations.Add(models.Validate(config.model(), "model", on_gpu));
+  }
+  violations.Add(fields.Take());
+  if (config.duration_case() == RunConfig::DURATION_NOT_SET) {
+    violations.Add(
+        Violation{"train_steps", "neither train_steps nor train_samples is set; give one of them"});
+  }
+  if (config.has_data() && config.data().source_case() == proto::Data::SOURCE_NOT_SET) {
+    violations.Add(
+        Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
+  }
+  CheckPrecision(config, violations);
+  CheckBatches(config, sample_owner, violations);
+  CheckLearningRate(config, violations);
+  CheckWithModel(config, models, violations);
+  return violations.Take();
+}
+
+}  // namespace
+
+absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
+  std::string_view count = launch;
+  int64_t num_ranks = 0;
+  if (absl::ConsumePrefix(&count, "threads:") && absl::SimpleAtoi(count, &num_ranks) &&
+      num_ranks >= 1 && num_ranks <= kMaxRanks) {
+    return num_ranks;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("launch is '", launch, "', must be threads:N with N from 1 to ", kMaxRanks));
+}
+
+std::vector<GridSpec> GridSpecs(const RunConfig& config) {
+  std::vector<GridSpec> specs;
+  for (const proto::GridSpec& grid : config.grids()) specs.push_back(FromProto(grid));
+  return specs;
+}
+
+DType StorageOf(const RunConfig& config) {
+  return config.precision() == RunConfig::BF16 ? DType::kBF16 : DType::kF32;
+}
+
+ScheduleOptions ScheduleOf(const RunConfig& config) {
+  return {.encoder_run_ahead = static_cast<int>(config.encoder_run_ahead()),
+          .pipeline_chunks =
+              config.has_pipeline_chunks() ? static_cast<int>(config.pipeline_chunks()) : 1,
+          .split_backward = config.split_backward()};
+}
+
+std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& models) {
+  return FindWithWholeAdvice(
+      config, [&models](const RunConfig& candidate) { return FindViolations(candidate, models); });
+}
+
+std::vector<Violation> ValidateThreads(const RunConfig& config) {
+  const int64_t world_size = SizesOf(config).world_size;
+  if (world_size <= kMaxThreads) return {};
+  return {{.field = "launch",
+           .message = absl::StrCat("launch is ", config.launch(), ", this process runs at most ",
+                                   kMaxThreads,
+                                   " ranks, each a thread; see --dry_run for what more would do")}};
+}
+
+RunSizes SizesOf(const RunConfig& config) {
+  const int64_t batch = config.global_batch_size();
+  return {.world_size = ParseLaunch(config.launch()).value(),
+          .train_steps = config.has_train_samples() ? CeilDiv(config.train_samples(), batch)
+                                                    : config.train_steps()};
+}
+
+std::vector<std::string> ChangesOf(const RunConfig& config) {
+  return LearningRateSettingsOf(config).changes;
+}
+
+RunConfig Resolve(RunConfig config) {
+  SetLengths(LearningRateSettingsOf(config), *config.mutable_schedule());
+  if (!config.schedule().has_initial()) config.mutable_schedule()->set_initial(0);
+  if (!config.has_precision()) config.set_precision(RunConfig::F32);
+  if (!config.has_collective_timeout_seconds()) {
+    config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
+  }
+  if (!config.has_divergence_steps()) config.set_divergence_steps(kDefaultDivergenceSteps);
+  if (config.has_evaluation()) {
+    const BatchSizes sizes = EvaluationBatch(config);
+    config.mutable_evaluation()->set_micro_batch_size(sizes.micro);
+    config.mutable_evaluation()->set_global_batch_size(sizes.global);
+  }
+  return config;
+}
+
+}  // namespace hetero

@@ -1,0 +1,93 @@
+#include "hetero/trainer/feed/input_contract.h"
+
+#include <variant>
+
+#include "hetero/data/mock_source.h"
+
+namespace hetero {
+
+using proto::RunConfig;
+
+InputContract ContractOf(const ModelGraph& graph) {
+  InputContract contract = {.vocabulary_size = graph.vocabulary_size};
+  for (size_t m = 0; m < graph.modalities.size(); ++m) {
+    const Modality& modality = graph.modalities[m];
+    if (const auto* image = std::get_if<ImageForm>(&modality.form)) {
+      contract.image_modality = static_cast<int>(m);
+      contract.image_token_id = modality.placeholder_id;
+      contract.patch_size = image->patch_size;
+      contract.max_image_side = image->max_image_side;
+      contract.patches_per_token = image->patches_per_token;
+    } else {
+      const auto& audio = std::get<AudioForm>(modality.form);
+      contract.audio_modality = static_cast<int>(m);
+      contract.audio_token_id = modality.placeholder_id;
+      contract.num_mels = audio.num_mels;
+      contract.max_frames = audio.max_frames;
+    }
+  }
+  return contract;
+}
+
+bool TakesImages(const InputContract& contract) { return contract.patch_size > 0; }
+
+bool TakesClips(const InputContract& contract) { return contract.num_mels > 0; }
+
+bool HasImages(const proto::MockSamples& mock) {
+  return mock.num_image_tokens() > 0 && (!mock.has_image_percent() || mock.image_percent() > 0);
+}
+
+bool HasClips(const proto::MockSamples& mock) {
+  return mock.max_clip_frames() > 0 && (!mock.has_clip_percent() || mock.clip_percent() > 0);
+}
+
+bool PixelShuffle(const InputContract& contract) { return contract.patches_per_token == 4; }
+
+int64_t SideStep(const InputContract& contract) {
+  return contract.patch_size * (PixelShuffle(contract) ? 2 : 1);
+}
+
+int64_t NumPatches(ImageSize size, const InputContract& contract) {
+  return int64_t{size.height} * size.width / (contract.patch_size * contract.patch_size);
+}
+
+int64_t MostPatches(const InputContract& contract) {
+  const auto side =
+      static_cast<int32_t>(contract.max_image_side / SideStep(contract) * SideStep(contract));
+  return NumPatches({.height = side, .width = side}, contract);
+}
+
+ImageSize PixelsOf(const proto::ImageSize& size) {
+  return {.height = static_cast<int32_t>(size.rows()),
+          .width = static_cast<int32_t>(size.columns())};
+}
+
+data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContract& contract) {
+  data::CaptionOptions options = {
+      .sequence_length = config.sequence_length(),
+      .image_modality = contract.image_modality,
+      .tiling = {.patch_size = static_cast<int>(contract.patch_size),
+                 .min_patches = static_cast<int>(contract.patches_per_token),
+                 .pixel_shuffle = PixelShuffle(contract)}};
+  if (config.data().has_web_dataset()) {
+    const proto::WebDataset& web = config.data().web_dataset();
+    options.end_id = static_cast<int32_t>(web.end_token_id());
+    options.tiling.min_patches = static_cast<int>(web.min_patches());
+    options.tiling.max_patches = web.max_patches();
+    return options;
+  }
+  const proto::FashionMnist& fashion = config.data().fashion_mnist();
+  options.end_id = static_cast<int32_t>(fashion.end_token_id());
+  for (const proto::ImageSize& size : fashion.sizes()) {
+    const ImageSize pixels = PixelsOf(size);
+    options.canvases.push_back({.height = pixels.height, .width = pixels.width});
+  }
+  return options;
+}
+
+absl::StatusOr<data::ImageSize> MockTile(const RunConfig& config, const InputContract& contract) {
+  return data::NearestSquareTile(config.data().mock().num_image_tokens(), contract.patch_size,
+                                 PixelShuffle(contract));
+}
+
+}  // namespace hetero

@@ -1,0 +1,69 @@
+#ifndef HETERO_TRAINER_FEED_INPUT_CONTRACT_H_
+#define HETERO_TRAINER_FEED_INPUT_CONTRACT_H_
+
+// What a model asks of data, and what a data message says of images and clips in terms of it: the
+// rules of a configuration and what prepares its samples read the same.
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "hetero/data/caption_source.h"
+#include "hetero/data/image/image.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/sample_facts.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+
+// Taken from the graph of a model: at most one modality of images and one of clips.
+struct InputContract {
+  int64_t vocabulary_size = 0;
+
+  int image_modality = 0;  // of the graph
+  int64_t image_token_id = 0;
+  int64_t patch_size = 0;         // 0: no images
+  int64_t max_image_side = 0;     // pixels
+  int64_t patches_per_token = 1;  // of an image: 4 with pixel shuffle
+
+  int audio_modality = 0;  // of the graph
+  int64_t audio_token_id = 0;
+  int64_t num_mels = 0;    // 0: no clips
+  int64_t max_frames = 0;  // of a clip
+};
+
+InputContract ContractOf(const ModelGraph& graph);
+
+bool TakesImages(const InputContract& contract);
+bool TakesClips(const InputContract& contract);
+
+// Whether any of the samples has some.
+bool HasImages(const proto::MockSamples& mock);
+bool HasClips(const proto::MockSamples& mock);
+
+bool PixelShuffle(const InputContract& contract);
+
+// Pixels that an image's sides are multiples of. Precondition, here and below:
+// TakesImages(contract).
+int64_t SideStep(const InputContract& contract);
+
+// `size`: in pixels.
+int64_t NumPatches(ImageSize size, const InputContract& contract);
+
+// Patches of the largest image that the model is made for.
+int64_t MostPatches(const InputContract& contract);
+
+ImageSize PixelsOf(const proto::ImageSize& size);
+
+// How images with captions become samples, without where they come from.
+// Precondition: the data are Fashion-MNIST or a WebDataset.
+data::CaptionOptions CaptionOptionsOf(const proto::RunConfig& config,
+                                      const InputContract& contract);
+
+// Pixels of the tile that all images of mock data have.
+// Errors: those of data::NearestSquareTile.
+absl::StatusOr<data::ImageSize> MockTile(const proto::RunConfig& config,
+                                         const InputContract& contract);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_FEED_INPUT_CONTRACT_H_

@@ -1,0 +1,76 @@
+#ifndef HETERO_TRAINER_FEED_SAMPLES_H_
+#define HETERO_TRAINER_FEED_SAMPLES_H_
+
+// The samples of a run: its data message checked against what the model takes, prepared once, then
+// opened by every rank.
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/base/violation.h"
+#include "hetero/data/file/long_work.h"
+#include "hetero/data/sample_order.h"
+#include "hetero/data/source.h"
+#include "hetero/tensor/sample_facts.h"
+#include "hetero/trainer/feed/input_contract.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+
+// The largest sample that a run can meet: buffers are sized by it before the first step.
+struct ModalityLimits {
+  int64_t feature_width = 0;     // floats of a patch or a frame
+  std::vector<MediaSize> sizes;  // of the largest sample
+  int64_t max_features = 0;      // per sample, patches or frames of `sizes`
+  int64_t max_tokens = 0;        // per sample, rows that `sizes` give
+};
+struct SampleLimits {
+  std::vector<ModalityLimits> modalities;  // by ModelGraph::modalities
+};
+
+// Every rule between the data of `config` and the model. Pure: touches no file.
+// Precondition: the model is sound, and each field of data by itself.
+std::vector<Violation> ValidateData(const proto::RunConfig& config, const InputContract& contract);
+
+// Of training and evaluation samples. Pure: touches no file.
+// Precondition: ValidateData(config, contract) is empty.
+SampleLimits LimitsOf(const proto::RunConfig& config, const InputContract& contract);
+
+// The samples of one split and the order in which a run takes them.
+struct SampleSet {
+  data::SampleOrder order;
+  // Opens a source for the calling thread. Thread safe; what is prepared is shared.
+  std::function<absl::StatusOr<std::unique_ptr<data::SampleSource>>()> open;
+};
+
+struct RunSamples {
+  SampleSet train;
+  std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
+  std::string description;              // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
+};
+
+// Every rule between `config` and the data that it names, once they are open.
+// Precondition: `config` is resolved (config.h).
+std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const RunSamples& samples);
+
+// Prepares and opens what `config` names, once per process. Training samples are shuffled by the
+// run's seed, except those of mock data without end, which are random as they are. `work`
+// is told and asked when it takes seconds. Relative folders begin at `working_folder`.
+// Precondition: ValidateData(config, contract) is empty.
+// Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
+// of the data set, naming its file; CANCELLED when the user wants an end.
+absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
+                                          const InputContract& contract,
+                                          const std::filesystem::path& working_folder,
+                                          const data::LongWork& work);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_FEED_SAMPLES_H_

@@ -1,0 +1,439 @@
+#include "hetero/trainer/feed/samples.h"
+
+#include <zlib.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/image/codec.h"
+#include "hetero/data/image/image.h"
+#include "hetero/data/source.h"
+#include "hetero/data/tar/writer.h"
+#include "hetero/data/webdataset/prepare.h"
+#include "hetero/models/avlm/avlm.pb.h"
+#include "hetero/models/nemotron/hybrid.pb.h"
+#include "hetero/models/stage.h"
+#include "hetero/models/vlm/vlm.pb.h"
+#include "hetero/tensor/sequence_batch.h"
+#include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/recipes/recipes.h"
+#include "hetero/trainer/run_config.pb.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::absl_testing::IsOk;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// What the models of the recipes take.
+constexpr InputContract kVision = {.vocabulary_size = 512,
+                                   .image_token_id = 511,
+                                   .patch_size = 4,
+                                   .max_image_side = 64,
+                                   .patches_per_token = 4};
+constexpr InputContract kText = {.vocabulary_size = 512};
+constexpr InputContract kHearing = {.vocabulary_size = 512,
+                                    .image_modality = 0,
+                                    .image_token_id = 511,
+                                    .patch_size = 4,
+                                    .max_image_side = 64,
+                                    .patches_per_token = 4,
+                                    .audio_modality = 1,
+                                    .audio_token_id = 510,
+                                    .num_mels = 16,
+                                    .max_frames = 64};
+
+proto::RunConfig Changed(std::string_view recipe, const std::vector<std::string>& assignments) {
+  // Links the models that recipes name.
+  proto::AudioVisionLanguageModel::descriptor();
+  proto::VisionLanguageModel::descriptor();
+  proto::HybridLanguageModel::descriptor();
+  proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
+  for (const std::string& assignment : assignments) {
+    EXPECT_THAT(SetField(assignment, config), IsOk());
+  }
+  return config;
+}
+
+std::vector<std::string> Messages(const proto::RunConfig& config, const InputContract& contract) {
+  std::vector<std::string> messages;
+  for (const Violation& violation : ValidateData(config, contract)) {
+    messages.push_back(violation.ToString());
+  }
+  return messages;
+}
+
+std::vector<std::string> FashionMessages(const std::vector<std::string>& assignments) {
+  return Messages(Changed("fashion_tiny", assignments), kVision);
+}
+
+TEST(ValidateDataTest, RecipesFitTheirModels) {
+  EXPECT_THAT(FashionMessages({}), IsEmpty());
+  EXPECT_THAT(Messages(Changed("mock_tiny", {}), kText), IsEmpty());
+}
+
+TEST(ValidateDataTest, ATextOfOneTokenHasNothingToPredict) {
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=1"}), kText),
+              ElementsAre("sequence_length is 1, must be at least 2: the first token of a text is "
+                          "never predicted, so no step would have a loss; nearest: 2"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=2"}), kText), IsEmpty());
+}
+
+TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
+  EXPECT_THAT(FashionMessages({"data.pad_token_id=511"}),
+              ElementsAre("data.pad_token_id is 511, which is the model's image token; nearest: "
+                          "510"));
+  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=600"}),
+              ElementsAre("data.fashion_mnist.end_token_id is 600, must be below the model's "
+                          "vocabulary of 512; nearest: 510"));
+  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=65"}),
+              ElementsAre("data.fashion_mnist.end_token_id is 65, must not be the id of a byte; "
+                          "nearest: 256"));
+  EXPECT_THAT(
+      FashionMessages({"data.fashion_mnist.sizes[0].rows=36",
+                       "data.fashion_mnist.sizes[1].columns=16",
+                       "data.fashion_mnist.sizes[2].rows=80", "sequence_length=64"}),
+      ElementsAre("data.fashion_mnist.sizes[0].rows is 36 pixels, must be a multiple of 8 "
+                  "from 32 to 64 (the model's patches, the photograph, the model's largest "
+                  "side); nearest: 40",
+                  HasSubstr("sizes[1].columns is 16 pixels"),
+                  AllOf(HasSubstr("sizes[2].rows is 80 pixels"), HasSubstr("nearest: 64"))));
+  EXPECT_THAT(
+      FashionMessages({"sequence_length=35"}),
+      ElementsAre("sequence_length is 35, must be at least 36 (24 image tokens, the longest "
+                  "caption, an end); nearest: 36"));
+  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), kText),
+              ElementsAre(HasSubstr("data.fashion_mnist has images, the model takes none")));
+}
+
+TEST(ValidateDataTest, ChecksMockSamples) {
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
+              ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
+                          "nearest: 0"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=64"}), kVision),
+              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length "
+                          "64; nearest: 56"));
+  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=31"}), kVision),
+              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 30")));
+  EXPECT_THAT(
+      Messages(Changed("mock_tiny", {"data.mock.text_vocabulary=1000"}), kVision),
+      ElementsAre(HasSubstr("must be at most the model's vocabulary of 512; nearest: 512")));
+}
+
+std::vector<std::string> ClipMessages(const std::vector<std::string>& assignments) {
+  return Messages(Changed("mock_avlm_tiny", assignments), kHearing);
+}
+
+TEST(ValidateDataTest, ClipsAndImagesShareASequence) {
+  EXPECT_THAT(ClipMessages({}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"sequence_length=41"}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"sequence_length=40"}),
+              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
+                          "sequence_length 40 leaves 23 beside images and a token of text; "
+                          "nearest: data.mock.max_clip_frames 46 or sequence_length 41"));
+  EXPECT_THAT(ClipMessages({"sequence_length=17"}),
+              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
+                          "sequence_length 17 leaves 0 beside images and a token of text; "
+                          "nearest: sequence_length 41"));
+  // What clips take is not there for images.
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=64"}),
+              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length 64; "
+                          "nearest: 36"));
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=31", "sequence_length=50"}),
+              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 25"),
+                          HasSubstr("leaves 18 beside images")));
+}
+
+TEST(ValidateDataTest, ClipsHaveTheFramesThatTheModelTakes) {
+  EXPECT_THAT(ClipMessages({"data.mock.max_clip_frames=65", "sequence_length=64"}),
+              ElementsAre("data.mock.max_clip_frames is 65, must be at most the model's max_frames "
+                          "64; nearest: 64"));
+  EXPECT_THAT(ClipMessages({"data.mock.min_clip_frames=49"}),
+              ElementsAre("data.mock.min_clip_frames is 49, must be at most "
+                          "data.mock.max_clip_frames 48; nearest: 48"));
+  EXPECT_THAT(Messages(Changed("mock_avlm_tiny", {}), kVision),
+              ElementsAre(HasSubstr("data.mock.max_clip_frames is set, the model takes no clips")));
+}
+
+// What decides nothing is not taken in silence.
+TEST(ValidateDataTest, AShareOfNothingIsRefused) {
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0"}),
+              ElementsAre("data.mock.image_percent is 60, but data.mock.num_image_tokens is 0: "
+                          "there are no images; nearest: 0"));
+  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0", "data.mock.image_percent=0"}),
+              IsEmpty());
+  const std::string no_clips = "data.mock={num_image_tokens: 16 clip_percent: ";
+  EXPECT_THAT(ClipMessages({no_clips + "60}"}),
+              ElementsAre("data.mock.clip_percent is 60, but data.mock.max_clip_frames is not set: "
+                          "there are no clips; nearest: 0"));
+  EXPECT_THAT(ClipMessages({no_clips + "0}"}), IsEmpty());
+  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 min_clip_frames: 4}"}),
+              ElementsAre("data.mock.max_clip_frames is not set, clips have from min_clip_frames "
+                          "to max_clip_frames frames; nearest: 4"));
+  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 max_clip_frames: 4}"}),
+              ElementsAre("data.mock.min_clip_frames is not set, clips have from min_clip_frames "
+                          "to max_clip_frames frames; nearest: 4"));
+}
+
+TEST(ValidateDataTest, NoOtherTokenIsAPlaceholder) {
+  EXPECT_THAT(ClipMessages({"data.pad_token_id=510"}),
+              ElementsAre("data.pad_token_id is 510, which is the model's audio token; nearest: "
+                          "509"));
+  EXPECT_THAT(ClipMessages({"data.pad_token_id=511"}), ElementsAre(HasSubstr("nearest: 509")));
+  InputContract bytes = kHearing;
+  bytes.audio_token_id = 65;
+  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), bytes),
+              ElementsAre("data.fashion_mnist writes bytes as ids below 256, the model's audio "
+                          "token is 65; give a model whose audio token is at least 256"));
+}
+
+TEST(ValidateDataTest, ChecksWebDatasets) {
+  const std::string web =
+      "data.web_dataset={train: \"shards\" min_patches: 8 max_patches: 100 "
+      "end_token_id: 256}";
+  EXPECT_THAT(FashionMessages({web}),
+              ElementsAre(HasSubstr("data.web_dataset.evaluation is not set, the run evaluates")));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.min_patches=150"}),
+              ElementsAre(HasSubstr("max_patches is 100, must be at least")));
+  EXPECT_THAT(
+      FashionMessages({web, "data.web_dataset.evaluation=shards",
+                       "data.web_dataset.max_patches=256", "data.web_dataset.min_patches=200"}),
+      ElementsAre(HasSubstr("no image of so many patches fits the sequence length 48")));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=1024"}),
+              ElementsAre("data.web_dataset.max_patches is 1024, must be at most 256, the patches "
+                          "of the model's largest image (max_image_side: 64); nearest: 256"));
+  EXPECT_THAT(FashionMessages(
+                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=256"}),
+              IsEmpty());
+}
+
+TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
+  const SampleLimits fashion = LimitsOf(Changed("fashion_tiny", {}), kVision);
+  EXPECT_EQ(fashion.modalities[0].feature_width, 48);
+  EXPECT_EQ(fashion.modalities[0].max_features, 96);
+  EXPECT_EQ(fashion.modalities[0].max_tokens, 24);
+  EXPECT_THAT(fashion.modalities[0].sizes, ElementsAre(ImageSize{.height = 32, .width = 48}));
+
+  // 43 of 48 positions are left for an image, whatever its sides: the longest take most memory.
+  const SampleLimits web =
+      LimitsOf(Changed("fashion_tiny", {"data.web_dataset={train: \"shards\" min_patches: 8 "
+                                        "max_patches: 256 end_token_id: 256}"}),
+               kVision);
+  EXPECT_EQ(web.modalities[0].max_features, 4 * web.modalities[0].max_tokens);
+  EXPECT_THAT(web.modalities[0].sizes, ElementsAre(ImageSize{.height = 8, .width = 344}));
+  EXPECT_EQ(web.modalities[0].max_tokens, 43);
+
+  const SampleLimits mixed = LimitsOf(Changed("mock_avlm_tiny", {}), kHearing);
+  EXPECT_EQ(mixed.modalities[0].max_tokens, 16);
+  EXPECT_EQ(mixed.modalities[1].feature_width, 16);
+  EXPECT_EQ(mixed.modalities[1].max_features, 48);
+  EXPECT_EQ(mixed.modalities[1].max_tokens, 24);
+  EXPECT_THAT(mixed.modalities[1].sizes, ElementsAre(MediaSize{.height = 48, .width = 1}));
+  // What no sample has takes no room.
+  const SampleLimits none =
+      LimitsOf(Changed("mock_avlm_tiny", {"data.mock.image_percent=0", "data.mock.clip_percent=0"}),
+               kHearing);
+  for (const ModalityLimits& modality : none.modalities) EXPECT_EQ(modality.max_features, 0);
+  const SampleLimits photographs = LimitsOf(Changed("fashion_tiny", {}), kHearing);
+  EXPECT_EQ(photographs.modalities[0].max_tokens, 24);
+  EXPECT_EQ(photographs.modalities[1].max_tokens, 0);
+
+  const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
+  EXPECT_THAT(text.modalities, IsEmpty());
+}
+
+std::string BigEndian(uint32_t value) {
+  std::string bytes;
+  for (int shift = 24; shift >= 0; shift -= 8) bytes.push_back(static_cast<char>(value >> shift));
+  return bytes;
+}
+
+void WriteGzip(const fs::path& path, const std::string& bytes) {
+  const gzFile file = gzopen(path.c_str(), "wb");
+  ASSERT_EQ(gzwrite(file, bytes.data(), static_cast<unsigned>(bytes.size())),
+            static_cast<int>(bytes.size()));
+  ASSERT_EQ(gzclose(file), Z_OK);
+}
+
+// An archive of `count` photographs, each of one grey and with label i mod 10.
+void WriteArchive(const fs::path& folder, const std::string& prefix, uint32_t count) {
+  fs::create_directories(folder);
+  std::string images = BigEndian(0x803) + BigEndian(count) + BigEndian(28) + BigEndian(28);
+  std::string labels = BigEndian(0x801) + BigEndian(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    images.append(28 * 28, static_cast<char>(i));
+    labels.push_back(static_cast<char>(i % 10));
+  }
+  WriteGzip(folder / (prefix + "-images-idx3-ubyte.gz"), images);
+  WriteGzip(folder / (prefix + "-labels-idx1-ubyte.gz"), labels);
+}
+
+TEST(ValidateDataTest, AModelTooSmallForThePhotographsIsCalledThat) {
+  InputContract small = kVision;
+  small.max_image_side = 24;
+  EXPECT_THAT(
+      Messages(Changed("fashion_tiny", {"data.fashion_mnist.sizes=[]",
+                                        "data.fashion_mnist.sizes[0]={rows: 24 columns: 32}"}),
+               small),
+      ElementsAre("data.fashion_mnist.sizes[0].rows is 24 pixels; a photograph and whole "
+                  "patches need 32, the model takes images of at most 24 a side "
+                  "(max_image_side); give a model that takes at least 32",
+                  HasSubstr("sizes[0].columns is 32 pixels")));
+}
+
+class PrepareSamplesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(::testing::TempDir()) /
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+
+  absl::StatusOr<RunSamples> Prepare(const std::vector<std::string>& assignments) {
+    messages_.clear();
+    return PrepareSamples(
+        Changed("fashion_tiny", assignments), kVision, folder_,
+        {.message = [this](std::string_view text) { messages_.emplace_back(text); }});
+  }
+
+  fs::path folder_;
+  std::vector<std::string> messages_;
+};
+
+TEST_F(PrepareSamplesTest, FashionMnistIsPreparedOnceAndOpenedByEveryRank) {
+  WriteArchive(folder_ / "archive", "train", 23);
+  WriteArchive(folder_ / "archive", "t10k", 7);
+  const std::vector<std::string> assignments = {"data.fashion_mnist.archive=archive",
+                                                "data.fashion_mnist.cache=cache/fashion"};
+  RunSamples samples = Prepare(assignments).value();
+  EXPECT_THAT(messages_, ElementsAre(HasSubstr("preparing Fashion-MNIST, once"),
+                                     "prepared 30 photographs, 0 of them unreadable"));
+  samples = Prepare(assignments).value();
+  EXPECT_THAT(messages_, IsEmpty());
+
+  EXPECT_EQ(samples.train.order.num_samples(), 23);
+  std::set<int64_t> epoch;
+  for (int64_t i = 0; i < 23; ++i) epoch.insert(*samples.train.order.DatasetIndex(i));
+  EXPECT_EQ(epoch.size(), 23);
+  EXPECT_EQ(samples.evaluation->order.DatasetIndex(6), 6);
+  EXPECT_EQ(samples.evaluation->order.DatasetIndex(7), std::nullopt);
+
+  const SampleLimits limits = LimitsOf(Changed("fashion_tiny", assignments), kVision);
+  const auto source = samples.train.open().value();
+  EXPECT_EQ(source->size(), 23);
+  EXPECT_EQ(source->limits(0).max_features, limits.modalities[0].max_features);
+  EXPECT_EQ(source->limits(0).max_tokens, limits.modalities[0].max_tokens);
+  data::LanguageSample sample;
+  EXPECT_THAT(samples.train.open().value()->ReadLanguage(1, sample), IsOk());
+  EXPECT_EQ(sample.num_placeholders.at(0), 24);
+  EXPECT_THAT(sample.text, ElementsAre('T', 'r', 'o', 'u', 's', 'e', 'r', 256));
+}
+
+TEST_F(PrepareSamplesTest, MissingArchiveNamesThePackage) {
+  EXPECT_THAT(Prepare({"data.fashion_mnist.archive=nowhere", "data.fashion_mnist.cache=cache"}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr((folder_ / "nowhere").native()),
+                             HasSubstr("sudo apt-get install dataset-fashion-mnist"),
+                             HasSubstr("data.fashion_mnist.archive"))));
+}
+
+TEST_F(PrepareSamplesTest, CacheFollowsTheUsersFolder) {
+  WriteArchive(folder_ / "archive", "train", 12);
+  WriteArchive(folder_ / "archive", "t10k", 3);
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", (folder_ / "mine").c_str(), 1), 0);
+  EXPECT_THAT(Prepare({"data.fashion_mnist.archive=archive"}), IsOk());
+  EXPECT_TRUE(fs::is_directory(folder_ / "mine/hetero/fashion_mnist"));
+}
+
+TEST_F(PrepareSamplesTest, MissingDatasetNamesItsFolder) {
+  EXPECT_THAT(Prepare({"data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 "
+                       "max_patches: 100 end_token_id: 256}"}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr((folder_ / "shards").native())));
+}
+
+constexpr std::string_view kWeb =
+    "data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 max_patches: 100 "
+    "end_token_id: 256}";
+
+TEST_F(PrepareSamplesTest, ErrorsOfADatasetNameItsFieldAndTheRemedy) {
+  const fs::path folder = folder_ / "shards";
+  fs::create_directories(folder);
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("data.web_dataset.train"),
+                             HasSubstr("//tools:dataset_check -- --prepare " + folder.native()))));
+
+  data::TarWriter writer = data::TarWriter::Create(folder / "a.tar").value();
+  data::Image image;
+  image.Reshape({.height = 8, .width = 8}, 1);
+  ASSERT_THAT(writer.Add("k.png", data::EncodePng(image).value()), IsOk());
+  ASSERT_THAT(writer.Add("k.txt", "grey"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  ASSERT_THAT(data::PrepareDataset(folder, {.splits = {{"train", {"a.tar"}}}, .fields = {}}),
+              IsOk());
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("data.web_dataset.evaluation"),
+                             HasSubstr("no split \"val\" under split_parts; it has train"))));
+
+  fs::resize_file(folder / "a.tar", 512);
+  EXPECT_THAT(Prepare({std::string(kWeb)}),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("data.web_dataset.train"), HasSubstr("cut short"),
+                             HasSubstr("--prepare " + folder.native()))));
+}
+
+TEST_F(PrepareSamplesTest, EvaluationIsNotBeyondItsData) {
+  const auto violations = [this](int64_t num_batches) {
+    const std::vector<std::string> assignments = {
+        "data.mock={num_image_tokens: 16 num_samples: 50}",
+        absl::StrCat("evaluation={num_batches: ", num_batches,
+                     " micro_batch_size: 4 global_batch_size: 8}")};
+    return ValidateSamples(Changed("fashion_tiny", assignments), Prepare(assignments).value());
+  };
+  EXPECT_THAT(violations(7), IsEmpty());
+  const std::vector<Violation> beyond = violations(8);
+  ASSERT_EQ(beyond.size(), 1u);
+  EXPECT_EQ(
+      beyond[0].ToString(),
+      "evaluation.num_batches is 8, the 50 samples of the evaluation set fill 7 batches of 8; "
+      "nearest: 7");
+}
+
+TEST_F(PrepareSamplesTest, MockSamplesNeverEndUnlessTold) {
+  const auto mock = [this](std::string_view fields) {
+    return Prepare({absl::StrCat("data.mock={num_image_tokens: 16 ", fields, "}")}).value();
+  };
+  const RunSamples endless = mock("");
+  EXPECT_EQ(endless.train.order.DatasetIndex(123'456'789'012), 123'456'789'012);
+  const RunSamples repeated = mock("num_samples: 40");
+  EXPECT_LT(*repeated.train.order.DatasetIndex(123'456'789'012), 40);
+  EXPECT_EQ(repeated.evaluation->order.DatasetIndex(40), std::nullopt);
+
+  data::LanguageSample train;
+  data::LanguageSample evaluation;
+  EXPECT_THAT(endless.train.open().value()->ReadLanguage(5, train), IsOk());
+  EXPECT_THAT(endless.evaluation->open().value()->ReadLanguage(5, evaluation), IsOk());
+  EXPECT_NE(train.text, evaluation.text);
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,69 @@
+#include "hetero/trainer/report/metrics.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/log/check.h"
+
+namespace hetero {
+namespace {
+
+void AddTo(std::vector<LossSum>& totals, const std::vector<LossSum>& losses) {
+  for (const LossSum& loss : losses) {
+    auto total = std::ranges::find(totals, loss.name, &LossSum::name);
+    if (total == totals.end()) total = totals.insert(total, {.name = loss.name});
+    total->sum += loss.sum;
+    total->count += loss.count;
+  }
+}
+
+LossSum SumOf(const Metric& metric, std::span<const double> sums) {
+  return {.name = metric.name, .sum = sums[metric.numerator], .count = sums[metric.denominator]};
+}
+
+}  // namespace
+
+std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums) {
+  std::vector<LossSum> result;
+  for (const Metric& metric : metrics) {
+    if (metric.in_training) result.push_back(SumOf(metric, sums));
+  }
+  return result;
+}
+
+std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums) {
+  std::vector<LossSum> result;
+  for (const Metric& metric : metrics) {
+    if (metric.in_evaluation) result.push_back(SumOf(metric, sums));
+  }
+  return result;
+}
+
+double Perplexity(double loss) {
+  return std::isfinite(loss) ? std::exp(std::min(20.0, loss)) : loss;
+}
+
+void MetricsInterval::Add(const StepMetrics& step, absl::Duration elapsed) {
+  elapsed_ += elapsed;
+  ++num_iterations_;
+  AddTo(step.skipped ? skipped_ : losses_, step.losses);
+  if (!step.skipped) return;
+  ++skipped_iterations_;
+  nan_iterations_ += std::ranges::any_of(
+      step.losses, [](const LossSum& loss) { return !std::isfinite(loss.sum); });
+}
+
+IntervalAverages MetricsInterval::averages() const {
+  CHECK_GT(num_iterations_, 0);
+  IntervalAverages averages{
+      .seconds_per_iteration = absl::ToDoubleSeconds(elapsed_) / num_iterations_,
+      .skipped_iterations = skipped_iterations_,
+      .nan_iterations = nan_iterations_};
+  const bool none_updated = skipped_iterations_ == num_iterations_;
+  for (const LossSum& loss : none_updated ? skipped_ : losses_) {
+    if (loss.count > 0) averages.losses.push_back({loss.name, loss.sum / loss.count});
+  }
+  return averages;
+}
+
+}  // namespace hetero

@@ -1,0 +1,83 @@
+#ifndef HETERO_TRAINER_REPORT_METRICS_H_
+#define HETERO_TRAINER_REPORT_METRICS_H_
+
+// What one training iteration reports, and its averages over the iterations between two lines of
+// the log. Plain values: console.h prints them, metrics_writer.h sends them to TensorBoard.
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "hetero/models/stage.h"
+
+namespace hetero {
+
+struct NamedValue {
+  std::string name;
+  double value = 0;
+
+  bool operator==(const NamedValue&) const = default;
+};
+
+// A loss summed over what it counts (loss tokens of all microbatches and data lanes). A value that
+// is an average already has count 1.
+struct LossSum {
+  std::string name;  // "lm loss"
+  double sum = 0;
+  double count = 0;
+};
+
+// What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
+// all ranks, by StageTotal.
+std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
+std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);
+
+struct StepMetrics {
+  int64_t iteration = 0;         // 1 for the first of the run
+  int64_t consumed_samples = 0;  // by the run, this iteration included
+  int64_t global_batch_size = 0;
+  bool skipped = false;                 // the parameters were not updated
+  std::vector<LossSum> losses;          // empty where no loss is computed
+  std::optional<double> learning_rate;  // of the next update; none when nothing learns
+  std::optional<double> grad_norm;      // before clipping
+};
+
+struct IntervalAverages {
+  double seconds_per_iteration = 0;
+  // Total sum / total count of each loss, in order of first appearance; none for a loss that
+  // counted nothing. Of the iterations that updated the parameters; of all of them where none did.
+  std::vector<NamedValue> losses;
+  int64_t skipped_iterations = 0;
+  int64_t nan_iterations = 0;  // skipped, and one of their losses was not finite
+};
+
+// exp(min(20, loss)); the loss itself where it is infinite or NaN.
+double Perplexity(double loss);
+
+// Accumulates the iterations since the last Reset.
+class MetricsInterval {
+ public:
+  // `elapsed` is the time from the end of the previous iteration to the end of this one, without
+  // evaluation, on the clock of the device.
+  void Add(const StepMetrics& step, absl::Duration elapsed);
+
+  // Precondition: an iteration was added since the last Reset.
+  IntervalAverages averages() const;
+
+  void Reset() { *this = MetricsInterval(); }
+
+ private:
+  std::vector<LossSum> losses_;   // of iterations that updated the parameters
+  std::vector<LossSum> skipped_;  // of the others
+  absl::Duration elapsed_;
+  int64_t num_iterations_ = 0;
+  int64_t skipped_iterations_ = 0;
+  int64_t nan_iterations_ = 0;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_REPORT_METRICS_H_

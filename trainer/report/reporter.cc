@@ -1,0 +1,73 @@
+#include "hetero/trainer/report/reporter.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+
+namespace hetero {
+
+void Reporter::Step(int64_t step, const StepResult& result, double learning_rate,
+                    absl::Duration elapsed) {
+  const int64_t iteration = step + 1;
+  StepMetrics metrics{.iteration = iteration,
+                      .consumed_samples = iteration * config_.global_batch_size(),
+                      .global_batch_size = config_.global_batch_size(),
+                      .skipped = result.report.outcome != StepOutcome::kApplied,
+                      .learning_rate = learning_rate,
+                      .grad_norm = result.report.gradient_norm};
+  metrics.losses = TrainingSums(metrics_, result.report.sums);
+  interval_.Add(metrics, elapsed);
+  if (on_step_) on_step_(metrics);
+  num_steps_done_ = iteration;
+  const LossSum& minimized = metrics.losses.front();
+  minimized_.reset();
+  if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
+
+  const proto::Logging& logging = config_.logging();
+  if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
+  const bool interval_ends = iteration % logging.console_interval_steps() == 0;
+  if (interval_ends || iteration == 1) {
+    const IntervalAverages averages = interval_.averages();
+    console_.Print(
+        TrainingLine({.now = absl::Now(), .num_iterations = num_steps_}, metrics, averages));
+    if (interval_ends) {
+      events_->WriteInterval(iteration, averages);
+      interval_.Reset();
+    }
+  }
+  const std::string detail =
+      minimized_ ? absl::StrCat(minimized_->name, " ", FormatNumber("%.4f", minimized_->value))
+                 : "";
+  console_.Progress(
+      {.what = "train", .done = iteration, .total = num_steps_, .start = start_, .detail = detail});
+}
+
+void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
+  evaluation_.clear();
+  for (const LossSum& metric : EvaluationSums(metrics_, result.sums)) {
+    if (metric.count > 0) evaluation_.push_back({metric.name, metric.sum / metric.count});
+  }
+  console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
+  events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
+}
+
+std::optional<double> Reporter::validation_loss() const {
+  const auto loss = std::ranges::find(evaluation_, metrics_.front().name, &NamedValue::name);
+  return loss == evaluation_.end() ? std::nullopt : std::optional(loss->value);
+}
+
+std::vector<NamedValue> Reporter::ResultValues() const {
+  std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(train_time_)},
+                                    {"skipped steps", static_cast<double>(tally_.num_skipped())}};
+  if (minimized_.has_value()) values.push_back(*minimized_);
+  for (const NamedValue& value : evaluation_) {
+    const bool also_trained = std::ranges::find(metrics_, value.name, &Metric::name)->in_training;
+    values.push_back(
+        {also_trained ? absl::StrCat("validation ", value.name) : value.name, value.value});
+  }
+  return values;
+}
+
+}  // namespace hetero

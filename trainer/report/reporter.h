@@ -1,0 +1,89 @@
+#ifndef HETERO_TRAINER_REPORT_REPORTER_H_
+#define HETERO_TRAINER_REPORT_REPORTER_H_
+
+// What the rank that logs tells about a run: console lines, TensorBoard, and the totals that the
+// process ends with.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "hetero/trainer/report/console.h"
+#include "hetero/trainer/report/metrics.h"
+#include "hetero/trainer/report/metrics_writer.h"
+#include "hetero/trainer/report/step_tally.h"
+#include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/rank_trainer.h"
+
+namespace hetero {
+
+// Used by the thread of one rank, then by the thread that joined it.
+class Reporter {
+ public:
+  // `metrics`: of the model's graph. `console` outlives the reporter. `on_step` is told of every
+  // step; may be empty.
+  Reporter(const proto::RunConfig& config, std::vector<Metric> metrics, int64_t num_steps,
+           std::function<void(const StepMetrics&)> on_step, Console& console,
+           std::unique_ptr<MetricsWriter> events)
+      : config_(config),
+        metrics_(std::move(metrics)),
+        num_steps_(num_steps),
+        on_step_(std::move(on_step)),
+        console_(console),
+        events_(std::move(events)) {}
+
+  // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
+  void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
+
+  // After `iteration` steps.
+  void Evaluation(int64_t iteration, const EvaluationResult& result);
+
+  // After the last step and evaluation: the wall time of all steps, what became of them, and
+  // whether a signal ended them.
+  void TrainingEnds(absl::Duration train_time, const StepTally& tally, bool stopped) {
+    train_time_ = train_time;
+    tally_ = tally;
+    stopped_ = stopped;
+  }
+
+  // Closes the event file. Errors: those of MetricsWriter::Close.
+  absl::Status Close() { return events_->Close(); }
+
+  int64_t num_steps_done() const { return num_steps_done_; }
+  const StepTally& tally() const { return tally_; }
+  bool stopped() const { return stopped_; }
+
+  // What training minimizes, in the latest evaluation.
+  std::optional<double> validation_loss() const;
+
+  // For the RESULT line: "train seconds", "skipped steps", what training minimizes in the last
+  // step, and the metrics of the last evaluation; "validation" before a name that training has too.
+  std::vector<NamedValue> ResultValues() const;
+
+ private:
+  const proto::RunConfig config_;
+  const std::vector<Metric> metrics_;
+  const int64_t num_steps_;
+  const std::function<void(const StepMetrics&)> on_step_;
+  Console& console_;
+  const std::unique_ptr<MetricsWriter> events_;
+  MetricsInterval interval_;
+  const absl::Time start_ = absl::Now();
+
+  int64_t num_steps_done_ = 0;
+  absl::Duration train_time_;
+  StepTally tally_;
+  bool stopped_ = false;
+  std::optional<NamedValue> minimized_;  // of the last step
+  std::vector<NamedValue> evaluation_;   // of the latest
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_REPORT_REPORTER_H_
