@@ -1,0 +1,66 @@
+#ifndef HETERO_TRAINER_JOB_H_
+#define HETERO_TRAINER_JOB_H_
+
+// What a configuration asks for, made ready to run.
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/comm/run_ranks.h"
+#include "hetero/grid/layout.h"
+#include "hetero/grid/rank.h"
+#include "hetero/models/registry.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/device.h"
+#include "hetero/trainer/config/config.h"
+#include "hetero/trainer/config/optimizer_settings.h"
+#include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/run_options.h"
+#include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/engine.h"
+#include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/work_classes.h"
+
+namespace hetero {
+
+// What every rank of the run shares and none changes.
+struct Job {
+  proto::RunConfig config;
+  std::vector<std::string> notes;  // where the run differs from what was configured
+  RunSizes sizes;
+  std::unique_ptr<Model> model;
+  std::optional<Layout> layout;
+  StepPlan train;
+  std::optional<StepPlan> evaluate;
+  WorkClasses work;
+  SampleLimits limits;
+  std::optional<RunSamples> samples;  // unset in a dry run
+  std::vector<Device> devices;        // by rank; empty in a dry run
+  std::optional<OptimizerSettings> optimizer;
+  bool profile = false;
+};
+
+// Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of
+// MakePlan.
+absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models);
+
+// With as many GPUs as ranks each has its own, with fewer all share the first.
+// Errors: those of CountGpus.
+absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job);
+
+// Ranks with a GPU each speak over NCCL, ranks that share one through its memory.
+RankBackend ChooseBackend(std::span<const Device> devices);
+
+// Of a rank on `device`; on the shape-only device it needs no samples. `job` and `factory` outlive
+// the engine.
+EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
+                                CommunicatorFactory& factory);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_JOB_H_

@@ -1,0 +1,91 @@
+#include "hetero/trainer/prediction.h"
+
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/loopback/loopback.h"
+#include "hetero/trainer/memory_limit.h"
+#include "hetero/trainer/step/rank_trainer.h"
+
+namespace hetero {
+namespace {
+
+// Of one rank, far beyond any machine's. A prediction above it has lost its meaning.
+constexpr int64_t kMaxRankBytes = int64_t{1} << 44;
+
+absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
+                                       const StopSignals& signals) {
+  const std::unique_ptr<CommunicatorFactory> factory =
+      LoopbackFactory(rank, job.layout->world_size());
+  const Device device = {.kind = DeviceKind::kShapeOnly,
+                         .predicts = job.config.device() == proto::RunConfig::CUDA
+                                         ? DeviceKind::kCuda
+                                         : DeviceKind::kCpu};
+  EngineOptions options = MakeEngineOptions(job, rank, device, *factory);
+  options.stop_requested = [&signals] { return signals.requested() != 0; };
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
+                          RankTrainer::Create(std::move(options), *job.optimizer));
+  Engine& engine = trainer->engine();
+  engine.stream().ledger().RecordCollectives(true);
+  HETERO_RETURN_IF_ERROR(trainer->Queue(0)).With("prediction");
+  Prediction prediction{.calls = engine.stream().ledger()};
+  if (job.evaluate.has_value()) {
+    const auto goes_on = [] { return false; };
+    HETERO_RETURN_IF_ERROR(trainer->Evaluate(1, goes_on)).With("prediction");
+  }
+  prediction.arenas = engine.PeakMemory();
+  for (const int64_t bytes : prediction.arenas.activation_bytes) {
+    if (bytes <= kMaxRankBytes) continue;
+    return absl::ResourceExhaustedError(absl::StrCat(bytes, " bytes of activations a microbatch"));
+  }
+  prediction.memory = engine.PredictedMemory();
+  return prediction;
+}
+
+// Errors: INVALID_ARGUMENT when the configuration asks for more memory than there can be.
+absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
+  absl::StatusOr<Prediction> prediction = RunOnShapes(job, rank, signals);
+  const auto refuse = [&](std::string_view why) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("rank ", rank, " of this configuration has no room anywhere: ", why,
+                     "; lower micro_batch_size, sequence_length or the model's sizes"));
+  };
+  if (absl::IsResourceExhausted(prediction.status())) {
+    return refuse(prediction.status().message());
+  }
+  HETERO_RETURN_IF_ERROR(prediction.status());
+  if (prediction->memory.total_bytes() <= kMaxRankBytes) return prediction;
+  return refuse(
+      absl::StrCat(prediction->memory.ToString(), ", at most ", kMaxRankBytes >> 20, " MiB"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals) {
+  std::vector<Prediction> predictions;
+  for (const WorkClass& ranks : job.work.classes) {
+    HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, ranks.first_rank, signals));
+    predictions.push_back(std::move(prediction));
+  }
+  return predictions;
+}
+
+absl::StatusOr<std::vector<Prediction>> PredictRun(const Job& job, const StopSignals& signals) {
+  HETERO_ASSIGN_OR_RETURN(std::vector<Prediction> predictions, PredictClasses(job, signals));
+  int64_t needed = 0;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    needed += job.work.classes[i].num_ranks * predictions[i].memory.total_bytes();
+  }
+  const MemoryLimit limit = HostMemoryLimit();
+  if (job.config.device() != proto::RunConfig::CPU || needed <= limit.bytes) return predictions;
+  return absl::InvalidArgumentError(
+      absl::StrCat("the ranks of this run need ", needed >> 20, " MiB of memory together, ",
+                   limit.what, " ", limit.bytes >> 20,
+                   " MiB; lower micro_batch_size, sequence_length or the model's sizes, and see "
+                   "--dry_run"));
+}
+
+}  // namespace hetero

@@ -1,0 +1,65 @@
+#include "hetero/trainer/run_files.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
+#include "hetero/telemetry/chrome_trace.h"
+#include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/report/picture.h"
+
+namespace hetero {
+
+absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const proto::RunConfig& config,
+                                        Console& console) {
+  HETERO_ASSIGN_OR_RETURN(RunFolder folder,
+                          RunFolder::Create(options.working_folder / config.logging().folder()));
+  const std::filesystem::path path = folder.path() / kResolvedConfigFile;
+  std::ofstream file(path);
+  file << "# " << options.program << "\n" << ToText(config);
+  file.close();
+  if (!file) {
+    return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write file ", path.native()));
+  }
+  HETERO_RETURN_IF_ERROR(console.KeepLog(folder.path() / kConsoleLogFile));
+  return folder;
+}
+
+absl::Status DrawPicture(const RunOptions& options, const Job& job, Console& console) {
+  if (options.picture.empty()) return absl::OkStatus();
+  const std::filesystem::path path = options.working_folder / options.picture;
+  errno = 0;
+  std::ofstream file(path);
+  file << DrawLayout(*job.layout, job.train);
+  file.close();
+  if (!file) {
+    return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write ", path.native()));
+  }
+  console.Print(absl::StrCat("picture: ", path.native()));
+  return absl::OkStatus();
+}
+
+absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
+                        std::span<const RankRecord> records, std::span<const GlobalRank> stuck) {
+  std::vector<TraceTrack> tracks;
+  for (size_t r = 0; r < records.size(); ++r) {
+    if (std::ranges::find(stuck, GlobalRank(static_cast<int64_t>(r))) != stuck.end()) continue;
+    const auto rank = static_cast<int64_t>(r);
+    const auto grid = std::ranges::find_if(layout.grids(), [&](const Grid& candidate) {
+      return candidate.Contains(GlobalRank(rank));
+    });
+    tracks.push_back({.process_id = grid - layout.grids().begin(),
+                      .process_name = grid->name(),
+                      .thread_id = rank,
+                      .thread_name = absl::StrCat("rank ", rank),
+                      .spans = &*records[r].spans});
+  }
+  return WriteChromeTrace(path.native(), tracks);
+}
+
+}  // namespace hetero
