@@ -158,8 +158,6 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
 
 }  // namespace
 
-}  // namespace
-
 absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console& console,
                  const StopSignals& signals) {
   const absl::Status status = RunToItsEnd(options, models, console, signals);
