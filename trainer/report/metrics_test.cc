@@ -1,0 +1,53 @@
+#include "hetero/trainer/report/metrics.h"
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace hetero {
+namespace {
+
+using ::testing::ElementsAre;
+
+StepMetrics Step(int64_t iteration, double loss_sum, double loss_count) {
+  return {.iteration = iteration, .losses = {{"lm loss", loss_sum, loss_count}}};
+}
+
+TEST(MetricsIntervalTest, SkippedIterationsCountTimeButNoLoss) {
+  MetricsInterval interval;
+  interval.Add(Step(1, 8, 2), absl::Seconds(1));
+  for (const double loss : std::vector<double>{NAN, INFINITY, 1e9}) {
+    StepMetrics skipped = Step(2, loss, 1);
+    skipped.skipped = true;
+    interval.Add(skipped, absl::Seconds(2));
+  }
+  interval.Add(Step(5, 0, 0), absl::Seconds(3));  // no loss tokens
+  const IntervalAverages averages = interval.averages();
+  EXPECT_DOUBLE_EQ(averages.seconds_per_iteration, 2);
+  EXPECT_EQ(averages.skipped_iterations, 3);
+  EXPECT_EQ(averages.nan_iterations, 2);
+  EXPECT_THAT(averages.losses, ElementsAre(NamedValue{"lm loss", 4}));
+
+  interval.Reset();
+  interval.Add(Step(6, 3, 1), absl::Seconds(1));
+  EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 3}));
+}
+
+TEST(MetricsIntervalTest, WhereNothingWasUpdatedTheLossIsThatOfTheSkippedIterations) {
+  MetricsInterval interval;
+  for (const double loss : {4.0, 8.0}) {
+    StepMetrics skipped = Step(1, loss, 1);
+    skipped.skipped = true;
+    interval.Add(skipped, absl::Seconds(1));
+  }
+  EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 6}));
+  interval.Add(Step(2, 3, 1), absl::Seconds(1));
+  EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 3}));
+}
+
+}  // namespace
+}  // namespace hetero
