@@ -12,7 +12,7 @@
 #include "hetero/models/registry.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
-#include "hetero/trainer/recipes/recipes.h"
+#include "hetero/trainer/config/testing/changed_recipe.h"
 
 namespace hetero {
 namespace {
@@ -27,12 +27,7 @@ struct Wrong {
 };
 
 proto::RunConfig ConfigOf(const Wrong& wrong) {
-  proto::RunConfig config = ParseRunConfig(*FindRecipe(wrong.recipe), wrong.recipe).value();
-  for (const std::string_view assignment : wrong.assignments) {
-    const absl::Status set = SetField(assignment, config);
-    EXPECT_TRUE(set.ok()) << set;
-  }
-  return config;
+  return ChangedRecipe(wrong.recipe, wrong.assignments);
 }
 
 void Follow(const Correction& correction, proto::RunConfig& config) {
@@ -46,37 +41,32 @@ std::vector<Violation> Violations(const proto::RunConfig& config) {
   return Validate(config, BuiltInModels());
 }
 
-std::vector<std::string> Messages(const proto::RunConfig& config) {
-  std::vector<std::string> messages;
-  for (const Violation& violation : Violations(config)) messages.push_back(violation.ToString());
-  return messages;
-}
-
 TEST(AdviceTest, NamesAllThatHangsTogether) {
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny", {"launch=threads:11"}})),
+  EXPECT_THAT(ViolationTexts(ConfigOf({"fashion_tiny", {"launch=threads:11"}})),
               ElementsAre("grids cover ranks [0, 4) of 11; nearest: language.num_ranks 9 with "
                           "global_batch_size 72 with evaluation.global_batch_size 72 or launch "
                           "threads:4"));
   // What follows from another line is not a line of its own.
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny", {"language.num_ranks=3"}})),
+  EXPECT_THAT(ViolationTexts(ConfigOf({"fashion_tiny", {"language.num_ranks=3"}})),
               ElementsAre("language is on ranks [2, 5), but the world has 4 ranks; nearest: "
                           "language.num_ranks 2 or launch threads:5 with global_batch_size 72 with "
                           "evaluation.global_batch_size 72"));
-  EXPECT_THAT(Messages(ConfigOf({"mock_tiny", {"launch=threads:3"}})),
+  EXPECT_THAT(ViolationTexts(ConfigOf({"mock_tiny", {"launch=threads:3"}})),
               ElementsAre("grids cover ranks [0, 2) of 3; nearest: language.num_ranks 3 with "
                           "global_batch_size 12 or launch threads:2"));
 }
 
 // What a run does not support is taken back before anything is judged with it.
 TEST(AdviceTest, NoLineIsVoidOnceTheOneBeforeIsFollowed) {
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny",
-                                 {"language.tp=2", "language.num_ranks=9", "launch=threads:11"}})),
-              ElementsAre("language.tp is 2; a run supports 1 only; nearest: 1",
-                          "global_batch_size is 64, must be a multiple of 72 (micro_batch_size 8 * "
-                          "9 language lanes); nearest: 72",
-                          "evaluation.global_batch_size is 80, must be a multiple of 72 "
-                          "(micro_batch_size 8 * 9 language lanes); nearest: 72 or 144"));
-  EXPECT_THAT(Messages(ConfigOf({"mock_tiny", {"language.tp=2", "launch=threads:11"}})),
+  EXPECT_THAT(
+      ViolationTexts(ConfigOf(
+          {"fashion_tiny", {"language.tp=2", "language.num_ranks=9", "launch=threads:11"}})),
+      ElementsAre("language.tp is 2; a run supports 1 only; nearest: 1",
+                  "global_batch_size is 64, must be a multiple of 72 (micro_batch_size 8 * "
+                  "9 language lanes); nearest: 72",
+                  "evaluation.global_batch_size is 80, must be a multiple of 72 "
+                  "(micro_batch_size 8 * 9 language lanes); nearest: 72 or 144"));
+  EXPECT_THAT(ViolationTexts(ConfigOf({"mock_tiny", {"language.tp=2", "launch=threads:11"}})),
               ElementsAre("language.tp is 2; a run supports 1 only; nearest: 1",
                           "grids cover ranks [0, 2) of 11; nearest: language.num_ranks 11 with "
                           "global_batch_size 44 or launch threads:2"));
@@ -84,23 +74,24 @@ TEST(AdviceTest, NoLineIsVoidOnceTheOneBeforeIsFollowed) {
 
 TEST(AdviceTest, ATailIsAskedForWithAllThatItNeeds) {
   EXPECT_THAT(
-      Messages(ConfigOf({"fashion_tiny", {"schedule.tail=TAIL_COSINE"}})),
+      ViolationTexts(ConfigOf({"fashion_tiny", {"schedule.tail=TAIL_COSINE"}})),
       ElementsAre("schedule.tail or tail_steps is set, only style WARMUP_STABLE_DECAY has a "
                   "tail; nearest: schedule.style WARMUP_STABLE_DECAY with "
                   "schedule.tail_steps 570"));
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny", {"schedule.style=WARMUP_STABLE_DECAY"}})),
+  EXPECT_THAT(ViolationTexts(ConfigOf({"fashion_tiny", {"schedule.style=WARMUP_STABLE_DECAY"}})),
               ElementsAre("schedule.tail is not set, style WARMUP_STABLE_DECAY needs the shape of "
                           "its decay; nearest: TAIL_LINEAR",
                           "schedule.tail_steps is not set, style WARMUP_STABLE_DECAY needs the "
                           "length of its decay; nearest: 570"));
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny",
-                                 {"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail_steps=0"}})),
-              ElementsAre("schedule.tail_steps is 0, must be at least 1; nearest: "
-                          "schedule.tail_steps 1 with schedule.tail TAIL_LINEAR"));
+  EXPECT_THAT(
+      ViolationTexts(ConfigOf(
+          {"fashion_tiny", {"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail_steps=0"}})),
+      ElementsAre("schedule.tail_steps is 0, must be at least 1; nearest: "
+                  "schedule.tail_steps 1 with schedule.tail TAIL_LINEAR"));
 }
 
 TEST(AdviceTest, UnitsOfLengthsAreMendedAtEitherEnd) {
-  EXPECT_THAT(Messages(ConfigOf({"fashion_tiny", {"train_samples=640"}})),
+  EXPECT_THAT(ViolationTexts(ConfigOf({"fashion_tiny", {"train_samples=640"}})),
               ElementsAre("train_samples is set beside schedule.warmup_steps; give all lengths in "
                           "steps or all in samples; nearest: schedule.warmup_samples 1920 or "
                           "train_steps 10"));
@@ -201,7 +192,7 @@ TEST_P(WrongConfigurationTest, TheAdviceOfOneMessageIsFollowedTogether) {
   proto::RunConfig config = ConfigOf(GetParam());
   const std::vector<Violation> violations = Violations(config);
   for (const Violation& violation : violations) Follow(violation.corrections.at(0), config);
-  EXPECT_THAT(Messages(config), IsEmpty()) << ViolationsError(violations);
+  EXPECT_THAT(ViolationTexts(config), IsEmpty()) << ViolationsError(violations);
 }
 
 }  // namespace

@@ -15,130 +15,26 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
-#include "google/protobuf/any.pb.h"
 #include "google/protobuf/descriptor.h"
-#include "google/protobuf/message.h"
 #include "gtest/gtest.h"
 #include "hetero/base/config/field_rule.pb.h"
 #include "hetero/base/violation.h"
-#include "hetero/models/avlm/avlm.pb.h"
-#include "hetero/models/nemotron/hybrid.pb.h"
+#include "hetero/grid/config/grid.pb.h"
 #include "hetero/models/registry.h"
-#include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/testing/swept_numbers.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
 namespace {
 
-namespace pb = ::google::protobuf;
-
-using pb::FieldDescriptor;
+using ::google::protobuf::FieldDescriptor;
 using ::testing::IsEmpty;
 
 const ModelRegistry& Models() {
   static const auto& models = *new ModelRegistry(BuiltInModels());
   return models;
-}
-
-// Small configurations that together set every number there is.
-std::vector<proto::RunConfig> Bases() {
-  const std::vector<std::string> common = {
-      "launch=threads:2",
-      "grids[0]={name: \"radio_encoder\" num_ranks: 1 rank_offset: 0 tp: 1 cp: 1 pp: 1 "
-      "gtp_remat: 1 ep: 1 expt_tp: 1 expt_gtp_remat: 1}",
-      "grids[1]={name: \"language\" num_ranks: 1 rank_offset: 1}",
-      "micro_batch_size=2",
-      "global_batch_size=4",
-      "collective_timeout_seconds=60",
-      "divergence_steps=5",
-      "evaluation={interval_steps: 2 num_batches: 1 micro_batch_size: 2 global_batch_size: 4}",
-      "model.projector={kind: MLP norm: RMS ffn_size: 64 norm_epsilon: 1e-5 init_std: 0.05 "
-      "output_init_std: 0.05}",
-      "model.language.pattern=M*E-",
-      "model.language.mlp={ffn_size: 64}",
-      "schedule.style=WARMUP_STABLE_DECAY",
-      "schedule.tail=TAIL_LINEAR"};
-  const auto base = [&](std::vector<std::string> assignments) {
-    assignments.insert(assignments.begin(), common.begin(), common.end());
-    return RecipeConfig("fashion_tiny", assignments);
-  };
-  return {base({"train_steps=20", "schedule.warmup_steps=4", "schedule.decay_steps=20",
-                "schedule.tail_steps=4"}),
-          base({"train_samples=80", "schedule.warmup_samples=16", "schedule.decay_samples=80",
-                "schedule.tail_samples=16",
-                "data.web_dataset={train: \"a\" evaluation: \"a\" min_patches: 4 max_patches: 64 "
-                "end_token_id: 256}"}),
-          base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
-                "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
-          RecipeConfig("mock_avlm_tiny",
-                       {"launch=threads:4", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
-                        "audio_encoder.rank_offset=1", "language.num_ranks=2", "language.pp=2",
-                        "language.rank_offset=2", "pipeline_chunks=2"})};
-}
-
-struct Number {
-  std::string path;
-  const FieldDescriptor* field = nullptr;
-};
-
-bool IsNumber(const FieldDescriptor& field) {
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_INT64 ||
-         field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
-}
-
-void AddNumbers(const pb::Message& message, const std::string& prefix,
-                std::vector<Number>& numbers) {
-  if (const auto* any = dynamic_cast<const pb::Any*>(&message)) {
-    if (proto::VisionLanguageModel model; any->UnpackTo(&model)) {
-      return AddNumbers(model, prefix, numbers);
-    }
-    proto::AudioVisionLanguageModel model;
-    ASSERT_TRUE(any->UnpackTo(&model));
-    return AddNumbers(model, prefix, numbers);
-  }
-  const pb::Reflection& reflection = *message.GetReflection();
-  std::vector<const FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const FieldDescriptor* field : fields) {
-    const std::string path = absl::StrCat(prefix, field->name());
-    if (IsNumber(*field)) numbers.push_back({path, field});
-    if (field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) continue;
-    if (!field->is_repeated()) {
-      AddNumbers(reflection.GetMessage(message, field), absl::StrCat(path, "."), numbers);
-      continue;
-    }
-    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
-      AddNumbers(reflection.GetRepeatedMessage(message, field, i), absl::StrCat(path, "[", i, "]."),
-                 numbers);
-    }
-  }
-}
-
-std::vector<Number> NumbersOf(const pb::Message& message) {
-  std::vector<Number> numbers;
-  AddNumbers(message, "", numbers);
-  return numbers;
-}
-
-void AddDeclared(const pb::Descriptor& message, std::set<const FieldDescriptor*>& declared) {
-  if (&message == pb::Any::descriptor()) return;
-  for (int i = 0; i < message.field_count(); ++i) {
-    const FieldDescriptor& field = *message.field(i);
-    if (IsNumber(field)) declared.insert(&field);
-    if (field.message_type() != nullptr) AddDeclared(*field.message_type(), declared);
-  }
-}
-
-// Of the run's configuration and of all models.
-std::set<const FieldDescriptor*> DeclaredNumbers() {
-  std::set<const FieldDescriptor*> declared;
-  AddDeclared(*proto::RunConfig::descriptor(), declared);
-  AddDeclared(*proto::AudioVisionLanguageModel::descriptor(), declared);
-  AddDeclared(*proto::VisionLanguageModel::descriptor(), declared);
-  AddDeclared(*proto::HybridLanguageModel::descriptor(), declared);
-  return declared;
 }
 
 std::vector<std::string> ValuesFor(const FieldDescriptor& field) {
@@ -232,9 +128,9 @@ void ExpectRefusedOrPredicted(const proto::RunConfig& config) {
 
 TEST(ConfigSweepTest, TheBasesRunAndSetEveryNumber) {
   std::set<const FieldDescriptor*> left = DeclaredNumbers();
-  for (const proto::RunConfig& base : Bases()) {
+  for (const proto::RunConfig& base : SweptConfigs()) {
     EXPECT_EQ(Text(Validate(base, Models())), "");
-    for (const Number& number : NumbersOf(base)) left.erase(number.field);
+    for (const ConfigNumber& number : NumbersOf(base)) left.erase(number.field);
   }
   for (const FieldDescriptor* field : left) ADD_FAILURE() << field->full_name() << " is not swept";
 }
@@ -250,16 +146,16 @@ TEST(ConfigSweepTest, EveryNumberHasBothBounds) {
 
 struct Probe {
   int base = 0;
-  Number number;
+  ConfigNumber number;
 };
 
 // One test a number, so that they can be run side by side.
 std::vector<Probe> Probes() {
   std::vector<Probe> probes;
   std::set<std::string> taken;
-  const std::vector<proto::RunConfig> bases = Bases();
+  const std::vector<proto::RunConfig> bases = SweptConfigs();
   for (size_t base = 0; base < bases.size(); ++base) {
-    for (const Number& number : NumbersOf(bases[base])) {
+    for (const ConfigNumber& number : NumbersOf(bases[base])) {
       if (taken.insert(number.path).second) probes.push_back({static_cast<int>(base), number});
     }
   }
@@ -273,7 +169,7 @@ INSTANTIATE_TEST_SUITE_P(Numbers, NumberTest, ::testing::ValuesIn(Probes()), [](
 });
 
 TEST_P(NumberTest, IsRefusedOrPredictedWhateverItIs) {
-  const proto::RunConfig base = Bases()[GetParam().base];
+  const proto::RunConfig base = SweptConfigs()[GetParam().base];
   for (const std::string& value : ValuesFor(*GetParam().number.field)) {
     const std::string assignment = absl::StrCat(GetParam().number.path, "=", value);
     SCOPED_TRACE(assignment);
@@ -285,9 +181,9 @@ TEST_P(NumberTest, IsRefusedOrPredictedWhateverItIs) {
 
 // The largest sizes that the rules let onto a GPU are sizes that its kernels take.
 TEST(ConfigSweepTest, SizesForAGpuPassItsKernels) {
-  proto::RunConfig config = Bases()[0];
+  proto::RunConfig config = SweptConfigs()[0];
   ASSERT_TRUE(SetField("device=cuda", config).ok());
-  for (const Number& number : NumbersOf(config)) {
+  for (const ConfigNumber& number : NumbersOf(config)) {
     const proto::FieldRule& rule = number.field->options().GetExtension(proto::rule);
     if (!rule.has_at_most_on_gpu()) continue;
     const auto largest = static_cast<int64_t>(rule.at_most_on_gpu());

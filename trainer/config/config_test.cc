@@ -1,16 +1,12 @@
 #include "hetero/trainer/config/config.h"
 
-#include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/base/violation.h"
-#include "hetero/models/registry.h"
-#include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/testing/changed_recipe.h"
 #include "hetero/trainer/recipes/recipes.h"
 
 namespace hetero {
@@ -22,27 +18,6 @@ using ::absl_testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-// The recipe with fields changed.
-proto::RunConfig Changed(std::string_view recipe, std::vector<std::string_view> assignments) {
-  proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
-  for (std::string_view assignment : assignments) {
-    EXPECT_THAT(SetField(assignment, config), IsOk());
-  }
-  return config;
-}
-
-std::vector<std::string> Messages(const proto::RunConfig& config) {
-  std::vector<std::string> messages;
-  for (const Violation& violation : Validate(config, BuiltInModels())) {
-    messages.push_back(violation.ToString());
-  }
-  return messages;
-}
-
-std::vector<std::string> Messages(std::vector<std::string_view> assignments) {
-  return Messages(Changed("fashion_tiny", std::move(assignments)));
-}
-
 TEST(RecipesTest, SayInOneLineWhatTheyAreFor) {
   for (std::string_view name : RecipeNames()) {
     SCOPED_TRACE(name);
@@ -52,237 +27,34 @@ TEST(RecipesTest, SayInOneLineWhatTheyAreFor) {
   }
 }
 
-TEST(ValidateTest, EveryRecipeIsValid) {
-  for (std::string_view name : RecipeNames()) {
-    EXPECT_THAT(Messages(Changed(name, {})), IsEmpty()) << name;
-  }
-}
-
-TEST(ValidateTest, NamesOverlapAndGap) {
-  EXPECT_THAT(Messages({"language.rank_offset=1"}),
-              ElementsAre("language.rank_offset is 1: language on ranks [1, 3) overlaps "
-                          "radio_encoder on ranks [0, 2) at ranks [1, 2); spans must be all equal "
-                          "or disjoint; nearest: 2"));
-  EXPECT_THAT(Messages({"launch=threads:5", "language.rank_offset=3"}),
-              ElementsAre("no grid covers ranks [2, 3), but language.rank_offset is 3; grids must "
-                          "cover every rank; nearest: 2",
-                          "the grids have 4 ranks in all, the world has 5; nearest: "
-                          "language.num_ranks 3 with global_batch_size 72 with "
-                          "evaluation.global_batch_size 72 or launch threads:4"));
-}
-
-TEST(ValidateTest, LanesNeedNotDivideEachOtherButMustDivideTheSamples) {
-  EXPECT_THAT(
-      Messages({"launch=threads:5", "radio_encoder.num_ranks=3", "language.rank_offset=3",
-                "micro_batch_size=6", "global_batch_size=60", "evaluation.global_batch_size=60"}),
-      IsEmpty());
-  EXPECT_THAT(
-      Messages({"launch=threads:5", "radio_encoder.num_ranks=3", "language.rank_offset=3"}),
-      ElementsAre("radio_encoder has 3 data lanes, which do not divide the 16 samples of "
-                  "one microbatch (micro_batch_size 8 * 2 language lanes); nearest: "
-                  "micro_batch_size 9 with global_batch_size 72 with evaluation.global_batch_size "
-                  "72 or micro_batch_size 6 with global_batch_size 60 with "
-                  "evaluation.global_batch_size 72 or radio_encoder.num_ranks 2 with "
-                  "language.rank_offset 2 with launch threads:4"));
-}
-
-TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
-  EXPECT_THAT(Messages({"language.cp=2", "language.num_ranks=4", "launch=threads:6"}),
-              ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1",
-                          "evaluation.global_batch_size is 80, must be a multiple of 32 "
-                          "(micro_batch_size 8 * 4 language lanes); nearest: 64 or 96"));
-  EXPECT_THAT(Messages({"language.gtp_remat=2"}),
-              ElementsAre("language.gtp_remat is 2; a run supports 1 only; nearest: 1"));
-  EXPECT_THAT(Messages({"radio_encoder.tp=2", "language.ep=2"}),
-              ElementsAre("radio_encoder.tp is 2; a run supports 1 only; nearest: 1",
-                          "language.ep is 2; a run supports 1 only; nearest: 1"));
-}
-
-TEST(ValidateTest, NamesMissingNumbersByModuleAndPath) {
-  proto::RunConfig config = Changed("fashion_tiny", {});
-  config.mutable_grids(1)->clear_num_ranks();
-  config.clear_micro_batch_size();
-  config.mutable_optimizer()->mutable_adamw()->clear_beta2();
-  config.clear_duration();
-  config.mutable_data()->clear_source();
-  proto::VisionLanguageModel model;
-  ASSERT_TRUE(config.model().UnpackTo(&model));
-  model.mutable_language()->mutable_mamba()->clear_state_size();
-  model.mutable_encoder()->clear_final_norm();
-  config.mutable_model()->PackFrom(model);
-  EXPECT_THAT(Messages(config),
-              ElementsAre("model.encoder.final_norm is not set; it has no default",
-                          "model.language.mamba.state_size is not set; it has no default",
-                          "language.num_ranks is not set; it has no default",
-                          "micro_batch_size is not set; it has no default",
-                          "optimizer.adamw.beta2 is not set; it has no default",
-                          "neither train_steps nor train_samples is set; give one of them",
-                          "data names no source; give one of fashion_mnist, web_dataset, mock"));
-  EXPECT_THAT(Messages(proto::RunConfig()),
-              testing::Contains("model is not set; it has no default"));
-}
-
-TEST(ValidateTest, NamesNumbersBeyondTheirBounds) {
-  EXPECT_THAT(
-      Messages({"optimizer.adamw.beta1=1", "optimizer.clip_gradient_norm=0", "schedule.peak=nan",
-                "data.fashion_mnist.sizes[1].rows=0", "encoder_run_ahead=-1"}),
-      ElementsAre("data.fashion_mnist.sizes[1].rows is 0, must be at least 1; nearest: 32",
-                  "optimizer.adamw.beta1 is 1, must be at most 0.9999999; nearest: 0.9999999",
-                  "optimizer.clip_gradient_norm is 0, must be at least 1e-30; nearest: 1e-30",
-                  "schedule.peak is nan, must be at least 1e-30; nearest: schedule.peak 1e-30 with "
-                  "schedule.initial 1e-30",
-                  "encoder_run_ahead is -1, must be at least 0; nearest: 0"));
-}
-
-TEST(ValidateTest, NamesALaunchThatIsNone) {
-  EXPECT_THAT(Messages({"launch=thread:4"}),
-              ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 1048576; "
-                          "nearest: threads:4"));
-}
-
-TEST(ValidateTest, BatchesAreWholeMicrobatches) {
-  EXPECT_THAT(Messages({"global_batch_size=72", "evaluation.global_batch_size=8"}),
-              ElementsAre("global_batch_size is 72, must be a multiple of 16 (micro_batch_size 8 * "
-                          "2 language lanes); nearest: 64 or 80",
-                          "evaluation.global_batch_size is 8, must be a multiple of 16 "
-                          "(micro_batch_size 8 * 2 language lanes); nearest: 16"));
-}
-
-TEST(ValidateTest, RoundedNumbersNeedAGpu) {
-  EXPECT_THAT(Messages({"precision=BF16"}),
-              ElementsAre("precision is BF16, which needs device CUDA; device is CPU; nearest: "
-                          "precision F32 or device CUDA"));
-  EXPECT_THAT(Messages({"precision=BF16", "device=CUDA"}), IsEmpty());
-}
-
-TEST(ValidateTest, SchedulesAreConsistent) {
-  EXPECT_THAT(
-      Messages({"schedule.warmup_samples=100"}),
-      ElementsAre("train_steps is set beside schedule.warmup_samples; give all lengths in steps "
-                  "or all in samples; nearest: schedule.warmup_steps 2 or train_samples 38400"));
-  EXPECT_THAT(
-      Messages({"train_samples=640"}),
-      ElementsAre("train_samples is set beside schedule.warmup_steps; give all lengths in steps "
-                  "or all in samples; nearest: schedule.warmup_samples 1920 or train_steps 10"));
-  EXPECT_THAT(Messages({"schedule.minimum=1"}),
-              ElementsAre("schedule.minimum is 1, must be at most peak 0.003; nearest: 0.003"));
-  EXPECT_THAT(Messages({"schedule.minimum=-1"}),
-              ElementsAre("schedule.minimum is -1, must be at least 0; nearest: 0"));
-  EXPECT_THAT(Messages({"schedule.decay_steps=600", "schedule.warmup_steps=600"}),
-              ElementsAre("schedule.warmup_steps is 600, must be below decay_steps 600, the end of "
-                          "the decay; nearest: 599"));
-  EXPECT_THAT(Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail_steps=10"}),
-              ElementsAre("schedule.tail is not set, style WARMUP_STABLE_DECAY needs the shape of "
-                          "its decay; nearest: TAIL_LINEAR"));
-  EXPECT_THAT(
-      Messages({"schedule.tail=TAIL_LINEAR"}),
-      ElementsAre(
-          "schedule.tail or tail_steps is set, only style WARMUP_STABLE_DECAY has a "
-          "tail; nearest: schedule.style WARMUP_STABLE_DECAY with schedule.tail_steps 570"));
-}
-
-TEST(ValidateTest, LengthsAreAnsweredInTheUnitTheyWereGivenIn) {
-  EXPECT_THAT(
-      Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail=TAIL_LINEAR",
-                "schedule.warmup_steps=2", "schedule.decay_steps=6", "schedule.tail_steps=8"}),
-      ElementsAre("schedule.tail_steps is 8, must be from 1 to 4, what lies between warm-up "
-                  "and the end of the decay; nearest: 4"));
-}
-
 TEST(ChangesTest, ARunShorterThanItsWarmUpCutsItAndSaysSo) {
-  const proto::RunConfig ten = Changed("fashion_tiny", {"train_steps=10"});
-  EXPECT_THAT(Messages(ten), IsEmpty());
+  const proto::RunConfig ten = ChangedRecipe("fashion_tiny", {"train_steps=10"});
+  EXPECT_THAT(ViolationTexts(ten), IsEmpty());
   EXPECT_THAT(ChangesOf(ten), ElementsAre("schedule.warmup_steps is cut from 30 to 9: the run has "
                                           "10 steps"));
   EXPECT_EQ(Resolve(ten).schedule().warmup_steps(), 9);
   EXPECT_EQ(Resolve(ten).schedule().decay_steps(), 10);
-  EXPECT_THAT(Messages(Resolve(ten)), IsEmpty());
-  EXPECT_THAT(ChangesOf(Changed("fashion_tiny", {})), IsEmpty());
+  EXPECT_THAT(ViolationTexts(Resolve(ten)), IsEmpty());
+  EXPECT_THAT(ChangesOf(ChangedRecipe("fashion_tiny", {})), IsEmpty());
   const proto::RunConfig tail =
-      Changed("fashion_tiny", {"train_steps=40", "schedule.style=WARMUP_STABLE_DECAY",
-                               "schedule.tail=TAIL_LINEAR", "schedule.tail_steps=50"});
+      ChangedRecipe("fashion_tiny", {"train_steps=40", "schedule.style=WARMUP_STABLE_DECAY",
+                                     "schedule.tail=TAIL_LINEAR", "schedule.tail_steps=50"});
   EXPECT_THAT(ChangesOf(tail),
               ElementsAre("schedule.tail_steps is cut from 50 to 10: the run has 40 steps"));
 }
 
 TEST(ChangesTest, OneStepIsOne) {
-  EXPECT_THAT(ChangesOf(Changed("fashion_tiny", {"train_steps=1"})),
+  EXPECT_THAT(ChangesOf(ChangedRecipe("fashion_tiny", {"train_steps=1"})),
               ElementsAre("schedule.warmup_steps is cut from 30 to 0: the run has 1 step"));
 }
 
 TEST(ChangesTest, ARunOfNoStepsHasNothingToSayAboutSchedulesNobodySet) {
   for (std::string_view recipe : {"mock_tiny", "fashion_tiny"}) {
-    EXPECT_THAT(Messages(Changed(recipe, {"train_steps=0"})), IsEmpty()) << recipe;
-    EXPECT_THAT(Messages(Resolve(Changed(recipe, {"train_steps=0"}))), IsEmpty()) << recipe;
+    EXPECT_THAT(ViolationTexts(ChangedRecipe(recipe, {"train_steps=0"})), IsEmpty()) << recipe;
+    EXPECT_THAT(ViolationTexts(Resolve(ChangedRecipe(recipe, {"train_steps=0"}))), IsEmpty())
+        << recipe;
   }
-  EXPECT_THAT(ChangesOf(Changed("mock_tiny", {"train_steps=0"})), IsEmpty());
-}
-
-TEST(ValidateTest, EnumsHaveTheValuesTheyHave) {
-  proto::RunConfig config = Changed("fashion_tiny", {});
-  config.set_device(static_cast<proto::RunConfig::Device>(99));
-  config.set_precision(proto::RunConfig::PRECISION_UNSPECIFIED);
-  config.mutable_schedule()->set_style(static_cast<proto::LearningRateSchedule::Style>(9));
-  proto::VisionLanguageModel model;
-  ASSERT_TRUE(config.model().UnpackTo(&model));
-  model.mutable_projector()->set_kind(static_cast<proto::Projector::Kind>(7));
-  config.mutable_model()->PackFrom(model);
-  EXPECT_THAT(
-      Messages(config),
-      ElementsAre("model.projector.kind is 7, must be one of AFFINE, MLP; nearest: AFFINE",
-                  "device is 99, must be one of CPU, CUDA; nearest: CPU or CUDA",
-                  "precision is PRECISION_UNSPECIFIED, must be one of F32, BF16; nearest: F32 or "
-                  "BF16",
-                  "schedule.style is 9, must be one of CONSTANT, LINEAR, COSINE, "
-                  "INVERSE_SQUARE_ROOT, WARMUP_STABLE_DECAY; nearest: schedule.style CONSTANT or "
-                  "schedule.style LINEAR or schedule.style COSINE or schedule.style "
-                  "INVERSE_SQUARE_ROOT or schedule.style WARMUP_STABLE_DECAY with schedule.tail "
-                  "TAIL_LINEAR with schedule.tail_steps 570"));
-}
-
-TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
-  EXPECT_THAT(
-      Messages({"model.language.attention.num_heads=7", "model.language.experts.top_k=9",
-                "model.language.mamba.conv_kernel=5", "model.encoder.max_image_side=30",
-                "launch=threads:0"}),
-      ElementsAre(
-          "launch is 'threads:0', must be threads:N with N from 1 to 1048576; nearest: "
-          "threads:4",
-          "model.language.mamba.conv_kernel is 5, must be at most 4; nearest: 4",
-          "model.encoder.max_image_side is 30, must be a multiple of "
-          "model.encoder.patch_size 4; nearest: model.encoder.max_image_side 28 or "
-          "model.encoder.max_image_side 32 or model.encoder.patch_size 3",
-          "model.language.attention.num_heads is 7, must be a multiple of "
-          "model.language.attention.num_kv_groups 2; nearest: "
-          "model.language.attention.num_heads 6 or model.language.attention.num_heads 8 or "
-          "model.language.attention.num_kv_groups 1",
-          "model.language.experts.top_k is 9, must be at most "
-          "model.language.experts.num_experts 8; nearest: model.language.experts.top_k 8 or "
-          "model.language.experts.num_experts 9"));
-}
-
-TEST(ValidateTest, WhatAGpuDoesNotTakeIsRefusedWhereItIsMeantToRun) {
-  EXPECT_THAT(Messages({"model.language.mamba.chunk_size=256"}), IsEmpty());
-  EXPECT_THAT(Messages({"model.language.mamba.chunk_size=256", "device=cuda"}),
-              ElementsAre("model.language.mamba.chunk_size is 256, must be at most 128 on a "
-                          "GPU; nearest: 128"));
-}
-
-TEST(ValidateTest, GridsAreThoseOfTheModelsModules) {
-  EXPECT_THAT(
-      Messages({"grids[2]={name: \"audio\" num_ranks: 1 rank_offset: 4}", "launch=threads:5"}),
-      ElementsAre("grids[2].name is 'audio', the model has no such module, it has "
-                  "radio_encoder, language, each with a grid; remove this grid"));
-  EXPECT_THAT(Messages({"grids[0].name=encoder"}),
-              ElementsAre("grids[0].name is 'encoder', the model has no such module, it has "
-                          "radio_encoder, language; nearest: radio_encoder"));
-}
-
-TEST(ValidateTest, EmptyTextIsNoValue) {
-  EXPECT_THAT(Messages({"logging.folder="}),
-              ElementsAre("logging.folder is empty; it has no default"));
-  EXPECT_THAT(Messages({"data.fashion_mnist.cache="}),
-              ElementsAre("data.fashion_mnist.cache is empty; give it a value or leave it out"));
+  EXPECT_THAT(ChangesOf(ChangedRecipe("mock_tiny", {"train_steps=0"})), IsEmpty());
 }
 
 TEST(ParseLaunchTest, CountsThreads) {
@@ -294,24 +66,25 @@ TEST(ParseLaunchTest, CountsThreads) {
 }
 
 TEST(SizesTest, FollowFromTheBatchAndTheLanguageLanes) {
-  const RunSizes sizes = SizesOf(Changed("fashion_tiny", {}));
+  const RunSizes sizes = SizesOf(ChangedRecipe("fashion_tiny", {}));
   EXPECT_EQ(sizes.world_size, 4);
   EXPECT_EQ(sizes.train_steps, 600);
-  EXPECT_EQ(SizesOf(Changed("mock_tiny", {"train_samples=36621094", "global_batch_size=768",
-                                          "micro_batch_size=1"}))
+  EXPECT_EQ(SizesOf(ChangedRecipe("mock_tiny", {"train_samples=36621094", "global_batch_size=768",
+                                                "micro_batch_size=1"}))
                 .train_steps,
             47684);
 }
 
 TEST(ResolveTest, WritesDefaultsOutAndStaysValid) {
   const proto::RunConfig resolved =
-      Resolve(Changed("fashion_tiny", {"evaluation={num_batches: 2}"}));
+      Resolve(ChangedRecipe("fashion_tiny", {"evaluation={num_batches: 2}"}));
   EXPECT_EQ(resolved.evaluation().micro_batch_size(), 8);
   EXPECT_EQ(resolved.evaluation().global_batch_size(), 64);
   EXPECT_EQ(resolved.schedule().decay_steps(), 600);
   EXPECT_EQ(resolved.precision(), proto::RunConfig::F32);
-  EXPECT_THAT(Messages(resolved), IsEmpty());
-  EXPECT_EQ(Resolve(Changed("mock_tiny", {"train_samples=160"})).schedule().decay_samples(), 160);
+  EXPECT_THAT(ViolationTexts(resolved), IsEmpty());
+  EXPECT_EQ(Resolve(ChangedRecipe("mock_tiny", {"train_samples=160"})).schedule().decay_samples(),
+            160);
 }
 
 }  // namespace

@@ -17,11 +17,11 @@ namespace hetero {
 // Errors: INVALID_ARGUMENT "source:line:column: ...", for an unknown field with a near name or all.
 absl::StatusOr<proto::RunConfig> ParseRunConfig(std::string_view text, std::string_view source);
 
-// Sets one field. `assignment` is "path=value". A path is field names joined by dots, an element of
-// a repeated field is field[index], where the index after the last one appends; a grid may also be
-// addressed by its module's name; `model` continues with the fields of the model's own message. A
-// value is what the text format takes, quotes around a string may be left out, a word of an enum
-// may be in any case, and it replaces what was there:
+// Defined in set_field.cc. Sets one field. `assignment` is "path=value". A path is field names
+// joined by dots, an element of a repeated field is field[index], where the index after the last
+// one appends; a grid may also be addressed by its module's name; `model` continues with the fields
+// of the model's own message. A value is what the text format takes, quotes around a string may be
+// left out, a word of an enum may be in any case, and it replaces what was there:
 //   train_steps=10   grids[1].tp=2   language.tp=2   model.language.pattern=MEM*E   device=cuda
 // Errors: INVALID_ARGUMENT "path=value: ..." naming the part that fails and a near field name or
 // all there are, or the words an enum has; `config` is then unchanged.
