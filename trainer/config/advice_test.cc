@@ -157,7 +157,10 @@ const std::vector<Wrong>& WrongConfigurations() {
       {"mock_avlm_tiny", {"data.mock={num_image_tokens: 16 max_clip_frames: 60}"}},
       {"mock_avlm_tiny", {"data.mock.max_clip_frames=100", "data.mock.min_clip_frames=80"}},
       {"mock_avlm_tiny", {"sequence_length=17"}},
-      {"mock_avlm_tiny", {"audio_encoder.num_ranks=2"}}};
+      {"mock_avlm_tiny", {"audio_encoder.num_ranks=2"}},
+      {"mock_avlm_tiny", {"pipeline_chunks=3"}},
+      {"mock_avlm_tiny", {"pipeline_chunks=2", "global_batch_size=14"}},
+      {"mock_avlm_tiny", {"pipeline_chunks=2", "micro_batch_size=1", "global_batch_size=8191"}}};
   return configurations;
 }
 

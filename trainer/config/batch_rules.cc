@@ -48,22 +48,6 @@ Lanes SoundGrids(const RunConfig& config, std::string_view sample_owner) {
   return lanes;
 }
 
-// Those that differ.
-std::vector<BatchSizes> Batches(const RunConfig& config) {
-  std::vector<BatchSizes> batches = {TrainingBatch(config)};
-  const proto::Evaluation& evaluation = config.evaluation();
-  if (evaluation.has_micro_batch_size() || evaluation.has_global_batch_size()) {
-    batches.push_back(EvaluationBatch(config));
-  }
-  return batches;
-}
-
-// Whether all that `batch` reads is sound.
-bool Sound(const BatchSizes& batch, const Violations& violations) {
-  return violations.Sound(
-      {batch.MicroField(), batch.GlobalField(), "micro_batch_size", "global_batch_size"});
-}
-
 void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violations) {
   const int64_t unit = batch.micro * lanes.of_owner;
   const data::BatchLayout layout = {.global_batch_size = batch.global,
@@ -133,14 +117,26 @@ BatchSizes EvaluationBatch(const RunConfig& config) {
                                                        : config.global_batch_size()};
 }
 
+std::vector<BatchSizes> SoundBatches(const RunConfig& config, const Violations& known) {
+  std::vector<BatchSizes> batches = {TrainingBatch(config)};
+  const proto::Evaluation& evaluation = config.evaluation();
+  if (evaluation.has_micro_batch_size() || evaluation.has_global_batch_size()) {
+    batches.push_back(EvaluationBatch(config));
+  }
+  std::erase_if(batches, [&](const BatchSizes& batch) {
+    return !known.Sound(
+        {batch.MicroField(), batch.GlobalField(), "micro_batch_size", "global_batch_size"});
+  });
+  return batches;
+}
+
 std::vector<Violation> CheckLanes(const RunConfig& config, std::string_view sample_owner,
                                   const Violations& known) {
   std::vector<Violation> violations;
   const Lanes lanes = SoundGrids(config, sample_owner);
   if (lanes.of_owner == 0) return violations;
-  for (const BatchSizes& batch : Batches(config)) {
-    const bool same = !batch.prefix.empty() && batch.micro == config.micro_batch_size();
-    if (same || !Sound(batch, known)) continue;
+  for (const BatchSizes& batch : SoundBatches(config, known)) {
+    if (!batch.prefix.empty() && batch.micro == config.micro_batch_size()) continue;
     for (Violation& violation : ValidateLanes(lanes.specs, sample_owner, batch.micro)) {
       if (!batch.prefix.empty()) {
         violation.message = absl::StrCat("evaluation: ", violation.message);
@@ -158,9 +154,7 @@ void CheckBatches(const RunConfig& config, std::string_view sample_owner, Violat
   const Lanes lanes = SoundGrids(config, sample_owner);
   if (lanes.of_owner == 0) return;
   // Evaluation is judged also where training's sizes do not fit each other.
-  std::vector<BatchSizes> batches = Batches(config);
-  std::erase_if(batches, [&](const BatchSizes& batch) { return !Sound(batch, violations); });
-  for (const BatchSizes& batch : batches) {
+  for (const BatchSizes& batch : SoundBatches(config, violations)) {
     CheckBatch(batch, lanes, violations);
     CheckTokens(config, batch, lanes, violations);
   }

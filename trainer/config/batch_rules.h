@@ -27,6 +27,9 @@ struct BatchSizes {
 BatchSizes TrainingBatch(const proto::RunConfig& config);
 BatchSizes EvaluationBatch(const proto::RunConfig& config);
 
+// Training's, and evaluation's where they differ: those whose sizes `known` has nothing against.
+std::vector<BatchSizes> SoundBatches(const proto::RunConfig& config, const Violations& known);
+
 // Of both: `sample_owner` is the module whose lanes have micro_batch_size samples each. Judged are
 // sizes that are sound so far and grids that stand on their own.
 

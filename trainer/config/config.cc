@@ -13,14 +13,17 @@
 #include "absl/strings/strip.h"
 #include "hetero/base/config/field_rules.h"
 #include "hetero/base/rounding.h"
+#include "hetero/data/sample_order.h"
 #include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
+#include "hetero/models/stage.h"
 #include "hetero/trainer/config/advice.h"
 #include "hetero/trainer/config/batch_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/plan_stages.h"
 
 namespace hetero {
 namespace {
@@ -35,6 +38,10 @@ constexpr int64_t kDefaultDivergenceSteps = 10;
 
 // Ranks of one process that run; a dry run has none.
 constexpr int64_t kMaxThreads = 4096;
+
+int64_t PipelineChunks(const RunConfig& config) {
+  return config.has_pipeline_chunks() ? config.pipeline_chunks() : 1;
+}
 
 std::string LaunchOf(int64_t num_ranks) { return absl::StrCat("threads:", num_ranks); }
 
@@ -73,19 +80,52 @@ void CheckPrecision(const RunConfig& config, Violations& violations) {
   violations.Add(std::move(violation));
 }
 
-// Whether the layers of `module` divide into the stages of its grid.
-void CheckStages(const RunConfig& config, const Model& model, const std::string& module,
+// Whether the pipeline of the module that owns the samples can be interleaved as it is to be.
+void CheckInterleaving(const RunConfig& config, std::string_view sample_owner,
+                       Violations& violations) {
+  const absl::StatusOr<int64_t> world_size = ParseLaunch(config.launch());
+  if (!world_size.ok() || !violations.Sound({"pipeline_chunks"})) return;
+  const absl::StatusOr<Layout> layout = Layout::Make(SupportedGrids(config), *world_size);
+  if (!layout.ok() || layout->Find(sample_owner) == nullptr) return;
+  const int64_t lanes = layout->Find(sample_owner)->num_lanes();
+  std::vector<Violation> found;
+  for (const BatchSizes& batch : SoundBatches(config, violations)) {
+    const data::BatchLayout step = {.global_batch_size = batch.global,
+                                    .samples_per_microbatch = batch.micro * lanes};
+    for (Violation& violation :
+         CheckChunks(*layout, sample_owner, PipelineChunks(config), step, batch.GlobalField())) {
+      // The next multiple may be more than a batch can have.
+      const Correction one = {{"pipeline_chunks", "1"}};
+      if (violation.corrections[0] != one) violation.corrections.push_back(one);
+      // What the grids do not bear is the same in training and in evaluation.
+      if (std::ranges::find(found, violation) != found.end()) continue;
+      if (!batch.prefix.empty()) {
+        violation.message = absl::StrCat("evaluation: ", violation.message);
+      }
+      found.push_back(std::move(violation));
+    }
+  }
+  violations.Add(std::move(found));
+}
+
+// Whether the layers of `module` divide into the stages of its grid, and these into chunks.
+void CheckStages(const RunConfig& config, const Model& model, const GraphModule& module,
                  Violations& violations) {
-  const auto divides = [&](int64_t pp) {
-    return model.MakeTable(module, {.pp = {.rank = 0, .size = pp}}).status();
+  const auto divides = [&](int64_t pp, int64_t chunks) {
+    return StagedTable(model, module, pp, chunks).status();
   };
   for (const GridSpec& spec : GridSpecs(config)) {
-    if (spec.name != module || !Validate(spec).empty()) continue;
-    const absl::Status stages = divides(spec.pp);
-    if (stages.ok()) continue;
-    Violation violation =
-        Refuse(absl::StrCat(module, ".pp"), absl::StrCat(" is ", spec.pp, ": ", stages.message()));
-    violations.Add(std::move(violation));
+    if (spec.name != module.name || !Validate(spec).empty()) continue;
+    if (const absl::Status stages = divides(spec.pp, 1); !stages.ok()) {
+      violations.Add(Refuse(absl::StrCat(module.name, ".pp"),
+                            absl::StrCat(" is ", spec.pp, ": ", stages.message())));
+    } else if (violations.Sound({"pipeline_chunks"})) {
+      const int64_t chunks = PipelineChunks(config);
+      const absl::Status chunked = divides(spec.pp, chunks);
+      if (chunked.ok()) continue;
+      violations.Add(
+          Refuse("pipeline_chunks", absl::StrCat(" is ", chunks, ": ", chunked.message()), {"1"}));
+    }
   }
 }
 
@@ -98,8 +138,8 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     violations.Add(Refuse("model", absl::StrCat(": ", model.status().message())));
     return;
   }
-  for (const std::string& module : (*model)->graph().ModuleNames()) {
-    if (const absl::Status table = (*model)->MakeTable(module, {}).status(); !table.ok()) {
+  for (const GraphModule& module : (*model)->graph().modules) {
+    if (const absl::Status table = (*model)->MakeTable(module.name, {}).status(); !table.ok()) {
       violations.Add(Refuse("model", absl::StrCat(": ", table.message())));
     } else {
       CheckStages(config, **model, module, violations);
@@ -137,6 +177,7 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
   }
   CheckPrecision(config, violations);
   CheckBatches(config, sample_owner, violations);
+  CheckInterleaving(config, sample_owner, violations);
   CheckLearningRate(config, violations);
   CheckWithModel(config, models, violations);
   return violations.Take();
@@ -167,8 +208,7 @@ DType StorageOf(const RunConfig& config) {
 
 ScheduleOptions ScheduleOf(const RunConfig& config) {
   return {.encoder_run_ahead = static_cast<int>(config.encoder_run_ahead()),
-          .pipeline_chunks =
-              config.has_pipeline_chunks() ? static_cast<int>(config.pipeline_chunks()) : 1,
+          .pipeline_chunks = static_cast<int>(PipelineChunks(config)),
           .split_backward = config.split_backward()};
 }
 

@@ -118,6 +118,31 @@ TEST(ValidateTest, BatchesAreWholeMicrobatches) {
                           "(micro_batch_size 8 * 2 language lanes); nearest: 16"));
 }
 
+TEST(ValidateTest, ChunksNeedAPipelineAndWholeGroupsOfMicrobatches) {
+  EXPECT_THAT(Messages({"pipeline_chunks=2"}),
+              ElementsAre("pipeline_chunks is 2, which needs language.pp above 1; nearest: 1"));
+  const auto chunked = [](std::vector<std::string_view> more) {
+    std::vector<std::string_view> all = {"model.language.pattern=MEM*", "language.pp=2",
+                                         "pipeline_chunks=2"};
+    all.insert(all.end(), more.begin(), more.end());
+    return Messages(all);
+  };
+  EXPECT_THAT(chunked({}), IsEmpty());
+  EXPECT_THAT(chunked({"language.rank_offset=0", "launch=threads:2"}),
+              ElementsAre("pipeline_chunks is 2, which needs modules on ranks of their own; "
+                          "nearest: 1"));
+  EXPECT_THAT(chunked({"global_batch_size=72", "evaluation.global_batch_size=40"}),
+              ElementsAre("pipeline_chunks is 2, which needs a multiple of language.pp 2 "
+                          "microbatches a step, not 9; nearest: global_batch_size 80 or "
+                          "pipeline_chunks 1",
+                          "evaluation: pipeline_chunks is 2, which needs a multiple of language.pp "
+                          "2 microbatches a step, not 5; nearest: evaluation.global_batch_size 48 "
+                          "or pipeline_chunks 1"));
+  EXPECT_THAT(chunked({"pipeline_chunks=3"}),
+              ElementsAre("pipeline_chunks is 3: language.pp 2 x pipeline_chunks 3: pp 6 does not "
+                          "divide the 4 layers of the layer pattern; nearest is 4; nearest: 1"));
+}
+
 TEST(ValidateTest, RoundedNumbersNeedAGpu) {
   EXPECT_THAT(Messages({"precision=BF16"}),
               ElementsAre("precision is BF16, which needs device CUDA; device is CPU; nearest: "

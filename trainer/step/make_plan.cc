@@ -4,9 +4,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
-#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
-#include "hetero/grid/axis.h"
 #include "hetero/trainer/step/checker.h"
 #include "hetero/trainer/step/interleaved.h"
 #include "hetero/trainer/step/order_rules.h"
@@ -98,7 +96,8 @@ class PlanBuilder {
     plan_.batch = {.global_batch_size = global_batch_size,
                    .samples_per_microbatch = micro_batch_size * plan_.num_owner_lanes};
     HETERO_RETURN_IF_ERROR(data::Validate(plan_.batch));
-    HETERO_RETURN_IF_ERROR(CheckChunks());
+    HETERO_RETURN_IF_ERROR(ViolationsError(
+        CheckChunks(layout_, owner_, schedule_.pipeline_chunks, plan_.batch, "global_batch_size")));
     HETERO_RETURN_IF_ERROR(AddStages(layout_, model_, schedule_.pipeline_chunks, plan_));
     AddClasses(layout_, plan_);
     HETERO_RETURN_IF_ERROR(Schedule());
@@ -134,24 +133,6 @@ class PlanBuilder {
                        "; nearest: ", value < least ? least : kMaxPlanned));
     }
     return absl::OkStatus();
-  }
-
-  absl::Status CheckChunks() const {
-    if (!interleaved()) return absl::OkStatus();
-    const auto refuse = [&](auto... why) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("pipeline_chunks is ", schedule_.pipeline_chunks, ", ", why...));
-    };
-    const int64_t pp = layout_.Find(owner_)->Size(Axis::kPp);
-    if (pp == 1) return refuse("which needs ", owner_, ".pp above 1; nearest: 1");
-    if (plan_.placement == Placement::kColocated && layout_.grids().size() > 1) {
-      return refuse("which needs modules on ranks of their own; nearest: 1");
-    }
-    const int m = plan_.num_microbatches();
-    if (m % pp == 0) return absl::OkStatus();
-    const int64_t samples = plan_.batch.samples_per_microbatch;
-    return refuse("which needs a multiple of ", owner_, ".pp ", pp, " microbatches a step, not ", m,
-                  "; nearest: global_batch_size ", RoundUp<int64_t>(m, pp) * samples);
   }
 
   bool Interleaves(const PlanStage& stage) const { return interleaved() && stage.module == owner_; }

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/rounding.h"
 #include "hetero/grid/axis.h"
 
 namespace hetero {
@@ -63,6 +64,29 @@ std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
          {{{absl::StrCat("grids[", grid_names.size(), "].name"), module}}}});
   }
   return violations;
+}
+
+std::vector<Violation> CheckChunks(const Layout& layout, std::string_view sample_owner,
+                                   int64_t pipeline_chunks, const data::BatchLayout& batch,
+                                   std::string_view batch_field) {
+  if (pipeline_chunks == 1) return {};
+  const int64_t pp = layout.Find(sample_owner)->Size(Axis::kPp);
+  const int64_t m = batch.NumMicrobatches();
+  const auto needs = [&](Assignment correction, auto... what) -> std::vector<Violation> {
+    return {
+        {.field = "pipeline_chunks",
+         .message = absl::StrCat("pipeline_chunks is ", pipeline_chunks, ", which needs ", what...),
+         .corrections = {{std::move(correction)}}}};
+  };
+  const Assignment one = {"pipeline_chunks", "1"};
+  if (pp == 1) return needs(one, sample_owner, ".pp above 1");
+  if (layout.placement() == Placement::kColocated) {
+    return needs(one, "modules on ranks of their own");
+  }
+  if (m % pp == 0) return {};
+  return needs(
+      {std::string(batch_field), absl::StrCat(RoundUp(m, pp) * batch.samples_per_microbatch)},
+      "a multiple of ", sample_owner, ".pp ", pp, " microbatches a step, not ", m);
 }
 
 Sharing StepPlan::sharing() const {

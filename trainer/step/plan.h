@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -126,6 +127,13 @@ struct StepPlan {
 std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
                                     std::span<const std::string> modules);
 
+// What keeps the pipeline of `sample_owner`, a module of `layout`, from being interleaved by
+// `pipeline_chunks` in steps of `batch`, a whole number of microbatches whose size is the field
+// `batch_field`. One violation at most, of field "pipeline_chunks".
+std::vector<Violation> CheckChunks(const Layout& layout, std::string_view sample_owner,
+                                   int64_t pipeline_chunks, const data::BatchLayout& batch,
+                                   std::string_view batch_field);
+
 struct ScheduleOptions {
   // Microbatches that the first stage of a source runs ahead of what its consumers need; 0 makes
   // every transfer synchronous, but in interleaved pipelines. Modules that share their ranks do not
@@ -145,8 +153,8 @@ struct ScheduleOptions {
 // Defined in make_plan.cc. Builds the plan and proves that its programs are in order, that they end
 // and that what they send is received.
 // Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the global
-// batch does not divide into microbatches, for pipeline_chunks that the grid or the batch does not
-// bear, those of CheckModules and Model::MakeTable; FAILED_PRECONDITION from the checks.
+// batch does not divide into microbatches, those of CheckModules, CheckChunks and Model::MakeTable;
+// FAILED_PRECONDITION from the checks.
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,
                                   const ScheduleOptions& schedule);

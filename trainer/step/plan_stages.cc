@@ -12,6 +12,10 @@
 namespace hetero {
 namespace {
 
+int64_t NumStages(const GraphModule& module, int64_t pp, int64_t pipeline_chunks) {
+  return module.owns_samples ? pp * pipeline_chunks : pp;
+}
+
 void AddEdge(StepPlan& plan, PlanEdge edge) {
   const int index = static_cast<int>(plan.edges.size());
   edge.name =
@@ -38,24 +42,30 @@ void FindBackward(StepPlan& plan) {
 
 }  // namespace
 
+absl::StatusOr<ParameterTable> StagedTable(const Model& model, const GraphModule& module,
+                                           int64_t pp, int64_t pipeline_chunks) {
+  const int64_t num_stages = NumStages(module, pp, pipeline_chunks);
+  absl::StatusOr<ParameterTable> table =
+      model.MakeTable(module.name, {.pp = {.rank = 0, .size = num_stages}});
+  if (num_stages > pp) {
+    HETERO_RETURN_IF_ERROR(table.status())
+        .With(absl::StrCat(module.name, ".pp ", pp, " x pipeline_chunks ", pipeline_chunks));
+  }
+  return table;
+}
+
 absl::Status AddStages(const Layout& layout, const Model& model, int pipeline_chunks,
                        StepPlan& plan) {
   const ModelGraph& graph = model.graph();
   absl::flat_hash_map<std::string, std::pair<int, int>> ends;  // first and last stage
   for (const GraphModule& module : graph.modules) {
     const int64_t pp = layout.Find(module.name)->Size(Axis::kPp);
-    const int64_t chunks = module.owns_samples ? pipeline_chunks : 1;
     const int first = static_cast<int>(plan.stages.size());
-    const absl::StatusOr<ParameterTable> table =
-        model.MakeTable(module.name, {.pp = {.rank = 0, .size = pp * chunks}});
-    if (chunks > 1) {
-      HETERO_RETURN_IF_ERROR(table.status())
-          .With(absl::StrCat(module.name, ".pp ", pp, " x pipeline_chunks ", chunks));
-    }
-    HETERO_RETURN_IF_ERROR(table.status());
-    const int num_stages = static_cast<int>(pp * chunks);
+    HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
+                            StagedTable(model, module, pp, pipeline_chunks));
+    const int num_stages = static_cast<int>(NumStages(module, pp, pipeline_chunks));
     for (int s = 0; s < num_stages; ++s) {
-      const bool trains = std::ranges::any_of(table->specs(), [&](const ParameterSpec& spec) {
+      const bool trains = std::ranges::any_of(table.specs(), [&](const ParameterSpec& spec) {
         return spec.stage == s && spec.trainable && !spec.is_buffer;
       });
       plan.stages.push_back({.module = module.name,
