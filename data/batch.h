@@ -19,8 +19,6 @@ inline constexpr int32_t kIgnoredLabel = -100;
 // What the language grid reads. A row is placeholders, modality after modality, then text, then
 // padding; labels are the next token where that is text, else kIgnoredLabel.
 struct LanguageBatch {
-  int64_t step = 0;
-  int64_t microbatch = 0;
   int64_t num_samples = 0;      // B
   int64_t sequence_length = 0;  // S
 
@@ -35,8 +33,6 @@ struct LanguageBatch {
 // What an encoder's grid reads of one modality: the images or clips of the samples in order,
 // patches or frames of all of them in one packed sequence.
 struct MediaBatch {
-  int64_t step = 0;
-  int64_t microbatch = 0;
   int64_t feature_width = 0;  // 3 * patch * patch, or mels
 
   std::vector<float> features;            // [patches or frames, feature_width]

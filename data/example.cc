@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -28,28 +29,35 @@ absl::Status Run(const std::filesystem::path& folder) {
   // One encoder lane serves two language lanes of 8 samples a microbatch.
   const BatchLayout layout = {.global_batch_size = 64, .samples_per_microbatch = 16};
 
+  // The encoder's microbatches are made ahead of their use.
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SampleSource> pixels,
                           CaptionSource::Create(dataset, captions));
-  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<MediaLoader> encoder,
-                          MakeMediaLoader(std::move(pixels), 0,
-                                          {.order = order, .layout = layout, .position = {0, 1}}));
-  HETERO_ASSIGN_OR_RETURN(const BatchLease<MediaBatch> images, encoder->Next());
+  HETERO_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Prefetcher<MediaBatch>> encoder,
+      Prefetcher<MediaBatch>::Create(
+          std::vector<MediaBatch>(3),
+          [&layout, &order, source = std::move(pixels)](int64_t n, MediaBatch& out) {
+            const int64_t step = n / layout.NumMicrobatches();
+            const int64_t microbatch = n % layout.NumMicrobatches();
+            return BuildMediaBatch(*source, order, LaneSamples(layout, {0, 1}, step, microbatch),
+                                   /*modality=*/0, out);
+          }));
+  HETERO_ASSIGN_OR_RETURN(const BatchLease<MediaBatch> images, encoder->Take(0));
   std::cout << "encoder lane 0 of 1: " << images->sizes.size() << " images, "
             << images->NumFeatures() << " patches\n";
 
+  const RowFormat format = {
+      .sequence_length = 48, .vocabulary_size = 512, .placeholder_ids = {ByteTokenizer::kImage}};
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleSource> text,
+                          CaptionSource::Create(dataset, captions));
+  LanguageSample scratch;
+  LanguageBatch rows;
   for (int64_t lane = 0; lane < 2; ++lane) {
-    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SampleSource> text,
-                            CaptionSource::Create(dataset, captions));
-    HETERO_ASSIGN_OR_RETURN(
-        const std::unique_ptr<LanguageLoader> language,
-        MakeLanguageLoader(std::move(text),
-                           {.order = order, .layout = layout, .position = {lane, 2}},
-                           {.sequence_length = 48,
-                            .vocabulary_size = 512,
-                            .placeholder_ids = {ByteTokenizer::kImage}}));
-    HETERO_ASSIGN_OR_RETURN(const BatchLease<LanguageBatch> rows, language->Next());
-    std::cout << "language lane " << lane << " of 2: " << rows->num_samples << " rows, "
-              << rows->num_loss_tokens << " loss tokens\n";
+    HETERO_RETURN_IF_ERROR(BuildLanguageBatch(
+        *text, order, LaneSamples(layout, {lane, 2}, /*step=*/0, /*microbatch=*/0), format, scratch,
+        rows));
+    std::cout << "language lane " << lane << " of 2: " << rows.num_samples << " rows, "
+              << rows.num_loss_tokens << " loss tokens\n";
   }
   return absl::OkStatus();
 }

@@ -1,12 +1,10 @@
 #ifndef HETERO_DATA_PREFETCHER_H_
 #define HETERO_DATA_PREFETCHER_H_
 
-// A background thread that makes batches ahead of their use.
+// A background thread that fills batches ahead of their use.
 
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -27,10 +25,19 @@ namespace internal {
 // What the thread, the consumer and batches in use share; batches return here.
 template <typename Batch>
 struct PrefetchState {
+  explicit PrefetchState(std::vector<Batch> given) : batches(std::move(given)) {
+    free.reserve(batches.size());
+    ready.reserve(batches.size());
+    for (Batch& batch : batches) free.push_back(&batch);
+  }
+
+  std::vector<Batch> batches;  // each free, ready, in work or in use
   absl::Mutex mutex;
-  std::deque<std::unique_ptr<Batch>> ready ABSL_GUARDED_BY(mutex);
-  std::vector<std::unique_ptr<Batch>> free ABSL_GUARDED_BY(mutex);
-  std::optional<absl::Status> end ABSL_GUARDED_BY(mutex);  // why no batch follows `ready`
+  std::vector<Batch*> free ABSL_GUARDED_BY(mutex);   // the longest unused first
+  std::vector<Batch*> ready ABSL_GUARDED_BY(mutex);  // numbers next, next + 1, ...
+  int64_t next ABSL_GUARDED_BY(mutex) = -1;          // -1: none was asked for
+  int64_t num_restarts ABSL_GUARDED_BY(mutex) = 0;
+  absl::Status failure ABSL_GUARDED_BY(mutex);  // why no batch follows `ready`
   bool stop ABSL_GUARDED_BY(mutex) = false;
 };
 
@@ -40,27 +47,31 @@ struct ReturnBatch {
 
   void operator()(Batch* batch) const {
     const absl::MutexLock lock(&state->mutex);
-    state->free.emplace_back(batch);
+    state->free.push_back(batch);
   }
 };
 
 }  // namespace internal
 
-// A batch in use; its buffers are filled anew once it is destroyed. May outlive its prefetcher.
+// A batch in use; it is filled anew once this is destroyed. May outlive its prefetcher.
 template <typename Batch>
 using BatchLease = std::unique_ptr<Batch, internal::ReturnBatch<Batch>>;
 
-// Batches 0, 1, 2, ... in order, at most `depth` of them waiting. One thread consumes.
+// Batches n, n + 1, n + 2, ... from the number that was asked for first, made in place in the
+// batches that the caller gives: those that are not in use are ready or in work. One thread
+// consumes. Between calls of `fill` nothing is allocated.
 template <typename Batch>
 class Prefetcher {
  public:
-  // Fills batch `n`. A failure, or an exception as by CatchExceptions, ends the sequence.
+  // Makes batch `n` of what `batch` was filled with before. A failure, or an exception as by
+  // CatchExceptions, ends the sequence.
   using Fill = absl::AnyInvocable<absl::Status(int64_t n, Batch& batch)>;
 
-  // Precondition: depth >= 1. Errors: those of StartThread.
-  static absl::StatusOr<std::unique_ptr<Prefetcher>> Create(int depth, Fill fill) {
-    CHECK_GE(depth, 1);
-    std::unique_ptr<Prefetcher> prefetcher(new Prefetcher(depth, std::move(fill)));
+  // `fill` is called on the thread alone, from the first Take on.
+  // Precondition: there are batches. Errors: those of StartThread.
+  static absl::StatusOr<std::unique_ptr<Prefetcher>> Create(std::vector<Batch> batches, Fill fill) {
+    CHECK(!batches.empty());
+    std::unique_ptr<Prefetcher> prefetcher(new Prefetcher(std::move(batches), std::move(fill)));
     HETERO_ASSIGN_OR_RETURN(
         prefetcher->thread_,
         StartThread("a data loader", [loading = prefetcher.get()] { loading->Produce(); }));
@@ -78,57 +89,65 @@ class Prefetcher {
     if (thread_.joinable()) thread_.join();
   }
 
-  // The next batch; blocks until it is ready. After a failure of `fill`, all batches before it are
-  // still delivered, then its status, from then on every time.
-  absl::StatusOr<BatchLease<Batch>> Next() {
+  // Batch `n`; blocks until it is ready. The number behind the last was made before; any other
+  // drops what is ready and starts anew from there. A failure of `fill` comes when its batch is
+  // asked for, and each time that it is asked for again.
+  // Preconditions: n >= 0; not all batches are in use.
+  absl::StatusOr<BatchLease<Batch>> Take(int64_t n) {
+    CHECK_GE(n, 0);
     const auto available = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
-      return !state_->ready.empty() || state_->end.has_value();
+      return !state_->ready.empty() || !state_->failure.ok();
     };
     const absl::MutexLock lock(&state_->mutex);
+    if (n != state_->next) Restart(n);
     state_->mutex.Await(absl::Condition(&available));
-    if (state_->ready.empty()) return *state_->end;
-    BatchLease<Batch> batch(state_->ready.front().release(), {state_});
-    state_->ready.pop_front();
+    if (state_->ready.empty()) return state_->failure;
+    BatchLease<Batch> batch(state_->ready.front(), {state_});
+    state_->ready.erase(state_->ready.begin());
+    ++state_->next;
     return batch;
   }
 
  private:
   using State = internal::PrefetchState<Batch>;
 
-  Prefetcher(int depth, Fill fill)
-      : depth_(static_cast<size_t>(depth)),
-        fill_(std::move(fill)),
-        state_(std::make_shared<State>()) {}
+  Prefetcher(std::vector<Batch> batches, Fill fill)
+      : fill_(std::move(fill)), state_(std::make_shared<State>(std::move(batches))) {}
+
+  void Restart(int64_t n) ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
+    state_->free.insert(state_->free.end(), state_->ready.begin(), state_->ready.end());
+    state_->ready.clear();
+    state_->failure = absl::OkStatus();
+    state_->next = n;
+    ++state_->num_restarts;
+  }
 
   void Produce() {
     const auto wanted = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
-      return state_->stop || state_->ready.size() < depth_;
+      const bool goes_on = state_->next >= 0 && state_->failure.ok() && !state_->free.empty();
+      return state_->stop || goes_on;
     };
-    for (int64_t n = 0;; ++n) {
-      std::unique_ptr<Batch> batch;
+    for (;;) {
+      Batch* batch = nullptr;
+      int64_t n = 0;
+      int64_t num_restarts = 0;
       {
         const absl::MutexLock lock(&state_->mutex);
         state_->mutex.Await(absl::Condition(&wanted));
         if (state_->stop) return;
-        if (!state_->free.empty()) {
-          batch = std::move(state_->free.back());
-          state_->free.pop_back();
-        }
+        batch = state_->free.front();
+        state_->free.erase(state_->free.begin());
+        n = state_->next + static_cast<int64_t>(state_->ready.size());
+        num_restarts = state_->num_restarts;
       }
-      absl::Status status = CatchExceptions([&] {
-        if (batch == nullptr) batch = std::make_unique<Batch>();
-        return fill_(n, *batch);
-      });
+      absl::Status status = CatchExceptions([&] { return fill_(n, *batch); });
       const absl::MutexLock lock(&state_->mutex);
-      if (!status.ok()) {
-        state_->end = std::move(status);
-        return;
-      }
-      state_->ready.push_back(std::move(batch));
+      const bool still_wanted = num_restarts == state_->num_restarts;
+      (still_wanted && status.ok() ? state_->ready : state_->free).push_back(batch);
+      if (still_wanted) state_->failure = std::move(status);
     }
   }
 
-  size_t depth_;
   Fill fill_;
   std::shared_ptr<State> state_;
   std::thread thread_;

@@ -19,6 +19,8 @@
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/testing.h"
 #include "hetero/trainer/feed/feed.h"
+#include "hetero/trainer/feed/feed_options.h"
+#include "hetero/trainer/feed/samples.h"
 
 namespace hetero {
 namespace {
@@ -58,8 +60,8 @@ BatchFeedOptions Options(Device device, DType storage) {
 }
 
 // Loads microbatch after microbatch into two slots in turn and has the device copy each out, behind
-// other work of about a millisecond: the host comes round its staging memory before the device has
-// read it. Returns the bytes of all tensors in their order.
+// other work of about a millisecond: the feed comes round its ring of host memory before the device
+// has read it. Returns the bytes of all tensors in their order.
 absl::StatusOr<std::vector<std::string>> Load(Device device, DType storage) {
   MemoryLedger memory;
   StreamWithWorkspace stream(device);

@@ -1,4 +1,4 @@
-// Captioned images from shards to microbatches: sources, builders and loaders together.
+// Captioned images from shards to microbatches: sources and builders together.
 
 #include <algorithm>
 #include <cstdint>
@@ -21,7 +21,6 @@
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/image/patchify.h"
-#include "hetero/data/loader.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
 #include "hetero/data/tar/writer.h"
@@ -52,7 +51,7 @@ CaptionOptions Canvases() {
           {.height = 32, .width = 32}, {.height = 32, .width = 48}, {.height = 48, .width = 32}}};
 }
 
-class CaptionLoaderTest : public ::testing::Test {
+class CaptionBatchTest : public ::testing::Test {
  protected:
   void SetUp() override {
     root_ = fs::path(::testing::TempDir()) /
@@ -95,7 +94,7 @@ class CaptionLoaderTest : public ::testing::Test {
   std::vector<std::string> captions_;
 };
 
-TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
+TEST_F(CaptionBatchTest, RowsAreImageTokensCaptionBytesAndEnd) {
   const auto source = Source();
   LanguageSample scratch;
   LanguageBatch batch;
@@ -124,7 +123,7 @@ TEST_F(CaptionLoaderTest, RowsAreImageTokensCaptionBytesAndEnd) {
 }
 
 // Rows are counted without opening a sample; what the sample itself says is the same.
-TEST_F(CaptionLoaderTest, FactsOfTiledImagesComeFromTheHeadersBesideTheIndex) {
+TEST_F(CaptionBatchTest, FactsOfTiledImagesComeFromTheHeadersBesideTheIndex) {
   CaptionOptions tiles = Canvases();
   tiles.canvases.clear();
   const auto by_sample =
@@ -146,7 +145,7 @@ TEST_F(CaptionLoaderTest, FactsOfTiledImagesComeFromTheHeadersBesideTheIndex) {
   EXPECT_FALSE(by_header->ReadLanguage(0, text).ok());
 }
 
-TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
+TEST_F(CaptionBatchTest, ImagesStandInTheMiddleOfTheirCanvas) {
   const auto source = Source();
   MediaBatch batch;
   ASSERT_THAT(BuildMediaBatch(*source, SampleOrder::OnePass(kNumSamples).value(),
@@ -176,65 +175,62 @@ TEST_F(CaptionLoaderTest, ImagesStandInTheMiddleOfTheirCanvas) {
 }
 
 // Both grids and any number of lanes see the same samples, in the same order.
-TEST_F(CaptionLoaderTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
+TEST_F(CaptionBatchTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
   const BatchLayout layout = {.global_batch_size = 12, .samples_per_microbatch = 6};
   const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 3).value();
-  const auto counting = Source();
+  const auto counting = Source(), text = Source(), media = Source();
+  LanguageSample scratch;
+  LanguageBatch rows;
+  MediaBatch pixels;
   for (const int64_t num_lanes : {1, 2, 3, 6}) {
     for (int64_t lane = 0; lane < num_lanes; ++lane) {
-      const LoaderOptions options = {
-          .order = order, .layout = layout, .position = {lane, num_lanes}, .first_step = 2};
-      auto language = MakeLanguageLoader(Source(), options, kFormat).value();
-      auto images = MakeMediaLoader(Source(), 0, options).value();
-      for (int64_t n = 0; n < 6; ++n) {
-        const auto rows = language->Next().value();
-        const auto pixels = images->Next().value();
-        EXPECT_EQ(rows->step, 2 + n / 2);
-        EXPECT_EQ(rows->microbatch, n % 2);
-        EXPECT_EQ(rows->num_placeholders, pixels->num_placeholders);
-        const SampleRange range =
-            LaneSamples(layout, {lane, num_lanes}, rows->step, rows->microbatch);
+      for (int64_t n = 4; n < 10; ++n) {
+        const SampleRange range = LaneSamples(layout, {lane, num_lanes}, n / 2, n % 2);
+        ASSERT_THAT(BuildLanguageBatch(*text, order, range, kFormat, scratch, rows), IsOk());
+        ASSERT_THAT(BuildMediaBatch(*media, order, range, 0, pixels), IsOk());
+        EXPECT_EQ(rows.num_placeholders, pixels.num_placeholders);
         std::vector<SampleFacts> facts;
         ASSERT_THAT(ReadFacts(*counting, order, range, kSequence, 1, facts), IsOk());
         size_t image = 0;
         for (int64_t b = 0; b < range.size; ++b) {
-          EXPECT_EQ(facts[b].modalities[0].num_tokens, rows->num_placeholders[b]);
+          EXPECT_EQ(facts[b].modalities[0].num_tokens, rows.num_placeholders[b]);
           EXPECT_EQ(facts[b].row_length, kSequence);
-          ASSERT_EQ(std::ssize(facts[b].modalities[0].sizes), pixels->num_media[b]);
+          ASSERT_EQ(std::ssize(facts[b].modalities[0].sizes), pixels.num_media[b]);
           for (const ImageSize& size : facts[b].modalities[0].sizes)
-            EXPECT_EQ(size, pixels->sizes[image++]);
+            EXPECT_EQ(size, pixels.sizes[image++]);
           const int64_t sample = *order.DatasetIndex(range.begin + b);
-          EXPECT_EQ(rows->tokens[b * kSequence + rows->num_placeholders[b]], captions_[sample][0]);
+          EXPECT_EQ(rows.tokens[b * kSequence + rows.num_placeholders[b]], captions_[sample][0]);
         }
-        EXPECT_LE(pixels->NumFeatures(), range.size * counting->limits(0).max_features);
+        EXPECT_LE(pixels.NumFeatures(), range.size * counting->limits(0).max_features);
         EXPECT_EQ(counting->limits(0).max_features, 96);
-        EXPECT_EQ(range.size, rows->num_samples);
+        EXPECT_EQ(range.size, rows.num_samples);
       }
     }
   }
 }
 
-TEST_F(CaptionLoaderTest, BehindTheEndOfOnePassRowsAreEmpty) {
-  const LoaderOptions options = {.order = SampleOrder::OnePass(kNumSamples).value(),
-                                 .layout = {.global_batch_size = 20, .samples_per_microbatch = 10},
-                                 .position = {},
-                                 .first_step = 1};
-  auto language = MakeLanguageLoader(Source(), options, kFormat).value();
-  auto images = MakeMediaLoader(Source(), 0, options).value();
-  const auto rows = language->Next().value();
-  const auto pixels = images->Next().value();
-  EXPECT_THAT(rows->num_placeholders, ElementsAre(24, 16, 24, 24, 0, 0, 0, 0, 0, 0));
-  EXPECT_EQ(rows->num_placeholders, pixels->num_placeholders);
-  EXPECT_EQ(pixels->sizes.size(), 4);
-  const auto empty_rows = language->Next().value();
-  const auto empty_pixels = images->Next().value();
-  EXPECT_EQ(empty_rows->num_loss_tokens, 0);
-  EXPECT_THAT(empty_rows->tokens, ::testing::Each(0));
-  EXPECT_THAT(empty_pixels->cu_seqlens, ElementsAre(0));
-  EXPECT_EQ(empty_pixels->NumFeatures(), 0);
+TEST_F(CaptionBatchTest, BehindTheEndOfOnePassRowsAreEmpty) {
+  const SampleOrder order = SampleOrder::OnePass(kNumSamples).value();
+  const auto source = Source();
+  LanguageSample scratch;
+  LanguageBatch rows;
+  MediaBatch pixels;
+  const SampleRange last = {.begin = 20, .size = 10};
+  ASSERT_THAT(BuildLanguageBatch(*source, order, last, kFormat, scratch, rows), IsOk());
+  ASSERT_THAT(BuildMediaBatch(*source, order, last, 0, pixels), IsOk());
+  EXPECT_THAT(rows.num_placeholders, ElementsAre(24, 16, 24, 24, 0, 0, 0, 0, 0, 0));
+  EXPECT_EQ(rows.num_placeholders, pixels.num_placeholders);
+  EXPECT_EQ(pixels.sizes.size(), 4);
+  const SampleRange behind = {.begin = 30, .size = 10};
+  ASSERT_THAT(BuildLanguageBatch(*source, order, behind, kFormat, scratch, rows), IsOk());
+  ASSERT_THAT(BuildMediaBatch(*source, order, behind, 0, pixels), IsOk());
+  EXPECT_EQ(rows.num_loss_tokens, 0);
+  EXPECT_THAT(rows.tokens, ::testing::Each(0));
+  EXPECT_THAT(pixels.cu_seqlens, ElementsAre(0));
+  EXPECT_EQ(pixels.NumFeatures(), 0);
 }
 
-TEST_F(CaptionLoaderTest, BuffersAreReusedOnceTheyAreLargeEnough) {
+TEST_F(CaptionBatchTest, BuffersAreReusedOnceTheyAreLargeEnough) {
   const auto source = Source();
   const SampleOrder order = SampleOrder::Shuffled(kNumSamples, 1).value();
   MediaBatch batch;
@@ -246,24 +242,24 @@ TEST_F(CaptionLoaderTest, BuffersAreReusedOnceTheyAreLargeEnough) {
   }
 }
 
-TEST_F(CaptionLoaderTest, PixelDamageStopsTheEncoderAndNamesTheMember) {
+TEST_F(CaptionBatchTest, PixelDamageStopsTheEncoderAndNamesTheMember) {
   Damage("k05", "png");
-  const LoaderOptions options = {.order = SampleOrder::OnePass(kNumSamples).value(),
-                                 .layout = {.global_batch_size = 4, .samples_per_microbatch = 2},
-                                 .position = {}};
-  auto images = MakeMediaLoader(Source(), 0, options).value();
-  EXPECT_THAT(images->Next(), IsOk());
-  EXPECT_THAT(images->Next(), IsOk());
-  EXPECT_THAT(images->Next(),
-              StatusIs(absl::StatusCode::kDataLoss,
-                       AllOf(HasSubstr("step 1, microbatch 0"), HasSubstr("shard a.tar"),
-                             HasSubstr("sample k05"), HasSubstr("member k05.png"))));
+  const SampleOrder order = SampleOrder::OnePass(kNumSamples).value();
+  const auto source = Source();
+  MediaBatch pixels;
+  EXPECT_THAT(BuildMediaBatch(*source, order, {.begin = 0, .size = 4}, 0, pixels), IsOk());
+  EXPECT_THAT(
+      BuildMediaBatch(*source, order, {.begin = 4, .size = 2}, 0, pixels),
+      StatusIs(absl::StatusCode::kDataLoss, AllOf(HasSubstr("shard a.tar"), HasSubstr("sample k05"),
+                                                  HasSubstr("member k05.png"))));
   // Language ranks never look at pixels; they learn of the failure from the communicators.
-  auto language = MakeLanguageLoader(Source(), options, kFormat).value();
-  for (int n = 0; n < 6; ++n) EXPECT_THAT(language->Next(), IsOk());
+  LanguageSample scratch;
+  LanguageBatch rows;
+  EXPECT_THAT(BuildLanguageBatch(*source, order, {.begin = 0, .size = 12}, kFormat, scratch, rows),
+              IsOk());
 }
 
-TEST_F(CaptionLoaderTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
+TEST_F(CaptionBatchTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
   CaptionOptions options = Canvases();
   options.sequence_length = 30;  // 24 image tokens leave 6: k04 needs 5 + 1, k05 6 + 1
   const auto source = Source(options);
@@ -287,7 +283,7 @@ TEST_F(CaptionLoaderTest, LongCaptionsAreRefusedByKeyLengthAndLimit) {
                              HasSubstr("length is 30"))));
 }
 
-TEST_F(CaptionLoaderTest, ATokenOutsideTheVocabularyIsNamedWithItsSample) {
+TEST_F(CaptionBatchTest, ATokenOutsideTheVocabularyIsNamedWithItsSample) {
   LanguageSample sample;
   LanguageBatch rows;
   RowFormat format = kFormat;
@@ -299,7 +295,7 @@ TEST_F(CaptionLoaderTest, ATokenOutsideTheVocabularyIsNamedWithItsSample) {
                AllOf(HasSubstr("a.tar/k03"), HasSubstr("has the id 256"), HasSubstr("0 to 121"))));
 }
 
-TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {
+TEST_F(CaptionBatchTest, DynamicResolutionFitsTheSequence) {
   const auto source = Source({.sequence_length = 64, .tiling = {.patch_size = 4}});
   LanguageSample sample;
   ASSERT_THAT(source->ReadLanguage(2, sample), IsOk());
@@ -318,7 +314,7 @@ TEST_F(CaptionLoaderTest, DynamicResolutionFitsTheSequence) {
   EXPECT_LE(sample.num_placeholders.at(0) + static_cast<int64_t>(sample.text.size()), 18 - 4);
 }
 
-TEST_F(CaptionLoaderTest, OptionsAreCheckedByName) {
+TEST_F(CaptionBatchTest, OptionsAreCheckedByName) {
   const auto dataset = Dataset::Open(root_, "train").value();
   CaptionOptions options = Canvases();
   options.canvases[1].width = 44;

@@ -1,0 +1,52 @@
+#ifndef HETERO_TRAINER_FEED_FEED_OPTIONS_H_
+#define HETERO_TRAINER_FEED_FEED_OPTIONS_H_
+
+// What a stage wants to read of the run's samples.
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "hetero/data/sample_order.h"
+#include "hetero/models/stage.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/trainer/feed/samples.h"
+
+namespace hetero {
+
+struct BatchFeedOptions {
+  // What the stage reads; with none there are facts only.
+  bool reads_tokens = false;
+  std::vector<int> reads = {};  // modalities, their sizes
+  bool reads_features = false;  // of these, and not the sizes alone
+
+  std::vector<Modality> modalities = {};  // of the model
+  std::vector<int> edges = {};            // modality of each edge into the module, in their order
+  data::LanePosition position;            // of the rank in the stage's grid
+  // Samples of a microbatch of the run whose facts are wanted, beside this lane's.
+  std::vector<data::SampleRange> counted = {};
+  data::BatchLayout batch;
+  int64_t sequence_length = 0;  // S
+  int64_t vocabulary_size = 0;
+  int64_t pad_token_id = 0;
+  int num_slots = 1;  // microbatches in flight
+  Device device;
+  DType storage = DType::kF32;  // of features: what the model computes in
+  SampleLimits limits;
+  std::optional<SampleSet> samples;  // unset on the shape-only device
+
+  // Of this lane's microbatch, here and below.
+  int64_t num_samples() const { return batch.samples_per_microbatch / position.num_lanes; }
+  int64_t num_tokens() const { return num_samples() * sequence_length; }
+  int64_t max_rows(int modality) const {
+    return num_samples() * limits.modalities[modality].max_tokens;
+  }
+  int64_t max_features(int modality) const {
+    return num_samples() * limits.modalities[modality].max_features;
+  }
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_FEED_FEED_OPTIONS_H_

@@ -1,0 +1,179 @@
+#include "hetero/trainer/feed/microbatch_writer.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/tensor/view.h"
+#include "hetero/trainer/feed/counted_facts.h"
+
+namespace hetero {
+namespace {
+
+// In the type of `to`.
+void Store(std::span<const float> values, const TensorView& to) {
+  CHECK_EQ(to.num_elements(), std::ssize(values));
+  if (to.dtype() == DType::kBF16) {
+    std::ranges::transform(values, to.data<BFloat16>(),
+                           [](float value) { return BFloat16(value); });
+  } else {
+    std::ranges::copy(values, to.data<float>());
+  }
+}
+
+}  // namespace
+
+MicrobatchWriter::MicrobatchWriter(std::shared_ptr<const BatchFeedOptions> options,
+                                   std::unique_ptr<data::SampleSource> source)
+    : options_(std::move(options)),
+      source_(std::move(source)),
+      format_{.sequence_length = options_->sequence_length,
+              .vocabulary_size = options_->vocabulary_size,
+              .placeholder_ids = {},
+              .pad_id = static_cast<int32_t>(options_->pad_token_id)},
+      positions_(options_->modalities.size()),
+      num_placed_(options_->modalities.size()) {
+  for (const Modality& modality : options_->modalities) {
+    format_.placeholder_ids.push_back(static_cast<int32_t>(modality.placeholder_id));
+  }
+}
+
+absl::Status MicrobatchWriter::Write(int64_t step, int microbatch, HostMicrobatch& out) {
+  HETERO_RETURN_IF_ERROR(out.copied.Synchronize());
+  HETERO_RETURN_IF_ERROR(
+      WriteAll(data::LaneSamples(options_->batch, options_->position, step, microbatch), out))
+      .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
+  return absl::OkStatus();
+}
+
+absl::Status MicrobatchWriter::WriteAll(data::SampleRange range, HostMicrobatch& out) {
+  HETERO_RETURN_IF_ERROR(ReadCheckedFacts(*options_, *source_, range, facts_));
+  if (options_->reads_tokens) {
+    HETERO_RETURN_IF_ERROR(WriteTokens(range, out));
+  }
+  for (size_t read = 0; read < options_->reads.size(); ++read) {
+    if (options_->reads_features) {
+      HETERO_RETURN_IF_ERROR(WriteFeatures(range, read, out));
+    } else {
+      WriteSizes(read, out);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MicrobatchWriter::WriteTokens(data::SampleRange range, HostMicrobatch& out) {
+  out.use.num_text_tokens = 0;
+  out.use.num_loss_tokens = 0;
+  out.use.token_offsets.assign(1, 0);
+  std::ranges::fill(num_placed_, 0);
+  for (size_t e = 0; e < options_->edges.size(); ++e) {
+    positions_[options_->edges[e]] = out.tensors.modality_positions[e].values<int32_t>();
+  }
+  for (int64_t row = 0; row < range.size; ++row) {
+    HETERO_RETURN_IF_ERROR(data::BuildLanguageBatch(
+        *source_, options_->samples->order, {range.begin + row, 1}, format_, language_, row_));
+    HETERO_RETURN_IF_ERROR(CheckPlaceholders(facts_[row]));
+    SplitRow(row, out);
+  }
+  std::ranges::copy(out.use.token_offsets, out.tensors.token_offsets.data<int32_t>());
+  out.use.placeholders.clear();
+  for (const int modality : options_->edges) out.use.placeholders.push_back(num_placed_[modality]);
+  return absl::OkStatus();
+}
+
+absl::Status MicrobatchWriter::CheckPlaceholders(const SampleFacts& facts) const {
+  for (size_t m = 0; m < format_.placeholder_ids.size(); ++m) {
+    const int64_t in_text = std::ranges::count(row_.tokens, format_.placeholder_ids[m]);
+    const int64_t rows = facts.modalities[m].num_tokens;
+    if (in_text == rows) continue;
+    const std::string& name = options_->modalities[m].name;
+    return absl::InvalidArgumentError(absl::StrCat("sample ", language_.name, " has ", in_text, " ",
+                                                   name, " tokens in its text, its ", name,
+                                                   " data give ", rows, " rows"));
+  }
+  return absl::OkStatus();
+}
+
+void MicrobatchWriter::SplitRow(int64_t row, HostMicrobatch& out) {
+  const std::vector<int32_t>& placeholders = format_.placeholder_ids;
+  const auto text_tokens = out.tensors.text_tokens.values<int32_t>();
+  const auto text_positions = out.tensors.text_positions.values<int32_t>();
+  const auto loss_positions = out.tensors.loss_positions.values<int32_t>();
+  const auto loss_targets = out.tensors.loss_targets.values<int32_t>();
+  const auto loss_weights = out.tensors.loss_weights.values<float>();
+  int64_t num_text = out.use.num_text_tokens;
+  int64_t num_loss = out.use.num_loss_tokens;
+  for (int64_t position = 0; position < options_->sequence_length; ++position) {
+    const auto t = static_cast<int32_t>(row * options_->sequence_length + position);
+    const int32_t token = row_.tokens[position];
+    const auto m =
+        static_cast<size_t>(std::ranges::find(placeholders, token) - placeholders.begin());
+    if (m < placeholders.size()) {
+      positions_[m][num_placed_[m]++] = t;
+    } else {
+      text_tokens[num_text] = token;
+      text_positions[num_text++] = t;
+    }
+    if (row_.loss_mask[position] == 0.0f) continue;
+    loss_positions[num_loss] = t;
+    loss_targets[num_loss] = row_.labels[position];
+    loss_weights[num_loss++] = row_.loss_mask[position];
+  }
+  out.use.num_text_tokens = num_text;
+  out.use.num_loss_tokens = num_loss;
+  std::vector<int32_t>& offsets = out.use.token_offsets;
+  offsets.push_back(offsets.back() + static_cast<int32_t>(row_.num_tokens[0]));
+}
+
+absl::Status MicrobatchWriter::WriteFeatures(data::SampleRange range, size_t read,
+                                             HostMicrobatch& out) {
+  const int modality = options_->reads[read];
+  const std::string& name = options_->modalities[modality].name;
+  int64_t& used = out.use.num_features[read];
+  used = 0;
+  out.use.sizes[read].clear();
+  for (int64_t i = 0; i < range.size; ++i) {
+    HETERO_RETURN_IF_ERROR(data::BuildMediaBatch(*source_, options_->samples->order,
+                                                 {range.begin + i, 1}, modality, media_));
+    const int64_t tokens = facts_[i].modalities[modality].num_tokens;
+    if (media_.num_placeholders[0] != tokens) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("sample ", SampleName(range.begin + i), " has ", name, " data of ",
+                       media_.num_placeholders[0], " tokens, its metadata say ", tokens));
+    }
+    const int64_t num_features = media_.NumFeatures();
+    if (used + num_features > options_->max_features(modality)) {
+      return absl::InvalidArgumentError(absl::StrCat(name, " data of ", used + num_features,
+                                                     " rows of features, the run is "
+                                                     "sized for ",
+                                                     options_->max_features(modality)));
+    }
+    Store(media_.features, out.tensors.features[read].Rows(used, num_features));
+    used += num_features;
+    out.use.sizes[read].insert(out.use.sizes[read].end(), media_.sizes.begin(), media_.sizes.end());
+  }
+  return absl::OkStatus();
+}
+
+void MicrobatchWriter::WriteSizes(size_t read, HostMicrobatch& out) const {
+  std::vector<MediaSize>& sizes = out.use.sizes[read];
+  sizes.clear();
+  for (const SampleFacts& sample : facts_) {
+    const std::vector<MediaSize>& more = sample.modalities[options_->reads[read]].sizes;
+    sizes.insert(sizes.end(), more.begin(), more.end());
+  }
+}
+
+std::string MicrobatchWriter::SampleName(int64_t place) {
+  const std::optional<int64_t> index = options_->samples->order.DatasetIndex(place);
+  if (!index || !source_->ReadLanguage(*index, language_).ok()) return absl::StrCat(place);
+  return language_.name;
+}
+
+}  // namespace hetero
