@@ -19,210 +19,21 @@
 #include "hetero/data/source.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/prepare.h"
-#include "hetero/models/avlm/avlm.pb.h"
-#include "hetero/models/nemotron/hybrid.pb.h"
-#include "hetero/models/stage.h"
-#include "hetero/models/vlm/vlm.pb.h"
 #include "hetero/tensor/sequence_batch.h"
-#include "hetero/trainer/config/config_text.h"
-#include "hetero/trainer/recipes/recipes.h"
-#include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/feed/samples_testing.h"
 
 namespace hetero {
 namespace {
 
 namespace fs = std::filesystem;
 
+using namespace samples_testing;  // NOLINT: made for these tests
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// What the models of the recipes take.
-constexpr InputContract kVision = {.vocabulary_size = 512,
-                                   .image_token_id = 511,
-                                   .patch_size = 4,
-                                   .max_image_side = 64,
-                                   .patches_per_token = 4};
-constexpr InputContract kText = {.vocabulary_size = 512};
-constexpr InputContract kHearing = {.vocabulary_size = 512,
-                                    .image_modality = 0,
-                                    .image_token_id = 511,
-                                    .patch_size = 4,
-                                    .max_image_side = 64,
-                                    .patches_per_token = 4,
-                                    .audio_modality = 1,
-                                    .audio_token_id = 510,
-                                    .num_mels = 16,
-                                    .max_frames = 64};
-
-proto::RunConfig Changed(std::string_view recipe, const std::vector<std::string>& assignments) {
-  // Links the models that recipes name.
-  proto::AudioVisionLanguageModel::descriptor();
-  proto::VisionLanguageModel::descriptor();
-  proto::HybridLanguageModel::descriptor();
-  proto::RunConfig config = ParseRunConfig(*FindRecipe(recipe), recipe).value();
-  for (const std::string& assignment : assignments) {
-    EXPECT_THAT(SetField(assignment, config), IsOk());
-  }
-  return config;
-}
-
-std::vector<std::string> Messages(const proto::RunConfig& config, const InputContract& contract) {
-  std::vector<std::string> messages;
-  for (const Violation& violation : ValidateData(config, contract)) {
-    messages.push_back(violation.ToString());
-  }
-  return messages;
-}
-
-std::vector<std::string> FashionMessages(const std::vector<std::string>& assignments) {
-  return Messages(Changed("fashion_tiny", assignments), kVision);
-}
-
-TEST(ValidateDataTest, RecipesFitTheirModels) {
-  EXPECT_THAT(FashionMessages({}), IsEmpty());
-  EXPECT_THAT(Messages(Changed("mock_tiny", {}), kText), IsEmpty());
-}
-
-TEST(ValidateDataTest, ATextOfOneTokenHasNothingToPredict) {
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=1"}), kText),
-              ElementsAre("sequence_length is 1, must be at least 2: the first token of a text is "
-                          "never predicted, so no step would have a loss; nearest: 2"));
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=2"}), kText), IsEmpty());
-}
-
-TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
-  EXPECT_THAT(FashionMessages({"data.pad_token_id=511"}),
-              ElementsAre("data.pad_token_id is 511, which is the model's image token; nearest: "
-                          "510"));
-  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=600"}),
-              ElementsAre("data.fashion_mnist.end_token_id is 600, must be below the model's "
-                          "vocabulary of 512; nearest: 510"));
-  EXPECT_THAT(FashionMessages({"data.fashion_mnist.end_token_id=65"}),
-              ElementsAre("data.fashion_mnist.end_token_id is 65, must not be the id of a byte; "
-                          "nearest: 256"));
-  EXPECT_THAT(
-      FashionMessages({"data.fashion_mnist.sizes[0].rows=36",
-                       "data.fashion_mnist.sizes[1].columns=16",
-                       "data.fashion_mnist.sizes[2].rows=80", "sequence_length=64"}),
-      ElementsAre("data.fashion_mnist.sizes[0].rows is 36 pixels, must be a multiple of 8 "
-                  "from 32 to 64 (the model's patches, the photograph, the model's largest "
-                  "side); nearest: 40",
-                  HasSubstr("sizes[1].columns is 16 pixels"),
-                  AllOf(HasSubstr("sizes[2].rows is 80 pixels"), HasSubstr("nearest: 64"))));
-  EXPECT_THAT(
-      FashionMessages({"sequence_length=35"}),
-      ElementsAre("sequence_length is 35, must be at least 36 (24 image tokens, the longest "
-                  "caption, an end); nearest: 36"));
-  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), kText),
-              ElementsAre(HasSubstr("data.fashion_mnist has images, the model takes none")));
-}
-
-TEST(ValidateDataTest, ChecksMockSamples) {
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
-              ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
-                          "nearest: 0"));
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=64"}), kVision),
-              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length "
-                          "64; nearest: 56"));
-  EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=31"}), kVision),
-              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 30")));
-  EXPECT_THAT(
-      Messages(Changed("mock_tiny", {"data.mock.text_vocabulary=1000"}), kVision),
-      ElementsAre(HasSubstr("must be at most the model's vocabulary of 512; nearest: 512")));
-}
-
-std::vector<std::string> ClipMessages(const std::vector<std::string>& assignments) {
-  return Messages(Changed("mock_avlm_tiny", assignments), kHearing);
-}
-
-TEST(ValidateDataTest, ClipsAndImagesShareASequence) {
-  EXPECT_THAT(ClipMessages({}), IsEmpty());
-  EXPECT_THAT(ClipMessages({"sequence_length=41"}), IsEmpty());
-  EXPECT_THAT(ClipMessages({"sequence_length=40"}),
-              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
-                          "sequence_length 40 leaves 23 beside images and a token of text; "
-                          "nearest: data.mock.max_clip_frames 46 or sequence_length 41"));
-  EXPECT_THAT(ClipMessages({"sequence_length=17"}),
-              ElementsAre("data.mock.max_clip_frames is 48, a clip of so many takes 24 tokens; "
-                          "sequence_length 17 leaves 0 beside images and a token of text; "
-                          "nearest: sequence_length 41"));
-  // What clips take is not there for images.
-  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=64"}),
-              ElementsAre("data.mock.num_image_tokens is 64, must be below sequence_length 64; "
-                          "nearest: 36"));
-  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=31", "sequence_length=50"}),
-              ElementsAre(HasSubstr("does not fit the model's 64 x 64 pixels; nearest: 25"),
-                          HasSubstr("leaves 18 beside images")));
-}
-
-TEST(ValidateDataTest, ClipsHaveTheFramesThatTheModelTakes) {
-  EXPECT_THAT(ClipMessages({"data.mock.max_clip_frames=65", "sequence_length=64"}),
-              ElementsAre("data.mock.max_clip_frames is 65, must be at most the model's max_frames "
-                          "64; nearest: 64"));
-  EXPECT_THAT(ClipMessages({"data.mock.min_clip_frames=49"}),
-              ElementsAre("data.mock.min_clip_frames is 49, must be at most "
-                          "data.mock.max_clip_frames 48; nearest: 48"));
-  EXPECT_THAT(Messages(Changed("mock_avlm_tiny", {}), kVision),
-              ElementsAre(HasSubstr("data.mock.max_clip_frames is set, the model takes no clips")));
-}
-
-// What decides nothing is not taken in silence.
-TEST(ValidateDataTest, AShareOfNothingIsRefused) {
-  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0"}),
-              ElementsAre("data.mock.image_percent is 60, but data.mock.num_image_tokens is 0: "
-                          "there are no images; nearest: 0"));
-  EXPECT_THAT(ClipMessages({"data.mock.num_image_tokens=0", "data.mock.image_percent=0"}),
-              IsEmpty());
-  const std::string no_clips = "data.mock={num_image_tokens: 16 clip_percent: ";
-  EXPECT_THAT(ClipMessages({no_clips + "60}"}),
-              ElementsAre("data.mock.clip_percent is 60, but data.mock.max_clip_frames is not set: "
-                          "there are no clips; nearest: 0"));
-  EXPECT_THAT(ClipMessages({no_clips + "0}"}), IsEmpty());
-  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 min_clip_frames: 4}"}),
-              ElementsAre("data.mock.max_clip_frames is not set, clips have from min_clip_frames "
-                          "to max_clip_frames frames; nearest: 4"));
-  EXPECT_THAT(ClipMessages({"data.mock={num_image_tokens: 16 max_clip_frames: 4}"}),
-              ElementsAre("data.mock.min_clip_frames is not set, clips have from min_clip_frames "
-                          "to max_clip_frames frames; nearest: 4"));
-}
-
-TEST(ValidateDataTest, NoOtherTokenIsAPlaceholder) {
-  EXPECT_THAT(ClipMessages({"data.pad_token_id=510"}),
-              ElementsAre("data.pad_token_id is 510, which is the model's audio token; nearest: "
-                          "509"));
-  EXPECT_THAT(ClipMessages({"data.pad_token_id=511"}), ElementsAre(HasSubstr("nearest: 509")));
-  InputContract bytes = kHearing;
-  bytes.audio_token_id = 65;
-  EXPECT_THAT(Messages(Changed("fashion_tiny", {}), bytes),
-              ElementsAre("data.fashion_mnist writes bytes as ids below 256, the model's audio "
-                          "token is 65; give a model whose audio token is at least 256"));
-}
-
-TEST(ValidateDataTest, ChecksWebDatasets) {
-  const std::string web =
-      "data.web_dataset={train: \"shards\" min_patches: 8 max_patches: 100 "
-      "end_token_id: 256}";
-  EXPECT_THAT(FashionMessages({web}),
-              ElementsAre(HasSubstr("data.web_dataset.evaluation is not set, the run evaluates")));
-  EXPECT_THAT(FashionMessages(
-                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.min_patches=150"}),
-              ElementsAre(HasSubstr("max_patches is 100, must be at least")));
-  EXPECT_THAT(
-      FashionMessages({web, "data.web_dataset.evaluation=shards",
-                       "data.web_dataset.max_patches=256", "data.web_dataset.min_patches=200"}),
-      ElementsAre(HasSubstr("no image of so many patches fits the sequence length 48")));
-  EXPECT_THAT(FashionMessages(
-                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=1024"}),
-              ElementsAre("data.web_dataset.max_patches is 1024, must be at most 256, the patches "
-                          "of the model's largest image (max_image_side: 64); nearest: 256"));
-  EXPECT_THAT(FashionMessages(
-                  {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=256"}),
-              IsEmpty());
-}
 
 TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
   const SampleLimits fashion = LimitsOf(Changed("fashion_tiny", {}), kVision);
@@ -283,19 +94,6 @@ void WriteArchive(const fs::path& folder, const std::string& prefix, uint32_t co
   }
   WriteGzip(folder / (prefix + "-images-idx3-ubyte.gz"), images);
   WriteGzip(folder / (prefix + "-labels-idx1-ubyte.gz"), labels);
-}
-
-TEST(ValidateDataTest, AModelTooSmallForThePhotographsIsCalledThat) {
-  InputContract small = kVision;
-  small.max_image_side = 24;
-  EXPECT_THAT(
-      Messages(Changed("fashion_tiny", {"data.fashion_mnist.sizes=[]",
-                                        "data.fashion_mnist.sizes[0]={rows: 24 columns: 32}"}),
-               small),
-      ElementsAre("data.fashion_mnist.sizes[0].rows is 24 pixels; a photograph and whole "
-                  "patches need 32, the model takes images of at most 24 a side "
-                  "(max_image_side); give a model that takes at least 32",
-                  HasSubstr("sizes[0].columns is 32 pixels")));
 }
 
 class PrepareSamplesTest : public ::testing::Test {
