@@ -70,7 +70,7 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
 
 absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                              int modality, MediaBatch& out) {
-  out.Clear(source.limits(modality).feature_width);
+  out.Clear(source.feature_width(modality));
   for (int64_t b = 0; b < range.size; ++b) {
     out.BeginSample();
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);

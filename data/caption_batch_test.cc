@@ -201,8 +201,8 @@ TEST_F(CaptionBatchTest, LanesOfAnyGridJoinToTheSameMicrobatch) {
           const int64_t sample = *order.DatasetIndex(range.begin + b);
           EXPECT_EQ(rows.tokens[b * kSequence + rows.num_placeholders[b]], captions_[sample][0]);
         }
-        EXPECT_LE(pixels.NumFeatures(), range.size * counting->limits(0).max_features);
-        EXPECT_EQ(counting->limits(0).max_features, 96);
+        EXPECT_LE(pixels.NumFeatures(), range.size * LimitsOf(Canvases()).max_features);
+        EXPECT_EQ(LimitsOf(Canvases()).max_features, 96);
         EXPECT_EQ(range.size, rows.num_samples);
       }
     }
@@ -302,7 +302,7 @@ TEST_F(CaptionBatchTest, DynamicResolutionFitsTheSequence) {
   // 28 / 4 = 7 patches a side, grown to 8: 16 tokens.
   EXPECT_EQ(sample.num_placeholders.at(0), 16);
   MediaBatch batch;
-  batch.Clear(source->limits(0).feature_width);
+  batch.Clear(source->feature_width(0));
   batch.BeginSample();
   ASSERT_THAT(source->ReadMedia(2, 0, batch), IsOk());
   EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}));

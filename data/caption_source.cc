@@ -35,6 +35,23 @@ absl::Status BytesAtFault(const absl::Status& cause) {
   return absl::IsResourceExhausted(cause) ? cause : absl::DataLossError(cause.message());
 }
 
+// No other image has more patches.
+ImageSize LargestImage(const CaptionOptions& options) {
+  if (!options.canvases.empty()) {
+    return *std::ranges::max_element(options.canvases, {}, [](const ImageSize& canvas) {
+      return int64_t{canvas.height} * canvas.width;
+    });
+  }
+  // Beside no text but its end; FitImages never gives an image less than min_patches.
+  const TilingOptions& tiling = options.tiling;
+  const int64_t tokens = std::max<int64_t>(options.sequence_length - 1 - kReservedPositions, 0);
+  int64_t budget = tokens * PatchesPerToken(tiling);
+  if (tiling.max_patches > 0) budget = std::min(budget, tiling.max_patches);
+  const PatchGrid grid = LargestGrid(std::max<int64_t>(budget, tiling.min_patches), tiling);
+  return {.height = static_cast<int>(grid.rows) * tiling.patch_size,
+          .width = static_cast<int>(grid.columns) * tiling.patch_size};
+}
+
 }  // namespace
 
 absl::Status Validate(const CaptionOptions& options) {
@@ -56,20 +73,14 @@ absl::Status Validate(const CaptionOptions& options) {
   return absl::OkStatus();
 }
 
-ImageSize LargestImage(const CaptionOptions& options) {
-  if (!options.canvases.empty()) {
-    return *std::ranges::max_element(options.canvases, {}, [](const ImageSize& canvas) {
-      return int64_t{canvas.height} * canvas.width;
-    });
-  }
-  // Beside no text but its end; FitImages never gives an image less than min_patches.
-  const TilingOptions& tiling = options.tiling;
-  const int64_t tokens = std::max<int64_t>(options.sequence_length - 1 - kReservedPositions, 0);
-  int64_t budget = tokens * PatchesPerToken(tiling);
-  if (tiling.max_patches > 0) budget = std::min(budget, tiling.max_patches);
-  const PatchGrid grid = LargestGrid(std::max<int64_t>(budget, tiling.min_patches), tiling);
-  return {.height = static_cast<int>(grid.rows) * tiling.patch_size,
-          .width = static_cast<int>(grid.columns) * tiling.patch_size};
+SourceLimits LimitsOf(const CaptionOptions& options) {
+  const Patchifier patchifier(options.tiling.patch_size, options.normalization);
+  const ImageSize largest = LargestImage(options);
+  const int64_t num_patches = patchifier.NumPatches(largest);
+  return {.feature_width = patchifier.patch_elements(),
+          .sizes = {largest},
+          .max_features = num_patches,
+          .max_tokens = num_patches / PatchesPerToken(options.tiling)};
 }
 
 CaptionSource::CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options)
@@ -83,13 +94,8 @@ absl::StatusOr<std::unique_ptr<CaptionSource>> CaptionSource::Create(
   return std::unique_ptr<CaptionSource>(new CaptionSource(std::move(dataset), options));
 }
 
-SourceLimits CaptionSource::limits(int modality) const {
-  if (modality != options_.image_modality) return SourceLimits();
-  const ImageSize largest = LargestImage(options_);
-  return {.feature_width = patchifier_.patch_elements(),
-          .max_media = 1,
-          .max_features = patchifier_.NumPatches(largest),
-          .max_tokens = NumTokens(largest)};
+int64_t CaptionSource::feature_width(int modality) const {
+  return modality == options_.image_modality ? patchifier_.patch_elements() : 0;
 }
 
 absl::StatusOr<ImageSize> CaptionSource::TileOf(ImageSize image, int64_t text_size) const {

@@ -38,9 +38,9 @@ struct CaptionOptions {
 // Errors: INVALID_ARGUMENT naming the field.
 absl::Status Validate(const CaptionOptions& options);
 
-// The largest image that a source of these options gives, in pixels: no other has more patches. A
-// sample whose image would is an error of the source.
-ImageSize LargestImage(const CaptionOptions& options);
+// Of the images that a source of these options gives: none has more patches. A sample whose image
+// would is an error of the source.
+SourceLimits LimitsOf(const CaptionOptions& options);
 
 // Text is the caption's bytes (ByteTokenizer) and an end. Reading gives DATA_LOSS, naming shard,
 // sample and member, for a missing member and for an image that cannot be decoded: preparation
@@ -51,7 +51,7 @@ class CaptionSource : public SampleSource {
       std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
 
   int64_t size() const override { return dataset_->size(); }
-  SourceLimits limits(int modality) const override;
+  int64_t feature_width(int modality) const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
   absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) override;
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;

@@ -34,6 +34,10 @@ void FillUniform(uint64_t stream, uint64_t& counter, std::span<float> values) {
 
 int64_t PatchesPerToken(bool pixel_shuffle) { return pixel_shuffle ? 4 : 1; }
 
+int64_t PatchWidth(const MockOptions& options) {
+  return 3 * options.patch_size * options.patch_size;
+}
+
 absl::Status Positive(std::string_view field, int64_t value) {
   if (value > 0) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrFormat("%s is %d; it is at least 1", field, value));
@@ -153,6 +157,24 @@ absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_si
       absl::StrFormat("no grid of patches gives %d tokens a tile", num_tokens));
 }
 
+SourceLimits ImageLimits(const MockOptions& options) {
+  SourceLimits limits = {.feature_width = PatchWidth(options)};
+  if (options.image_tokens == 0 || options.image_percent == 0) return limits;
+  limits.sizes.assign(static_cast<size_t>(options.num_tiles), TileOf(options).value());
+  limits.max_features = options.image_tokens * PatchesPerToken(options.pixel_shuffle);
+  limits.max_tokens = options.image_tokens;
+  return limits;
+}
+
+SourceLimits ClipLimits(const MockOptions& options) {
+  SourceLimits limits = {.feature_width = options.num_mels};
+  if (options.max_frames == 0 || options.audio_percent == 0) return limits;
+  limits.sizes = {{.height = static_cast<int>(options.max_frames), .width = 1}};
+  limits.max_features = options.max_frames;
+  limits.max_tokens = AudioRows(options.max_frames);
+  return limits;
+}
+
 absl::StatusOr<std::unique_ptr<MockSource>> MockSource::Create(const MockOptions& options) {
   HETERO_RETURN_IF_ERROR(Validate(options)).With("mock data");
   if (options.image_tokens == 0) {
@@ -185,20 +207,10 @@ int64_t MockSource::NumFrames(int64_t index) const {
          static_cast<int64_t>(Below(SampleStream(index, kLengthStream), lengths));
 }
 
-SourceLimits MockSource::limits(int modality) const {
-  if (modality == options_.image_modality && options_.image_tokens > 0) {
-    return {.feature_width = 3 * options_.patch_size * options_.patch_size,
-            .max_media = options_.num_tiles,
-            .max_features = options_.num_tiles * PatchesPerTile(),
-            .max_tokens = options_.image_tokens};
-  }
-  if (modality == options_.audio_modality && options_.max_frames > 0) {
-    return {.feature_width = options_.num_mels,
-            .max_media = 1,
-            .max_features = options_.max_frames,
-            .max_tokens = AudioRows(options_.max_frames)};
-  }
-  return SourceLimits();
+int64_t MockSource::feature_width(int modality) const {
+  if (modality == options_.image_modality && options_.image_tokens > 0) return PatchWidth(options_);
+  if (modality == options_.audio_modality && options_.max_frames > 0) return options_.num_mels;
+  return 0;
 }
 
 absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {

@@ -53,6 +53,10 @@ struct MockOptions {
 absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_size,
                                             bool pixel_shuffle);
 
+// Of a source of these options. Precondition, of both: MockSource::Create accepts them.
+SourceLimits ImageLimits(const MockOptions& options);
+SourceLimits ClipLimits(const MockOptions& options);
+
 // A sample is the placeholders of its images and of its clip and, up to sequence_length, text ids,
 // uniform over [1, vocabulary) without placeholders and pad id; with images or a clip, each text id
 // is a loss token. Text, pixels and log-mel frames (uniform in [-1, 1)) are hashes of (seed, split,
@@ -63,7 +67,7 @@ class MockSource : public SampleSource {
   static absl::StatusOr<std::unique_ptr<MockSource>> Create(const MockOptions& options);
 
   int64_t size() const override { return options_.num_samples; }
-  SourceLimits limits(int modality) const override;
+  int64_t feature_width(int modality) const override;
   absl::Status ReadLanguage(int64_t index, LanguageSample& out) override;
   absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) override;
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;

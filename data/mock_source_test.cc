@@ -112,7 +112,11 @@ TEST(MockSourceTest, TilesArePackedWithTheirSizes) {
   EXPECT_EQ(batch.feature_width, 192);
   EXPECT_THAT(batch.features, AllOf(SizeIs(96 * 192), Each(AllOf(Ge(-1.0f), Lt(1.0f)))));
   EXPECT_THAT(batch.num_placeholders, ElementsAre(12, 12));
-  EXPECT_EQ(source->limits(0).max_features, 48);
+  const SourceLimits limits = ImageLimits(Options());
+  EXPECT_EQ(limits.feature_width, 192);
+  EXPECT_EQ(limits.max_features, 48);
+  EXPECT_EQ(limits.max_tokens, 12);
+  EXPECT_THAT(limits.sizes, AllOf(SizeIs(3), Each(ImageSize{.height = 32, .width = 32})));
 }
 
 TEST(MockSourceTest, TextAlone) {
@@ -192,7 +196,7 @@ TEST(MockSourceTest, FactsOfClipsAreThoseOfTextAndFrames) {
     EXPECT_EQ(std::ssize(text.text), 48 - placeholders);
     for (const int32_t id : text.text) EXPECT_TRUE(id >= 1 && id < 510) << id;
     MediaBatch frames;
-    frames.Clear(source->limits(1).feature_width);
+    frames.Clear(source->feature_width(1));
     frames.BeginSample();
     ASSERT_THAT(source->ReadMedia(index, 1, frames), IsOk());
     EXPECT_EQ(frames.sizes, clips.sizes);

@@ -22,12 +22,13 @@ struct LanguageSample {
   std::vector<int32_t> text;              // ids after the placeholders, end included
 };
 
-// Upper bounds of a modality over all samples, from which buffers are sized before the first step.
+// The largest sample of a modality: buffers are sized by it before the first step. What a source
+// can give is known from its options alone.
 struct SourceLimits {
-  int64_t feature_width = 0;  // floats of a patch or a frame, exact
-  int64_t max_media = 0;      // images or clips, per sample
-  int64_t max_features = 0;   // patches or frames, per sample
-  int64_t max_tokens = 0;     // per sample
+  int64_t feature_width = 0;     // floats of a patch or a frame
+  std::vector<MediaSize> sizes;  // of the largest sample
+  int64_t max_features = 0;      // per sample, patches or frames of `sizes`
+  int64_t max_tokens = 0;        // per sample, rows that `sizes` give
 };
 
 // Samples by index; modalities are numbered as the model has them. Both grids open the same source
@@ -38,7 +39,9 @@ class SampleSource {
   virtual ~SampleSource() = default;
 
   virtual int64_t size() const = 0;
-  virtual SourceLimits limits(int modality) const = 0;
+
+  // Floats of a patch or a frame; 0 where no sample has the modality.
+  virtual int64_t feature_width(int modality) const = 0;
 
   // Text and counts of sample `index` in [0, size()); decodes no pixel.
   // Errors: DATA_LOSS or INVALID_ARGUMENT naming the sample.

@@ -46,7 +46,7 @@ absl::Status CheckLimits(const BatchFeedOptions& options, int64_t place,
 
 SampleFacts LargestSample(const BatchFeedOptions& options) {
   SampleFacts largest = {.row_length = options.sequence_length, .modalities = {}};
-  for (const ModalityLimits& modality : options.limits.modalities) {
+  for (const data::SourceLimits& modality : options.limits.modalities) {
     largest.modalities.push_back({.num_tokens = modality.max_tokens, .sizes = modality.sizes});
   }
   return largest;

@@ -41,9 +41,7 @@ class SizedSource : public data::SampleSource {
   explicit SizedSource(int64_t size) : size_(size) {}
 
   int64_t size() const override { return size_; }
-  data::SourceLimits limits(int) const override {
-    return {.feature_width = 12, .max_media = 3, .max_features = 24, .max_tokens = 6};
-  }
+  int64_t feature_width(int) const override { return 12; }
   absl::Status ReadLanguage(int64_t index, data::LanguageSample& out) override {
     out.name = absl::StrCat("sized/", index);
     out.num_placeholders = {2 * (1 + index % 3)};

@@ -1,8 +1,7 @@
 #include "hetero/trainer/feed/input_contract.h"
 
+#include <limits>
 #include <variant>
-
-#include "hetero/data/mock_source.h"
 
 namespace hetero {
 
@@ -32,14 +31,6 @@ InputContract ContractOf(const ModelGraph& graph) {
 bool TakesImages(const InputContract& contract) { return contract.patch_size > 0; }
 
 bool TakesClips(const InputContract& contract) { return contract.num_mels > 0; }
-
-bool HasImages(const proto::MockSamples& mock) {
-  return mock.num_image_tokens() > 0 && (!mock.has_image_percent() || mock.image_percent() > 0);
-}
-
-bool HasClips(const proto::MockSamples& mock) {
-  return mock.max_clip_frames() > 0 && (!mock.has_clip_percent() || mock.clip_percent() > 0);
-}
 
 bool PixelShuffle(const InputContract& contract) { return contract.patches_per_token == 4; }
 
@@ -85,9 +76,27 @@ data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContra
   return options;
 }
 
-absl::StatusOr<data::ImageSize> MockTile(const RunConfig& config, const InputContract& contract) {
-  return data::NearestSquareTile(config.data().mock().num_image_tokens(), contract.patch_size,
-                                 PixelShuffle(contract));
+data::MockOptions MockOptionsOf(const RunConfig& config, const InputContract& contract) {
+  const proto::MockSamples& mock = config.data().mock();
+  return {.num_samples =
+              mock.has_num_samples() ? mock.num_samples() : std::numeric_limits<int64_t>::max(),
+          .seed = static_cast<uint64_t>(config.seed()),
+          .sequence_length = config.sequence_length(),
+          .image_tokens = mock.num_image_tokens(),
+          .vocabulary_size =
+              mock.has_text_vocabulary() ? mock.text_vocabulary() : contract.vocabulary_size,
+          .image_id = TakesImages(contract) ? contract.image_token_id : -1,
+          .audio_id = TakesClips(contract) ? contract.audio_token_id : -1,
+          .pad_id = config.data().pad_token_id(),
+          .image_modality = contract.image_modality,
+          .audio_modality = contract.audio_modality,
+          .image_percent = mock.has_image_percent() ? mock.image_percent() : 100,
+          .audio_percent = mock.has_clip_percent() ? mock.clip_percent() : 100,
+          .num_mels = contract.num_mels,
+          .min_frames = mock.min_clip_frames(),
+          .max_frames = mock.max_clip_frames(),
+          .patch_size = contract.patch_size,
+          .pixel_shuffle = PixelShuffle(contract)};
 }
 
 }  // namespace hetero

@@ -6,9 +6,8 @@
 
 #include <cstdint>
 
-#include "absl/status/statusor.h"
 #include "hetero/data/caption_source.h"
-#include "hetero/data/image/image.h"
+#include "hetero/data/mock_source.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/run_config.pb.h"
@@ -36,10 +35,6 @@ InputContract ContractOf(const ModelGraph& graph);
 bool TakesImages(const InputContract& contract);
 bool TakesClips(const InputContract& contract);
 
-// Whether any of the samples has some.
-bool HasImages(const proto::MockSamples& mock);
-bool HasClips(const proto::MockSamples& mock);
-
 bool PixelShuffle(const InputContract& contract);
 
 // Pixels that an image's sides are multiples of. Precondition, here and below:
@@ -59,10 +54,9 @@ ImageSize PixelsOf(const proto::ImageSize& size);
 data::CaptionOptions CaptionOptionsOf(const proto::RunConfig& config,
                                       const InputContract& contract);
 
-// Pixels of the tile that all images of mock data have.
-// Errors: those of data::NearestSquareTile.
-absl::StatusOr<data::ImageSize> MockTile(const proto::RunConfig& config,
-                                         const InputContract& contract);
+// Samples that are made up, of the run's seed and the first split.
+// Precondition: the data are mock data.
+data::MockOptions MockOptionsOf(const proto::RunConfig& config, const InputContract& contract);
 
 }  // namespace hetero
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -18,7 +17,6 @@
 #include "hetero/data/mock_source.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare_command.h"
-#include "hetero/tensor/audio_batch.h"
 
 namespace hetero {
 namespace {
@@ -142,27 +140,8 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
 
 absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract& contract) {
   const proto::MockSamples& mock = config.data().mock();
-  data::MockOptions options = {
-      .num_samples =
-          mock.has_num_samples() ? mock.num_samples() : std::numeric_limits<int64_t>::max(),
-      .seed = static_cast<uint64_t>(config.seed()),
-      .split = kTrainSplit,
-      .sequence_length = config.sequence_length(),
-      .image_tokens = mock.num_image_tokens(),
-      .vocabulary_size =
-          mock.has_text_vocabulary() ? mock.text_vocabulary() : contract.vocabulary_size,
-      .image_id = TakesImages(contract) ? contract.image_token_id : -1,
-      .audio_id = TakesClips(contract) ? contract.audio_token_id : -1,
-      .pad_id = config.data().pad_token_id(),
-      .image_modality = contract.image_modality,
-      .audio_modality = contract.audio_modality,
-      .image_percent = mock.has_image_percent() ? mock.image_percent() : 100,
-      .audio_percent = mock.has_clip_percent() ? mock.clip_percent() : 100,
-      .num_mels = contract.num_mels,
-      .min_frames = mock.min_clip_frames(),
-      .max_frames = mock.max_clip_frames(),
-      .patch_size = contract.patch_size,
-      .pixel_shuffle = PixelShuffle(contract)};
+  data::MockOptions options = MockOptionsOf(config, contract);
+  options.split = kTrainSplit;
   // Sources of a process are made from options that one of them has accepted.
   HETERO_RETURN_IF_ERROR(data::MockSource::Create(options));
   const auto set = [](const data::MockOptions& of, const data::SampleOrder& order) {
@@ -216,34 +195,26 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
 }
 
 SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
-  SampleLimits limits;
-  limits.modalities.resize((TakesImages(contract) ? 1 : 0) + (TakesClips(contract) ? 1 : 0));
-  const proto::MockSamples& mock = config.data().mock();
-  if (TakesClips(contract)) {
-    ModalityLimits& clips = limits.modalities[contract.audio_modality];
-    clips.feature_width = contract.num_mels;
-    if (HasClips(mock)) {
-      clips.sizes = {{.height = static_cast<int>(mock.max_clip_frames()), .width = 1}};
-      clips.max_features = mock.max_clip_frames();
-      clips.max_tokens = AudioRows(mock.max_clip_frames());
-    }
-  }
-  if (!TakesImages(contract)) return limits;
-  ModalityLimits& images = limits.modalities[contract.image_modality];
-  images.feature_width = 3 * contract.patch_size * contract.patch_size;
+  data::SourceLimits images;
+  data::SourceLimits clips = {.feature_width = contract.num_mels};  // of which captions have none
   switch (config.data().source_case()) {
     case Data::kFashionMnist:
     case Data::kWebDataset:
-      images.sizes = {data::LargestImage(CaptionOptionsOf(config, contract))};
+      images = data::LimitsOf(CaptionOptionsOf(config, contract));
       break;
-    case Data::kMock:
-      if (HasImages(mock)) images.sizes = {MockTile(config, contract).value()};
+    case Data::kMock: {
+      const data::MockOptions mock = MockOptionsOf(config, contract);
+      images = data::ImageLimits(mock);
+      clips = data::ClipLimits(mock);
       break;
+    }
     case Data::SOURCE_NOT_SET:
       LOG(FATAL) << "the configuration was not validated";
   }
-  for (const MediaSize& size : images.sizes) images.max_features += NumPatches(size, contract);
-  images.max_tokens = images.max_features / contract.patches_per_token;
+  SampleLimits limits;
+  limits.modalities.resize((TakesImages(contract) ? 1 : 0) + (TakesClips(contract) ? 1 : 0));
+  if (TakesImages(contract)) limits.modalities[contract.image_modality] = std::move(images);
+  if (TakesClips(contract)) limits.modalities[contract.audio_modality] = std::move(clips);
   return limits;
 }
 

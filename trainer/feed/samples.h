@@ -18,21 +18,14 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
-#include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {
 
-// The largest sample that a run can meet: buffers are sized by it before the first step.
-struct ModalityLimits {
-  int64_t feature_width = 0;     // floats of a patch or a frame
-  std::vector<MediaSize> sizes;  // of the largest sample
-  int64_t max_features = 0;      // per sample, patches or frames of `sizes`
-  int64_t max_tokens = 0;        // per sample, rows that `sizes` give
-};
+// The largest sample that a run can meet.
 struct SampleLimits {
-  std::vector<ModalityLimits> modalities;  // by ModelGraph::modalities
+  std::vector<data::SourceLimits> modalities;  // by ModelGraph::modalities
 };
 
 // Every rule between the data of `config` and the model. Pure: touches no file.

@@ -61,7 +61,7 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
   const SampleLimits none =
       LimitsOf(Changed("mock_avlm_tiny", {"data.mock.image_percent=0", "data.mock.clip_percent=0"}),
                kHearing);
-  for (const ModalityLimits& modality : none.modalities) EXPECT_EQ(modality.max_features, 0);
+  for (const data::SourceLimits& modality : none.modalities) EXPECT_EQ(modality.max_features, 0);
   const SampleLimits photographs = LimitsOf(Changed("fashion_tiny", {}), kHearing);
   EXPECT_EQ(photographs.modalities[0].max_tokens, 24);
   EXPECT_EQ(photographs.modalities[1].max_tokens, 0);
@@ -137,8 +137,7 @@ TEST_F(PrepareSamplesTest, FashionMnistIsPreparedOnceAndOpenedByEveryRank) {
   const SampleLimits limits = LimitsOf(Changed("fashion_tiny", assignments), kVision);
   const auto source = samples.train.open().value();
   EXPECT_EQ(source->size(), 23);
-  EXPECT_EQ(source->limits(0).max_features, limits.modalities[0].max_features);
-  EXPECT_EQ(source->limits(0).max_tokens, limits.modalities[0].max_tokens);
+  EXPECT_EQ(source->feature_width(0), limits.modalities[0].feature_width);
   data::LanguageSample sample;
   EXPECT_THAT(samples.train.open().value()->ReadLanguage(1, sample), IsOk());
   EXPECT_EQ(sample.num_placeholders.at(0), 24);
