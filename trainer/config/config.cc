@@ -241,6 +241,8 @@ RunConfig Resolve(RunConfig config) {
   SetLengths(LearningRateSettingsOf(config), *config.mutable_schedule());
   if (!config.schedule().has_initial()) config.mutable_schedule()->set_initial(0);
   if (!config.has_precision()) config.set_precision(RunConfig::F32);
+  if (!config.has_pipeline_chunks()) config.set_pipeline_chunks(1);
+  if (!config.has_split_backward()) config.set_split_backward(false);
   if (!config.has_collective_timeout_seconds()) {
     config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
   }
