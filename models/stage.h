@@ -5,6 +5,8 @@
 // each rank a stage that turns a microbatch's inputs into rows and back. Nothing here knows ranks,
 // schedules or files.
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -16,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/grid/module_grid.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
@@ -118,10 +121,18 @@ class Stage {
   absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream);
 };
 
-// Communicators of a module's own axes on this rank; null where the group has one rank.
-struct ModuleCommunicators {
-  Communicator* tensor_parallel = nullptr;
-  Communicator* expert_parallel = nullptr;
+// Communicators of a module's own axes on this rank, by the family of their groups. All outlive
+// what is made with them.
+class ModuleCommunicators {
+ public:
+  // Null where the group has one rank.
+  Communicator* Of(Family family) const { return of_[static_cast<size_t>(family)]; }
+  void Set(Family family, Communicator* communicator) {
+    of_[static_cast<size_t>(family)] = communicator;
+  }
+
+ private:
+  std::array<Communicator*, kNumFamilies> of_ = {};
 };
 
 // Which pipeline stage of a module.

@@ -117,7 +117,7 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   matches_2_ = part(DType::kI64, num_moe * num_experts + num_moe + 2, {2});
   invalid_ids_1_ = part(DType::kI64, num_moe * num_experts + num_moe + 4, {1});
 
-  Communicator* tensor_parallel = resources.communicators.tensor_parallel;
+  Communicator* tensor_parallel = resources.communicators.Of(Family::kTp);
   ParameterStore& parameters = resources.parameters;
   int64_t moe = 0;
   for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
@@ -142,7 +142,7 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
             MoeBlock::Create(config_.experts, prefix, parameters,
                              {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
                               .balance_loss_1 = balance_loss_L_.Rows(moe, 1)},
-                             tensor_parallel, resources.communicators.expert_parallel));
+                             tensor_parallel, resources.communicators.Of(Family::kEp)));
         blocks_.push_back(std::move(block));
         ++moe;
         break;

@@ -56,7 +56,7 @@ class EncoderStage : public Stage {
     HETERO_ASSIGN_OR_RETURN(
         ProjectedEncoder<Encoder> encoder,
         ProjectedEncoder<Encoder>::Create(config, place, resources.parameters,
-                                          resources.communicators.tensor_parallel));
+                                          resources.communicators.Of(Family::kTp)));
     return std::unique_ptr<Stage>(new EncoderStage(std::move(encoder), resources.num_slots));
   }
 

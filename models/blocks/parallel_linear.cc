@@ -1,0 +1,103 @@
+#include "hetero/models/blocks/parallel_linear.h"
+
+#include <string>
+
+#include "hetero/base/status.h"
+#include "hetero/models/blocks/residual.h"
+#include "hetero/models/blocks/weight_gradient.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
+
+namespace hetero {
+namespace {
+
+// Where what a queued product of the backward pass reads stays until then.
+Arena& KeptForProducts(ModuleContext& context) {
+  return context.weight_gradients != nullptr ? context.activations : context.stream.workspace();
+}
+
+}  // namespace
+
+absl::Status ColumnLinear::Forward(ModuleContext& context, ConstTensorView x_RH,
+                                   TensorView y_TN) const {
+  Stream& stream = context.stream;
+  const std::string& name = weight_NH_->spec->name;
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
+                          sequence_.Gather(x_RH, y_TN.dim(0), stream.workspace(), stream, name));
+  HETERO_RETURN_IF_ERROR(LinearForward(x_TH, weight_NH_->value, {}, y_TN, stream)).With(name);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TensorView> ColumnLinear::Backward(ModuleContext& context, ConstTensorView d_y_TN,
+                                                  ConstTensorView x_RH) const {
+  Stream& stream = context.stream;
+  Arena& workspace = stream.workspace();
+  const std::string& name = weight_NH_->spec->name;
+  const int64_t tokens = d_y_TN.dim(0);
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_RH, workspace.Allocate(x_RH.dtype(), x_RH.dims()));
+  // Behind what this returns: all that follows is released.
+  ArenaScope scope(workspace);
+  if (WantsGradient(context, *weight_NH_)) {
+    HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
+                            sequence_.Gather(x_RH, tokens, KeptForProducts(context), stream, name));
+    HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_y_TN, x_TH, *weight_NH_));
+  }
+  TensorView d_part_TH = d_x_RH;
+  if (!sequence_.alone()) {
+    HETERO_ASSIGN_OR_RETURN(
+        d_part_TH, sequence_.AllocatePart(x_RH.dtype(), tokens, x_RH.dim(1), workspace, stream));
+  }
+  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_y_TN, weight_NH_->value, d_part_TH,
+                                             /*accumulate=*/false, stream))
+      .With(name);
+  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(d_part_TH, d_x_RH, stream, name));
+  return d_x_RH;
+}
+
+absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTensorView x_TK,
+                                              ConstTensorView residual_RH) const {
+  Stream& stream = context.stream;
+  const std::string& name = weight_HK_->spec->name;
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_RH,
+                          context.AllocateResult(residual_RH.dtype(), residual_RH.dims()));
+  if (sequence_.alone()) {
+    HETERO_RETURN_IF_ERROR(Copy(residual_RH, out_RH, stream));
+    HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
+                                 .b = weight_HK_->value,
+                                 .c = out_RH,
+                                 .transpose_b = true,
+                                 .beta = 1,
+                                 .name = "gemm.forward"},
+                                stream))
+        .With(name);
+    return out_RH;
+  }
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView part_TH,
+                          sequence_.AllocatePart(residual_RH.dtype(), x_TK.dim(0),
+                                                 residual_RH.dim(1), stream.workspace(), stream));
+  HETERO_RETURN_IF_ERROR(LinearForward(x_TK, weight_HK_->value, {}, part_TH, stream)).With(name);
+  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, out_RH, stream, name));
+  HETERO_RETURN_IF_ERROR(Add(out_RH, residual_RH, out_RH, stream));
+  return out_RH;
+}
+
+absl::StatusOr<TensorView> RowLinear::Backward(ModuleContext& context, ConstTensorView d_out_RH,
+                                               ConstTensorView x_TK) const {
+  Stream& stream = context.stream;
+  Arena& workspace = stream.workspace();
+  const std::string& name = weight_HK_->spec->name;
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_TK, workspace.Allocate(x_TK.dtype(), x_TK.dims()));
+  ArenaScope scope(workspace);
+  // A queued product keeps a copy of its gradient.
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView d_out_TH,
+                          sequence_.Gather(d_out_RH, x_TK.dim(0), workspace, stream, name));
+  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_out_TH, x_TK, *weight_HK_));
+  HETERO_RETURN_IF_ERROR(
+      LinearBackwardInput(d_out_TH, weight_HK_->value, d_x_TK, /*accumulate=*/false, stream))
+      .With(name);
+  return d_x_TK;
+}
+
+}  // namespace hetero

@@ -1,0 +1,68 @@
+#ifndef HETERO_MODELS_BLOCKS_PARALLEL_LINEAR_H_
+#define HETERO_MODELS_BLOCKS_PARALLEL_LINEAR_H_
+
+// The two products of a tensor-parallel layer (Shoeybi et al., arXiv:1909.08053), with the tokens
+// going around them as sequence_parallel.h says. In between every rank has all tokens and its share
+// of the layer's width.
+//
+// Shape letters: T tokens of the microbatch, R rows of a rank, H hidden, N and K this rank's
+// widths.
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/sequence_parallel.h"
+#include "hetero/params/parameter_store.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// y = x wᵀ, w divided by rows.
+class ColumnLinear {
+ public:
+  ColumnLinear() = default;
+  ColumnLinear(SequenceParallel sequence, Parameter* weight_NH)
+      : sequence_(sequence), weight_NH_(weight_NH) {}
+
+  int64_t width() const { return weight_NH_->value.dim(0); }
+  Parameter& weight() const { return *weight_NH_; }
+
+  // Errors (here and below): those of the products, the arenas and the communicator.
+  absl::Status Forward(ModuleContext& context, ConstTensorView x_RH, TensorView y_TN) const;
+
+  // Adds the gradient of w and returns that of x, in the stream's workspace. `x_RH` is Forward's
+  // and stays as it is until the context's queue has run.
+  absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_y_TN,
+                                      ConstTensorView x_RH) const;
+
+ private:
+  SequenceParallel sequence_;
+  Parameter* weight_NH_ = nullptr;
+};
+
+// residual + x wᵀ, w divided by columns: the residual is added once, after the sum over ranks.
+class RowLinear {
+ public:
+  RowLinear() = default;
+  RowLinear(SequenceParallel sequence, Parameter* weight_HK)
+      : sequence_(sequence), weight_HK_(weight_HK) {}
+
+  Parameter& weight() const { return *weight_HK_; }
+
+  // Where the context wants a block's result.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView x_TK,
+                                     ConstTensorView residual_RH) const;
+
+  // Adds the gradient of w and returns that of x, in the stream's workspace; that of the residual
+  // is `d_out_RH`. `x_TK` stays as it is until the context's queue has run.
+  absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_out_RH,
+                                      ConstTensorView x_TK) const;
+
+ private:
+  SequenceParallel sequence_;
+  Parameter* weight_HK_ = nullptr;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_BLOCKS_PARALLEL_LINEAR_H_

@@ -1,0 +1,55 @@
+#include "hetero/models/blocks/sequence_parallel.h"
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
+
+namespace hetero {
+namespace {
+
+absl::Status CheckRows(const ConstTensorView& own_RC, const TokenShard& shard) {
+  if (own_RC.dim(0) == shard.rows()) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a rank of ", shard.size, " has ", own_RC.dim(0),
+                                                 " rows of ", shard.num_tokens,
+                                                 " tokens; expected ", shard.rows()));
+}
+
+}  // namespace
+
+absl::StatusOr<ConstTensorView> SequenceParallel::Gather(ConstTensorView own_RC, int64_t num_tokens,
+                                                         Arena& arena, Stream& stream,
+                                                         std::string_view name) const {
+  const TokenShard shard = Shard(num_tokens);
+  HETERO_RETURN_IF_ERROR(CheckRows(own_RC, shard)).With(name);
+  if (alone()) return own_RC;
+  HETERO_ASSIGN_OR_RETURN(const TensorView all,
+                          arena.Allocate(own_RC.dtype(), {shard.padded_tokens(), own_RC.dim(1)}));
+  HETERO_RETURN_IF_ERROR(communicator_->AllGather(own_RC, all, stream, name));
+  return all.Rows(0, num_tokens);
+}
+
+absl::StatusOr<TensorView> SequenceParallel::AllocatePart(DType dtype, int64_t num_tokens,
+                                                          int64_t width, Arena& arena,
+                                                          Stream& stream) const {
+  const int64_t padded = Shard(num_tokens).padded_tokens();
+  HETERO_ASSIGN_OR_RETURN(const TensorView all, arena.Allocate(dtype, {padded, width}));
+  if (padded > num_tokens) {
+    HETERO_RETURN_IF_ERROR(Fill(0, all.Rows(num_tokens, padded - num_tokens), stream));
+  }
+  return all.Rows(0, num_tokens);
+}
+
+absl::Status SequenceParallel::ReduceScatter(ConstTensorView part_TC, TensorView own_RC,
+                                             Stream& stream, std::string_view name) const {
+  const TokenShard shard = Shard(part_TC.dim(0));
+  HETERO_RETURN_IF_ERROR(CheckRows(own_RC, shard)).With(name);
+  if (alone()) {
+    return part_TC.address() == own_RC.address() ? absl::OkStatus() : Copy(part_TC, own_RC, stream);
+  }
+  // AllocatePart has the padding behind the tokens.
+  const ConstTensorView padded(part_TC.address(), part_TC.dtype(),
+                               {shard.padded_tokens(), part_TC.dim(1)});
+  return communicator_->ReduceScatter(padded, own_RC, stream, name);
+}
+
+}  // namespace hetero
