@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "hetero/tensor/dtype.h"
@@ -15,15 +16,30 @@ namespace hetero {
 
 enum class ShardAxis : uint8_t { kNone, kTp, kEp, kExptTp };
 
-// How one dim of the logical tensor is divided. With `blocks` the dim is a concatenation of blocks
-// (z|x|B|C|dt of a Mamba input projection, the KV groups of qkv) and every block is cut by itself:
-// a rank holds its slice of the first block, then of the second, and so on. Slices are equal, or,
-// with `tile`, multiples of it, of which the last ranks have fewer and less than one: what is
-// missing to equal slices is nowhere, so that no layout has elements that another has not.
+std::string_view ShardAxisName(ShardAxis axis);
+
+// How one dim of the logical tensor is divided among the n shards of an axis. The dim is `units`
+// repetitions of the same blocks. The axis divides the units first: n <= units shards take equal
+// runs of them, so n divides units. Of n > units shards, which units divides, r = n / units share
+// one unit and cut every block of it by itself: each holds its slice of the first block, then of
+// the second, and so on. A `whole` block is not cut: all r hold it.
+//
+//   z|x|B|C|dt of a Mamba input projection   one unit, five blocks
+//   q|k|v rows of each KV group              a unit per group, k and v whole
+//
+// Slices are equal, or, with `tile`, multiples of it, of which the last shards have fewer and less
+// than one: what is missing to equal slices is nowhere, so that no layout has elements that
+// another has not.
 struct DimSharding {
+  struct Block {
+    int64_t size = 0;
+    bool whole = false;
+  };
+
   ShardAxis axis = ShardAxis::kNone;
-  std::vector<int64_t> blocks;  // sizes, their sum is the dim; empty: one block
-  int64_t tile = 0;             // 0: the axis divides every block
+  std::vector<Block> blocks = {};  // of one unit, in order; empty: one block, cut
+  int64_t units = 1;
+  int64_t tile = 0;  // 0: slices are equal
 };
 
 enum class GradientGroup : uint8_t { kDense, kExpert };

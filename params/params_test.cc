@@ -21,7 +21,7 @@ ParameterSpec InProjection() {
   return {.name = "mixer.in_proj.weight",
           .shape = {4 + 4 + 2 + 2 + 2, 3},
           .init = Init::Normal(0.5),
-          .dims = {{ShardAxis::kTp, {4, 4, 2, 2, 2}}, {}}};
+          .dims = {{ShardAxis::kTp, {{4}, {4}, {2}, {2}, {2}}}, {}}};
 }
 
 TEST(TableTest, MoreElementsThanHaveANumberAreRefused) {
@@ -48,8 +48,48 @@ TEST(ShardTest, BlocksAreCutOneByOne) {
 TEST(ShardTest, AnIndivisibleBlockNamesTheNearestShardCount) {
   EXPECT_THAT(ShardOf(InProjection(), {.tp = {0, 3}}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("mixer.in_proj.weight dim 0 block 0 has 4 entries for 3 shards; "
-                                 "the nearest count that divides is 2")));
+                       HasSubstr("mixer.in_proj.weight dim 0 block 0 has 4 entries for 3 shards of "
+                                 "tp 3; nearest: tp 2")));
+}
+
+// Two KV groups of 8 q rows, 2 k and 2 v rows each.
+ParameterSpec Qkv() {
+  return {.name = "linear_qkv.weight",
+          .shape = {24, 3},
+          .dims = {{ShardAxis::kTp, {{8}, {2, /*whole=*/true}, {2, true}}, /*units=*/2}, {}}};
+}
+
+TEST(ShardTest, RanksOfOneUnitCutItsBlocksExceptWholeOnes) {
+  EXPECT_EQ(ShardOf(Qkv(), {.tp = {1, 2}})->boxes,
+            (std::vector{ShardBox{{12, 0}, {0, 0}, {12, 3}}}));
+  const Shard quarter = ShardOf(Qkv(), {.tp = {3, 4}}).value();
+  EXPECT_THAT(quarter.shape, testing::ElementsAre(8, 3));
+  EXPECT_THAT(quarter.boxes, testing::ElementsAre(ShardBox{{16, 0}, {0, 0}, {4, 3}},
+                                                  ShardBox{{20, 0}, {4, 0}, {2, 3}, 1, 2},
+                                                  ShardBox{{22, 0}, {6, 0}, {2, 3}, 1, 2}));
+}
+
+TEST(ShardTest, UnitsAndAxisDivideOneAnother) {
+  EXPECT_THAT(ShardOf(Qkv(), {.tp = {0, 3}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("linear_qkv.weight dim 0 has 2 units for 3 shards of tp 3; "
+                                 "nearest: tp 2")));
+  EXPECT_THAT(ShardOf(Qkv(), {.tp = {0, 32}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("linear_qkv.weight dim 0 block 0 has 8 entries for 16 shards of "
+                                 "tp 32; nearest: tp 16")));
+}
+
+TEST(ShardTest, WhatNoAxisDividesIsReplicated) {
+  const ParameterSpec norm{.name = "norm", .shape = {4}};
+  EXPECT_THAT(ShardOf(norm, {.tp = {2, 4}, .ep = {1, 2}})->boxes,
+              testing::ElementsAre(ShardBox{{0}, {0}, {4}, 2, 4}));
+  const ParameterSpec experts{.name = "experts",
+                              .shape = {4, 6},
+                              .dims = {{ShardAxis::kEp}, {}},
+                              .gradient_group = GradientGroup::kExpert};
+  EXPECT_THAT(ShardOf(experts, {.tp = {2, 4}, .ep = {1, 2}, .expt_tp = {1, 2}})->boxes,
+              testing::ElementsAre(ShardBox{{2, 0}, {0, 0}, {2, 6}, 1, 2}));
 }
 
 // The boxes of all ranks tile the logical tensor: every element exactly once.

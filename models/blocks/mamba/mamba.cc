@@ -36,7 +36,7 @@ std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
   const int64_t group = config.group_width();
   const int64_t conv = config.conv_width();
   const double conv_bound = 1 / std::sqrt(static_cast<double>(config.conv_kernel));
-  const DimSharding conv_channels = {ShardAxis::kTp, {inner, group, group}};
+  const DimSharding conv_channels = {ShardAxis::kTp, {{inner}, {group}, {group}}};
   const DimSharding by_tp = {ShardAxis::kTp, {}};
   const auto spec = [&](std::string_view name, std::vector<int64_t> shape, Init init,
                         std::vector<DimSharding> dims) {
@@ -53,7 +53,7 @@ std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
       spec("in_proj.layer_norm_weight", {config.hidden_size}, Init::Constant(1), {}),
       spec("in_proj.weight", {config.in_proj_width(), config.hidden_size},
            Init::Normal(config.init_std),
-           {{ShardAxis::kTp, {inner, inner, group, group, config.num_heads}}, {}}),
+           {{ShardAxis::kTp, {{inner}, {inner}, {group}, {group}, {config.num_heads}}}, {}}),
       spec("conv1d.weight", {conv, 1, config.conv_kernel}, Init::Uniform(-conv_bound, conv_bound),
            {conv_channels, {}, {}}),
       spec("conv1d.bias", {conv}, Init::Uniform(-conv_bound, conv_bound), {conv_channels}),
