@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -192,6 +193,14 @@ std::optional<Group> Grid::GroupOf(Family family, GlobalRank rank) const {
   }
   const AxisSet axes = FamilyAxes(family);
   return kBaseAxes.ContainsAll(axes) ? base_.GroupOf(rank, axes) : expert_.GroupOf(rank, axes);
+}
+
+std::optional<Group> Grid::PartOf(Family family, GlobalRank rank, int64_t size) const {
+  const std::optional<Group> whole = GroupOf(family, rank);
+  if (!whole) return std::nullopt;
+  CHECK_EQ(std::ssize(*whole) % size, 0) << name_ << " " << FamilyName(family);
+  const auto first = whole->begin() + RankIn(*whole, rank)->value() / size * size;
+  return Group(first, first + size);
 }
 
 LaneId Grid::LaneOf(GlobalRank rank) const {

@@ -103,6 +103,10 @@ class Grid {
   // The group of `rank`; nullopt when it is outside the grid or in no group of an embedding family.
   std::optional<Group> GroupOf(Family family, GlobalRank rank) const;
 
+  // The group divided into parts of `size` consecutive ranks: the part of `rank`. What GroupOf
+  // gives for a size of all. Precondition: size divides the group.
+  std::optional<Group> PartOf(Family family, GlobalRank rank, int64_t size) const;
+
   // A data lane is the set of ranks that see the same samples: lane = dp * |gtp_remat| + gtp_remat.
   int64_t num_lanes() const { return Size(Axis::kDp) * Size(Axis::kGtpRemat); }
   LaneId LaneOf(GlobalRank rank) const;

@@ -1,6 +1,7 @@
 #include "hetero/grid/module_grid.h"
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -190,6 +191,26 @@ TEST_P(WorkedLayoutTest, LanesPartitionEveryStageAndExpertGroupsStayInside) {
     }
   }
   EXPECT_EQ(static_cast<int64_t>(members.size()), grid.num_ranks());
+}
+
+TEST(GridTest, PartsOfAGroupAreConsecutiveRanksAndPartitionIt) {
+  const Grid grid =
+      Grid::Make(Language({.num_ranks = 16, .tp = 4, .pp = 2, .rank_offset = 4})).value();
+  for (const int64_t size : {1, 2, 4}) {
+    for (int64_t i = 4; i < 20; ++i) {
+      const GlobalRank rank(i);
+      const Group part = grid.PartOf(Family::kTp, rank, size).value();
+      ASSERT_EQ(std::ssize(part), size);
+      EXPECT_TRUE(RankIn(part, rank).has_value());
+      for (const GlobalRank member : part) {
+        EXPECT_EQ(grid.PartOf(Family::kTp, member, size), part);
+        EXPECT_EQ(grid.GroupOf(Family::kTp, member), grid.GroupOf(Family::kTp, rank));
+        EXPECT_EQ(grid.Coord(member, Axis::kTp) / size, grid.Coord(rank, Axis::kTp) / size);
+      }
+    }
+  }
+  EXPECT_EQ(grid.PartOf(Family::kDp, GlobalRank(9), 2), grid.GroupOf(Family::kDp, GlobalRank(9)));
+  EXPECT_EQ(grid.PartOf(Family::kTp, GlobalRank(20), 2), std::nullopt);
 }
 
 TEST(GridTest, DerivesDpFromTheRest) {

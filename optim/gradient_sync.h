@@ -7,9 +7,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/params/parameter_store.h"
@@ -19,22 +22,30 @@ namespace hetero {
 
 // Communicators of the module, null where the group has one rank. All outlive the GradientSync.
 struct GradientGroups {
-  Communicator* dense = nullptr;              // of the ranks that share dense parameters: dp x cp
-  Communicator* expert = nullptr;             // of those that share expert parameters
-  Communicator* sequence_parallel = nullptr;  // of tp, when its ranks hold parts of some gradients
+  Communicator* dense = nullptr;   // of the ranks that share dense parameters: dp x cp
+  Communicator* expert = nullptr;  // of those that share expert parameters
+  // Of Grid::PartOf(Family::kTp, rank, size), by size: each of PartialReplicas.
+  absl::flat_hash_map<int64_t, Communicator*> partial = {};
 };
+
+// Numbers of ranks between which parts of gradients lie, ascending: all tp ranks where blocks work
+// on own tokens, fewer where they share a block that tp does not cut. Pure, and the same on every
+// rank of a pipeline stage.
+std::vector<int64_t> PartialReplicas(std::span<const FlatGroup> groups);
 
 class GradientSync {
  public:
   // Sums run bucket by bucket; a bucket ends at the first parameter border at or above
   // `bucket_elements`, seen from the last parameter. `module` begins the names of the calls:
-  // "language.grad.dense0.bucket3". Precondition: bucket_elements > 0.
+  // "language.grad.dense0.bucket3". Preconditions: bucket_elements > 0; `groups` has a partial
+  // communicator for each of PartialReplicas(store.groups()).
   GradientSync(std::string module, ParameterStore& store, const GradientGroups& groups,
                int64_t bucket_elements = 40'000'000);
 
-  // Sums the main gradients over the data-parallel ranks, then the partial ones over tp, packed
-  // into one call. Called by every rank of the module after FinishGradients of the store.
-  // Errors: those of Communicator::AllReduce and of the stream's workspace.
+  // Sums the main gradients over the data-parallel ranks, then the parts of partial ones over those
+  // that have them, packed into one call for each number of ranks and type. Called by every rank of
+  // the module after FinishGradients of the store. Errors: those of Communicator::AllReduce and of
+  // the stream's workspace.
   absl::Status Run(Stream& stream);
 
  private:
@@ -44,14 +55,20 @@ class GradientSync {
     Communicator* communicator;
   };
 
-  absl::Status SumPartial(Stream& stream);
+  // Runs of gradients that travel in one call.
+  struct Pack {
+    std::string name;
+    Communicator* communicator;
+    DType dtype;
+    std::vector<TensorView> gradients = {};
+    int64_t num_elements = 0;
+  };
+
+  Pack& PackOf(Communicator* communicator, DType dtype, std::string_view module);
+  static absl::Status Sum(const Pack& pack, Stream& stream);
 
   std::vector<Bucket> buckets_;
-  std::string partial_name_;
-  std::vector<TensorView> partial_;  // gradients to sum over tp
-  DType partial_dtype_ = DType::kF32;
-  int64_t partial_elements_ = 0;
-  Communicator* sequence_parallel_;
+  std::vector<Pack> packs_;
 };
 
 }  // namespace hetero

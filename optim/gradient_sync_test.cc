@@ -18,7 +18,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::ElementsAre;
 
-std::unique_ptr<ParameterStore> MakeStore(MemoryLedger& memory) {
+std::unique_ptr<ParameterStore> MakeStore(MemoryLedger& memory, const ShardSpec& shard = {}) {
   return ParameterStore::Create(
              ParameterTable::Make(
                  {{.name = "w0", .shape = {10, 10}},
@@ -28,7 +28,7 @@ std::unique_ptr<ParameterStore> MakeStore(MemoryLedger& memory) {
                   {.name = "frozen", .shape = {9}, .trainable = false},
                   {.name = "experts", .shape = {4, 6}, .gradient_group = GradientGroup::kExpert}})
                  .value(),
-             {}, Device{}, memory)
+             shard, Device{}, memory)
       .value();
 }
 
@@ -48,9 +48,9 @@ TEST(GradientSyncTest, SumsEachGroupOverItsRanksAndPartialGradientsOverTpToo) {
                                                    : Group{GlobalRank(1), GlobalRank(3)});
     const auto expert =
         make("gradient", {GlobalRank(0), GlobalRank(1), GlobalRank(2), GlobalRank(3)});
-    const auto store = MakeStore(memory);
+    const auto store = MakeStore(memory, {.tp = {i % 2, 2}});
     GradientSync sync("language", *store,
-                      {.dense = dense.get(), .expert = expert.get(), .sequence_parallel = tp.get()},
+                      {.dense = dense.get(), .expert = expert.get(), .partial = {{2, tp.get()}}},
                       /*bucket_elements=*/200);
     const float own = static_cast<float>(1 << i);
     for (const auto& parameter : store->parameters()) {
@@ -77,7 +77,7 @@ TEST(GradientSyncTest, SumsEachGroupOverItsRanksAndPartialGradientsOverTpToo) {
   for (const CollectiveCall& call : calls[0]) names.push_back(call.name);
   // From the last parameter: w1 and router are the first 200 elements, norm and w0 the rest.
   EXPECT_THAT(names, ElementsAre("language.grad.dense0.bucket0", "language.grad.dense0.bucket1",
-                                 "language.grad.expert1.bucket0", "language.grad.partial"));
+                                 "language.grad.expert1.bucket0", "language.grad.partial0"));
   EXPECT_EQ(calls[0], calls[2]);
 }
 

@@ -5,15 +5,10 @@
 #include <utility>
 
 #include "hetero/base/status.h"
-#include "hetero/grid/axis.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
 namespace {
-
-bool IsShardedOver(const ParameterSpec& spec, ShardAxis axis) {
-  return std::ranges::any_of(spec.dims, [&](const DimSharding& dim) { return dim.axis == axis; });
-}
 
 // Neighbours of equal decay become one segment, the zeros between them included: those stay zero.
 std::vector<AdamWSegment> Segments(const FlatGroup& group, double weight_decay) {
@@ -43,13 +38,12 @@ std::vector<StatisticsPiece> StatisticsPieces(std::span<const FlatGroup> groups,
     const int64_t length = group.gradients.dim(0);
     const int64_t first = length * share / shares;
     const int64_t last = length * (share + 1) / shares;
-    const bool is_first_of_tp = grid.Coord(rank, dense ? Axis::kTp : Axis::kExptTp) == 0;
     for (const FlatSegment& segment : group.segments) {
-      const bool sharded =
-          IsShardedOver(*segment.spec, dense ? ShardAxis::kTp : ShardAxis::kExptTp);
-      const int64_t begin = std::max(first, segment.begin);
-      const int64_t end = std::min(last, segment.begin + segment.count);
-      if (begin < end && (sharded || is_first_of_tp)) pieces.push_back({i, begin, end - begin});
+      for (const SharedRun& run : segment.runs) {
+        const int64_t begin = std::max(first, run.begin);
+        const int64_t end = std::min(last, run.begin + run.count);
+        if (begin < end && run.owned()) pieces.push_back({i, begin, end - begin});
+      }
     }
   }
   return pieces;

@@ -47,8 +47,8 @@ struct Moments {
 };
 
 // Ranges of the flat gradients whose squares a rank adds to the module's norm. Over all ranks of
-// the module every parameter is counted once: data-parallel ranks take equal slices, and what
-// tensor-parallel ranks hold alike is counted by the first of them.
+// the module every element is counted once: data-parallel ranks take equal slices of what a rank
+// owns (SharedRun).
 struct StatisticsPiece {
   size_t group = 0;
   int64_t begin = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <memory>
+#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
@@ -117,6 +119,140 @@ TEST(StatisticsTest, PiecesCoverEachParameterOnceInEveryLayout) {
     EXPECT_EQ(counted, table.num_parameters()) << grid.base().ToString();
   }
 }
+
+// One parameter of every way to lie on ranks. The columns of qkv that two groups share are whole.
+std::vector<ParameterSpec> EveryWayToShare() {
+  return {
+      {.name = "embedding", .shape = {10, 3}, .dims = {{.axis = ShardAxis::kTp, .tile = 4}, {}}},
+      {.name = "norm", .shape = {7}, .partial_over_tp = true},
+      {.name = "qkv",
+       .shape = {24, 3},
+       .dims = {{ShardAxis::kTp, {{8}, {2, /*whole=*/true}, {2, true}}, /*units=*/2}, {}}},
+      {.name = "in_proj", .shape = {24, 2}, .dims = {{ShardAxis::kTp, {{8}, {8}, {4}, {4}}}, {}}},
+      {.name = "proj", .shape = {5, 8}, .dims = {{}, {ShardAxis::kTp}}},
+      {.name = "alike", .shape = {6}},
+      {.name = "experts",
+       .shape = {4, 2, 3},
+       .dims = {{ShardAxis::kEp}, {ShardAxis::kExptTp}, {}},
+       .gradient_group = GradientGroup::kExpert}};
+}
+
+// Calls function(index in the logical tensor, index in the local tensor) for each element.
+template <typename Function>
+void ForEachElement(const ParameterSpec& spec, const Shard& shard, const ShardBox& box,
+                    Function function) {
+  int64_t count = 1;
+  for (const int64_t extent : box.extent) count *= extent;
+  for (int64_t i = 0; i < count; ++i) {
+    int64_t rest = i, logical = 0, local = 0, logical_stride = 1, local_stride = 1;
+    for (size_t d = spec.shape.size(); d-- > 0;) {
+      const int64_t at = rest % box.extent[d];
+      rest /= box.extent[d];
+      logical += (box.logical_begin[d] + at) * logical_stride;
+      local += (box.local_begin[d] + at) * local_stride;
+      logical_stride *= spec.shape[d];
+      local_stride *= shard.shape[d];
+    }
+    function(logical, local);
+  }
+}
+
+// The gradient of an element, which its ranks have parts of: whole numbers, so that sums are exact.
+constexpr int64_t kParts = 16;
+int64_t Gradient(const ParameterSpec& spec, int64_t index) {
+  return kParts * ((7 * index + std::ssize(spec.name)) % 11 - 5);
+}
+int64_t PartOfGradient(const ParameterSpec& spec, int64_t index, int64_t part, int64_t num_parts) {
+  const int64_t equal = Gradient(spec, index) / kParts;
+  return part > 0 ? equal : equal * (kParts - num_parts + 1);
+}
+
+struct SharedLayout {
+  GridSpec grid;
+  std::vector<int64_t> partial_replicas;
+};
+
+class SharedParametersTest : public ::testing::TestWithParam<SharedLayout> {};
+
+TEST_P(SharedParametersTest, GradientsAndNormAreThoseOfOneRank) {
+  GridSpec spec = GetParam().grid;
+  spec.name = "language";
+  const Grid grid = Grid::Make(spec).value();
+  const ParameterTable table = ParameterTable::Make(EveryWayToShare()).value();
+  std::vector<double> squares(spec.num_ranks);
+  const auto run = [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+    const ShardSpec place = {.tp = {grid.Coord(rank, Axis::kTp), grid.Size(Axis::kTp)},
+                             .ep = {grid.Coord(rank, Axis::kEp), grid.Size(Axis::kEp)},
+                             .expt_tp = {grid.Coord(rank, Axis::kExptTp), grid.Size(Axis::kExptTp)},
+                             .pp = {}};
+    MemoryLedger memory;
+    StreamWithWorkspace stream;
+    HETERO_ASSIGN_OR_RETURN(const auto store,
+                            ParameterStore::Create(table, place, Device{}, memory));
+    std::vector<std::unique_ptr<Communicator>> made;
+    const auto make = [&](std::string channel, const Group& group) -> Communicator* {
+      if (group.size() < 2) return nullptr;
+      made.push_back(factory.Create({std::move(channel), group}).value());
+      return made.back().get();
+    };
+    const Group dense = *grid.GroupOf(Family::kDpCp, rank);
+    const Group expert = *grid.GroupOf(Family::kExptDp, rank);
+    GradientGroups groups{.dense = make("dense", dense), .expert = make("expert", expert)};
+    const std::vector<int64_t> replicas = PartialReplicas(store->groups());
+    if (replicas != GetParam().partial_replicas) return absl::InternalError("partial replicas");
+    for (const int64_t size : replicas) {
+      groups.partial[size] =
+          make(absl::StrCat("partial", size), *grid.PartOf(Family::kTp, rank, size));
+    }
+    for (const bool check : {false, true}) {
+      for (const auto& parameter : store->parameters()) {
+        const ParameterSpec& of = *parameter->spec;
+        HETERO_ASSIGN_OR_RETURN(const Shard shard, ShardOf(of, place));
+        const std::span<float> gradient = parameter->gradient.values<float>();
+        const Group& sharing = of.gradient_group == GradientGroup::kDense ? dense : expert;
+        bool right = true;
+        for (const ShardBox& box : shard.boxes) {
+          // Of those that hold "alike", each has the same gradient.
+          const int64_t holders = of.name == "alike" ? 1 : box.replicas;
+          const int64_t part =
+              RankIn(sharing, rank)->value() * holders + (holders > 1 ? box.replica : 0);
+          ForEachElement(of, shard, box, [&](int64_t logical, int64_t local) {
+            if (check) {
+              right &= gradient[local] == static_cast<float>(Gradient(of, logical));
+            } else {
+              gradient[local] = static_cast<float>(
+                  PartOfGradient(of, logical, part, std::ssize(sharing) * holders));
+            }
+          });
+        }
+        if (!right) return absl::InternalError(of.name);
+      }
+      if (check) break;
+      GradientSync sync(grid.name(), *store, groups, /*bucket_elements=*/100);
+      HETERO_RETURN_IF_ERROR(sync.Run(*stream));
+    }
+    HETERO_ASSIGN_OR_RETURN(const auto optimizer,
+                            ModuleOptimizer::Create(kAdamW, *store, grid, rank, Device{}, memory));
+    std::vector<double> totals = {0, 0};
+    HETERO_RETURN_IF_ERROR(optimizer->AddStatistics(TensorView(std::span(totals), {2}), *stream));
+    squares[static_cast<size_t>(rank.value())] = totals[0];
+    return absl::OkStatus();
+  };
+  EXPECT_THAT(RunRanks(spec.num_ranks, run), IsOk());
+  double expected = 0;
+  for (const ParameterSpec& of : table.specs()) {
+    for (int64_t i = 0; i < of.num_elements(); ++i) expected += std::pow(Gradient(of, i), 2);
+  }
+  EXPECT_EQ(std::accumulate(squares.begin(), squares.end(), 0.0), expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, SharedParametersTest,
+    ::testing::Values(SharedLayout{{.num_ranks = 1}, {}},
+                      SharedLayout{{.num_ranks = 2, .tp = 2}, {2}},
+                      SharedLayout{{.num_ranks = 4, .tp = 2, .ep = 4}, {2}},
+                      SharedLayout{{.num_ranks = 4, .tp = 4, .ep = 2}, {2, 4}},
+                      SharedLayout{{.num_ranks = 8, .tp = 4, .ep = 2, .expt_tp = 2}, {2, 4}}));
 
 TEST(OptimizerTest, OneNormAndOneClipFactorOverAllModules) {
   std::vector<StepReport> reports(2);

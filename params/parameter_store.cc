@@ -72,7 +72,9 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> ParameterStore::Create(const Par
       parameter.value = flat.values.Rows(member.begin, count).Reshape(local.shape);
       if (trained) {
         parameter.gradient = flat.gradients.Rows(member.begin, count).Reshape(local.shape);
-        flat.segments.push_back({member.begin, count, parameter.spec});
+        std::vector<SharedRun> runs = SharedRuns(*parameter.spec, local);
+        for (SharedRun& run : runs) run.begin += member.begin;
+        flat.segments.push_back({member.begin, count, parameter.spec, std::move(runs)});
       }
       store->by_name_.emplace(parameter.spec->name, &parameter);
     }

@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/params/shard.h"
+#include "hetero/params/sharing.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
@@ -39,6 +40,7 @@ struct FlatSegment {
   int64_t begin = 0;
   int64_t count = 0;
   const ParameterSpec* spec = nullptr;
+  std::vector<SharedRun> runs;  // who shares it; places in the buffer
 };
 
 // Trainable parameters of one (storage type, gradient group). Segments start at multiples of

@@ -1,6 +1,8 @@
 #include <cmath>
 #include <cstring>
 #include <numeric>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -9,6 +11,7 @@
 #include "hetero/params/init.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/shard.h"
+#include "hetero/params/sharing.h"
 #include "hetero/params/table.h"
 
 namespace hetero {
@@ -90,6 +93,53 @@ TEST(ShardTest, WhatNoAxisDividesIsReplicated) {
                               .gradient_group = GradientGroup::kExpert};
   EXPECT_THAT(ShardOf(experts, {.tp = {2, 4}, .ep = {1, 2}, .expt_tp = {1, 2}})->boxes,
               testing::ElementsAre(ShardBox{{2, 0}, {0, 0}, {2, 6}, 1, 2}));
+}
+
+TEST(SharingTest, ElementsOfWholeBlocksHavePartialGradientsOnTheirHolders) {
+  const ShardSpec last = {.tp = {3, 4}};
+  EXPECT_THAT(SharedRuns(Qkv(), ShardOf(Qkv(), last).value()),
+              testing::ElementsAre(SharedRun{0, 12}, SharedRun{12, 12, 1, 2, /*partial=*/true}));
+  // A block that the columns are cut into is in every row.
+  ParameterSpec columns = Qkv();
+  columns.shape = {2, 24};
+  std::swap(columns.dims[0], columns.dims[1]);
+  EXPECT_THAT(SharedRuns(columns, ShardOf(columns, last).value()),
+              testing::ElementsAre(SharedRun{0, 4}, SharedRun{4, 4, 1, 2, true}, SharedRun{8, 4},
+                                   SharedRun{12, 4, 1, 2, true}));
+  EXPECT_THAT(SharedRuns(InProjection(), ShardOf(InProjection(), {.tp = {1, 2}}).value()),
+              testing::ElementsAre(SharedRun{0, 21}));
+}
+
+TEST(SharingTest, WhatEveryRankHoldsIsPartialWhereTheSpecSaysSo) {
+  ParameterSpec norm{.name = "norm", .shape = {4}};
+  EXPECT_THAT(SharedRuns(norm, ShardOf(norm, {.tp = {1, 2}}).value()),
+              testing::ElementsAre(SharedRun{0, 4, 1, 2, /*partial=*/false}));
+  norm.partial_over_tp = true;
+  EXPECT_THAT(SharedRuns(norm, ShardOf(norm, {.tp = {1, 2}}).value()),
+              testing::ElementsAre(SharedRun{0, 4, 1, 2, true}));
+  EXPECT_THAT(SharedRuns(norm, ShardOf(norm, {}).value()), testing::ElementsAre(SharedRun{0, 4}));
+}
+
+TEST(TableTest, SharingThatSumsWouldMissIsRefused) {
+  const auto message = [](std::vector<DimSharding> dims, GradientGroup group, bool partial) {
+    return std::string(ParameterTable::Make({{.name = "w",
+                                              .shape = {4, 4},
+                                              .dims = std::move(dims),
+                                              .gradient_group = group,
+                                              .partial_over_tp = partial}})
+                           .status()
+                           .message());
+  };
+  constexpr GradientGroup kDense = GradientGroup::kDense, kExpert = GradientGroup::kExpert;
+  EXPECT_EQ(message({{ShardAxis::kTp}, {ShardAxis::kTp}}, kDense, false),
+            "w has two dims divided over tp");
+  EXPECT_EQ(message({{ShardAxis::kEp}, {}}, kDense, false),
+            "w is a dense parameter and divided over ep");
+  EXPECT_EQ(message({{ShardAxis::kTp}, {}}, kExpert, false),
+            "w is an expert's parameter and divided over tp");
+  EXPECT_EQ(message({{ShardAxis::kExptTp, {{4, /*whole=*/true}}}, {}}, kExpert, false),
+            "w is an expert's parameter with a whole block");
+  EXPECT_EQ(message({}, kExpert, true), "w is an expert's parameter and partial over tp");
 }
 
 // The boxes of all ranks tile the logical tensor: every element exactly once.

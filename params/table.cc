@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
 
 namespace hetero {
 namespace {
@@ -15,6 +16,33 @@ constexpr int64_t kMaxElements = int64_t{1} << 48;
 
 size_t CommonPrefix(std::string_view a, std::string_view b) {
   return std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first - a.begin();
+}
+
+// Whether gradient sums and norms find out who shares the parameter.
+absl::Status CheckSharing(const ParameterSpec& spec) {
+  const bool dense = spec.gradient_group == GradientGroup::kDense;
+  const std::string_view group = dense ? "a dense" : "an expert's";
+  for (auto dim = spec.dims.begin(); dim != spec.dims.end(); ++dim) {
+    if (dim->axis == ShardAxis::kNone) continue;
+    if (dense != (dim->axis == ShardAxis::kTp)) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          spec.name, " is ", group, " parameter and divided over ", ShardAxisName(dim->axis)));
+    }
+    if (std::any_of(dim + 1, spec.dims.end(),
+                    [&](const DimSharding& other) { return other.axis == dim->axis; })) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(spec.name, " has two dims divided over ", ShardAxisName(dim->axis)));
+    }
+    if (!dense && std::ranges::any_of(dim->blocks, &DimSharding::Block::whole)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(spec.name, " is an expert's parameter with a whole block"));
+    }
+  }
+  if (!dense && spec.partial_over_tp) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(spec.name, " is an expert's parameter and partial over tp"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -29,6 +57,7 @@ absl::StatusOr<ParameterTable> ParameterTable::Make(std::vector<ParameterSpec> s
       return absl::InvalidArgumentError(absl::StrCat(spec.name, " has ", spec.shape.size(),
                                                      " dims and sharding for ", spec.dims.size()));
     }
+    HETERO_RETURN_IF_ERROR(CheckSharing(spec));
     for (const int64_t dim : spec.shape) {
       if (dim >= 0 && dim <= kMaxElements) continue;
       return absl::InvalidArgumentError(absl::StrCat(spec.name, " has a dim of ", dim,
