@@ -57,7 +57,8 @@ struct ParameterSpec {
   bool partial_over_tp = false;
   bool decay = true;
   bool trainable = true;
-  int stage = 0;  // pipeline stage that owns it
+  int stage = 0;            // pipeline stage that owns it
+  double active_share = 1;  // of the tokens, those that use it: of experts top_k / num_experts
 
   int64_t num_elements() const;
 };

@@ -43,6 +43,7 @@ absl::Status AddLinear(ConstTensorView x_TK, const Parameter& weight_NK, TensorV
 std::vector<ParameterSpec> MoeBlock::Parameters(const MoeConfig& config, std::string_view prefix) {
   const int64_t h = config.hidden_size, e = config.num_experts, f = config.ffn_size;
   const int64_t s = config.shared_ffn_size;
+  const double active_share = static_cast<double>(config.top_k) / static_cast<double>(e);
   const auto name = [&](std::string_view suffix) { return absl::StrCat(prefix, suffix); };
   return {{.name = name(kNorm),
            .shape = {h},
@@ -66,13 +67,15 @@ std::vector<ParameterSpec> MoeBlock::Parameters(const MoeConfig& config, std::st
            .storage = config.storage,
            .init = Init::Normal(config.init_std),
            .dims = {{ShardAxis::kEp, {}}, {ShardAxis::kExptTp, {}}, {}},
-           .gradient_group = GradientGroup::kExpert},
+           .gradient_group = GradientGroup::kExpert,
+           .active_share = active_share},
           {.name = name(kExpertFc2),
            .shape = {e, h, f},
            .storage = config.storage,
            .init = Init::Normal(config.output_init_std),
            .dims = {{ShardAxis::kEp, {}}, {}, {ShardAxis::kExptTp, {}}},
-           .gradient_group = GradientGroup::kExpert},
+           .gradient_group = GradientGroup::kExpert,
+           .active_share = active_share},
           {.name = name(kSharedFc1),
            .shape = {s, h},
            .storage = config.storage,
