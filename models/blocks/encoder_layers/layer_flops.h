@@ -1,0 +1,16 @@
+#ifndef HETERO_MODELS_BLOCKS_ENCODER_LAYERS_LAYER_FLOPS_H_
+#define HETERO_MODELS_BLOCKS_ENCODER_LAYERS_LAYER_FLOPS_H_
+
+#include <cstdint>
+
+#include "hetero/models/blocks/encoder_layers/encoder_layers.h"
+
+namespace hetero {
+
+// Floating-point operations of the forward pass of all layers over one image or clip of `rows`
+// rows: products with the parameters, and attention of every row to all of them.
+double EncoderLayersForwardFlops(const EncoderLayersConfig& config, int64_t rows);
+
+}  // namespace hetero
+
+#endif  // HETERO_MODELS_BLOCKS_ENCODER_LAYERS_LAYER_FLOPS_H_
