@@ -18,6 +18,7 @@ namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -77,6 +78,13 @@ TEST(FrozenRunTest, NothingIsSentBackToWhatIsFrozen) {
   EXPECT_EQ(Bytes(frozen, 0, "bridge"), 0);
   // The projector alone needs them again.
   EXPECT_THAT(DryRun({"model.freeze_encoder=true"}), HasSubstr("bridge.backward.0.send"));
+}
+
+TEST(FrozenRunTest, ParametersOfWhatIsFrozenAreNotTrained) {
+  const std::string frozen = DryRun(kFreezeVision);
+  EXPECT_THAT(frozen,
+              ContainsRegex("\nradio_encoder: [0-9]+ parameters,[^\n]* 0 trained; at most "));
+  EXPECT_THAT(frozen, ContainsRegex("\nlanguage: [0-9]+ parameters,[^\n]* [1-9][0-9]* trained; "));
 }
 
 TEST(FrozenRunTest, FrozenRanksSumNoGradients) {

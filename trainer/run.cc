@@ -3,6 +3,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -46,6 +47,9 @@ void PrintNotes(const Job& job, Console& console) {
 absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
   PrintNotes(job, console);
   console.Print(job.train.ToString());
+  HETERO_ASSIGN_OR_RETURN(const std::string parameters,
+                          DescribeParameters(*job.model, *job.layout, job.train));
+  console.Print(parameters);
   HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictClasses(job, signals));
   std::vector<ClassPrediction> classes;
   for (size_t i = 0; i < predictions.size(); ++i) {

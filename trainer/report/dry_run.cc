@@ -8,7 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
+#include "hetero/base/status.h"
+#include "hetero/params/counts.h"
+#include "hetero/params/table.h"
+#include "hetero/trainer/step/shard_spec.h"
 
 namespace hetero {
 namespace {
@@ -33,6 +38,34 @@ std::string_view Rules(const StepPlan& plan) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> DescribeParameters(const Model& model, const Layout& layout,
+                                               const StepPlan& plan) {
+  std::vector<std::string> lines;
+  for (const std::string& module : model.graph().ModuleNames()) {
+    const Grid& grid = *layout.Find(module);
+    ParameterCounts counts;
+    int64_t most_on_a_rank = 0;
+    for (const RankClass& ranks : plan.classes) {
+      int64_t on_the_rank = 0;
+      for (const int s : ranks.stages) {
+        if (plan.stages[s].module != module) continue;
+        const ShardSpec shard = ShardSpecOf(grid, ranks.first_rank, plan.stages[s].place);
+        HETERO_ASSIGN_OR_RETURN(const ParameterTable table, model.MakeTable(module, shard));
+        counts = CountParameters(table.specs());
+        HETERO_ASSIGN_OR_RETURN(const RankParameterCounts of_rank,
+                                CountRankParameters(table.specs(), shard));
+        on_the_rank += of_rank.held;
+      }
+      most_on_a_rank = std::max(most_on_a_rank, on_the_rank);
+    }
+    lines.push_back(absl::StrCat(module, ": ", Counted(counts.all, "parameter"), ", ",
+                                 counts.experts, " of experts, ", counts.active,
+                                 " used by a token, ", counts.trainable, " trained; at most ",
+                                 most_on_a_rank, " on a rank"));
+  }
+  return absl::StrJoin(lines, "\n");
+}
 
 std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& prediction) {
   const MemoryLedger& memory = *prediction.memory;

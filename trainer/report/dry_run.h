@@ -6,6 +6,9 @@
 #include <span>
 #include <string>
 
+#include "absl/status/statusor.h"
+#include "hetero/grid/layout.h"
+#include "hetero/models/stage.h"
 #include "hetero/telemetry/call_ledger.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/trainer/step/plan.h"
@@ -19,6 +22,12 @@ struct ClassPrediction {
   const MemoryLedger* memory = nullptr;
   const CallLedger* calls = nullptr;  // of one training step
 };
+
+// A line for each module: how many parameters it has, of these experts', used by a token and
+// trained, the same in every layout, and how many a rank holds at most. Errors: those of MakeTable
+// and CountRankParameters.
+absl::StatusOr<std::string> DescribeParameters(const Model& model, const Layout& layout,
+                                               const StepPlan& plan);
 
 // "rank 2 (language.0) x 16", then memory by label, floating-point operations of a step by kind,
 // and its collectives.

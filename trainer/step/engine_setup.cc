@@ -4,21 +4,11 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/grid/axis.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/trainer/step/engine.h"
+#include "hetero/trainer/step/shard_spec.h"
 
 namespace hetero {
-namespace {
-
-ShardSpec ShardSpecOf(const Grid& grid, GlobalRank rank) {
-  const auto axis = [&](Axis which) {
-    return ShardSpec::Axis{grid.Coord(rank, which), grid.Size(which)};
-  };
-  return {.tp = axis(Axis::kTp), .ep = axis(Axis::kEp), .expt_tp = axis(Axis::kExptTp)};
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
   auto engine = std::unique_ptr<Engine>(new Engine(std::move(options)));
@@ -50,8 +40,7 @@ absl::Status Engine::MakeStage(int index) {
       std::max(plan_stage.num_slots,
                options_.evaluate != nullptr ? options_.evaluate->stages[index].num_slots : 1);
   OwnStage own{.index = index, .name = plan_stage.name(), .grid = &grid};
-  ShardSpec shard = ShardSpecOf(grid, options_.rank);
-  shard.pp = {.rank = plan_stage.place.stage, .size = plan_stage.place.num_stages};
+  const ShardSpec shard = ShardSpecOf(grid, options_.rank, plan_stage.place);
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                           options_.model.MakeTable(plan_stage.module, shard));
   HETERO_ASSIGN_OR_RETURN(
