@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/nearest_size.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/tensor/ops/attention/attention.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
 
 namespace hetero {
 namespace {
@@ -18,6 +18,13 @@ AttentionShape ShapeOf(const AttentionConfig& config, const SequenceBatch& batch
           .segments = batch.cu_seqlens,
           .causal = true,
           .scale = 1 / std::sqrt(static_cast<double>(config.head_dim))};
+}
+
+// Whether every one of `ranks` has whole heads of as many whole groups, or of one.
+bool DividesHeads(const AttentionConfig& config, int64_t ranks) {
+  if (ranks <= config.num_kv_groups) return config.num_kv_groups % ranks == 0;
+  return ranks % config.num_kv_groups == 0 &&
+         config.heads_per_group() % (ranks / config.num_kv_groups) == 0;
 }
 
 }  // namespace
@@ -37,7 +44,12 @@ std::vector<ParameterSpec> AttentionBlock::Parameters(const AttentionConfig& con
            .shape = {config.qkv_width(), config.hidden_size},
            .storage = config.storage,
            .init = Init::Normal(config.init_std),
-           .dims = {{ShardAxis::kTp, {}}, {}}},
+           .dims = {{.axis = ShardAxis::kTp,
+                     .blocks = {{config.heads_per_group() * config.head_dim},
+                                {config.head_dim, /*whole=*/true},
+                                {config.head_dim, /*whole=*/true}},
+                     .units = config.num_kv_groups},
+                    {}}},
           {.name = name("linear_proj.weight"),
            .shape = {config.hidden_size, config.num_heads * config.head_dim},
            .storage = config.storage,
@@ -54,73 +66,82 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Create(const AttentionConfig& con
                                                    config.num_kv_groups,
                                                    " groups; the groups must divide the heads"));
   }
-  if (tensor_parallel != nullptr) {
-    return absl::UnimplementedError(
-        "an attention block runs on one tensor-parallel rank; set tp to 1");
+  const SequenceParallel sequence(tensor_parallel);
+  if (!DividesHeads(config, sequence.size())) {
+    const int64_t nearest =
+        NearestSize(sequence.size(), [&](int64_t ranks) { return DividesHeads(config, ranks); });
+    return absl::InvalidArgumentError(absl::StrCat(
+        prefix, "self_attention has ", config.num_heads, " heads in ", config.num_kv_groups,
+        " groups for ", sequence.size(),
+        " tensor-parallel ranks; expected ranks that divide the groups, or that the groups divide, "
+        "and then the heads of a group divide among the ranks of a group; nearest: ",
+        nearest));
   }
   AttentionBlock block;
-  block.config_ = config;
   HETERO_ASSIGN_OR_RETURN(
       block.norm_weight_H_,
       parameters.Find(absl::StrCat(prefix, "self_attention.linear_qkv.layer_norm_weight")));
   HETERO_ASSIGN_OR_RETURN(
-      block.w_qkv_NH_, parameters.Find(absl::StrCat(prefix, "self_attention.linear_qkv.weight")));
+      Parameter* const w_qkv_NH,
+      parameters.Find(absl::StrCat(prefix, "self_attention.linear_qkv.weight")));
   HETERO_ASSIGN_OR_RETURN(
-      block.w_out_HK_, parameters.Find(absl::StrCat(prefix, "self_attention.linear_proj.weight")));
+      Parameter* const w_out_HK,
+      parameters.Find(absl::StrCat(prefix, "self_attention.linear_proj.weight")));
+  block.w_qkv_NH_ = ColumnLinear(sequence, w_qkv_NH);
+  block.w_out_HK_ = RowLinear(sequence, w_out_HK);
+  block.local_ = config;
+  block.local_.num_heads = w_out_HK->value.dim(1) / config.head_dim;
+  block.local_.num_kv_groups =
+      (w_qkv_NH->value.dim(0) / config.head_dim - block.local_.num_heads) / 2;
   return block;
 }
 
 absl::StatusOr<TensorView> AttentionBlock::Forward(ModuleContext& context,
-                                                   ConstTensorView hidden_TH,
+                                                   ConstTensorView hidden_RH,
                                                    const SequenceBatch& batch, Saved& saved) const {
-  HETERO_RETURN_IF_ERROR(Validate(batch, hidden_TH.dim(0)));
-  saved.hidden_TH = hidden_TH;
+  const int64_t tokens = batch.num_tokens();
+  HETERO_RETURN_IF_ERROR(Validate(batch, tokens));
+  saved.hidden_RH = hidden_RH;
   saved.batch = batch;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
-                          NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
-  saved.normed_TH = normed.normed_TH;
-  saved.rstd_T = normed.rstd_T;
-  const int64_t tokens = hidden_TH.dim(0);
+                          NormHidden(context, hidden_RH, *norm_weight_H_, local_.norm_epsilon));
+  saved.normed_RH = normed.normed_TH;
+  saved.rstd_R = normed.rstd_T;
+  const DType dtype = hidden_RH.dtype();
+  Arena& activations = context.activations;
+  HETERO_ASSIGN_OR_RETURN(saved.qkv_TN, activations.Allocate(dtype, {tokens, w_qkv_NH_.width()}));
   HETERO_ASSIGN_OR_RETURN(
-      saved.qkv_TN, context.activations.Allocate(hidden_TH.dtype(), {tokens, config_.qkv_width()}));
-  HETERO_ASSIGN_OR_RETURN(saved.output_TK,
-                          context.activations.Allocate(
-                              hidden_TH.dtype(), {tokens, config_.num_heads * config_.head_dim}));
-  HETERO_ASSIGN_OR_RETURN(saved.lse, context.activations.Allocate(ComputeDType(hidden_TH.dtype()),
-                                                                  {config_.num_heads, tokens}));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.normed_TH, w_qkv_NH_->value, {}, saved.qkv_TN, context.stream));
-  HETERO_RETURN_IF_ERROR(AttentionForward({.shape = ShapeOf(config_, batch),
+      saved.output_TK, activations.Allocate(dtype, {tokens, local_.num_heads * local_.head_dim}));
+  HETERO_ASSIGN_OR_RETURN(saved.lse,
+                          activations.Allocate(ComputeDType(dtype), {local_.num_heads, tokens}));
+  HETERO_RETURN_IF_ERROR(w_qkv_NH_.Forward(context, saved.normed_RH, saved.qkv_TN));
+  HETERO_RETURN_IF_ERROR(AttentionForward({.shape = ShapeOf(local_, batch),
                                            .qkv = saved.qkv_TN,
                                            .o = saved.output_TK,
                                            .lse_HT = saved.lse},
                                           context.stream));
-  return ProjectToHidden(context, saved.output_TK, *w_out_HK_, hidden_TH);
+  return w_out_HK_.Forward(context, saved.output_TK, hidden_RH);
 }
 
 absl::Status AttentionBlock::Backward(ModuleContext& context, const Saved& saved,
-                                      TensorView d_hidden_TH) const {
+                                      TensorView d_hidden_RH) const {
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_output_TK,
-      ProjectToHiddenBackward(context, d_hidden_TH, saved.output_TK, *w_out_HK_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_output_TK,
+                          w_out_HK_.Backward(context, d_hidden_RH, saved.output_TK));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_qkv_TN,
                           workspace.Allocate(saved.qkv_TN.dtype(), saved.qkv_TN.dims()));
-  HETERO_RETURN_IF_ERROR(AttentionBackward({.shape = ShapeOf(config_, saved.batch),
+  HETERO_RETURN_IF_ERROR(AttentionBackward({.shape = ShapeOf(local_, saved.batch),
                                             .qkv = saved.qkv_TN,
                                             .o = saved.output_TK,
                                             .lse_HT = saved.lse,
                                             .d_o = d_output_TK,
                                             .d_qkv = d_qkv_TN},
                                            context.stream));
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_qkv_TN, saved.normed_TH, *w_qkv_NH_));
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_TH,
-                          workspace.Allocate(d_hidden_TH.dtype(), d_hidden_TH.dims()));
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_qkv_TN, w_qkv_NH_->value, d_normed_TH,
-                                             /*accumulate=*/false, context.stream));
-  return NormHiddenBackward(context, d_normed_TH, saved.hidden_TH, saved.rstd_T, *norm_weight_H_,
-                            d_hidden_TH);
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
+                          w_qkv_NH_.Backward(context, d_qkv_TN, saved.normed_RH));
+  return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
+                            d_hidden_RH);
 }
 
 }  // namespace hetero

@@ -4,9 +4,12 @@
 // Residual block of causal grouped-query attention without positions, biases or dropout:
 //   hidden' = hidden + Attention(RMSNorm(hidden) Wqkvᵀ) Woᵀ.
 //
-// Shape letters: T tokens, H hidden, N = (heads + 2 groups) head_dim, K = heads head_dim. Rows of
-// Wqkv lie by KV group: the queries of its heads, then its key, then its value (Megatron-LM's
-// order).
+// Shape letters: T tokens, R of them this rank's, H hidden, N = (heads + 2 groups) head_dim,
+// K = heads head_dim, of this rank's heads. Rows of Wqkv lie by KV group: the queries of its heads,
+// then its key, then its value (Megatron-LM's order).
+//
+// Tensor parallelism divides the groups; more ranks than groups divide the heads of a group, and
+// each of them has the group's key and value.
 
 #include <cstdint>
 #include <string>
@@ -17,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/parallel_linear.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/sequence_batch.h"
@@ -40,10 +44,10 @@ struct AttentionConfig {
 class AttentionBlock {
  public:
   struct Saved {
-    ConstTensorView hidden_TH;
+    ConstTensorView hidden_RH;
     SequenceBatch batch;
-    TensorView rstd_T;
-    TensorView normed_TH;
+    TensorView rstd_R;
+    TensorView normed_RH;
     TensorView qkv_TN;
     TensorView output_TK;
     TensorView lse;  // what the attention kernel keeps of its softmax
@@ -54,25 +58,25 @@ class AttentionBlock {
                                                std::string_view prefix);
 
   // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
-  // Errors: INVALID_ARGUMENT when the groups do not divide the heads; NOT_FOUND for parameters
-  // outside the store; UNIMPLEMENTED with tensor parallelism.
+  // Errors: INVALID_ARGUMENT when the groups do not divide the heads, or the ranks that share a
+  // group its heads; NOT_FOUND for parameters outside the store.
   static absl::StatusOr<AttentionBlock> Create(const AttentionConfig& config,
                                                std::string_view prefix, ParameterStore& parameters,
                                                Communicator* tensor_parallel);
 
-  // Returns hidden', in the activation arena. `hidden_TH` and what `batch` points to stay as they
+  // Returns hidden', in the activation arena. `hidden_RH` and what `batch` points to stay as they
   // are until Backward.
-  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_TH,
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RH) const;
 
  private:
-  AttentionConfig config_;
+  AttentionConfig local_;  // with the heads and groups of this rank
   Parameter* norm_weight_H_ = nullptr;
-  Parameter* w_qkv_NH_ = nullptr;
-  Parameter* w_out_HK_ = nullptr;
+  ColumnLinear w_qkv_NH_;
+  RowLinear w_out_HK_;
 };
 
 }  // namespace hetero

@@ -8,13 +8,18 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/loopback/loopback.h"
 #include "hetero/models/testing/gradient_check.h"
+#include "hetero/models/testing/parallel_rig.h"
+#include "hetero/models/testing/residual_block_rig.h"
 #include "hetero/params/table.h"
 
 namespace hetero {
 namespace {
 
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr int64_t kTokens = 9;
@@ -139,6 +144,50 @@ TEST_F(AttentionBlockTest, HeadsMustFillTheirGroups) {
   config.num_kv_groups = 3;
   EXPECT_THAT(AttentionBlock::Create(config, "l.", *store_, nullptr).status(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4 heads in 3 groups")));
+}
+
+absl::Status RunAttention(ParallelRig& rig, const AttentionConfig& config,
+                          const SequenceBatch& batch) {
+  ParameterStore& parameters =
+      rig.MakeParameters(ParameterTable::Make(AttentionBlock::Parameters(config, "l.")).value());
+  HETERO_ASSIGN_OR_RETURN(
+      const AttentionBlock block,
+      AttentionBlock::Create(config, "l.", parameters, rig.communicators().Of(Family::kTp)));
+  return RunResidualBlock(rig, parameters, block, config.hidden_size, batch);
+}
+
+// Two ranks have a group each, four have half a group each.
+TEST(AttentionBlockRanksTest, EqualOneRank) {
+  AttentionConfig config = kConfig;
+  config.num_heads = 8;
+  for (const int64_t tp : {2, 4, 8}) {
+    ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) {
+      return RunAttention(rig, config, batch);
+    });
+  }
+}
+
+TEST(AttentionBlockRanksTest, HeadsOfAGroupMustDivideAmongItsRanks) {
+  const AttentionConfig config = {.hidden_size = kHidden,
+                                  .num_heads = 6,
+                                  .num_kv_groups = 2,
+                                  .head_dim = 2,
+                                  .storage = DType::kF64};
+  MemoryLedger memory;
+  const auto store =
+      ParameterStore::Create(ParameterTable::Make(AttentionBlock::Parameters(config, "l.")).value(),
+                             {.tp = {.rank = 0, .size = 4}}, {}, memory)
+          .value();
+  const auto factory = LoopbackFactory(GlobalRank(0), 4);
+  const std::unique_ptr<Communicator> four =
+      factory
+          ->Create({.channel = "tp",
+                    .members = {GlobalRank(0), GlobalRank(1), GlobalRank(2), GlobalRank(3)}})
+          .value();
+  EXPECT_THAT(AttentionBlock::Create(config, "l.", *store, four.get()).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("l.self_attention has 6 heads in 2 groups for 4"),
+                             HasSubstr("nearest: 2"))));
 }
 
 }  // namespace

@@ -8,9 +8,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/nearest_size.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/models/blocks/weight_gradient.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
 
 namespace hetero {
 namespace {
@@ -71,29 +71,41 @@ std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
 absl::StatusOr<MambaBlock> MambaBlock::Create(const MambaConfig& config, std::string_view prefix,
                                               ParameterStore& parameters,
                                               Communicator* tensor_parallel) {
-  if (tensor_parallel != nullptr) {
-    return absl::UnimplementedError("a Mamba block runs on one tensor-parallel rank; set tp to 1");
-  }
   if (config.num_groups < 1 || config.num_heads % config.num_groups != 0) {
     return absl::InvalidArgumentError(absl::StrCat("num_groups is ", config.num_groups,
                                                    "; expected a divisor of the ", config.num_heads,
                                                    " heads"));
   }
+  const SequenceParallel sequence(tensor_parallel);
+  if (config.num_groups % sequence.size() != 0) {
+    const int64_t nearest =
+        NearestSize(sequence.size(), [&](int64_t ranks) { return config.num_groups % ranks == 0; });
+    return absl::InvalidArgumentError(absl::StrCat(
+        prefix, "mixer has ", config.num_groups, " groups for ", sequence.size(),
+        " tensor-parallel ranks; expected ranks that divide the groups; nearest: ", nearest));
+  }
   MambaBlock block;
-  block.config_ = config;
   const auto find = [&](std::string_view name, Parameter*& parameter) -> absl::Status {
     HETERO_ASSIGN_OR_RETURN(parameter, parameters.Find(absl::StrCat(prefix, "mixer.", name)));
     return absl::OkStatus();
   };
   HETERO_RETURN_IF_ERROR(find("in_proj.layer_norm_weight", block.norm_weight_H_));
-  HETERO_RETURN_IF_ERROR(find("in_proj.weight", block.w_in_NH_));
+  Parameter* w_in_NH = nullptr;
+  Parameter* w_out_HI = nullptr;
+  HETERO_RETURN_IF_ERROR(find("in_proj.weight", w_in_NH));
   HETERO_RETURN_IF_ERROR(find("conv1d.weight", block.conv_weight_));
   HETERO_RETURN_IF_ERROR(find("conv1d.bias", block.conv_bias_C_));
   HETERO_RETURN_IF_ERROR(find("dt_bias", block.dt_bias_));
   HETERO_RETURN_IF_ERROR(find("A_log", block.a_log_));
   HETERO_RETURN_IF_ERROR(find("D", block.skip_));
   HETERO_RETURN_IF_ERROR(find("norm.weight", block.gated_norm_weight_I_));
-  HETERO_RETURN_IF_ERROR(find("out_proj.weight", block.w_out_HI_));
+  HETERO_RETURN_IF_ERROR(find("out_proj.weight", w_out_HI));
+  block.w_in_NH_ = ColumnLinear(sequence, w_in_NH);
+  block.w_out_HI_ = RowLinear(sequence, w_out_HI);
+  block.local_ = config;
+  block.local_.num_heads = block.dt_bias_->value.dim(0);
+  block.local_.num_groups =
+      (block.conv_bias_C_->value.dim(0) - block.local_.inner_width()) / 2 / config.state_size;
   return block;
 }
 
@@ -105,11 +117,11 @@ CausalConvInputs MambaBlock::ConvInputs(const Saved& saved) const {
 }
 
 SsdInputs MambaBlock::ScanInputs(const Saved& saved) const {
-  return {.shape = {.num_heads = config_.num_heads,
-                    .head_dim = config_.head_dim,
-                    .num_groups = config_.num_groups,
-                    .state_size = config_.state_size,
-                    .chunk_length = config_.chunk_size},
+  return {.shape = {.num_heads = local_.num_heads,
+                    .head_dim = local_.head_dim,
+                    .num_groups = local_.num_groups,
+                    .state_size = local_.state_size,
+                    .chunk_length = local_.chunk_size},
           .sequences = saved.batch,
           .x_TI = ScanInput(saved.conv_TC),
           .b_TS = ScanGroups(saved.conv_TC, 0),
@@ -124,30 +136,28 @@ GatedNormInputs MambaBlock::NormInputs(const Saved& saved) const {
   return {.y_TI = saved.scan_TI,
           .z_TI = Gate(saved.projected_TN),
           .weight_I = gated_norm_weight_I_->value,
-          .num_groups = config_.num_groups,
-          .epsilon = config_.norm_epsilon};
+          .num_groups = local_.num_groups,
+          .epsilon = local_.norm_epsilon};
 }
 
-absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTensorView hidden_TH,
+absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                                const SequenceBatch& batch, Saved& saved) const {
-  saved = {.hidden_TH = hidden_TH, .batch = batch};
+  saved = {.hidden_RH = hidden_RH, .batch = batch};
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
-                          NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
-  saved.normed_TH = normed.normed_TH;
-  saved.rstd_T = normed.rstd_T;
-  const int64_t tokens = hidden_TH.dim(0);
-  const DType dtype = hidden_TH.dtype();
+                          NormHidden(context, hidden_RH, *norm_weight_H_, local_.norm_epsilon));
+  saved.normed_RH = normed.normed_TH;
+  saved.rstd_R = normed.rstd_T;
+  const int64_t tokens = batch.num_tokens();
+  const DType dtype = hidden_RH.dtype();
   Arena& activations = context.activations;
   HETERO_ASSIGN_OR_RETURN(saved.projected_TN,
-                          activations.Allocate(dtype, {tokens, config_.in_proj_width()}));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.normed_TH, w_in_NH_->value, {}, saved.projected_TN, context.stream))
-      .With(w_in_NH_->spec->name);
+                          activations.Allocate(dtype, {tokens, w_in_NH_.width()}));
+  HETERO_RETURN_IF_ERROR(w_in_NH_.Forward(context, saved.normed_RH, saved.projected_TN));
   HETERO_ASSIGN_OR_RETURN(saved.conv_TC,
-                          activations.Allocate(dtype, {tokens, config_.conv_width()}));
+                          activations.Allocate(dtype, {tokens, local_.conv_width()}));
   HETERO_RETURN_IF_ERROR(CausalConvForward(ConvInputs(saved), saved.conv_TC, context.stream));
   HETERO_ASSIGN_OR_RETURN(saved.scan_TI,
-                          activations.Allocate(dtype, {tokens, config_.inner_width()}));
+                          activations.Allocate(dtype, {tokens, local_.inner_width()}));
   const SsdInputs scan = ScanInputs(saved);
   if (context.mode != Mode::kEval) {
     HETERO_ASSIGN_OR_RETURN(
@@ -156,22 +166,21 @@ absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTens
   }
   HETERO_RETURN_IF_ERROR(SsdForward(scan, saved.scan_TI, saved.states, context.stream));
   HETERO_ASSIGN_OR_RETURN(saved.gated_TI,
-                          activations.Allocate(dtype, {tokens, config_.inner_width()}));
+                          activations.Allocate(dtype, {tokens, local_.inner_width()}));
   HETERO_RETURN_IF_ERROR(GatedNormForward(NormInputs(saved), saved.gated_TI, context.stream));
-  return ProjectToHidden(context, saved.gated_TI, *w_out_HI_, hidden_TH);
+  return w_out_HI_.Forward(context, saved.gated_TI, hidden_RH);
 }
 
 absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
-                                  TensorView d_hidden_TH) const {
+                                  TensorView d_hidden_RH) const {
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
-  const DType dtype = d_hidden_TH.dtype();
-  const int64_t tokens = d_hidden_TH.dim(0);
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_scan_TI,
-      ProjectToHiddenBackward(context, d_hidden_TH, saved.gated_TI, *w_out_HI_));
+  const DType dtype = d_hidden_RH.dtype();
+  const int64_t tokens = saved.batch.num_tokens();
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_scan_TI,
+                          w_out_HI_.Backward(context, d_hidden_RH, saved.gated_TI));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_projected_TN,
-                          workspace.Allocate(dtype, {tokens, config_.in_proj_width()}));
+                          workspace.Allocate(dtype, {tokens, w_in_NH_.width()}));
   const WeightGradient d_norm = WeightGradientOf(context, *gated_norm_weight_I_);
   HETERO_RETURN_IF_ERROR(GatedNormBackward(NormInputs(saved), d_scan_TI,
                                            {.d_y_TI = d_scan_TI,
@@ -181,7 +190,7 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                                            context.stream));
 
   HETERO_ASSIGN_OR_RETURN(const TensorView d_conv_TC,
-                          workspace.Allocate(dtype, {tokens, config_.conv_width()}));
+                          workspace.Allocate(dtype, {tokens, local_.conv_width()}));
   const WeightGradient d_dt_bias = WeightGradientOf(context, *dt_bias_);
   const WeightGradient d_a_log = WeightGradientOf(context, *a_log_);
   const WeightGradient d_skip = WeightGradientOf(context, *skip_);
@@ -207,14 +216,10 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                           .accumulate = d_conv_weight.accumulate || d_conv_bias.accumulate},
                          context.stream));
 
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_projected_TN, saved.normed_TH, *w_in_NH_));
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_TH,
-                          workspace.Allocate(dtype, d_hidden_TH.dims()));
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_projected_TN, w_in_NH_->value, d_normed_TH,
-                                             /*accumulate=*/false, context.stream))
-      .With(w_in_NH_->spec->name);
-  return NormHiddenBackward(context, d_normed_TH, saved.hidden_TH, saved.rstd_T, *norm_weight_H_,
-                            d_hidden_TH);
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
+                          w_in_NH_.Backward(context, d_projected_TN, saved.normed_RH));
+  return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
+                            d_hidden_RH);
 }
 
 }  // namespace hetero

@@ -6,11 +6,12 @@
 //   z | x B C | dt = RMSNorm(hidden) Winᵀ,   x | B | C = SiLU(conv(x B C)),   y = scan(x, B, C, dt)
 //   hidden' = hidden + GroupedRMSNorm(y SiLU(z)) Woutᵀ
 //
-// Shape letters: T tokens, H hidden, I = heads head_dim, S = groups state_size, C = I + 2 S
-// convolution channels, N = 2 I + 2 S + heads rows of Win in the order z, x, B, C, dt.
+// Shape letters: T tokens, R of them this rank's, H hidden, I = heads head_dim, S = groups
+// state_size, C = I + 2 S convolution channels, N = 2 I + 2 S + heads rows of Win in the order
+// z, x, B, C, dt; heads and groups are this rank's.
 //
 // Between the two projections the block needs the whole sequence and any subset of heads with their
-// groups, so tensor parallelism divides heads: it gathers the normed stream before Win and
+// groups, so tensor parallelism divides groups: it gathers the normed stream before Win and
 // reduce-scatters after Wout, and each of the blocks z, x, B, C, dt is cut by itself.
 
 #include <cstdint>
@@ -21,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/parallel_linear.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/ops/causal_conv/causal_conv.h"
@@ -52,10 +54,10 @@ struct MambaConfig {
 class MambaBlock {
  public:
   struct Saved {
-    ConstTensorView hidden_TH;
+    ConstTensorView hidden_RH;
     SequenceBatch batch;
-    TensorView rstd_T;
-    TensorView normed_TH;
+    TensorView rstd_R;
+    TensorView normed_RH;
     TensorView projected_TN;  // z, x, B, C, dt before the convolution
     TensorView conv_TC;       // x, B, C after it
     TensorView scan_TI;
@@ -67,59 +69,59 @@ class MambaBlock {
   static std::vector<ParameterSpec> Parameters(const MambaConfig& config, std::string_view prefix);
 
   // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
-  // Errors: INVALID_ARGUMENT when the groups do not divide the heads; NOT_FOUND for parameters
-  // outside the store; UNIMPLEMENTED with tensor parallelism.
+  // Errors: INVALID_ARGUMENT when the groups do not divide the heads, or the ranks the groups;
+  // NOT_FOUND for parameters outside the store.
   static absl::StatusOr<MambaBlock> Create(const MambaConfig& config, std::string_view prefix,
                                            ParameterStore& parameters,
                                            Communicator* tensor_parallel);
 
-  // Returns hidden', in the activation arena. `hidden_TH` and what `batch` points to stay as they
+  // Returns hidden', in the activation arena. `hidden_RH` and what `batch` points to stay as they
   // are until Backward.
-  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_TH,
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RH) const;
 
  private:
   // Columns of a [T, N] or [T, C] matrix.
   template <typename View>
   View Gate(const View& projected_TN) const {
-    return projected_TN.Columns(0, config_.inner_width());
+    return projected_TN.Columns(0, local_.inner_width());
   }
   template <typename View>
   View ConvColumns(const View& projected_TN) const {
-    return projected_TN.Columns(config_.inner_width(), config_.conv_width());
+    return projected_TN.Columns(local_.inner_width(), local_.conv_width());
   }
   template <typename View>
   View StepColumns(const View& projected_TN) const {
-    return projected_TN.Columns(config_.inner_width() + config_.conv_width(), config_.num_heads);
+    return projected_TN.Columns(local_.inner_width() + local_.conv_width(), local_.num_heads);
   }
   template <typename View>
   View ScanInput(const View& conv_TC) const {
-    return conv_TC.Columns(0, config_.inner_width());
+    return conv_TC.Columns(0, local_.inner_width());
   }
   // 0: B, 1: C.
   template <typename View>
   View ScanGroups(const View& conv_TC, int which) const {
-    return conv_TC.Columns(config_.inner_width() + which * config_.group_width(),
-                           config_.group_width());
+    return conv_TC.Columns(local_.inner_width() + which * local_.group_width(),
+                           local_.group_width());
   }
 
   CausalConvInputs ConvInputs(const Saved& saved) const;
   SsdInputs ScanInputs(const Saved& saved) const;
   GatedNormInputs NormInputs(const Saved& saved) const;
 
-  MambaConfig config_;
+  MambaConfig local_;  // with the heads and groups of this rank
   Parameter* norm_weight_H_ = nullptr;
-  Parameter* w_in_NH_ = nullptr;
+  ColumnLinear w_in_NH_;
   Parameter* conv_weight_ = nullptr;  // [C, 1, taps]
   Parameter* conv_bias_C_ = nullptr;
   Parameter* dt_bias_ = nullptr;
   Parameter* a_log_ = nullptr;
   Parameter* skip_ = nullptr;
   Parameter* gated_norm_weight_I_ = nullptr;
-  Parameter* w_out_HI_ = nullptr;
+  RowLinear w_out_HI_;
 };
 
 }  // namespace hetero

@@ -11,7 +11,11 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/loopback/loopback.h"
 #include "hetero/models/testing/gradient_check.h"
+#include "hetero/models/testing/parallel_rig.h"
+#include "hetero/models/testing/residual_block_rig.h"
 #include "hetero/params/table.h"
 
 namespace hetero {
@@ -19,6 +23,7 @@ namespace {
 
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
@@ -243,6 +248,41 @@ TEST(MambaBlockTest, GroupsThatDoNotDivideTheHeadsAreRefused) {
   config.num_groups = 3;
   EXPECT_THAT(MambaBlock::Create(config, "l.", *store, nullptr),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("divisor of the 4 heads")));
+}
+
+TEST(MambaBlockRanksTest, EqualOneRank) {
+  MambaConfig config = SmallConfig();
+  config.num_heads = 16;
+  config.num_groups = 8;
+  for (const int64_t tp : {2, 4}) {
+    ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) -> absl::Status {
+      ParameterStore& parameters =
+          rig.MakeParameters(ParameterTable::Make(MambaBlock::Parameters(config, "l.")).value());
+      HETERO_ASSIGN_OR_RETURN(
+          const MambaBlock block,
+          MambaBlock::Create(config, "l.", parameters, rig.communicators().Of(Family::kTp)));
+      return RunResidualBlock(rig, parameters, block, config.hidden_size, batch);
+    });
+  }
+}
+
+TEST(MambaBlockRanksTest, RanksMustDivideTheGroups) {
+  MambaConfig config = SmallConfig();
+  config.state_size = 6;
+  MemoryLedger memory;
+  const auto store =
+      ParameterStore::Create(ParameterTable::Make(MambaBlock::Parameters(config, "l.")).value(),
+                             {.tp = {.rank = 0, .size = 4}}, {}, memory)
+          .value();
+  const auto factory = LoopbackFactory(GlobalRank(0), 4);
+  const std::unique_ptr<Communicator> four =
+      factory
+          ->Create({.channel = "tp",
+                    .members = {GlobalRank(0), GlobalRank(1), GlobalRank(2), GlobalRank(3)}})
+          .value();
+  EXPECT_THAT(MambaBlock::Create(config, "l.", *store, four.get()),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("l.mixer has 2 groups for 4"), HasSubstr("nearest: 2"))));
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/tensor/ops/activation/activation.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
 
 namespace hetero {
 
@@ -31,56 +30,48 @@ std::vector<ParameterSpec> MlpBlock::Parameters(const MlpConfig& config, std::st
 absl::StatusOr<MlpBlock> MlpBlock::Create(const MlpConfig& config, std::string_view prefix,
                                           ParameterStore& parameters,
                                           Communicator* tensor_parallel) {
-  if (tensor_parallel != nullptr) {
-    return absl::UnimplementedError("an MLP block runs on one tensor-parallel rank; set tp to 1");
-  }
   MlpBlock block;
-  block.config_ = config;
+  block.norm_epsilon_ = config.norm_epsilon;
   HETERO_ASSIGN_OR_RETURN(block.norm_weight_H_, parameters.Find(absl::StrCat(
                                                     prefix, "mlp.linear_fc1.layer_norm_weight")));
-  HETERO_ASSIGN_OR_RETURN(block.w1_FH_,
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w1_FH,
                           parameters.Find(absl::StrCat(prefix, "mlp.linear_fc1.weight")));
-  HETERO_ASSIGN_OR_RETURN(block.w2_HF_,
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w2_HF,
                           parameters.Find(absl::StrCat(prefix, "mlp.linear_fc2.weight")));
+  block.w1_FH_ = ColumnLinear(tensor_parallel, w1_FH);
+  block.w2_HF_ = RowLinear(tensor_parallel, w2_HF);
   return block;
 }
 
-absl::StatusOr<TensorView> MlpBlock::Forward(ModuleContext& context, ConstTensorView hidden_TH,
-                                             const SequenceBatch&, Saved& saved) const {
-  saved.hidden_TH = hidden_TH;
+absl::StatusOr<TensorView> MlpBlock::Forward(ModuleContext& context, ConstTensorView hidden_RH,
+                                             const SequenceBatch& batch, Saved& saved) const {
+  saved.hidden_RH = hidden_RH;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
-                          NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
-  saved.normed_TH = normed.normed_TH;
-  saved.rstd_T = normed.rstd_T;
-  const int64_t tokens = hidden_TH.dim(0);
-  HETERO_ASSIGN_OR_RETURN(saved.inner_TF, context.activations.Allocate(
-                                              hidden_TH.dtype(), {tokens, w1_FH_->value.dim(0)}));
-  HETERO_ASSIGN_OR_RETURN(
-      saved.activated_TF,
-      context.activations.Allocate(hidden_TH.dtype(), {tokens, w1_FH_->value.dim(0)}));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.normed_TH, w1_FH_->value, {}, saved.inner_TF, context.stream));
+                          NormHidden(context, hidden_RH, *norm_weight_H_, norm_epsilon_));
+  saved.normed_RH = normed.normed_TH;
+  saved.rstd_R = normed.rstd_T;
+  const int64_t inner_TF[] = {batch.num_tokens(), w1_FH_.width()};
+  HETERO_ASSIGN_OR_RETURN(saved.inner_TF,
+                          context.activations.Allocate(hidden_RH.dtype(), inner_TF));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_TF,
+                          context.activations.Allocate(hidden_RH.dtype(), inner_TF));
+  HETERO_RETURN_IF_ERROR(w1_FH_.Forward(context, saved.normed_RH, saved.inner_TF));
   HETERO_RETURN_IF_ERROR(
       SquaredReluForward(saved.inner_TF, {}, saved.activated_TF, context.stream));
-  return ProjectToHidden(context, saved.activated_TF, *w2_HF_, hidden_TH);
+  return w2_HF_.Forward(context, saved.activated_TF, hidden_RH);
 }
 
 absl::Status MlpBlock::Backward(ModuleContext& context, const Saved& saved,
-                                TensorView d_hidden_TH) const {
+                                TensorView d_hidden_RH) const {
   ArenaScope scope(context.stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_inner_TF,
-      ProjectToHiddenBackward(context, d_hidden_TH, saved.activated_TF, *w2_HF_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_TF,
+                          w2_HF_.Backward(context, d_hidden_RH, saved.activated_TF));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_TF, .f_TF = saved.inner_TF, .df_TF = d_inner_TF}, context.stream));
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_TF, saved.normed_TH, *w1_FH_));
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_normed_TH,
-      context.stream.workspace().Allocate(d_hidden_TH.dtype(), d_hidden_TH.dims()));
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_inner_TF, w1_FH_->value, d_normed_TH,
-                                             /*accumulate=*/false, context.stream));
-  return NormHiddenBackward(context, d_normed_TH, saved.hidden_TH, saved.rstd_T, *norm_weight_H_,
-                            d_hidden_TH);
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
+                          w1_FH_.Backward(context, d_inner_TF, saved.normed_RH));
+  return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
+                            d_hidden_RH);
 }
 
 }  // namespace hetero

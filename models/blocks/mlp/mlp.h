@@ -3,7 +3,7 @@
 
 // Residual block of a dense MLP with squared ReLU and no biases:
 //   hidden' = hidden + relu(RMSNorm(hidden) W1ᵀ)² W2ᵀ.
-// Shape letters: T tokens, H hidden, F inner width.
+// Shape letters: T tokens, R of them this rank's, H hidden, F inner width, this rank's share of it.
 
 #include <cstdint>
 #include <string>
@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/parallel_linear.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/sequence_batch.h"
@@ -32,9 +33,9 @@ struct MlpConfig {
 class MlpBlock {
  public:
   struct Saved {
-    ConstTensorView hidden_TH;
-    TensorView rstd_T;
-    TensorView normed_TH;
+    ConstTensorView hidden_RH;
+    TensorView rstd_R;
+    TensorView normed_RH;
     TensorView inner_TF;  // before the activation
     TensorView activated_TF;
   };
@@ -43,22 +44,22 @@ class MlpBlock {
   static std::vector<ParameterSpec> Parameters(const MlpConfig& config, std::string_view prefix);
 
   // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
-  // Errors: NOT_FOUND for parameters outside the store; UNIMPLEMENTED with tensor parallelism.
+  // Errors: NOT_FOUND for parameters outside the store.
   static absl::StatusOr<MlpBlock> Create(const MlpConfig& config, std::string_view prefix,
                                          ParameterStore& parameters, Communicator* tensor_parallel);
 
-  // Returns hidden', in the activation arena. `hidden_TH` stays as it is until Backward.
-  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_TH,
+  // Returns hidden', in the activation arena. `hidden_RH` stays as it is until Backward.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RH) const;
 
  private:
-  MlpConfig config_;
+  double norm_epsilon_ = 0;
   Parameter* norm_weight_H_ = nullptr;
-  Parameter* w1_FH_ = nullptr;
-  Parameter* w2_HF_ = nullptr;
+  ColumnLinear w1_FH_;
+  RowLinear w2_HF_;
 };
 
 }  // namespace hetero

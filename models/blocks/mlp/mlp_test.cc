@@ -7,7 +7,10 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "hetero/base/status.h"
 #include "hetero/models/testing/gradient_check.h"
+#include "hetero/models/testing/parallel_rig.h"
+#include "hetero/models/testing/residual_block_rig.h"
 #include "hetero/params/table.h"
 
 namespace hetero {
@@ -84,6 +87,20 @@ TEST_F(MlpBlockTest, GradientsMatchDifferences) {
   std::vector<CheckedTensor> tensors = CheckedParameters(*store_);
   tensors.push_back({"hidden", TensorView(std::span<double>(hidden_), {kTokens, 6}), d_hidden_TH});
   CheckGradients([&] { return Loss(); }, tensors);
+}
+
+TEST(MlpBlockRanksTest, EqualOneRank) {
+  const MlpConfig config = {.hidden_size = 6, .ffn_size = 12, .storage = DType::kF64};
+  for (const int64_t tp : {2, 4}) {
+    ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) -> absl::Status {
+      ParameterStore& parameters =
+          rig.MakeParameters(ParameterTable::Make(MlpBlock::Parameters(config, "l.")).value());
+      HETERO_ASSIGN_OR_RETURN(
+          const MlpBlock block,
+          MlpBlock::Create(config, "l.", parameters, rig.communicators().Of(Family::kTp)));
+      return RunResidualBlock(rig, parameters, block, config.hidden_size, batch);
+    });
+  }
 }
 
 }  // namespace
