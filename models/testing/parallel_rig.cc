@@ -34,7 +34,13 @@ void Poison(Arena& arena) {
 }
 
 Arena MakeArena(Device device, MemoryLabel label, MemoryLedger& ledger) {
-  if (device.kind == DeviceKind::kShapeOnly) return Arena::Counting(label);
+  if (device.kind == DeviceKind::kShapeOnly) {
+    Arena counting = Arena::Counting(label);
+    // The peak of an arena that was poisoned.
+    CHECK_OK(counting.Allocate(DType::kF64, {1}));
+    counting.Release(0);
+    return counting;
+  }
   Arena arena = Arena::Create(device, label, kArenaBytes, ledger).value();
   Poison(arena);
   return arena;
@@ -258,6 +264,7 @@ TensorView ParallelRig::Normal(std::string_view name, int64_t lane, int64_t rows
   std::mt19937_64 generator = Generator(name, lane);
   std::normal_distribution<double> normal;
   std::vector<double>& values = doubles_.emplace_back(rows * columns);
+  values.reserve(1);  // no rows are not a null view
   for (double& value : values) value = normal(generator);
   return TensorView(std::span(values), {rows, columns});
 }
@@ -266,6 +273,7 @@ TensorView ParallelRig::OwnRows(const ConstTensorView& all_TC) {
   const TokenShard shard = Shard(all_TC.dim(0));
   const int64_t columns = all_TC.dim(1);
   std::vector<double>& own = doubles_.emplace_back(shard.rows() * columns);
+  own.reserve(1);
   std::copy_n(all_TC.data<double>() + shard.begin() * columns, shard.num_owned() * columns,
               own.begin());
   return TensorView(std::span(own), {shard.rows(), columns});
