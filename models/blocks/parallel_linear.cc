@@ -31,12 +31,18 @@ absl::Status ColumnLinear::Forward(ModuleContext& context, ConstTensorView x_RH,
 
 absl::StatusOr<TensorView> ColumnLinear::Backward(ModuleContext& context, ConstTensorView d_y_TN,
                                                   ConstTensorView x_RH) const {
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_RH,
+                          context.stream.workspace().Allocate(x_RH.dtype(), x_RH.dims()));
+  HETERO_RETURN_IF_ERROR(BackwardTo(context, d_y_TN, x_RH, d_x_RH));
+  return d_x_RH;
+}
+
+absl::Status ColumnLinear::BackwardTo(ModuleContext& context, ConstTensorView d_y_TN,
+                                      ConstTensorView x_RH, TensorView d_x_RH) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
   const std::string& name = weight_NH_->spec->name;
   const int64_t tokens = d_y_TN.dim(0);
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_RH, workspace.Allocate(x_RH.dtype(), x_RH.dims()));
-  // Behind what this returns: all that follows is released.
   ArenaScope scope(workspace);
   if (WantsGradient(context, *weight_NH_)) {
     HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
@@ -51,8 +57,7 @@ absl::StatusOr<TensorView> ColumnLinear::Backward(ModuleContext& context, ConstT
   HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_y_TN, weight_NH_->value, d_part_TH,
                                              /*accumulate=*/false, stream))
       .With(name);
-  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(d_part_TH, d_x_RH, stream, name));
-  return d_x_RH;
+  return sequence_.ReduceScatter(d_part_TH, d_x_RH, stream, name);
 }
 
 absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTensorView x_TK,
@@ -63,14 +68,7 @@ absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTenso
                           context.AllocateResult(residual_RH.dtype(), residual_RH.dims()));
   if (sequence_.alone()) {
     HETERO_RETURN_IF_ERROR(Copy(residual_RH, out_RH, stream));
-    HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
-                                 .b = weight_HK_->value,
-                                 .c = out_RH,
-                                 .transpose_b = true,
-                                 .beta = 1,
-                                 .name = "gemm.forward"},
-                                stream))
-        .With(name);
+    HETERO_RETURN_IF_ERROR(AddTo(context, x_TK, out_RH));
     return out_RH;
   }
   ArenaScope scope(stream.workspace());
@@ -81,6 +79,32 @@ absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTenso
   HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, out_RH, stream, name));
   HETERO_RETURN_IF_ERROR(Add(out_RH, residual_RH, out_RH, stream));
   return out_RH;
+}
+
+absl::Status RowLinear::AddTo(ModuleContext& context, ConstTensorView x_TK,
+                              TensorView out_RH) const {
+  Stream& stream = context.stream;
+  const std::string& name = weight_HK_->spec->name;
+  if (sequence_.alone()) {
+    HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
+                                 .b = weight_HK_->value,
+                                 .c = out_RH,
+                                 .transpose_b = true,
+                                 .beta = 1,
+                                 .name = "gemm.forward"},
+                                stream))
+        .With(name);
+    return absl::OkStatus();
+  }
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView own_RH,
+                          stream.workspace().Allocate(out_RH.dtype(), out_RH.dims()));
+  HETERO_ASSIGN_OR_RETURN(const TensorView part_TH,
+                          sequence_.AllocatePart(out_RH.dtype(), x_TK.dim(0), out_RH.dim(1),
+                                                 stream.workspace(), stream));
+  HETERO_RETURN_IF_ERROR(LinearForward(x_TK, weight_HK_->value, {}, part_TH, stream)).With(name);
+  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, own_RH, stream, name));
+  return Add(out_RH, own_RH, out_RH, stream);
 }
 
 absl::StatusOr<TensorView> RowLinear::Backward(ModuleContext& context, ConstTensorView d_out_RH,

@@ -34,6 +34,9 @@ class ColumnLinear {
   // and stays as it is until the context's queue has run.
   absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_y_TN,
                                       ConstTensorView x_RH) const;
+  // The same, with the gradient of x in the caller's memory, overwritten.
+  absl::Status BackwardTo(ModuleContext& context, ConstTensorView d_y_TN, ConstTensorView x_RH,
+                          TensorView d_x_RH) const;
 
  private:
   SequenceParallel sequence_;
@@ -52,6 +55,8 @@ class RowLinear {
   // Where the context wants a block's result.
   absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView x_TK,
                                      ConstTensorView residual_RH) const;
+  // out += x wᵀ.
+  absl::Status AddTo(ModuleContext& context, ConstTensorView x_TK, TensorView out_RH) const;
 
   // Adds the gradient of w and returns that of x, in the stream's workspace; that of the residual
   // is `d_out_RH`. `x_TK` stays as it is until the context's queue has run.
