@@ -142,7 +142,7 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
             MoeBlock::Create(config_.experts, prefix, parameters,
                              {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
                               .balance_loss_1 = balance_loss_L_.Rows(moe, 1)},
-                             tensor_parallel, resources.communicators.Of(Family::kEp)));
+                             tensor_parallel, resources.communicators.Of(Family::kTpEp)));
         blocks_.push_back(std::move(block));
         ++moe;
         break;
@@ -343,7 +343,7 @@ absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream
   }
   for (const Block& block : blocks_) {
     if (const MoeBlock* moe = std::get_if<MoeBlock>(&block)) {
-      HETERO_RETURN_IF_ERROR(moe->UpdateExpertBias(stream));
+      HETERO_RETURN_IF_ERROR(moe->UpdateExpertBias({}, stream));
     }
   }
   return absl::OkStatus();

@@ -130,7 +130,7 @@ absl::Status RunExperts(ModuleRig& rig) {
   rig.Keep("experts", saved.experts_TK);
   rig.Keep("tokens per expert", statistics.tokens_per_expert_E);
   rig.Keep("balance loss", statistics.balance_loss_1);
-  HETERO_RETURN_IF_ERROR(block.UpdateExpertBias(rig.context().stream));
+  HETERO_RETURN_IF_ERROR(block.UpdateExpertBias({}, rig.context().stream));
   rig.Keep("expert bias", bias->value);
   return absl::OkStatus();
 }

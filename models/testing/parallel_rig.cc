@@ -417,7 +417,9 @@ void ExpectLikeOneRank(const GridSpec& spec, const std::function<absl::Status(Pa
     EXPECT_EQ(cost.activation_bytes, prediction.activation_bytes) << "rank " << rig->rank();
     EXPECT_EQ(cost.workspace_bytes, prediction.workspace_bytes) << "rank " << rig->rank();
     EXPECT_EQ(cost.parameter_bytes, prediction.parameter_bytes) << "rank " << rig->rank();
-    EXPECT_EQ(cost.flops, prediction.flops) << "rank " << rig->rank();
+    if (options.predictable_operations) {
+      EXPECT_EQ(cost.flops, prediction.flops) << "rank " << rig->rank();
+    }
   }
 }
 

@@ -161,6 +161,8 @@ struct LikeOneRankOptions {
   // Whether what a dry run predicts of memory and operations is exact. It is not where the rows of
   // a rank depend on what a router chose.
   bool predictable = true;
+  // Of these, operations; memory is bounded wherever rows go.
+  bool predictable_operations = true;
 };
 
 // Adds a test failure for everything that differs from one rank, and where a rank has other memory

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -11,11 +12,17 @@ namespace {
 // Two rows of scores: as they are, and as the selection consumes them.
 constexpr int64_t kScratchRows = 2;
 
-absl::Status ValidateSequences(int64_t num_sequences, int64_t num_tokens) {
-  if (num_sequences > 0 ? num_tokens % num_sequences == 0 : num_tokens == 0) {
+absl::Status ValidateSequences(const RouterPlaces& places, int64_t num_sequences,
+                               int64_t num_rows) {
+  if (places.first < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the first row is place ", places.first, "; expected 0 or behind it"));
+  }
+  const int64_t num_places = internal::NumRouterPlaces(places, num_rows);
+  if (num_sequences > 0 ? num_places % num_sequences == 0 : num_places == 0) {
     return absl::OkStatus();
   }
-  return absl::InvalidArgumentError(absl::StrCat(num_tokens, " tokens do not split into ",
+  return absl::InvalidArgumentError(absl::StrCat(num_places, " tokens do not split into ",
                                                  num_sequences, " sequences of equal length"));
 }
 
@@ -54,7 +61,7 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
         ExpectDense("token_offsets_B1", args.token_offsets_B1, DType::kI32, {kAnyDim}));
   }
   const int64_t num_sequences = internal::NumRouterSequences(args);
-  HETERO_RETURN_IF_ERROR(ValidateSequences(num_sequences, num_tokens));
+  HETERO_RETURN_IF_ERROR(ValidateSequences(args.places, num_sequences, num_tokens));
   if (!args.aux_counts_BE.is_null()) {
     HETERO_RETURN_IF_ERROR(ExpectDense("aux_counts_BE", args.aux_counts_BE, DType::kI32,
                                        {num_sequences, num_experts}));
@@ -67,8 +74,8 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
     HETERO_ASSIGN_OR_RETURN(scratch,
                             stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
   } else if (!args.aux_counts_BE.is_null()) {
-    const int64_t num_chunks =
-        num_sequences == 0 ? 0 : internal::NumRouterChunks(num_tokens / num_sequences);
+    const int64_t num_chunks = internal::NumRouterChunks(
+        internal::SequencesOf(args.places, num_sequences, num_tokens).length);
     HETERO_ASSIGN_OR_RETURN(
         partials, stream.workspace().Allocate(dtype, {num_chunks, num_sequences, num_experts}));
   }
@@ -93,7 +100,7 @@ absl::Status RouterBackward(const RouterBackwardArgs& args, Stream& stream) {
   if (!args.aux_counts_BE.is_null()) {
     HETERO_RETURN_IF_ERROR(
         ExpectDense("aux_counts_BE", args.aux_counts_BE, DType::kI32, {kAnyDim, num_experts}));
-    HETERO_RETURN_IF_ERROR(ValidateSequences(args.aux_counts_BE.dim(0), num_tokens));
+    HETERO_RETURN_IF_ERROR(ValidateSequences(args.places, args.aux_counts_BE.dim(0), num_tokens));
   }
   ArenaScope scratch_scope(stream.workspace());
   TensorView scratch;
@@ -129,15 +136,19 @@ absl::Status AddSequenceAuxLoss(double coefficient, ConstTensorView aux_counts_B
                                        stream));
 }
 
-absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream) {
+absl::Status UpdateExpertBias(double rate, ConstTensorView decisions, TensorView counts_E,
+                              TensorView bias_E, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", counts_E, DType::kI64, {kAnyDim}));
+  if (!decisions.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("decisions", decisions, DType::kF64, {kNumUpdateDecisions}));
+  }
   HETERO_RETURN_IF_ERROR(ExpectDense("bias_E", bias_E, bias_E.dtype(), {counts_E.dim(0)}));
   OperationScope scope(stream,
                        {"router.update_bias", 3.0 * static_cast<double>(bias_E.num_elements()),
                         static_cast<double>(2 * (counts_E.num_bytes() + bias_E.num_bytes()))});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::UpdateExpertBiasCpu(rate, counts_E, bias_E),
-                         internal::UpdateExpertBiasCuda(rate, counts_E, bias_E, stream));
+  return HETERO_DISPATCH(stream, internal::UpdateExpertBiasCpu(rate, decisions, counts_E, bias_E),
+                         internal::UpdateExpertBiasCuda(rate, decisions, counts_E, bias_E, stream));
 }
 
 }  // namespace hetero

@@ -8,11 +8,13 @@
 //   s = sigmoid(logits), selection: the K largest s + bias, ties to the lower expert,
 //   p_e = scale * s_e / (sum of the selected s + 1e-20); with K = 1 p = scale * s.
 //
-// T tokens, E experts, K experts a token, B sequences. Tokens of one sequence are consecutive:
-// token t belongs to sequence t / (T / B), which may end with padding. "Compute type" is the type
-// of the logits, f32 or, on the CPU, f64.
+// T rows, E experts, K experts a token, B sequences. A sequence has as many consecutive places as
+// any other and may end with padding. Row t is place RouterPlaces::first + t of all sequences, or
+// padding behind the last of them. "Compute type" is the type of the logits, f32 or, on the CPU,
+// f64.
 // All tensors are dense. T = 0 is legal.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "absl/status/status.h"
@@ -21,6 +23,12 @@
 #include "hetero/tensor/view.h"
 
 namespace hetero {
+
+// Which places of the sequences the rows are: all of them, or this rank's part.
+struct RouterPlaces {
+  int64_t first = 0;
+  int64_t num_all = 0;  // of all sequences together; 0: as many as there are rows
+};
 
 // One pass over the logits: scores, selection, probabilities and counts; with the aux outputs also
 // what the balance loss sums, P_te = s_te / (sum over all experts + 1e-20) per sequence and how
@@ -31,17 +39,18 @@ struct RouterForwardArgs {
   // i32, ascending from 0: sequence b has token_offsets[b + 1] - token_offsets[b] tokens, and
   // behind them padding, which chooses no expert and is counted nowhere. Null: no padding.
   ConstTensorView token_offsets_B1;
+  RouterPlaces places;
   double scale = 1;
   bool balanced = false;        // the n-th token takes experts (n K + j) mod E, j < K, not the best
   TensorView experts_TK;        // i32, ascending in each row; -1 for padding
   TensorView probs_TK;          // compute type; 0 for padding
   TensorView counts_E;          // i32, overwritten: tokens per expert
   TensorView total_counts_E;    // i64, added to; null: this pass is not counted
-  TensorView aux_counts_BE;     // i32, overwritten; null: no balance loss
+  TensorView aux_counts_BE;     // i32, overwritten, of these rows; null: no balance loss
   TensorView aux_prob_sums_BE;  // compute type, overwritten; null exactly with aux_counts_BE
 };
-// Errors: INVALID_ARGUMENT naming the operand; K > E; T not a multiple of B; offsets and aux
-// outputs of different B.
+// Errors: INVALID_ARGUMENT naming the operand; K > E; places not a multiple of B, or before the
+// first; offsets and aux outputs of different B.
 absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream);
 
 // With n_be = aux_counts_be, the balance loss of a sequence of S_b tokens is
@@ -58,6 +67,7 @@ struct RouterBackwardArgs {
   ConstTensorView logits_TE;
   ConstTensorView experts_TK;  // i32; -1 for padding
   ConstTensorView d_probs_TK;  // compute type
+  RouterPlaces places;
   double scale = 1;
   ConstTensorView
       aux_counts_BE;           // i32, summed over the shards of a sequence; null: no balance loss
@@ -73,9 +83,11 @@ absl::Status AddSequenceAuxLoss(double coefficient, ConstTensorView aux_counts_B
                                 ConstTensorView aux_prob_sums_BE, TensorView loss_1,
                                 Stream& stream);
 
-// bias_e += rate * sign(mean(counts) - counts_e) with sign(0) = 0, then counts_e = 0.
-// counts_E is i64, summed over all ranks that share the bias; bias_E is f32 or f64.
-absl::Status UpdateExpertBias(double rate, TensorView counts_E, TensorView bias_E, Stream& stream);
+// bias_e += rate * sign(mean(counts) - counts_e) with sign(0) = 0, if the step applies; then
+// counts_e = 0. counts_E is i64, summed over all ranks that share the bias; bias_E is f32 or f64;
+// `decisions` is of DecideUpdate, null: the bias moves whatever became of the step.
+absl::Status UpdateExpertBias(double rate, ConstTensorView decisions, TensorView counts_E,
+                              TensorView bias_E, Stream& stream);
 
 namespace internal {
 
@@ -85,26 +97,48 @@ inline int64_t NumRouterSequences(const RouterForwardArgs& args) {
   return args.aux_counts_BE.is_null() ? 1 : args.aux_counts_BE.dim(0);
 }
 
+// Row 0 is place `first` of `count` sequences of `length` places.
+struct RouterSequences {
+  int64_t count = 0;
+  int64_t length = 0;
+  int64_t first = 0;
+
+  // Where a place is among T rows, clipped to them.
+  int64_t Row(int64_t place, int64_t num_rows) const {
+    return std::clamp(place - first, int64_t{0}, num_rows);
+  }
+};
+inline int64_t NumRouterPlaces(const RouterPlaces& places, int64_t num_rows) {
+  return places.num_all > 0 ? places.num_all : num_rows;
+}
+inline RouterSequences SequencesOf(const RouterPlaces& places, int64_t count, int64_t num_rows) {
+  return {.count = count,
+          .length = count == 0 ? 0 : NumRouterPlaces(places, num_rows) / count,
+          .first = places.first};
+}
+
 absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E);
 absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E);
 absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_counts_BE,
                                    ConstTensorView aux_prob_sums_BE, TensorView loss_1);
-absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E);
+absl::Status UpdateExpertBiasCpu(double rate, ConstTensorView decisions, TensorView counts_E,
+                                 TensorView bias_E);
 
 // Tokens of one sequence that a GPU's block does.
 inline constexpr int64_t kRouterChunk = 32;
 constexpr int64_t NumRouterChunks(int64_t tokens_per_sequence) {
   return CeilDiv(tokens_per_sequence, kRouterChunk);
 }
-// `partials_PBE` f32 [NumRouterChunks(T / B), B, E]: scratch; null without a balance loss. f32
-// only.
+// `partials_PBE` f32 [NumRouterChunks(places of a sequence), B, E]: scratch; null without a balance
+// loss. f32 only.
 absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& partials_PBE,
                                Stream& stream);
 absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream);
 absl::Status AddSequenceAuxLossCuda(double coefficient, const ConstTensorView& aux_counts_BE,
                                     const ConstTensorView& aux_prob_sums_BE,
                                     const TensorView& loss_1, Stream& stream);
-absl::Status UpdateExpertBiasCuda(double rate, const TensorView& counts_E, const TensorView& bias_E,
+absl::Status UpdateExpertBiasCuda(double rate, const ConstTensorView& decisions,
+                                  const TensorView& counts_E, const TensorView& bias_E,
                                   Stream& stream);
 
 }  // namespace internal

@@ -4,6 +4,7 @@
 
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/router/router.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero::internal {
 namespace {
@@ -50,9 +51,8 @@ HETERO_CPU_KERNEL void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* c
   }
 }
 
-// The tokens of consecutive sequences of `length` places each, padding behind them.
-struct Sequences {
-  int64_t count, length;
+// The tokens of consecutive sequences, padding behind them.
+struct Sequences : RouterSequences {
   const int32_t* offsets;  // null: no padding
 
   // Tokens of the sequences before b.
@@ -60,17 +60,24 @@ struct Sequences {
 };
 
 template <typename T>
+void ChooseNone(int64_t begin, int64_t end, int64_t top_k, int32_t* experts_TK, T* probs_TK) {
+  std::fill_n(experts_TK + begin * top_k, (end - begin) * top_k, -1);
+  std::fill_n(probs_TK + begin * top_k, (end - begin) * top_k, T(0));
+}
+
+template <typename T>
 HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequences& sequences,
-                               int64_t num_experts, int64_t top_k, T scale, bool balanced,
-                               T* scores, T* selectable, int32_t* experts_TK, T* probs_TK,
-                               int32_t* counts, int32_t* aux_counts_BE, T* aux_prob_sums_BE) {
+                               int64_t num_rows, int64_t num_experts, int64_t top_k, T scale,
+                               bool balanced, T* scores, T* selectable, int32_t* experts_TK,
+                               T* probs_TK, int32_t* counts, int32_t* aux_counts_BE,
+                               T* aux_prob_sums_BE) {
   const bool biased = std::any_of(bias, bias + num_experts, [](T value) { return value != T(0); });
   for (int64_t b = 0; b < sequences.count; ++b) {
-    const int64_t begin = b * sequences.length;
-    const int64_t end = begin + sequences.Before(b + 1) - sequences.Before(b);
-    const int64_t padding = begin + sequences.length - end;
-    std::fill_n(experts_TK + end * top_k, padding * top_k, -1);
-    std::fill_n(probs_TK + end * top_k, padding * top_k, T(0));
+    const int64_t first = b * sequences.length;
+    const int64_t tokens = sequences.Before(b + 1) - sequences.Before(b);
+    const int64_t begin = sequences.Row(first, num_rows);
+    const int64_t end = sequences.Row(first + tokens, num_rows);
+    ChooseNone(end, sequences.Row(first + sequences.length, num_rows), top_k, experts_TK, probs_TK);
     for (int64_t t = begin; t < end; ++t) {
       int32_t* chosen = experts_TK + t * top_k;
       T* probs = probs_TK + t * top_k;
@@ -86,9 +93,9 @@ HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequence
         for (int64_t j = 0; j < top_k; ++j) ++aux_counts_BE[b * num_experts + chosen[j]];
       }
       if (balanced) {
-        const int64_t first = (sequences.Before(b) + t - begin) * top_k;
+        const int64_t turn = (sequences.Before(b) + sequences.first + t - first) * top_k;
         for (int64_t j = 0; j < top_k; ++j) {
-          chosen[j] = static_cast<int32_t>((first + j) % num_experts);
+          chosen[j] = static_cast<int32_t>((turn + j) % num_experts);
         }
         std::sort(chosen, chosen + top_k);
       } else if (aux_counts_BE == nullptr || biased) {
@@ -106,14 +113,16 @@ HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequence
       }
     }
   }
+  ChooseNone(sequences.Row(sequences.count * sequences.length, num_rows), num_rows, top_k,
+             experts_TK, probs_TK);
 }
 
 template <typename T>
 HETERO_CPU_KERNEL void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
                                 const int32_t* aux_counts_BE, int64_t num_tokens,
-                                int64_t num_experts, int64_t top_k, int64_t tokens_per_sequence,
-                                T scale, T aux_coefficient, T* scores, T* d_scores,
-                                T* d_logits_TE) {
+                                int64_t num_experts, int64_t top_k,
+                                const RouterSequences& sequences, T scale, T aux_coefficient,
+                                T* scores, T* d_scores, T* d_logits_TE) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     const int32_t* chosen = experts_TK + t * top_k;
     const T* d_probs = d_probs_TK + t * top_k;
@@ -127,7 +136,8 @@ HETERO_CPU_KERNEL void Backward(const T* logits_TE, const int32_t* experts_TK, c
     if (aux_counts_BE == nullptr) {
       std::fill_n(d_scores, num_experts, T(0));
     } else {
-      const int32_t* aux_counts = aux_counts_BE + t / tokens_per_sequence * num_experts;
+      const int32_t* aux_counts =
+          aux_counts_BE + (sequences.first + t) / sequences.length * num_experts;
       T weighted = 0;
       int32_t counted = 0;
 #pragma omp simd reduction(+ : weighted, counted)
@@ -182,15 +192,13 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
       std::fill_n(aux_counts, args.aux_counts_BE.num_elements(), 0);
       std::fill_n(aux_prob_sums, args.aux_prob_sums_BE.num_elements(), T(0));
     }
-    const int64_t num_sequences = NumRouterSequences(args);
+    const int64_t num_rows = args.logits_TE.dim(0);
     const Sequences sequences = {
-        .count = num_sequences,
-        .length = num_sequences == 0 ? 0 : args.logits_TE.dim(0) / num_sequences,
-        .offsets =
-            args.token_offsets_B1.is_null() ? nullptr : args.token_offsets_B1.data<int32_t>()};
+        SequencesOf(args.places, NumRouterSequences(args), num_rows),
+        args.token_offsets_B1.is_null() ? nullptr : args.token_offsets_B1.data<int32_t>()};
     cpu::RunKernel<Forward<T>>(
-        args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences, args.logits_TE.dim(1),
-        args.experts_TK.dim(1), static_cast<T>(args.scale), args.balanced,
+        args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences, num_rows,
+        args.logits_TE.dim(1), args.experts_TK.dim(1), static_cast<T>(args.scale), args.balanced,
         scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.experts_TK.data<int32_t>(),
         args.probs_TK.data<T>(), counts.data(), aux_counts, aux_prob_sums);
     if (!args.total_counts_E.is_null()) {
@@ -203,13 +211,12 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
 absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E) {
   return VisitFloat(args.logits_TE.dtype(), [&]<typename T>() {
     const int64_t num_tokens = args.logits_TE.dim(0);
-    const bool has_tokens = !args.aux_counts_BE.is_null() && num_tokens > 0;
-    const int64_t tokens_per_sequence =
-        has_tokens ? num_tokens / args.aux_counts_BE.dim(0) : num_tokens;
     cpu::RunKernel<Backward<T>>(
         args.logits_TE.data<T>(), args.experts_TK.data<int32_t>(), args.d_probs_TK.data<T>(),
         args.aux_counts_BE.is_null() ? nullptr : args.aux_counts_BE.data<int32_t>(), num_tokens,
-        args.logits_TE.dim(1), args.experts_TK.dim(1), tokens_per_sequence,
+        args.logits_TE.dim(1), args.experts_TK.dim(1),
+        SequencesOf(args.places, args.aux_counts_BE.is_null() ? 1 : args.aux_counts_BE.dim(0),
+                    num_tokens),
         static_cast<T>(args.scale), static_cast<T>(args.aux_coefficient),
         scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
   });
@@ -235,7 +242,9 @@ absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_count
   });
 }
 
-absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bias_E) {
+absl::Status UpdateExpertBiasCpu(double rate, ConstTensorView decisions, TensorView counts_E,
+                                 TensorView bias_E) {
+  const bool moves = decisions.is_null() || decisions.data<double>()[kUpdateApply] != 0;
   return VisitFloat(bias_E.dtype(), [&]<typename T>() {
     const std::span<int64_t> counts = counts_E.values<int64_t>();
     T* bias = bias_E.data<T>();
@@ -244,7 +253,7 @@ absl::Status UpdateExpertBiasCpu(double rate, TensorView counts_E, TensorView bi
     const int64_t num_experts = static_cast<int64_t>(counts.size());
     for (int64_t e = 0; e < num_experts; ++e) {
       const int64_t above_mean = counts[e] * num_experts - total;
-      if (above_mean != 0) bias[e] += static_cast<T>(above_mean < 0 ? rate : -rate);
+      if (moves && above_mean != 0) bias[e] += static_cast<T>(above_mean < 0 ? rate : -rate);
       counts[e] = 0;
     }
   });

@@ -6,6 +6,7 @@
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
 #include "hetero/tensor/ops/router/router.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero::internal {
@@ -19,7 +20,8 @@ constexpr float kTiny = 1e-20f;
 constexpr unsigned kFullMask = 0xffffffffu;
 
 struct ForwardOperands {
-  int64_t tokens_per_sequence;
+  RouterSequences sequences;
+  int64_t num_rows;
   const int32_t* token_offsets;  // null: no padding
   int num_experts, top_k;
   const float* logits_TE;
@@ -103,7 +105,7 @@ struct ForwardShared {
   }
 };
 
-// Tokens of a block, of one sequence: a warp does every kWarps-th of them.
+// Places of a block, of one sequence: a warp does every kWarps-th of those that are rows.
 constexpr int64_t kChunk = kRouterChunk;
 
 __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands op) {
@@ -119,13 +121,16 @@ __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands 
 
   const int64_t sequence = blockIdx.y;
   const int64_t chunk = blockIdx.x;
-  const int64_t first = sequence * op.tokens_per_sequence;
+  const int64_t length = op.sequences.length;
+  const int64_t first_place = sequence * length;
   const bool padded = op.token_offsets != nullptr;
-  const int64_t tokens_before = padded ? op.token_offsets[sequence] : first;
-  const int64_t num_tokens =
-      padded ? op.token_offsets[sequence + 1] - tokens_before : op.tokens_per_sequence;
-  const int64_t begin = first + chunk * kChunk;
-  const int64_t last = min(begin + kChunk, first + op.tokens_per_sequence);  // padding included
+  const int64_t tokens_before = padded ? op.token_offsets[sequence] : first_place;
+  const int64_t num_tokens = padded ? op.token_offsets[sequence + 1] - tokens_before : length;
+  // In rows; may be before the first.
+  const int64_t first = first_place - op.sequences.first;
+  const int64_t from = first + chunk * kChunk;
+  const int64_t begin = max(int64_t{0}, from);
+  const int64_t last = min(op.num_rows, min(from + kChunk, first + length));  // padding included
   const int64_t end = max(begin, min(last, first + num_tokens));
   for (int64_t i = end * op.top_k + threadIdx.x; i < last * op.top_k; i += kThreads) {
     op.experts_TK[i] = -1;
@@ -199,7 +204,8 @@ __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands 
 }
 
 struct BackwardOperands {
-  int64_t num_tokens, tokens_per_sequence;
+  int64_t num_tokens;
+  RouterSequences sequences;
   int num_experts, top_k;
   const float* logits_TE;
   const int32_t* experts_TK;
@@ -223,8 +229,9 @@ __global__ __launch_bounds__(kThreads) void RouterBackwardKernel(BackwardOperand
   }
   float* const scores = scores_of_warps + threadIdx.x / kWarpSize * num_experts;
   const int32_t* const aux_counts =
-      op.aux_counts_BE == nullptr ? nullptr
-                                  : op.aux_counts_BE + t / op.tokens_per_sequence * num_experts;
+      op.aux_counts_BE == nullptr
+          ? nullptr
+          : op.aux_counts_BE + (op.sequences.first + t) / op.sequences.length * num_experts;
   float total = 0;
   float weighted = 0;
   int counted = 0;
@@ -298,23 +305,33 @@ __global__ __launch_bounds__(kSumThreads) void AddAuxLossKernel(const int32_t* c
   if (threadIdx.x == 0) *loss += static_cast<float>(scale * sum);
 }
 
-__global__ __launch_bounds__(kSumThreads) void UpdateBiasKernel(int64_t* counts, float* bias,
+__global__ __launch_bounds__(kSumThreads) void UpdateBiasKernel(const double* decisions,
+                                                                int64_t* counts, float* bias,
                                                                 int64_t num_experts, float rate) {
+  const bool moves = decisions == nullptr || decisions[kUpdateApply] != 0;
   int64_t total = 0;
   for (int64_t e = threadIdx.x; e < num_experts; e += kSumThreads) total += counts[e];
   total = cuda::BlockSum<kSumThreads>(total);
   for (int64_t e = threadIdx.x; e < num_experts; e += kSumThreads) {
     const int64_t above_mean = counts[e] * num_experts - total;
-    if (above_mean != 0) bias[e] += above_mean < 0 ? rate : -rate;
+    if (moves && above_mean != 0) bias[e] += above_mean < 0 ? rate : -rate;
     counts[e] = 0;
   }
 }
 
-absl::Status FillZero(const TensorView& view, Stream& stream) {
+absl::Status FillBytes(int byte, const TensorView& view, Stream& stream) {
+  if (view.num_elements() == 0) return absl::OkStatus();
   HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(stream.device().ordinal));
-  HETERO_RETURN_IF_CUDA_ERROR(cudaMemsetAsync(view.address(), 0, view.num_bytes(),
+  HETERO_RETURN_IF_CUDA_ERROR(cudaMemsetAsync(view.address(), byte, view.num_bytes(),
                                               static_cast<cudaStream_t>(stream.handle())));
   return absl::OkStatus();
+}
+
+// Rows from `first` on choose nothing: expert -1, probability 0.
+absl::Status ChooseNone(const RouterForwardArgs& args, int64_t first, Stream& stream) {
+  const int64_t count = args.experts_TK.dim(0) - first;
+  HETERO_RETURN_IF_ERROR(FillBytes(0xff, args.experts_TK.Rows(first, count), stream));
+  return FillBytes(0, args.probs_TK.Rows(first, count), stream);
 }
 
 }  // namespace
@@ -322,15 +339,18 @@ absl::Status FillZero(const TensorView& view, Stream& stream) {
 absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& partials_PBE,
                                Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDType("logits_TE", args.logits_TE, DType::kF32));
-  HETERO_RETURN_IF_ERROR(FillZero(args.counts_E, stream));
+  HETERO_RETURN_IF_ERROR(FillBytes(0, args.counts_E, stream));
   const bool aux = !args.aux_counts_BE.is_null();
-  if (aux) HETERO_RETURN_IF_ERROR(FillZero(args.aux_counts_BE, stream));
+  if (aux) HETERO_RETURN_IF_ERROR(FillBytes(0, args.aux_counts_BE, stream));
   const int64_t num_tokens = args.logits_TE.dim(0);
   const int64_t num_sequences = NumRouterSequences(args);
   const int num_experts = static_cast<int>(args.logits_TE.dim(1));
   const int top_k = static_cast<int>(args.experts_TK.dim(1));
-  const int64_t tokens_per_sequence = num_sequences == 0 ? 0 : num_tokens / num_sequences;
-  const ForwardOperands op = {.tokens_per_sequence = tokens_per_sequence,
+  const RouterSequences sequences = SequencesOf(args.places, num_sequences, num_tokens);
+  HETERO_RETURN_IF_ERROR(
+      ChooseNone(args, sequences.Row(num_sequences * sequences.length, num_tokens), stream));
+  const ForwardOperands op = {.sequences = sequences,
+                              .num_rows = num_tokens,
                               .token_offsets = cuda::DataOrNull<int32_t>(args.token_offsets_B1),
                               .num_experts = num_experts,
                               .top_k = top_k,
@@ -346,7 +366,7 @@ absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& 
                               .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
                               .aux_parts_PBE = cuda::DataOrNull<float>(partials_PBE)};
   const cuda::LaunchShape shape = {
-      .grid = {static_cast<unsigned>(NumRouterChunks(tokens_per_sequence)),
+      .grid = {static_cast<unsigned>(NumRouterChunks(sequences.length)),
                static_cast<unsigned>(num_sequences)},
       .block = kThreads,
       .shared_bytes = ForwardShared::Bytes(num_experts, top_k)};
@@ -362,19 +382,18 @@ absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream) 
   const int64_t num_tokens = args.logits_TE.dim(0);
   const int num_experts = static_cast<int>(args.logits_TE.dim(1));
   const bool aux = !args.aux_counts_BE.is_null();
-  const BackwardOperands op = {.num_tokens = num_tokens,
-                               .tokens_per_sequence = aux && num_tokens > 0
-                                                          ? num_tokens / args.aux_counts_BE.dim(0)
-                                                          : num_tokens,
-                               .num_experts = num_experts,
-                               .top_k = static_cast<int>(args.experts_TK.dim(1)),
-                               .logits_TE = args.logits_TE.data<float>(),
-                               .experts_TK = args.experts_TK.data<int32_t>(),
-                               .d_probs_TK = args.d_probs_TK.data<float>(),
-                               .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
-                               .scale = static_cast<float>(args.scale),
-                               .aux_coefficient = static_cast<float>(args.aux_coefficient),
-                               .d_logits_TE = args.d_logits_TE.data<float>()};
+  const BackwardOperands op = {
+      .num_tokens = num_tokens,
+      .sequences = SequencesOf(args.places, aux ? args.aux_counts_BE.dim(0) : 1, num_tokens),
+      .num_experts = num_experts,
+      .top_k = static_cast<int>(args.experts_TK.dim(1)),
+      .logits_TE = args.logits_TE.data<float>(),
+      .experts_TK = args.experts_TK.data<int32_t>(),
+      .d_probs_TK = args.d_probs_TK.data<float>(),
+      .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
+      .scale = static_cast<float>(args.scale),
+      .aux_coefficient = static_cast<float>(args.aux_coefficient),
+      .d_logits_TE = args.d_logits_TE.data<float>()};
   const cuda::LaunchShape shape = {
       .grid = cuda::NumBlocks(num_tokens, kWarps),
       .block = kThreads,
@@ -393,12 +412,14 @@ absl::Status AddSequenceAuxLossCuda(double coefficient, const ConstTensorView& a
                             coefficient * num_experts, loss_1.data<float>());
 }
 
-absl::Status UpdateExpertBiasCuda(double rate, const TensorView& counts_E, const TensorView& bias_E,
+absl::Status UpdateExpertBiasCuda(double rate, const ConstTensorView& decisions,
+                                  const TensorView& counts_E, const TensorView& bias_E,
                                   Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectDType("bias_E", bias_E, DType::kF32));
   const cuda::LaunchShape shape = {.grid = 1, .block = kSumThreads};
-  return HETERO_CUDA_LAUNCH(UpdateBiasKernel, shape, stream, counts_E.data<int64_t>(),
-                            bias_E.data<float>(), counts_E.dim(0), static_cast<float>(rate));
+  return HETERO_CUDA_LAUNCH(UpdateBiasKernel, shape, stream, cuda::DataOrNull<double>(decisions),
+                            counts_E.data<int64_t>(), bias_E.data<float>(), counts_E.dim(0),
+                            static_cast<float>(rate));
 }
 
 }  // namespace hetero::internal

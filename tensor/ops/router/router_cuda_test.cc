@@ -166,10 +166,76 @@ TEST_P(RouterCudaTest, EqualsTheCpuAndItself) {
       IsOk());
   EXPECT_THAT(gpu_loss.Values(), IsCloseTo(loss.values(), {.relative = 32 * Epsilon<float>()}));
 
-  ASSERT_THAT(UpdateExpertBias(0.001, total.view(), bias_.view(), *cpu_), IsOk());
-  ASSERT_THAT(UpdateExpertBias(0.001, gpu_total.view(), gpu_bias.view(), *gpu_), IsOk());
+  ASSERT_THAT(UpdateExpertBias(0.001, {}, total.view(), bias_.view(), *cpu_), IsOk());
+  ASSERT_THAT(UpdateExpertBias(0.001, {}, gpu_total.view(), gpu_bias.view(), *gpu_), IsOk());
   EXPECT_EQ(gpu_total.Values(), Doubles(total));
   EXPECT_THAT(gpu_bias.Values(), IsCloseTo(bias_.values(), {.absolute = Epsilon<float>()}));
+}
+
+// The rows of a rank begin in one sequence, end in another, and have padding behind the last.
+TEST_P(RouterCudaTest, RowsOfARankAreRoutedAsOnTheCpu) {
+  const int64_t b = e_.sequences, k = e_.top_k, num_experts = e_.experts;
+  for (const int64_t rank : {0, 1, 2}) {
+    const int64_t rows = (tokens_ + 2) / 3;
+    const auto part = NormalFor(DType::kF32, {rows, num_experts}, generator_);
+    const auto d_probs = NormalFor(DType::kF32, {rows, k}, generator_);
+    HostTensor<int32_t> experts({rows, k}), counts({num_experts}), aux_counts({b, num_experts});
+    HostTensor<double> probs({rows, k}), aux_sums({b, num_experts}), d_logits({rows, num_experts});
+    const DeviceTensor gpu_part(DType::kF32, part, *gpu_), gpu_bias(DType::kF32, bias_, *gpu_),
+        gpu_offsets(DType::kI32, offsets_, *gpu_), gpu_d_probs(DType::kF32, d_probs, *gpu_),
+        gpu_experts(DType::kI32, {rows, k}, *gpu_), gpu_probs(DType::kF32, {rows, k}, *gpu_),
+        gpu_counts(DType::kI32, {num_experts}, *gpu_),
+        gpu_aux_counts(DType::kI32, {b, num_experts}, *gpu_),
+        gpu_aux_sums(DType::kF32, {b, num_experts}, *gpu_),
+        gpu_d_logits(DType::kF32, {rows, num_experts}, *gpu_);
+    const RouterPlaces places = {.first = rank * rows, .num_all = tokens_};
+    const auto route = [&](const ConstTensorView& logits, const ConstTensorView& bias,
+                           const ConstTensorView& offsets, const ConstTensorView& of_probs,
+                           const Outputs& outputs, const TensorView& of_logits, Stream& stream) {
+      const absl::Status status = RouterForward({.logits_TE = logits,
+                                                 .expert_bias_E = bias,
+                                                 .token_offsets_B1 = offsets,
+                                                 .places = places,
+                                                 .scale = 2.5,
+                                                 .experts_TK = outputs.experts,
+                                                 .probs_TK = outputs.probs,
+                                                 .counts_E = outputs.counts,
+                                                 .aux_counts_BE = outputs.aux_counts,
+                                                 .aux_prob_sums_BE = outputs.aux_sums},
+                                                stream);
+      if (!status.ok()) return status;
+      return RouterBackward({.logits_TE = logits,
+                             .experts_TK = outputs.experts,
+                             .d_probs_TK = of_probs,
+                             .places = places,
+                             .scale = 2.5,
+                             .aux_counts_BE = outputs.aux_counts,
+                             .aux_coefficient = 0.01,
+                             .d_logits_TE = of_logits},
+                            stream);
+    };
+    ASSERT_THAT(
+        route(part.view(), bias_.view(), offsets_.view(), d_probs.view(),
+              {experts.view(), probs.view(), counts.view(), {}, aux_counts.view(), aux_sums.view()},
+              d_logits.view(), *cpu_),
+        IsOk());
+    ASSERT_THAT(route(gpu_part.view(), gpu_bias.view(), gpu_offsets.view(), gpu_d_probs.view(),
+                      {gpu_experts.view(),
+                       gpu_probs.view(),
+                       gpu_counts.view(),
+                       {},
+                       gpu_aux_counts.view(),
+                       gpu_aux_sums.view()},
+                      gpu_d_logits.view(), *gpu_),
+                IsOk());
+    const ErrorSpec spec{.absolute = 16 * Epsilon<float>(), .relative = 64 * Epsilon<float>()};
+    ASSERT_EQ(gpu_experts.Values(), Doubles(experts));
+    EXPECT_EQ(gpu_counts.Values(), Doubles(counts));
+    EXPECT_EQ(gpu_aux_counts.Values(), Doubles(aux_counts));
+    EXPECT_THAT(gpu_probs.Values(), IsCloseTo(probs.values(), spec));
+    EXPECT_THAT(gpu_aux_sums.Values(), IsCloseTo(aux_sums.values(), spec));
+    EXPECT_THAT(gpu_d_logits.Values(), IsCloseTo(d_logits.values(), spec));
+  }
 }
 
 // Equal scores, and scores that compare with nothing, choose what the CPU chooses.

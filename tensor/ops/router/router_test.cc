@@ -16,6 +16,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero {
 namespace {
@@ -54,6 +55,7 @@ struct Router {
   bool with_aux = true;
   bool balanced = false;
   std::vector<int32_t> offsets;  // empty: no padding
+  RouterPlaces places;
   std::vector<T> logits = std::vector<T>(num_tokens * num_experts);
   std::vector<T> bias = std::vector<T>(num_experts);
   std::vector<int32_t> experts = std::vector<int32_t>(num_tokens * top_k, -7);
@@ -91,6 +93,7 @@ struct Router {
                                  ? ConstTensorView()
                                  : ConstTensorView(offsets.data(), DType::kI32,
                                                    {static_cast<int64_t>(offsets.size())}),
+         .places = places,
          .scale = kScale,
          .balanced = balanced,
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
@@ -106,6 +109,7 @@ struct Router {
         {.logits_TE = Logits(),
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
          .d_probs_TK = {d_probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
+         .places = places,
          .scale = kScale,
          .aux_counts_BE = AuxCounts(),
          .aux_coefficient = aux_coefficient,
@@ -388,11 +392,80 @@ TEST(ExpertBiasTest, MovesAgainstTheLoad) {
   std::vector<float> bias(4);
   const TensorView counts_E(std::span<int64_t>(counts), {4});
   const TensorView bias_E(std::span<float>(bias), {4});
-  ASSERT_THAT(UpdateExpertBias(1e-3, counts_E, bias_E, *stream), IsOk());
+  ASSERT_THAT(UpdateExpertBias(1e-3, {}, counts_E, bias_E, *stream), IsOk());
   EXPECT_THAT(bias, ElementsAre(-1e-3f, 1e-3f, 0.0f, 0.0f));
   EXPECT_THAT(counts, Each(0));
-  ASSERT_THAT(UpdateExpertBias(1e-3, counts_E, bias_E, *stream), IsOk());
+  ASSERT_THAT(UpdateExpertBias(1e-3, {}, counts_E, bias_E, *stream), IsOk());
   EXPECT_THAT(bias, ElementsAre(-1e-3f, 1e-3f, 0.0f, 0.0f));
+}
+
+TEST(ExpertBiasTest, MovesWithTheStepAndForgetsTheCountsOfOneThatIsSkipped) {
+  CpuStream stream;
+  std::vector<int64_t> counts = {3, 1};
+  std::vector<double> bias(2), decisions(kNumUpdateDecisions);
+  const TensorView counts_E(std::span<int64_t>(counts), {2});
+  const TensorView bias_E(std::span<double>(bias), {2});
+  const ConstTensorView decided(decisions.data(), DType::kF64, {kNumUpdateDecisions});
+  ASSERT_THAT(UpdateExpertBias(1e-3, decided, counts_E, bias_E, *stream), IsOk());
+  EXPECT_THAT(bias, Each(0.0));
+  EXPECT_THAT(counts, Each(0));
+  counts = {3, 1};
+  decisions[kUpdateApply] = 1;
+  ASSERT_THAT(UpdateExpertBias(1e-3, decided, counts_E, bias_E, *stream), IsOk());
+  EXPECT_THAT(bias, ElementsAre(-1e-3, 1e-3));
+}
+
+// A rank's rows of sequences with padding, for every cut: what the whole routes, and of the counts
+// and sums a part.
+TEST(RouterTest, RowsOfARankAreRoutedAsInTheWhole) {
+  constexpr int64_t kExperts = 6, kTopK = 2, kSequences = 3, kTokens = 15;
+  for (const bool balanced : {false, true}) {
+    for (const bool padded : {false, true}) {
+      Router<double> whole(kTokens, kExperts, kTopK, kSequences, /*seed=*/9, /*biased=*/true);
+      if (padded) whole.offsets = {0, 3, 3, 8};
+      whole.balanced = balanced;
+      ASSERT_THAT(whole.Forward(), IsOk());
+      ASSERT_THAT(whole.Backward(0.1), IsOk());
+      for (const int64_t num_ranks : {2, 4, 7}) {
+        const int64_t rows = (kTokens + num_ranks - 1) / num_ranks;
+        std::vector<int32_t> aux_counts(kSequences * kExperts), counts(kExperts);
+        std::vector<double> aux_sums(kSequences * kExperts);
+        for (int64_t rank = 0; rank < num_ranks; ++rank) {
+          Router<double> part(rows, kExperts, kTopK, kSequences);
+          part.offsets = whole.offsets;
+          part.balanced = balanced;
+          part.bias = whole.bias;
+          part.places = {.first = rank * rows, .num_all = kTokens};
+          const int64_t owned = std::clamp<int64_t>(kTokens - rank * rows, 0, rows);
+          const auto copy = [&](const auto& from, auto& to, int64_t width) {
+            std::copy_n(from.begin() + std::min(kTokens, rank * rows) * width, owned * width,
+                        to.begin());
+          };
+          copy(whole.logits, part.logits, kExperts);
+          copy(whole.d_probs, part.d_probs, kTopK);
+          ASSERT_THAT(part.Forward(), IsOk());
+          for (size_t i = 0; i < aux_counts.size(); ++i) {
+            aux_counts[i] += part.aux_counts[i];
+            aux_sums[i] += part.aux_sums[i];
+          }
+          for (int64_t e = 0; e < kExperts; ++e) counts[e] += part.counts[e];
+          part.aux_counts = whole.aux_counts;
+          ASSERT_THAT(part.Backward(0.1), IsOk());
+          std::vector<int32_t> experts(rows * kTopK, -1);
+          std::vector<double> probs(rows * kTopK), d_logits(rows * kExperts);
+          copy(whole.experts, experts, kTopK);
+          copy(whole.probs, probs, kTopK);
+          copy(whole.d_logits, d_logits, kExperts);
+          EXPECT_EQ(part.experts, experts);
+          EXPECT_EQ(part.probs, probs);
+          EXPECT_EQ(part.d_logits, d_logits);
+        }
+        EXPECT_EQ(aux_counts, whole.aux_counts);
+        EXPECT_EQ(counts, whole.counts);
+        EXPECT_THAT(aux_sums, IsCloseTo(whole.aux_sums, {.absolute = 1e-13}));
+      }
+    }
+  }
 }
 
 TEST(RouterTest, RefusesWhatDoesNotFit) {
