@@ -45,7 +45,9 @@ absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
                          .exact_matches = static_cast<int64_t>(sums[kStageExactMatches]),
                          .balance_loss = sums[kStageBalanceLoss],
                          .balance_tokens = static_cast<int64_t>(sums[kStageBalanceTokens]),
-                         .invalid_ids = static_cast<int64_t>(sums[kStageInvalidIds])};
+                         .invalid_ids = static_cast<int64_t>(sums[kStageInvalidIds]),
+                         .expert_exchanges = static_cast<int64_t>(sums[kStageExpertExchanges]),
+                         .expert_rounds = static_cast<int64_t>(sums[kStageExpertRounds])};
 }
 
 }  // namespace hetero

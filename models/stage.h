@@ -75,6 +75,8 @@ enum StageTotal : int {
                         // 1 when even, counts with its tokens
   kStageBalanceTokens,  // training: tokens times MoE layers in that sum
   kStageInvalidIds,     // ids outside the vocabulary, where the host cannot refuse them
+  kStageExpertExchanges,  // training: of rows between the ranks of an MoE layer,
+  kStageExpertRounds,     // and the rounds that these took: as many, but for excess on a rank
   kNumStageTotals
 };
 
@@ -87,6 +89,8 @@ struct StageStatistics {
   double balance_loss = 0;
   int64_t balance_tokens = 0;
   int64_t invalid_ids = 0;
+  int64_t expert_exchanges = 0;
+  int64_t expert_rounds = 0;
 };
 
 // One pipeline stage of one module on one rank. Slots number the microbatches in flight: what
@@ -108,14 +112,18 @@ class Stage {
   virtual absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                                 const StageInputGradients& d_input) = 0;
 
-  // Once a step, after the gradients of all microbatches are summed, before the update: what is not
-  // a gradient but follows from the step's statistics (expert bias). `data_parallel` joins the
-  // ranks whose statistics add up; null when this rank has no peers.
-  virtual absl::Status FinishStep(Communicator* data_parallel, Stream& stream) = 0;
+  // Once a step, after the update was decided: what is not a gradient but follows from the step's
+  // statistics (expert bias). It moves with the parameters, as `decisions` of DecideUpdate tells;
+  // null: the step applies. The statistics are summed over the ranks of kTpDpCp.
+  virtual absl::Status FinishStep(ConstTensorView decisions, Stream& stream) = 0;
 
   // Adds the sums since the last call to `totals`, f64 [kNumStageTotals], and starts them anew.
   // Queued like any operation: nothing waits.
   virtual absl::Status TakeTotals(const TensorView& totals, Stream& stream) = 0;
+
+  // Whether collectives were called, in the steps whose totals were taken, that only the numbers in
+  // a batch made necessary: those of a dry run are then not all.
+  virtual bool exceeded_prediction() const { return false; }
 
   // The same on the host, once the device has come here; zeros on a shape-only stream.
   absl::StatusOr<StageStatistics> TakeStatistics(Stream& stream);

@@ -90,6 +90,10 @@ class Optimizer {
   // default one on the shape-only device. Precondition: there is such a step.
   absl::StatusOr<StepReport> Report();
 
+  // Of DecideUpdate for the step that was queued last, where its update reads them: what follows on
+  // the stream may too, until the next step is queued.
+  ConstTensorView decisions() const { return decisions_; }
+
   // Both, for those who have nothing to queue in between.
   absl::StatusOr<StepReport> Step(const StepInputs& inputs, Stream& stream);
 

@@ -198,10 +198,10 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
           HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
           HasSubstr("  radio_encoder.0 x 2 (warm-up 3, 4 in flight): L0 F0 +sf0 +rb0 L1 F1 "
                     "+sf1 +rb1 L2 F2 +sf2 +rb2 L3 F3 +sf3 +rb3 rb0 B0 rb1 B1 rb2 B2 rb3 "
-                    "B3 sf0 sf1 sf2 sf3 G S U\n"),
+                    "B3 sf0 sf1 sf2 sf3 G U S\n"),
           HasSubstr("  language.0 x 2 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "
                     "B0 +sb0 rf1 +rf3 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 rf3 sb2 L3 "
-                    "F3 B3 +sb3 sb3 G S U\n"),
+                    "F3 B3 +sb3 sb3 G U S\n"),
           HasSubstr("rank 0 (radio_encoder.0) x 2\n"), HasSubstr("rank 2 (language.0) x 2\n"),
           Not(HasSubstr("rank 1")),
           HasSubstr("\nproved, whatever the speed of each rank:\n  the 2 programs of 4 ranks, 102 "

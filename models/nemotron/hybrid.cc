@@ -118,6 +118,10 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   invalid_ids_1_ = part(DType::kI64, num_moe * num_experts + num_moe + 4, {1});
 
   Communicator* tensor_parallel = resources.communicators.Of(Family::kTp);
+  Communicator* expert_parallel = resources.communicators.Of(Family::kTpEp);
+  statistics_ranks_ = resources.communicators.Of(Family::kTpDpCp);
+  exchanges_.resize(num_moe);
+  tells_exchanges_ = expert_parallel == nullptr || expert_parallel->rank() == GroupRank(0);
   ParameterStore& parameters = resources.parameters;
   int64_t moe = 0;
   for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
@@ -138,11 +142,11 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
       }
       case LayerKind::kExperts: {
         HETERO_ASSIGN_OR_RETURN(
-            MoeBlock block,
-            MoeBlock::Create(config_.experts, prefix, parameters,
-                             {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
-                              .balance_loss_1 = balance_loss_L_.Rows(moe, 1)},
-                             tensor_parallel, resources.communicators.Of(Family::kTpEp)));
+            MoeBlock block, MoeBlock::Create(config_.experts, prefix, parameters,
+                                             {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
+                                              .balance_loss_1 = balance_loss_L_.Rows(moe, 1),
+                                              .exchanges = &exchanges_[moe]},
+                                             tensor_parallel, expert_parallel));
         blocks_.push_back(std::move(block));
         ++moe;
         break;
@@ -333,17 +337,17 @@ absl::Status HybridStage::Head(ModuleContext& context, TensorView hidden_TH, Slo
                            context.stream);
 }
 
-absl::Status HybridStage::FinishStep(Communicator* data_parallel, Stream& stream) {
+absl::Status HybridStage::FinishStep(ConstTensorView decisions, Stream& stream) {
   if (tokens_per_expert_LE_.dim(0) == 0) return absl::OkStatus();
   if (!config_.trainable) return Fill(0, tokens_per_expert_LE_, stream);
-  if (data_parallel != nullptr) {
-    HETERO_RETURN_IF_ERROR(data_parallel->AllReduce(tokens_per_expert_LE_, tokens_per_expert_LE_,
-                                                    ReduceOp::kSum, stream,
-                                                    "language.tokens_per_expert"));
+  if (statistics_ranks_ != nullptr) {
+    HETERO_RETURN_IF_ERROR(statistics_ranks_->AllReduce(tokens_per_expert_LE_,
+                                                        tokens_per_expert_LE_, ReduceOp::kSum,
+                                                        stream, "language.tokens_per_expert"));
   }
   for (const Block& block : blocks_) {
     if (const MoeBlock* moe = std::get_if<MoeBlock>(&block)) {
-      HETERO_RETURN_IF_ERROR(moe->UpdateExpertBias({}, stream));
+      HETERO_RETURN_IF_ERROR(moe->UpdateExpertBias(decisions, stream));
     }
   }
   return absl::OkStatus();
@@ -368,11 +372,23 @@ absl::Status HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
   for (const TensorView& sums : {loss_2_, matches_2_, invalid_ids_1_, balance_loss_L_}) {
     HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
   }
-  const TensorView balance_tokens = totals.Rows(kStageBalanceTokens, 1);
   HETERO_ASSIGN_OR_RETURN(const TensorView counted, stream.workspace().Allocate(DType::kF64, {1}));
-  HETERO_RETURN_IF_ERROR(
-      Fill(static_cast<double>(std::exchange(balance_tokens_, 0)), counted, stream));
-  return Add(balance_tokens, counted, balance_tokens, stream);
+  const auto add_counted = [&](StageTotal total, int64_t count) -> absl::Status {
+    HETERO_RETURN_IF_ERROR(Fill(static_cast<double>(count), counted, stream));
+    const TensorView to = totals.Rows(total, 1);
+    return Add(to, counted, to, stream);
+  };
+  HETERO_RETURN_IF_ERROR(add_counted(kStageBalanceTokens, std::exchange(balance_tokens_, 0)));
+  ExchangeCounts all;
+  for (ExchangeCounts& of_layer : exchanges_) {
+    const ExchangeCounts taken = std::exchange(of_layer, {});
+    all.exchanges += taken.exchanges;
+    all.rounds += taken.rounds;
+  }
+  exceeded_prediction_ |= all.rounds > all.exchanges;
+  if (!tells_exchanges_ || all.exchanges == 0) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(add_counted(kStageExpertExchanges, all.exchanges));
+  return add_counted(kStageExpertRounds, all.rounds);
 }
 
 }  // namespace hetero

@@ -54,8 +54,9 @@ class HybridStage : public Stage {
                                      const StageInput& input) override;
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                         const StageInputGradients& d_input) override;
-  absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override;
+  absl::Status FinishStep(ConstTensorView decisions, Stream& stream) override;
   absl::Status TakeTotals(const TensorView& totals, Stream& stream) override;
+  bool exceeded_prediction() const override { return exceeded_prediction_; }
 
  private:
   using Block = std::variant<MambaBlock, MoeBlock, AttentionBlock, MlpBlock>;
@@ -95,6 +96,14 @@ class HybridStage : public Stage {
   TensorView matches_2_;             // i64: rows judged, rows matched
   TensorView invalid_ids_1_;         // i64
   int64_t balance_tokens_ = 0;       // that the host has counted
+
+  // What the host counts of the exchanges of rows, by MoE layer of this stage; equal on the ranks
+  // that exchange them, of which the first tells it.
+  std::vector<ExchangeCounts> exchanges_;
+  bool tells_exchanges_ = true;
+  bool exceeded_prediction_ = false;
+
+  Communicator* statistics_ranks_ = nullptr;  // kTpDpCp
 };
 
 }  // namespace hetero

@@ -106,6 +106,11 @@ std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_caption
                        .numerator = kStageBalanceLoss,
                        .denominator = kStageBalanceTokens,
                        .in_training = true});
+    // 1, but for rows beyond the bound.
+    metrics.push_back({.name = "expert rounds",
+                       .numerator = kStageExpertRounds,
+                       .denominator = kStageExpertExchanges,
+                       .in_training = true});
   }
   if (has_captions) {
     metrics.push_back({.name = "caption accuracy",
@@ -158,6 +163,8 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.experts.aux_loss_coefficient = config.experts().aux_loss_coefficient();
   result.experts.expert_bias_rate = config.experts().expert_bias_rate();
   result.experts.force_load_balancing = config.experts().force_load_balancing();
+  result.experts.expert_rows_bound = config.experts().expert_rows_bound();
+  result.experts.update_bias_on_skip = config.experts().update_bias_on_skip();
   common(result.mlp);
   result.mlp.ffn_size = config.mlp().ffn_size();
   return result;

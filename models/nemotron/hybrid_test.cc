@@ -189,7 +189,7 @@ TEST(HybridTest, PaddingChangesNothing) {
     EXPECT_EQ(actual.balance_tokens, 2 * 10);
     EXPECT_EQ(expected.balance_tokens, 2 * 10);
     for (HybridHarness<double>* m : {&close, &wide}) {
-      ASSERT_THAT(m->stages[0]->FinishStep(nullptr, m->context->stream), IsOk());
+      ASSERT_THAT(m->stages[0]->FinishStep({}, m->context->stream), IsOk());
     }
     const char* const bias = "decoder.layers.1.mlp.router.expert_bias";
     EXPECT_THAT(wide.Get(bias).value.values<double>(),
@@ -428,7 +428,7 @@ TEST(HybridTest, EvaluationMovesNothingThatTrainingReads) {
   EXPECT_EQ(again.sequences, 0);
 
   for (HybridHarness<double>* m : {&trained, &evaluated}) {
-    ASSERT_THAT(m->stages[0]->FinishStep(nullptr, m->context->stream), IsOk());
+    ASSERT_THAT(m->stages[0]->FinishStep({}, m->context->stream), IsOk());
   }
   for (const char* name :
        {"decoder.layers.0.mlp.router.expert_bias", "decoder.layers.2.mlp.router.expert_bias"}) {
@@ -461,7 +461,7 @@ TEST(HybridTest, AFrozenModelHasNoGradientsAndPassesThemOn) {
 
   const TensorView bias = frozen.Get("decoder.layers.1.mlp.router.expert_bias").value;
   const std::vector<double> before(bias.values<double>().begin(), bias.values<double>().end());
-  ASSERT_THAT(frozen.stages[0]->FinishStep(nullptr, frozen.context->stream), IsOk());
+  ASSERT_THAT(frozen.stages[0]->FinishStep({}, frozen.context->stream), IsOk());
   EXPECT_THAT(bias.values<double>(), testing::ElementsAreArray(before));
 }
 

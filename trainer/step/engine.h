@@ -67,6 +67,7 @@ class Engine {
     std::string name;  // "radio_encoder.0"
     const Grid* grid = nullptr;
     std::unique_ptr<ParameterStore> parameters;
+    std::unique_ptr<Communicator> statistics;  // of the stage, over kTpDpCp; null for one rank
     std::unique_ptr<Stage> stage;
     std::unique_ptr<Communicator> data_parallel;         // dense gradients; null for one rank
     std::unique_ptr<Communicator> expert_data_parallel;  // null for one rank

@@ -47,14 +47,23 @@ absl::Status Engine::MakeStage(int index) {
       own.parameters,
       ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
   HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
+  const std::string chunk =
+      plan_stage.chunk > 0 ? absl::StrCat(".chunk", plan_stage.chunk) : std::string();
+  ModuleCommunicators communicators;
+  const Group statistics_ranks = *grid.GroupOf(Family::kTpDpCp, options_.rank);
+  if (statistics_ranks.size() > 1 && plan_stage.trains) {
+    HETERO_ASSIGN_OR_RETURN(
+        own.statistics,
+        options_.factory.Create(
+            {absl::StrCat("statistics.", plan_stage.module, chunk), statistics_ranks}));
+    communicators.Set(Family::kTpDpCp, own.statistics.get());
+  }
   HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,
                                                               {.parameters = *own.parameters,
-                                                               .communicators = {},
+                                                               .communicators = communicators,
                                                                .device = options_.device,
                                                                .ledger = ledger_,
                                                                .num_slots = num_slots}));
-  const std::string chunk =
-      plan_stage.chunk > 0 ? absl::StrCat(".chunk", plan_stage.chunk) : std::string();
   for (auto [family, communicator] : {std::pair(Family::kDpCpGtpRemat, &own.data_parallel),
                                       std::pair(Family::kExptDp, &own.expert_data_parallel)}) {
     const Group group = *grid.GroupOf(family, options_.rank);

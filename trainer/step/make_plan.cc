@@ -220,9 +220,12 @@ class PlanBuilder {
     for (const int s : stages) {
       const int chunk = plan_.stages[s].chunk;
       program.push_back({.kind = OpKind::kReduceGradients, .stage = s, .chunk = chunk});
-      program.push_back({.kind = OpKind::kFinishStep, .stage = s, .chunk = chunk});
     }
     program.push_back({.kind = OpKind::kUpdate});
+    for (const int s : stages) {
+      const int chunk = plan_.stages[s].chunk;
+      program.push_back({.kind = OpKind::kFinishStep, .stage = s, .chunk = chunk});
+    }
     return program;
   }
 

@@ -30,10 +30,10 @@ std::string Letters(const Op& op) {
       return "W";
     case OpKind::kReduceGradients:
       return "G";
-    case OpKind::kFinishStep:
-      return "S";
     case OpKind::kUpdate:
       return "U";
+    case OpKind::kFinishStep:
+      return "S";
   }
   return "";
 }

@@ -22,8 +22,8 @@ enum class OpKind : uint8_t {
   kBackwardInput,    // the gradient of what the stage read; leaves the weights' for later
   kBackwardWeight,   // the gradients that kBackwardInput left
   kReduceGradients,  // sums the gradients of a stage over its data-parallel ranks
-  kFinishStep,       // what follows from the step's statistics, Stage::FinishStep
   kUpdate,           // the optimizer's step, with the rest of the world
+  kFinishStep,       // what follows from the step's statistics and outcome, Stage::FinishStep
 };
 
 struct Op {
@@ -59,8 +59,8 @@ constexpr bool EndsBackward(OpKind kind) {
   return kind == OpKind::kBackward || kind == OpKind::kBackwardWeight;
 }
 
-// "F3", "B3", its halves "I3" (input) and "W3" (weight), "L3" (load), "G" (gradients), "S"
-// (finish), "U" (update). Transfers are "sf3", "rf3", "sb3", "rb3": send or receive, forward or
+// "F3", "B3", its halves "I3" (input) and "W3" (weight), "L3" (load), "G" (gradients), "U"
+// (update), "S" (finish). Transfers are "sf3", "rf3", "sb3", "rb3": send or receive, forward or
 // backward.
 // "+rf3" posts one and "rf3" waits for it. Behind chunk 0 it is told: "F3'1".
 std::string ToString(const Op& op);

@@ -94,15 +94,15 @@ class OrderChecker {
         return WeightHalf(op);
       case OpKind::kReduceGradients:
         return CheckAllDone(op.stage);
-      case OpKind::kFinishStep:
-        return Did(op, OpKind::kReduceGradients) ? absl::OkStatus()
-                                                 : Early(op, OpKind::kReduceGradients);
       case OpKind::kUpdate:
-        for (const Op& end : program_) {
-          if (end.kind != OpKind::kFinishStep || Did(end, OpKind::kFinishStep)) continue;
-          return Refuse(op, absl::StrCat("comes before ", name_(end)));
+        for (const Op& sum : program_) {
+          if (sum.kind != OpKind::kReduceGradients || Did(sum, sum.kind)) continue;
+          return Refuse(op, absl::StrCat("comes before ", name_(sum)));
         }
+        updated_ = true;
         return absl::OkStatus();
+      case OpKind::kFinishStep:
+        return updated_ ? absl::OkStatus() : Early(op, {}, OpKind::kUpdate);
     }
     return absl::OkStatus();
   }
@@ -198,6 +198,7 @@ class OrderChecker {
 
   std::span<const Op> program_;
   OpName name_;
+  bool updated_ = false;
   std::map<int, Stage> stages_;
   std::map<int, std::deque<int>> receives_;  // by channel: microbatches posted and not waited for
   std::map<int, std::deque<int>> sends_;

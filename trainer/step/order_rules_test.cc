@@ -32,7 +32,7 @@ std::vector<Op> Middle(int m, int receives_ahead, std::optional<int> weight_dela
                                                  .receive_backward = {BackwardChannel(1)},
                                                  .send_backward = {BackwardChannel(0)}},
                                                 receives_ahead);
-  for (const OpKind kind : {OpKind::kReduceGradients, OpKind::kFinishStep, OpKind::kUpdate}) {
+  for (const OpKind kind : {OpKind::kReduceGradients, OpKind::kUpdate, OpKind::kFinishStep}) {
     program.push_back({.kind = kind});
   }
   return program;
@@ -80,7 +80,8 @@ TEST(CheckOrderTest, SwappedOperationsAreNamed) {
   ExpectRefused(Swapped(Middle(4, 2), "rf0", "rf1"),
                 "rf1 is waited for before microbatch 0, which was posted before it");
   ExpectRefused(Swapped(Middle(4, 2), "B3", "G"), "B3 does not come before its stage's step ends");
-  ExpectRefused(Swapped(Middle(4, 2), "S", "U"), "U comes before S");
+  ExpectRefused(Swapped(Middle(4, 2), "S", "U"), "S comes before U");
+  ExpectRefused(Swapped(Middle(4, 2), "G", "U"), "U comes before G");
 }
 
 TEST(CheckOrderTest, AWeightHalfComesBehindItsInputHalfAndBeforeTheGradientSum) {

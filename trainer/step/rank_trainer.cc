@@ -91,7 +91,7 @@ absl::Status RankTrainer::Finish(const Op& op) {
   const int i = engine_->OwnIndex(op.stage);
   Engine::OwnStage& own = engine_->stages()[i];
   if (op.kind == OpKind::kFinishStep) {
-    return own.stage->FinishStep(own.data_parallel.get(), stream);
+    return own.stage->FinishStep(optimizer_->decisions(), stream);
   }
   HETERO_RETURN_IF_ERROR(own.parameters->FinishGradients(stream));
   return gradient_syncs_[i].Run(stream);

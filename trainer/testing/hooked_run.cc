@@ -32,12 +32,13 @@ class HookedStage : public Stage {
     if (hooks_.before_backward) hooks_.before_backward(num_backwards_++, d_output);
     return stage_->Backward(context, slot, d_output, d_input);
   }
-  absl::Status FinishStep(Communicator* data_parallel, Stream& stream) override {
-    return stage_->FinishStep(data_parallel, stream);
+  absl::Status FinishStep(ConstTensorView decisions, Stream& stream) override {
+    return stage_->FinishStep(decisions, stream);
   }
   absl::Status TakeTotals(const TensorView& totals, Stream& stream) override {
     return stage_->TakeTotals(totals, stream);
   }
+  bool exceeded_prediction() const override { return stage_->exceeded_prediction(); }
 
  private:
   std::unique_ptr<Stage> stage_;

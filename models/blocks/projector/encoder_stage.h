@@ -71,7 +71,7 @@ class EncoderStage : public Stage {
                         const StageInputGradients& d_input) override {
     return encoder_.Backward(context, slots_[slot].saved, d_output, d_input.previous_stage);
   }
-  absl::Status FinishStep(Communicator*, Stream&) override { return absl::OkStatus(); }
+  absl::Status FinishStep(ConstTensorView, Stream&) override { return absl::OkStatus(); }
   absl::Status TakeTotals(const TensorView&, Stream&) override { return absl::OkStatus(); }
 
  private:

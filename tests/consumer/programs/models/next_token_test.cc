@@ -132,7 +132,7 @@ absl::StatusOr<double> Train() {
     HETERO_RETURN_IF_ERROR(stage->Backward(context, /*slot=*/0, {}, {}));
     HETERO_RETURN_IF_ERROR(store->FinishGradients(stream));
     Descend(*store, 2e-3f);
-    HETERO_RETURN_IF_ERROR(stage->FinishStep(/*data_parallel=*/nullptr, stream));
+    HETERO_RETURN_IF_ERROR(stage->FinishStep(/*decisions=*/{}, stream));
     HETERO_ASSIGN_OR_RETURN(const hetero::StageStatistics statistics,
                             stage->TakeStatistics(stream));
     loss = statistics.loss_sum / statistics.loss_weight;
