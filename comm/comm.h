@@ -3,6 +3,7 @@
 
 // The whole library in one include.
 
+#include "hetero/comm/all_to_all_rows.h"        // IWYU pragma: export
 #include "hetero/comm/bridge/bridge.h"          // IWYU pragma: export
 #include "hetero/comm/communicator.h"           // IWYU pragma: export
 #include "hetero/comm/loopback/loopback.h"      // IWYU pragma: export

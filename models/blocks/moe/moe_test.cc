@@ -17,6 +17,7 @@
 #include "hetero/base/matchers.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/params/table.h"
+#include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero {
 namespace {
@@ -228,6 +229,21 @@ TEST(MoeTest, OnlyTrainingForwardsCount) {
     EXPECT_EQ(m.Weight("mlp.router.expert_bias")[e], sign * 1e-3f);
   }
   EXPECT_THAT(m.counts, Each(0));
+}
+
+TEST(MoeTest, TheBiasStaysWhereAStepIsSkippedUnlessAsked) {
+  for (const bool moves : {false, true}) {
+    MoeConfig config = SmallConfig(DType::kF64);
+    config.update_bias_on_skip = moves;
+    Harness<double> m(config, 2, 3);
+    m.Forward();
+    const std::vector<double> skipped(kNumUpdateDecisions);
+    const ConstTensorView decisions(skipped.data(), DType::kF64, {kNumUpdateDecisions});
+    ASSERT_THAT(m.block.UpdateExpertBias(decisions, m.context->stream), IsOk());
+    const std::vector<double> bias = m.Weight("mlp.router.expert_bias");
+    EXPECT_EQ(std::ranges::any_of(bias, [](double value) { return value != 0; }), moves);
+    EXPECT_THAT(m.counts, Each(0));
+  }
 }
 
 // Rows of three and of no tokens: no expert sees the other seven places.
