@@ -12,7 +12,6 @@ namespace {
 constexpr double kDefaultBoundOnGpus = 2;
 
 TensorView Column(const TensorView& values) { return values.Reshape({values.dim(0), 1}); }
-ConstTensorView Column(const ConstTensorView& values) { return values.Reshape({values.dim(0), 1}); }
 
 }  // namespace
 

@@ -1,14 +1,12 @@
 // The block on ranks that divide its tokens and experts, against one rank that has all.
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <memory>
 #include <mutex>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
@@ -165,7 +163,11 @@ TEST_P(MoeGridTest, EqualsOneRankInRounds) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Grids, MoeGridTest, ::testing::ValuesIn(kGrids));
+INSTANTIATE_TEST_SUITE_P(Grids, MoeGridTest, ::testing::ValuesIn(kGrids), [](const auto& info) {
+  const GridSpec& grid = info.param;
+  return absl::StrCat("Ranks", grid.num_ranks, "Tp", grid.tp, "Ep", grid.ep, "ExptTp",
+                      grid.expt_tp);
+});
 
 TEST(MoeParallelTest, OneTokenForFourRanks) {
   MoeCase of{.grid = {.num_ranks = 4, .tp = 4, .ep = 4}, .num_sequences = 1, .lengths = {1}};
