@@ -16,10 +16,7 @@ constexpr double kSumFlops = 3;
 constexpr double kGradientFlops = 2;
 
 absl::Status ExpectLogits(const ConstTensorView& logits_TV) {
-  HETERO_RETURN_IF_ERROR(ExpectShape("logits", logits_TV, {kAnyDim, kAnyDim}));
-  if (logits_TV.dim(1) > 0) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("logits is ", logits_TV.ToString(), "; expected at least one column"));
+  return ExpectShape("logits", logits_TV, {kAnyDim, kAnyDim});
 }
 
 // A vector of one value a row of the logits.
@@ -45,6 +42,10 @@ absl::Status ExpectSums(const ConstTensorView& sums_2T, const ConstTensorView& l
 
 absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectLogits(args.logits_TV));
+  if (args.logits_TV.dim(1) == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("logits is ", args.logits_TV.ToString(), "; expected at least one column"));
+  }
   HETERO_RETURN_IF_ERROR(ExpectTargets(args.targets_T, args.logits_TV));
   const bool gradient = !args.weight_T.is_null();
   if (gradient) {
@@ -60,33 +61,28 @@ absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream) {
                          internal::CrossEntropyCuda(args, stream));
 }
 
-absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first_column,
-                                 const TensorView& max_T, const TensorView& argmax_T,
+absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, const TensorView& max_T,
                                  Stream& stream) {
   HETERO_RETURN_IF_ERROR(ExpectLogits(logits_TV));
   HETERO_RETURN_IF_ERROR(ExpectPerRow("max", max_T, logits_TV));
-  HETERO_RETURN_IF_ERROR(ExpectArgmaxOrNull(argmax_T, logits_TV));
   OperationScope scope(stream, {"cross_entropy.maximum", kMaximumFlops * logits_TV.num_elements(),
                                 1.0 * logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(
-      stream, internal::CrossEntropyMaximumCpu(logits_TV, first_column, max_T, argmax_T),
-      internal::CrossEntropyMaximumCuda(logits_TV, first_column, max_T, argmax_T, stream));
+  return HETERO_DISPATCH(stream, internal::CrossEntropyMaximumCpu(logits_TV, max_T),
+                         internal::CrossEntropyMaximumCuda(logits_TV, max_T, stream));
 }
 
-absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_column,
-                              const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                              const TensorView& sums_2T, Stream& stream) {
-  HETERO_RETURN_IF_ERROR(ExpectLogits(logits_TV));
-  HETERO_RETURN_IF_ERROR(ExpectTargets(targets_T, logits_TV));
-  HETERO_RETURN_IF_ERROR(ExpectPerRow("max", max_T, logits_TV));
-  HETERO_RETURN_IF_ERROR(ExpectSums(sums_2T, logits_TV));
-  OperationScope scope(stream, {"cross_entropy.sums", kSumFlops * logits_TV.num_elements(),
-                                1.0 * logits_TV.num_bytes()});
+absl::Status CrossEntropySums(const CrossEntropySumsArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectLogits(args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectTargets(args.targets_T, args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectPerRow("max", args.max_T, args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectSums(args.sums_2T, args.logits_TV));
+  HETERO_RETURN_IF_ERROR(ExpectArgmaxOrNull(args.argmax_T, args.logits_TV));
+  OperationScope scope(stream, {"cross_entropy.sums", kSumFlops * args.logits_TV.num_elements(),
+                                1.0 * args.logits_TV.num_bytes()});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(
-      stream, internal::CrossEntropySumsCpu(logits_TV, first_column, targets_T, max_T, sums_2T),
-      internal::CrossEntropySumsCuda(logits_TV, first_column, targets_T, max_T, sums_2T, stream));
+  return HETERO_DISPATCH(stream, internal::CrossEntropySumsCpu(args),
+                         internal::CrossEntropySumsCuda(args, stream));
 }
 
 absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& loss_T,

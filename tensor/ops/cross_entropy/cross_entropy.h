@@ -9,7 +9,7 @@
 // A target that no shard holds, such as the customary -100, gives the finite loss log Σ, which
 // means nothing and which a weight w of 0 removes.
 //
-// Shape letters: T rows, V columns held here, at least one.
+// Shape letters: T rows, V columns held here.
 // Logits may have gaps between rows; vectors are dense; targets are i32 columns of the whole
 // vocabulary; everything else is in the compute dtype of the logits. Statistics are in the compute
 // dtype. Errors: INVALID_ARGUMENT naming the operand.
@@ -22,7 +22,7 @@
 
 namespace hetero {
 
-// The whole of it where one rank holds all columns, one pass over each row.
+// The whole of it where one rank holds all columns, at least one: one pass over each row.
 struct CrossEntropyArgs {
   TensorView logits_TV;  // becomes the gradient where weight is given, else unchanged
   ConstTensorView targets_T;
@@ -32,18 +32,26 @@ struct CrossEntropyArgs {
 };
 absl::Status CrossEntropy(const CrossEntropyArgs& args, Stream& stream);
 
-// The same in pieces, for columns [first_column, first_column + V). Between them the caller
-// reduces `max` by maximum and `sums` by addition over the shards.
+// The same in pieces, for columns [first_column, first_column + V), of which there may be none.
+// Between them the caller reduces `max` by maximum, `sums` by addition and `argmax` by minimum over
+// the shards.
 
-// max = max_v x_v. `argmax_T` as above, counted in columns of the whole vocabulary.
-absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, int64_t first_column,
-                                 const TensorView& max_T, const TensorView& argmax_T,
+// max = max_v x_v; without columns -inf.
+absl::Status CrossEntropyMaximum(const ConstTensorView& logits_TV, const TensorView& max_T,
                                  Stream& stream);
 
 // sums[0] = x_y - M where y is held here, else 0; sums[1] = Σ_v exp(x_v - M).
-absl::Status CrossEntropySums(const ConstTensorView& logits_TV, int64_t first_column,
-                              const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                              const TensorView& sums_2T, Stream& stream);
+struct CrossEntropySumsArgs {
+  ConstTensorView logits_TV;
+  int64_t first_column = 0;
+  ConstTensorView targets_T;
+  ConstTensorView max_T;  // M
+  TensorView sums_2T;
+  // i32, null: not wanted; the lowest column of the whole vocabulary that is held here and has M,
+  // the largest i32 where none has.
+  TensorView argmax_T;
+};
+absl::Status CrossEntropySums(const CrossEntropySumsArgs& args, Stream& stream);
 
 // loss = log sums[1] - sums[0].
 absl::Status CrossEntropyLoss(const ConstTensorView& sums_2T, const TensorView& loss_T,
@@ -63,11 +71,8 @@ namespace internal {
 
 // Preconditions: validated arguments.
 absl::Status CrossEntropyCpu(const CrossEntropyArgs& args);
-absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                    const TensorView& max_T, const TensorView& argmax_T);
-absl::Status CrossEntropySumsCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                 const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                 const TensorView& sums_2T);
+absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, const TensorView& max_T);
+absl::Status CrossEntropySumsCpu(const CrossEntropySumsArgs& args);
 absl::Status CrossEntropyLossCpu(const ConstTensorView& sums_2T, const TensorView& loss_T);
 absl::Status CrossEntropyGradientCpu(const TensorView& logits_TV, int64_t first_column,
                                      const ConstTensorView& targets_T, const ConstTensorView& max_T,
@@ -77,12 +82,9 @@ absl::Status AddWeightedLossCpu(const ConstTensorView& loss_T, const ConstTensor
                                 const TensorView& totals_2);
 
 absl::Status CrossEntropyCuda(const CrossEntropyArgs& args, Stream& stream);
-absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, int64_t first_column,
-                                     const TensorView& max_T, const TensorView& argmax_T,
+absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, const TensorView& max_T,
                                      Stream& stream);
-absl::Status CrossEntropySumsCuda(const ConstTensorView& logits_TV, int64_t first_column,
-                                  const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                  const TensorView& sums_2T, Stream& stream);
+absl::Status CrossEntropySumsCuda(const CrossEntropySumsArgs& args, Stream& stream);
 absl::Status CrossEntropyLossCuda(const ConstTensorView& sums_2T, const TensorView& loss_T,
                                   Stream& stream);
 absl::Status CrossEntropyGradientCuda(const TensorView& logits_TV, int64_t first_column,

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <type_traits>
 
 #include "hetero/tensor/ops/cpu_kernel.h"
@@ -92,24 +93,26 @@ void Loss(const Logits<const T>& logits, const int32_t* targets, T* loss, int32_
 }
 
 template <typename T>
-void RowMaximum(const Logits<const T>& logits, int64_t first_column, T* max, int32_t* argmax) {
+void RowMaximum(const Logits<const T>& logits, T* max) {
   for (int64_t t = 0; t < logits.rows; ++t) {
-    const T* const x = logits.Row(t);
-    max[t] = cpu::HWY_NAMESPACE::Maximum(x, logits.columns);
-    if (argmax != nullptr) {
-      argmax[t] = static_cast<int32_t>(first_column + FirstEqual(x, max[t], logits.columns));
-    }
+    max[t] = logits.columns == 0 ? -std::numeric_limits<T>::infinity()
+                                 : cpu::HWY_NAMESPACE::Maximum(logits.Row(t), logits.columns);
   }
 }
 
 template <typename T>
 void Sums(const Logits<const T>& logits, int64_t first_column, const int32_t* targets, const T* max,
-          T* target_logit, T* exponentials) {
+          T* target_logit, T* exponentials, int32_t* argmax) {
   for (int64_t t = 0; t < logits.rows; ++t) {
     const T* const x = logits.Row(t);
     const int64_t target = targets[t] - first_column;
     target_logit[t] = target >= 0 && target < logits.columns ? x[target] - max[t] : T(0);
     exponentials[t] = SumOfExponentials(x, max[t], logits.columns);
+    if (argmax == nullptr) continue;
+    const int64_t largest = FirstEqual(x, max[t], logits.columns);
+    argmax[t] = logits.columns > 0 && x[largest] == max[t]
+                    ? static_cast<int32_t>(first_column + largest)
+                    : std::numeric_limits<int32_t>::max();
   }
 }
 
@@ -145,20 +148,16 @@ absl::Status RunLoss(const CrossEntropyArgs& args) {
   });
 }
 
-absl::Status RunMaximum(const ConstTensorView& logits_TV, int64_t first_column,
-                        const TensorView& max_T, const TensorView& argmax_T) {
-  return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
-    RowMaximum<T>(LogitsOf<T>(logits_TV), first_column, max_T.data<T>(), ArgmaxOrNull(argmax_T));
-  });
+absl::Status RunMaximum(const ConstTensorView& logits_TV, const TensorView& max_T) {
+  return VisitFloat(logits_TV.dtype(),
+                    [&]<typename T>() { RowMaximum<T>(LogitsOf<T>(logits_TV), max_T.data<T>()); });
 }
 
-absl::Status RunSums(const ConstTensorView& logits_TV, int64_t first_column,
-                     const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                     const TensorView& sums_2T) {
-  return VisitFloat(logits_TV.dtype(), [&]<typename T>() {
-    T* const sums = sums_2T.data<T>();
-    Sums<T>(LogitsOf<T>(logits_TV), first_column, targets_T.data<int32_t>(), max_T.data<T>(), sums,
-            sums + sums_2T.dim(1));
+absl::Status RunSums(const CrossEntropySumsArgs& args) {
+  return VisitFloat(args.logits_TV.dtype(), [&]<typename T>() {
+    T* const sums = args.sums_2T.data<T>();
+    Sums<T>(LogitsOf<T>(args.logits_TV), args.first_column, args.targets_T.data<int32_t>(),
+            args.max_T.data<T>(), sums, sums + args.sums_2T.dim(1), ArgmaxOrNull(args.argmax_T));
   });
 }
 
@@ -184,16 +183,13 @@ absl::Status CrossEntropyCpu(const CrossEntropyArgs& args) {
 }
 
 HWY_EXPORT(RunMaximum);
-absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                    const TensorView& max_T, const TensorView& argmax_T) {
-  return HWY_DYNAMIC_DISPATCH(RunMaximum)(logits_TV, first_column, max_T, argmax_T);
+absl::Status CrossEntropyMaximumCpu(const ConstTensorView& logits_TV, const TensorView& max_T) {
+  return HWY_DYNAMIC_DISPATCH(RunMaximum)(logits_TV, max_T);
 }
 
 HWY_EXPORT(RunSums);
-absl::Status CrossEntropySumsCpu(const ConstTensorView& logits_TV, int64_t first_column,
-                                 const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                 const TensorView& sums_2T) {
-  return HWY_DYNAMIC_DISPATCH(RunSums)(logits_TV, first_column, targets_T, max_T, sums_2T);
+absl::Status CrossEntropySumsCpu(const CrossEntropySumsArgs& args) {
+  return HWY_DYNAMIC_DISPATCH(RunSums)(args);
 }
 
 HWY_EXPORT(RunGradient);

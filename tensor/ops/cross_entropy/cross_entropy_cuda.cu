@@ -77,15 +77,20 @@ struct Largest {
   }
 };
 
+// The lowest column that a thread of the block names. Every thread gets it.
+template <int kThreads>
+__device__ int32_t BlockFirst(int32_t column) {
+  return cuda::BlockReduce<kThreads>(column, std::numeric_limits<int32_t>::max(),
+                                     [](int32_t a, int32_t b) { return min(a, b); });
+}
+
 // Of the block's threads; the lowest of equal columns. Every thread gets it.
 template <int kThreads>
 __device__ Largest BlockLargest(Largest mine) {
   Largest result;
   result.value = cuda::BlockMaximum<kThreads>(mine.value);
-  const int32_t candidate =
-      mine.value == result.value ? mine.column : std::numeric_limits<int32_t>::max();
-  result.column = cuda::BlockReduce<kThreads>(candidate, std::numeric_limits<int32_t>::max(),
-                                              [](int32_t a, int32_t b) { return min(a, b); });
+  result.column = BlockFirst<kThreads>(
+      mine.value == result.value ? mine.column : std::numeric_limits<int32_t>::max());
   return result;
 }
 
@@ -133,33 +138,39 @@ __global__ __launch_bounds__(kThreads) void CrossEntropyKernel(Logits<T> logits,
 }
 
 template <typename T, int kWidth, int kThreads>
-__global__ __launch_bounds__(kThreads) void MaximumKernel(Logits<const T> logits, float* max,
-                                                          int32_t* argmax) {
+__global__ __launch_bounds__(kThreads) void MaximumKernel(Logits<const T> logits, float* max) {
   const int64_t t = blockIdx.x;
-  Largest mine;
-  logits.template ForEach<kWidth, kThreads, false>(t, [&](int64_t column, float(&x)[kWidth]) {
+  float maximum = -INFINITY;
+  logits.template ForEach<kWidth, kThreads, false>(t, [&](int64_t, float(&x)[kWidth]) {
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) mine.Take(x[i], static_cast<int32_t>(column + i));
+    for (int i = 0; i < kWidth; ++i) maximum = fmaxf(maximum, x[i]);
   });
-  const Largest largest = BlockLargest<kThreads>(mine);
-  if (threadIdx.x != 0) return;
-  max[t] = largest.value;
-  if (argmax != nullptr) argmax[t] = static_cast<int32_t>(logits.first_column + largest.column);
+  maximum = cuda::BlockMaximum<kThreads>(maximum);
+  if (threadIdx.x == 0) max[t] = maximum;
 }
 
 template <typename T, int kWidth, int kThreads>
 __global__ __launch_bounds__(kThreads) void SumsKernel(Logits<const T> logits,
                                                        const int32_t* targets, const float* max,
-                                                       float* target_logits, float* exponentials) {
+                                                       float* target_logits, float* exponentials,
+                                                       int32_t* argmax) {
   const int64_t t = blockIdx.x;
   const float maximum = max[t];
   float sum = 0;
-  logits.template ForEach<kWidth, kThreads, false>(t, [&](int64_t, float(&x)[kWidth]) {
+  int32_t first = std::numeric_limits<int32_t>::max();
+  logits.template ForEach<kWidth, kThreads, false>(t, [&](int64_t column, float(&x)[kWidth]) {
 #pragma unroll
-    for (int i = 0; i < kWidth; ++i) sum += expf(x[i] - maximum);
+    for (int i = 0; i < kWidth; ++i) {
+      sum += expf(x[i] - maximum);
+      if (x[i] == maximum) {
+        first = min(first, static_cast<int32_t>(logits.first_column + column + i));
+      }
+    }
   });
   sum = cuda::BlockSum<kThreads>(sum);
+  if (argmax != nullptr) first = BlockFirst<kThreads>(first);
   if (threadIdx.x != 0) return;
+  if (argmax != nullptr) argmax[t] = first;
   int64_t target;
   target_logits[t] =
       logits.Holds(targets[t], &target) ? cuda::ToFloat(logits.rows[t][target]) - maximum : 0.0f;
@@ -245,26 +256,24 @@ absl::Status CrossEntropyCuda(const CrossEntropyArgs& args, Stream& stream) {
   });
 }
 
-absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, int64_t first_column,
-                                     const TensorView& max_T, const TensorView& argmax_T,
+absl::Status CrossEntropyMaximumCuda(const ConstTensorView& logits_TV, const TensorView& max_T,
                                      Stream& stream) {
   return Visit(logits_TV, [&]<typename T, int kWidth, int kThreads>() {
     return HETERO_CUDA_LAUNCH(
         (MaximumKernel<T, kWidth, kThreads>), BlockARow(logits_TV, kThreads), stream,
-        (Logits<const T>{cuda::RowsOf<T>(logits_TV), logits_TV.dim(1), first_column}),
-        max_T.data<float>(), cuda::DataOrNull<int32_t>(argmax_T));
+        (Logits<const T>{cuda::RowsOf<T>(logits_TV), logits_TV.dim(1)}), max_T.data<float>());
   });
 }
 
-absl::Status CrossEntropySumsCuda(const ConstTensorView& logits_TV, int64_t first_column,
-                                  const ConstTensorView& targets_T, const ConstTensorView& max_T,
-                                  const TensorView& sums_2T, Stream& stream) {
+absl::Status CrossEntropySumsCuda(const CrossEntropySumsArgs& args, Stream& stream) {
+  const ConstTensorView& logits_TV = args.logits_TV;
   return Visit(logits_TV, [&]<typename T, int kWidth, int kThreads>() {
+    float* const sums = args.sums_2T.data<float>();
     return HETERO_CUDA_LAUNCH(
         (SumsKernel<T, kWidth, kThreads>), BlockARow(logits_TV, kThreads), stream,
-        (Logits<const T>{cuda::RowsOf<T>(logits_TV), logits_TV.dim(1), first_column}),
-        targets_T.data<int32_t>(), max_T.data<float>(), sums_2T.data<float>(),
-        sums_2T.data<float>() + sums_2T.dim(1));
+        (Logits<const T>{cuda::RowsOf<T>(logits_TV), logits_TV.dim(1), args.first_column}),
+        args.targets_T.data<int32_t>(), args.max_T.data<float>(), sums, sums + args.sums_2T.dim(1),
+        cuda::DataOrNull<int32_t>(args.argmax_T));
   });
 }
 

@@ -1,4 +1,5 @@
 #include <cstdint>
+#include <limits>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -15,6 +16,7 @@ namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::Each;
 
 constexpr SliceExtents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},
                                      {9, 4101, 2}, {3, 70008, 8}, {0, 16, 0}};
@@ -112,20 +114,26 @@ TEST_P(CrossEntropyCudaTest, PiecesOfAShardEqualTheCpu) {
       gpu_weight(DType::kF32, weight_, *gpu_), gpu_max(DType::kF32, {rows_}, *gpu_),
       gpu_sums(DType::kF32, {2, rows_}, *gpu_), gpu_loss(DType::kF32, {rows_}, *gpu_),
       gpu_argmax(DType::kI32, {rows_}, *gpu_);
-  ASSERT_THAT(
-      CrossEntropyMaximum(Slice(logits_.view()), first_column, max.view(), argmax.view(), *cpu_),
-      IsOk());
-  ASSERT_THAT(CrossEntropyMaximum(Slice(gpu_logits.view()), first_column, gpu_max.view(),
-                                  gpu_argmax.view(), *gpu_),
-              IsOk());
+  ASSERT_THAT(CrossEntropyMaximum(Slice(logits_.view()), max.view(), *cpu_), IsOk());
+  ASSERT_THAT(CrossEntropyMaximum(Slice(gpu_logits.view()), gpu_max.view(), *gpu_), IsOk());
   EXPECT_EQ(gpu_max.Values(), max.values());
+  // Of every third row another shard has the largest logit.
+  for (int64_t t = 0; t < rows_; t += 3) max[t] += 1;
+  const DeviceTensor gpu_largest(DType::kF32, max, *gpu_);
+  CrossEntropySumsArgs args = {.logits_TV = Slice(logits_.view()),
+                               .first_column = first_column,
+                               .targets_T = targets_.view(),
+                               .max_T = max.view(),
+                               .sums_2T = sums.view(),
+                               .argmax_T = argmax.view()};
+  ASSERT_THAT(CrossEntropySums(args, *cpu_), IsOk());
+  args.logits_TV = Slice(gpu_logits.view());
+  args.targets_T = gpu_targets.view();
+  args.max_T = gpu_largest.view();
+  args.sums_2T = gpu_sums.view();
+  args.argmax_T = gpu_argmax.view();
+  ASSERT_THAT(CrossEntropySums(args, *gpu_), IsOk());
   EXPECT_EQ(gpu_argmax.Values(), Doubles(argmax));
-  ASSERT_THAT(CrossEntropySums(Slice(logits_.view()), first_column, targets_.view(), max.view(),
-                               sums.view(), *cpu_),
-              IsOk());
-  ASSERT_THAT(CrossEntropySums(Slice(gpu_logits.view()), first_column, gpu_targets.view(),
-                               gpu_max.view(), gpu_sums.view(), *gpu_),
-              IsOk());
   EXPECT_THAT(gpu_sums.Values(), IsCloseTo(sums.values(), {.absolute = 4 * Epsilon<float>(),
                                                            .relative = 32 * Epsilon<float>()}));
   ASSERT_THAT(CrossEntropyLoss(sums.view(), loss.view(), *cpu_), IsOk());
@@ -135,7 +143,7 @@ TEST_P(CrossEntropyCudaTest, PiecesOfAShardEqualTheCpu) {
                                    sums.view(), weight_.view(), *cpu_),
               IsOk());
   ASSERT_THAT(CrossEntropyGradient(Slice(gpu_logits.view()), first_column, gpu_targets.view(),
-                                   gpu_max.view(), gpu_sums.view(), gpu_weight.view(), *gpu_),
+                                   gpu_largest.view(), gpu_sums.view(), gpu_weight.view(), *gpu_),
               IsOk());
   EXPECT_THAT(gpu_logits.Values(), IsCloseTo(logits_.values(), GradientTolerance()));
 }
@@ -143,6 +151,33 @@ TEST_P(CrossEntropyCudaTest, PiecesOfAShardEqualTheCpu) {
 INSTANTIATE_TEST_SUITE_P(Extents, CrossEntropyCudaTest,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
                                             ::testing::ValuesIn(kExtents)));
+
+TEST(CrossEntropyCudaTest, AShardWithoutColumnsAddsNothing) {
+  StreamWithWorkspace gpu(DeviceKind::kCuda);
+  const HostTensor<double> logits({2, 8}), ones({2}, {1, 1}), sevens({2, 2}, {7, 7, 7, 7});
+  const HostTensor<int32_t> targets({2}, {0, 3});
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const DeviceTensor gpu_logits(dtype, logits, *gpu), gpu_targets(DType::kI32, targets, *gpu),
+        max(DType::kF32, ones, *gpu), sums(DType::kF32, sevens, *gpu),
+        argmax(DType::kI32, targets, *gpu), weight(DType::kF32, ones, *gpu);
+    const TensorView none = gpu_logits.view().Columns(0, 0);
+    ASSERT_THAT(CrossEntropyMaximum(none, max.view(), *gpu), IsOk());
+    EXPECT_THAT(max.Values(), Each(-std::numeric_limits<double>::infinity()));
+    ASSERT_THAT(CrossEntropySums({.logits_TV = none,
+                                  .targets_T = gpu_targets.view(),
+                                  .max_T = weight.view(),
+                                  .sums_2T = sums.view(),
+                                  .argmax_T = argmax.view()},
+                                 *gpu),
+                IsOk());
+    EXPECT_THAT(sums.Values(), Each(0));
+    EXPECT_THAT(argmax.Values(), Each(std::numeric_limits<int32_t>::max()));
+    ASSERT_THAT(CrossEntropyGradient(none, 0, gpu_targets.view(), weight.view(), sums.view(),
+                                     weight.view(), *gpu),
+                IsOk());
+    EXPECT_EQ(gpu_logits.Values(), logits.values());
+  }
+}
 
 TEST(CrossEntropyCudaTest, WeightedLossAndWeightAreAddedToTheTotals) {
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);

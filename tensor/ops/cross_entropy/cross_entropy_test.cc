@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -27,36 +28,49 @@ template <typename T>
 struct Result {
   std::vector<T> loss;
   std::vector<T> gradient;
+  std::vector<int32_t> argmax = {};
 };
 
 template <typename T>
 Result<T> InShards(HostTensor<T> logits, int64_t rows, int64_t columns, int64_t num_shards,
                    const HostTensor<int32_t>& targets, const HostTensor<T>& weight) {
   StreamWithWorkspace stream;
-  const int64_t width = columns / num_shards;
-  const auto shard = [&](int64_t s) { return logits.view().Columns(s * width, width); };
+  // The last may have fewer columns or none.
+  const int64_t width = CeilDiv(columns, num_shards);
+  const auto begin = [&](int64_t s) { return std::min(s * width, columns); };
+  const auto shard = [&](int64_t s) {
+    return logits.view().Columns(begin(s), begin(s + 1) - begin(s));
+  };
   HostTensor<T> max({rows}, std::vector<T>(rows, -std::numeric_limits<T>::infinity()));
   HostTensor<T> sums({2, rows}, std::vector<T>(2 * rows, 0));
   for (int64_t s = 0; s < num_shards; ++s) {
     HostTensor<T> local({rows});
-    EXPECT_THAT(CrossEntropyMaximum(shard(s), s * width, local.view(), {}, *stream), IsOk());
+    EXPECT_THAT(CrossEntropyMaximum(shard(s), local.view(), *stream), IsOk());
     for (int64_t t = 0; t < rows; ++t) max[t] = std::max(max[t], local[t]);
   }
+  std::vector<int32_t> argmax(rows, std::numeric_limits<int32_t>::max());
   for (int64_t s = 0; s < num_shards; ++s) {
     HostTensor<T> local({2, rows});
-    EXPECT_THAT(
-        CrossEntropySums(shard(s), s * width, targets.view(), max.view(), local.view(), *stream),
-        IsOk());
+    HostTensor<int32_t> largest({rows});
+    EXPECT_THAT(CrossEntropySums({.logits_TV = shard(s),
+                                  .first_column = begin(s),
+                                  .targets_T = targets.view(),
+                                  .max_T = max.view(),
+                                  .sums_2T = local.view(),
+                                  .argmax_T = largest.view()},
+                                 *stream),
+                IsOk());
     for (int64_t i = 0; i < 2 * rows; ++i) sums[i] += local[i];
+    for (int64_t t = 0; t < rows; ++t) argmax[t] = std::min(argmax[t], largest[t]);
   }
   HostTensor<T> loss({rows});
   EXPECT_THAT(CrossEntropyLoss(sums.view(), loss.view(), *stream), IsOk());
   for (int64_t s = 0; s < num_shards; ++s) {
-    EXPECT_THAT(CrossEntropyGradient(shard(s), s * width, targets.view(), max.view(), sums.view(),
+    EXPECT_THAT(CrossEntropyGradient(shard(s), begin(s), targets.view(), max.view(), sums.view(),
                                      weight.view(), *stream),
                 IsOk());
   }
-  return {loss.values(), logits.values()};
+  return {loss.values(), logits.values(), argmax};
 }
 
 template <typename T>
@@ -73,7 +87,7 @@ Result<T> InOnePass(HostTensor<T> logits, int64_t rows, const HostTensor<int32_t
   return {loss.values(), logits.values()};
 }
 
-TEST(CrossEntropyTest, WorkedExampleInOneTwoAndThreeShards) {
+TEST(CrossEntropyTest, WorkedExampleInShardsOfWhichSomeAreEmpty) {
   const HostTensor<float> logits({2, 6}, {1, 2, 0, -1, 3, .5, 1, 2, 0, -1, 3, .5});
   const HostTensor<int32_t> targets({2}, {4, -100});
   const HostTensor<float> weight({2}, {1, 0});
@@ -81,10 +95,11 @@ TEST(CrossEntropyTest, WorkedExampleInOneTwoAndThreeShards) {
   const std::vector gradient{.0818526, .2224984, .0301119, .0110775, -.3951866, .0496461,
                              0.0,      0.0,      0.0,      0.0,      0.0,       0.0};
   const ErrorSpec spec{.absolute = 1e-6};
-  for (const int64_t shards : {1, 2, 3}) {
+  for (const int64_t shards : {1, 2, 3, 4, 5}) {
     const auto result = InShards(logits, 2, 6, shards, targets, weight);
     EXPECT_THAT(result.loss, IsCloseTo(loss, spec)) << shards << " shards";
     EXPECT_THAT(result.gradient, IsCloseTo(gradient, spec)) << shards << " shards";
+    EXPECT_THAT(result.argmax, ElementsAre(4, 4)) << shards << " shards";
   }
   const auto result = InOnePass(logits, 2, targets, weight);
   EXPECT_THAT(result.loss, IsCloseTo(loss, spec));
@@ -139,12 +154,30 @@ TEST(CrossEntropyTest, EvaluationLeavesLogitsAndFindsTheFirstLargest) {
   const HostTensor<double> weight({3}, {1, 1, 1});
   EXPECT_THAT(loss.values(), IsCloseTo(InOnePass(logits, 3, targets, weight).loss,
                                        {.relative = 4 * Epsilon<double>()}));
-  HostTensor<double> max({3});
-  ASSERT_THAT(
-      CrossEntropyMaximum(logits.view().Columns(2, 3), 2, max.view(), argmax.view(), *stream),
-      IsOk());
-  EXPECT_THAT(max.values(), ElementsAre(4, -3, 8));
-  EXPECT_THAT(argmax.values(), ElementsAre(3, 2, 4));
+  // Equal columns of several shards: the lowest of all is the first.
+  for (const int64_t shards : {2, 3, 5, 7}) {
+    EXPECT_THAT(InShards(logits, 3, 5, shards, targets, weight).argmax, ElementsAre(1, 0, 4))
+        << shards << " shards";
+  }
+}
+
+TEST(CrossEntropyTest, AShardWithoutTheLargestLogitNamesNoColumn) {
+  const HostTensor<float> logits({1, 2}, {4, 5}), max({1}, {6});
+  const HostTensor<int32_t> targets({1}, {0});
+  HostTensor<float> sums({2, 1});
+  HostTensor<int32_t> argmax({1});
+  StreamWithWorkspace stream;
+  for (const int64_t columns : {2, 0}) {
+    ASSERT_THAT(CrossEntropySums({.logits_TV = logits.view().Columns(0, columns),
+                                  .targets_T = targets.view(),
+                                  .max_T = max.view(),
+                                  .sums_2T = sums.view(),
+                                  .argmax_T = argmax.view()},
+                                 *stream),
+                IsOk());
+    EXPECT_EQ(argmax[0], std::numeric_limits<int32_t>::max());
+  }
+  EXPECT_THAT(sums.values(), ElementsAre(0, 0));
 }
 
 TEST(AddWeightedLossTest, AddsLossesAndWeightsToTheTotals) {

@@ -30,11 +30,13 @@ struct Extents {
   }
 };
 
-// One and several sort passes, runs inside a chunk, over its border and over many chunks.
+// One and several sort passes, runs inside a chunk, over its border and over many chunks; a shard
+// without rows.
 constexpr Extents kExtents[] = {
     {7, 0, 5, 9, 37, 3, false},        {512, 300, 700, 701, 128, 0, true},
     {40, 20, 3000, 3000, 24, 8, true}, {70000, 1000, 900, 950, 136, 0, false},
-    {3, 0, 1030, 1030, 520, 8, false}, {16, 0, 0, 4, 8, 0, false}};
+    {3, 0, 1030, 1030, 520, 8, false}, {16, 0, 0, 4, 8, 0, false},
+    {0, 40, 300, 310, 24, 8, false}};
 
 class EmbeddingCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 
@@ -108,19 +110,23 @@ TEST_P(EmbeddingCudaTest, WithoutPositionsTheIdsAreInOrder) {
   const auto [dtype, e] = GetParam();
   std::mt19937_64 generator(e.ids);
   HostTensor<int32_t> ids({e.ids});
-  for (int32_t& id : ids.values()) id = static_cast<int32_t>(generator() % e.vocabulary);
+  for (int32_t& id : ids.values()) {
+    id = static_cast<int32_t>(generator() % (e.vocabulary + e.first_row));
+  }
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
   const auto d_out = NormalFor(dtype, {e.ids, e.columns}, generator);
   HostTensor<double> dweight({e.vocabulary, e.columns});
   const DeviceTensor gpu_d_out(dtype, d_out, *gpu), gpu_ids(DType::kI32, ids, *gpu),
       gpu_dweight(DType::kF32, {e.vocabulary, e.columns}, *gpu);
   ASSERT_THAT(EmbeddingBackward({.d_out_TH = d_out.view(),
+                                 .first_row = e.first_row,
                                  .ids_N = ids.view(),
                                  .dweight_VH = dweight.view(),
                                  .accumulate = false},
                                 *cpu),
               IsOk());
   ASSERT_THAT(EmbeddingBackward({.d_out_TH = gpu_d_out.view(),
+                                 .first_row = e.first_row,
                                  .ids_N = gpu_ids.view(),
                                  .dweight_VH = gpu_dweight.view(),
                                  .accumulate = false},

@@ -1,5 +1,6 @@
 #include "hetero/tensor/ops/embedding/embedding.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <iterator>
 #include <numeric>
@@ -11,6 +12,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -26,12 +28,14 @@ constexpr int64_t kVocabulary = 12, kColumns = 5;
 constexpr int32_t kRepeatedIds[] = {3, 0, 11, 3, 3, 7, 11};
 constexpr int64_t kCount = std::size(kRepeatedIds);
 
-// Over any number of shards, the sum of the shards' lookups is the whole lookup and the gradients
-// side by side are the whole gradient.
+// Over any number of shards, of which the last may have fewer rows or none, the sum of the shards'
+// lookups is the whole lookup and the gradients side by side are the whole gradient.
 class EmbeddingShardTest : public ::testing::TestWithParam<int64_t> {};
 
 TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
-  const int64_t rows = kVocabulary / GetParam();
+  const auto begin = [&](int64_t shard) {
+    return std::min(shard * CeilDiv(kVocabulary, GetParam()), kVocabulary);
+  };
   std::mt19937_64 generator(5);
   const auto weight = HostTensor<float>::Normal({kVocabulary, kColumns}, generator);
   const auto d_out = HostTensor<float>::Normal({kCount, kColumns}, generator);
@@ -40,9 +44,10 @@ TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
   std::vector<float> sum(kCount * kColumns, 0);
   StreamWithWorkspace stream;
   for (int64_t shard = 0; shard < GetParam(); ++shard) {
+    const int64_t first_row = begin(shard), rows = begin(shard + 1) - first_row;
     HostTensor<float> out({kCount, kColumns});
-    ASSERT_THAT(EmbeddingForward({.weight_VH = weight.view().Rows(shard * rows, rows),
-                                  .first_row = shard * rows,
+    ASSERT_THAT(EmbeddingForward({.weight_VH = weight.view().Rows(first_row, rows),
+                                  .first_row = first_row,
                                   .vocabulary_size = kVocabulary,
                                   .ids_N = ids.view(),
                                   .out_TH = out.view()},
@@ -51,9 +56,9 @@ TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
     for (size_t i = 0; i < sum.size(); ++i) sum[i] += out[i];
     for (const bool accumulate : {false, true}) {
       ASSERT_THAT(EmbeddingBackward({.d_out_TH = d_out.view(),
-                                     .first_row = shard * rows,
+                                     .first_row = first_row,
                                      .ids_N = ids.view(),
-                                     .dweight_VH = dweight.view().Rows(shard * rows, rows),
+                                     .dweight_VH = dweight.view().Rows(first_row, rows),
                                      .accumulate = accumulate},
                                     *stream),
                   IsOk());
@@ -71,7 +76,7 @@ TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
   EXPECT_THAT(dweight.values(), IsCloseTo(expected_gradient, {.absolute = 1e-6}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Shards, EmbeddingShardTest, ::testing::Values(1, 2, 4));
+INSTANTIATE_TEST_SUITE_P(Shards, EmbeddingShardTest, ::testing::Values(1, 2, 4, 5, 7));
 
 // Two sequences of four positions, id 9 standing for an image row: ids 9 9 1 2 / 3 9 4 5.
 TEST(AlignmentTest, TextAndImageRowsMeetInOneSequence) {
