@@ -27,13 +27,16 @@
 
 namespace hetero {
 
-// What a language stage reads of a microbatch. Positions are token numbers t, computed where the
-// batch is built: together they name every token once.
+// What a language stage reads of a microbatch, computed where the batch is built. Positions are
+// token numbers t of the whole microbatch, the same on every tensor-parallel rank, but for those of
+// rows that arrive, which go to the rank that owns their token: together they name every token
+// once.
 struct TokenBatch {
   SequenceBatch sequences;
   ConstTensorView text_tokens;     // i32[number of tokens to embed]
   ConstTensorView text_positions;  // i32, of each of them, ascending
-  // Per incoming edge, i32[rows that arrive over it], ascending: row r belongs to token [r].
+  // Per incoming edge, i32[rows that arrive over it here], ascending: which of this rank's own rows
+  // (TokenShard) each of them is. On one tensor-parallel rank that is its token number.
   std::span<const ConstTensorView> modality_positions;
   // The N tokens that count in the loss, ascending, and for each what follows it and its weight.
   ConstTensorView loss_positions;  // i32[N]
@@ -53,7 +56,8 @@ struct ModalityBatch {
 struct StageInput {
   const TokenBatch* tokens = nullptr;
   std::span<const ModalityBatch> modalities;  // by GraphModule::modalities
-  // What the stage before of the same module returned, [rows, hidden width]; null on the first.
+  // What the stage before of the same module returned on this tensor-parallel rank, [rows, hidden
+  // width]; null on the first.
   ConstTensorView previous_stage;
   // First stage: [rows, width] of each edge into the module, in the order of ModelGraph::edges.
   std::span<const ConstTensorView> edges;

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "hetero/models/blocks/token_shard.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/view.h"
 
@@ -37,14 +38,20 @@ struct TestTokens {
 template <typename T>
 class TestTokenBatch {
  public:
-  // Loss weights are 1.
-  explicit TestTokenBatch(const TestTokens& tokens) : placeholders_(tokens.num_edges) {
+  // Loss weights are 1. Of `size` tensor-parallel ranks, the batch of `rank`.
+  explicit TestTokenBatch(const TestTokens& tokens, int64_t rank = 0, int64_t size = 1)
+      : placeholders_(tokens.num_edges) {
+    const TokenShard shard{.num_tokens = tokens.num_tokens(), .size = size, .rank = rank};
     for (int64_t row = 0; row <= tokens.num_rows; ++row) {
       cu_seqlens_.push_back(static_cast<int32_t>(row * tokens.row_length));
     }
     for (int32_t t = 0; t < tokens.num_tokens(); ++t) {
       if (tokens.ids[t] < 0) {
-        placeholders_.at(TestTokens::kPlaceholder - tokens.ids[t]).push_back(t);
+        const int64_t own_row = t - shard.begin();
+        if (own_row >= 0 && own_row < shard.num_owned()) {
+          placeholders_.at(TestTokens::kPlaceholder - tokens.ids[t])
+              .push_back(static_cast<int32_t>(own_row));
+        }
       } else {
         text_tokens_.push_back(tokens.ids[t]);
         text_positions_.push_back(t);

@@ -10,11 +10,11 @@
 
 #include "hetero/models/blocks/attention/attention.h"
 #include "hetero/models/blocks/encoder_layers/encoder_layer.h"
+#include "hetero/models/blocks/head/linear_cross_entropy.h"
 #include "hetero/models/blocks/mamba/mamba.h"
 #include "hetero/models/blocks/moe/moe.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
-#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
 #include "hetero/tensor/ops/norm/norm.h"
 #include "hetero/tools/bench/cases.h"
 

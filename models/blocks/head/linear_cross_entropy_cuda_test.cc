@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
-#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
+#include "hetero/models/blocks/head/linear_cross_entropy.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/testing.h"
 

@@ -1,4 +1,4 @@
-#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
+#include "hetero/models/blocks/head/linear_cross_entropy.h"
 
 #include <algorithm>
 
@@ -46,16 +46,46 @@ absl::Status Validate(const LinearCrossEntropyArgs& args) {
       absl::StrCat("chunk_rows is ", *args.chunk_rows, "; expected at least 1"));
 }
 
+// CrossEntropy of columns of which every rank holds a part, from `first_column` on.
+absl::Status CrossEntropyOverRanks(const CrossEntropyArgs& args, int64_t first_column,
+                                   Communicator& ranks, Stream& stream) {
+  Arena& workspace = stream.workspace();
+  const ArenaScope arena_scope(workspace);
+  const DType compute = args.loss_T.dtype();
+  const int64_t num_rows = args.loss_T.dim(0);
+  HETERO_ASSIGN_OR_RETURN(const TensorView max_T, workspace.Allocate(compute, {num_rows}));
+  HETERO_ASSIGN_OR_RETURN(const TensorView sums_2T, workspace.Allocate(compute, {2, num_rows}));
+  HETERO_RETURN_IF_ERROR(CrossEntropyMaximum(args.logits_TV, max_T, stream));
+  HETERO_RETURN_IF_ERROR(ranks.AllReduce(max_T, max_T, ReduceOp::kMax, stream, "head.max"));
+  HETERO_RETURN_IF_ERROR(CrossEntropySums({.logits_TV = args.logits_TV,
+                                           .first_column = first_column,
+                                           .targets_T = args.targets_T,
+                                           .max_T = max_T,
+                                           .sums_2T = sums_2T,
+                                           .argmax_T = args.argmax_T},
+                                          stream));
+  HETERO_RETURN_IF_ERROR(ranks.AllReduce(sums_2T, sums_2T, ReduceOp::kSum, stream, "head.sums"));
+  if (!args.argmax_T.is_null()) {
+    HETERO_RETURN_IF_ERROR(
+        ranks.AllReduce(args.argmax_T, args.argmax_T, ReduceOp::kMin, stream, "head.argmax"));
+  }
+  HETERO_RETURN_IF_ERROR(CrossEntropyLoss(sums_2T, args.loss_T, stream));
+  if (args.weight_T.is_null()) return absl::OkStatus();
+  return CrossEntropyGradient(args.logits_TV, first_column, args.targets_T, max_T, sums_2T,
+                              args.weight_T, stream);
+}
+
 }  // namespace
 
 absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(args)).With("linear_cross_entropy");
-  HETERO_RETURN_IF_ERROR(CheckIndices({.what = "target",
-                                       .indices_N = args.targets_N,
-                                       .limit = args.weight_VH.dim(0),
-                                       .weight_N = args.loss_weight_N,
-                                       .outside_1 = args.invalid_targets_1},
-                                      stream));
+  HETERO_RETURN_IF_ERROR(
+      CheckIndices({.what = "target",
+                    .indices_N = args.targets_N,
+                    .limit = args.vocabulary_size.value_or(args.first_row + args.weight_VH.dim(0)),
+                    .weight_N = args.loss_weight_N,
+                    .outside_1 = args.invalid_targets_1},
+                   stream));
   const DType dtype = args.hidden_TH.dtype();
   const int64_t num_rows = args.targets_N.dim(0);
   const int64_t suitable_rows = stream.device().IsCuda() ? 8192 : 256;
@@ -69,11 +99,11 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
   const ArenaScope arena_scope(workspace);
   // Rows begin where a vector of any width may: a vocabulary need not be a multiple of one.
   constexpr int64_t kRowAlignment = 64;
-  const int64_t vocabulary = args.weight_VH.dim(0);
-  const int64_t row = RoundUp(vocabulary, kRowAlignment);
+  const int64_t width = args.weight_VH.dim(0);
+  const int64_t row = RoundUp(width, kRowAlignment);
   HETERO_ASSIGN_OR_RETURN(const TensorView wide_logits,
                           workspace.Allocate(dtype, {chunk_rows, row}));
-  const TensorView logits = wide_logits.Columns(0, vocabulary);
+  const TensorView logits = wide_logits.Columns(0, width);
   TensorView hidden_rows, d_hidden_rows;
   if (selected) {
     HETERO_ASSIGN_OR_RETURN(hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));
@@ -107,13 +137,16 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
                                  .name = "head.logits"},
                                 stream));
     const bool gradient = d_hidden_wanted || dweight_wanted;
-    HETERO_RETURN_IF_ERROR(CrossEntropy(
-        {.logits_TV = chunk_logits,
-         .targets_T = args.targets_N.Rows(begin, count),
-         .weight_T = gradient ? args.loss_weight_N.Rows(begin, count) : ConstTensorView(),
-         .loss_T = args.loss_N.Rows(begin, count),
-         .argmax_T = RowsOrNull(args.argmax_N, begin, count)},
-        stream));
+    const CrossEntropyArgs of_chunk = {
+        .logits_TV = chunk_logits,
+        .targets_T = args.targets_N.Rows(begin, count),
+        .weight_T = gradient ? args.loss_weight_N.Rows(begin, count) : ConstTensorView(),
+        .loss_T = args.loss_N.Rows(begin, count),
+        .argmax_T = RowsOrNull(args.argmax_N, begin, count)};
+    HETERO_RETURN_IF_ERROR(
+        args.tensor_parallel == nullptr
+            ? CrossEntropy(of_chunk, stream)
+            : CrossEntropyOverRanks(of_chunk, args.first_row, *args.tensor_parallel, stream));
     if (d_hidden_wanted) {
       HETERO_RETURN_IF_ERROR(Gemm(
           {.a = chunk_logits, .b = args.weight_VH, .c = d_hidden, .name = "head.backward_input"},

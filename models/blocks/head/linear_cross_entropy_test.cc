@@ -1,7 +1,8 @@
-#include "hetero/tensor/ops/cross_entropy/linear_cross_entropy.h"
+#include "hetero/models/blocks/head/linear_cross_entropy.h"
 
 #include <cmath>
 #include <cstdint>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -9,6 +10,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/run_ranks.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -138,6 +141,67 @@ TEST(LinearCrossEntropyCallTest, AccumulatesAndEvaluatesAlone) {
     };
     for (int64_t v = 0; v < kV; ++v) EXPECT_LE(logit(v), logit(argmax[t]));
   }
+}
+
+// Numbers whose products are exact, with equal largest logits of token 0 at rows 1, 4 and 7.
+struct TiedProblem : Problem {
+  TiedProblem() {
+    for (HostTensor<double>* tensor : {&hidden, &weight}) {
+      for (double& value : tensor->values()) value = std::round(2 * value);
+    }
+    for (const int64_t row : {1, 4, 7}) {
+      for (int64_t h = 0; h < kH; ++h) weight[row * kH + h] = 16 * hidden[h];
+    }
+  }
+
+  HostTensor<int32_t> argmax{{kT}};
+};
+
+// Of three ranks with two, seven and none of the rows of the vocabulary.
+TEST(LinearCrossEntropyRanksTest, PartsOfTheVocabularyAreTheWhole) {
+  constexpr int64_t kBegin[] = {0, 2, 9}, kCount[] = {2, 7, 0};
+  TiedProblem whole;
+  ASSERT_THAT(LinearCrossEntropy(whole.Args(), *whole.stream), IsOk());
+  LinearCrossEntropyArgs evaluation = whole.Args();
+  evaluation.d_hidden_TH = evaluation.dweight_VH = {};
+  evaluation.argmax_N = whole.argmax.view();
+  ASSERT_THAT(LinearCrossEntropy(evaluation, *whole.stream), IsOk());
+  EXPECT_EQ(whole.argmax[0], 1);
+
+  TiedProblem parts[3];
+  ASSERT_THAT(
+      RunRanks(3,
+               [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
+                 HETERO_ASSIGN_OR_RETURN(
+                     const std::unique_ptr<Communicator> communicator,
+                     factory.Create({.channel = "model",
+                                     .members = {GlobalRank(0), GlobalRank(1), GlobalRank(2)}}));
+                 const int64_t p = rank.value();
+                 TiedProblem& part = parts[p];
+                 LinearCrossEntropyArgs args = part.Args();
+                 args.weight_VH = args.weight_VH.Rows(kBegin[p], kCount[p]);
+                 args.dweight_VH = args.dweight_VH.Rows(kBegin[p], kCount[p]);
+                 args.first_row = kBegin[p];
+                 args.vocabulary_size = kV;
+                 args.tensor_parallel = communicator.get();
+                 args.chunk_rows = 3;
+                 HETERO_RETURN_IF_ERROR(LinearCrossEntropy(args, *part.stream));
+                 args.d_hidden_TH = args.dweight_VH = {};
+                 args.argmax_N = part.argmax.view();
+                 return LinearCrossEntropy(args, *part.stream);
+               }),
+      IsOk());
+  const ErrorSpec rounding{.relative_to_max = 1e-14};
+  std::vector<double> d_hidden(kT * kH), dweight;
+  for (int64_t p = 0; p < 3; ++p) {
+    EXPECT_THAT(parts[p].loss.values(), IsCloseTo(whole.loss.values(), rounding));
+    EXPECT_EQ(parts[p].argmax.values(), whole.argmax.values());
+    for (int64_t i = 0; i < kT * kH; ++i) d_hidden[i] += parts[p].d_hidden[i];
+    const auto begin = parts[p].dweight.values().begin() + kBegin[p] * kH;
+    dweight.insert(dweight.end(), begin, begin + kCount[p] * kH);
+  }
+  EXPECT_THAT(d_hidden, IsCloseTo(whole.d_hidden.values(), rounding));
+  EXPECT_THAT(dweight, IsCloseTo(whole.dweight.values(), rounding));
 }
 
 TEST(LinearCrossEntropyCallTest, NoRowsLeaveZeroGradients) {
