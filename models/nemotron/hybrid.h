@@ -4,17 +4,20 @@
 // A hybrid language model: one residual block per symbol of a pattern, no position embedding, no
 // biases, untied embeddings; rows that arrive over edges take the place of placeholder tokens.
 //
-// Shape letters: T tokens, H hidden, V vocabulary.
+// Shape letters: T tokens, R rows of a rank (TokenShard): all T on one tensor-parallel rank; H
+// hidden.
 
 #include <cstdint>
 #include <memory>
-#include <span>
+#include <optional>
 #include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/models/blocks/attention/attention.h"
+#include "hetero/models/blocks/embedding/embedding.h"
+#include "hetero/models/blocks/head/head.h"
 #include "hetero/models/blocks/mamba/mamba.h"
 #include "hetero/models/blocks/mlp/mlp.h"
 #include "hetero/models/blocks/moe/moe.h"
@@ -67,34 +70,27 @@ class HybridStage : public Stage {
   struct Slot {
     TokenBatch batch;
     std::vector<BlockSaved> blocks;
-    TensorView final_hidden_TH;  // last stage: what the final norm reads,
-    TensorView final_rstd_T;
-    TensorView d_normed_TH;  // and the gradient of what it writes
+    HeadBlock::Saved head;
   };
 
   HybridStage(const HybridConfig& config, StagePlace place) : config_(config), place_(place) {}
 
   absl::Status MakeBlocks(const StageResources& resources);
-  absl::StatusOr<TensorView> Embed(ModuleContext& context, const StageInput& input);
-  absl::Status EmbedBackward(ModuleContext& context, const Slot& slot, TensorView d_hidden_TH,
-                             std::span<const TensorView> d_edges);
-  absl::Status Head(ModuleContext& context, TensorView hidden_TH, Slot& slot);
 
   HybridConfig config_;
   StagePlace place_;
   std::vector<Block> blocks_;
   std::vector<Slot> slots_;
-  Parameter* embedding_VH_ = nullptr;  // first stage
-  Parameter* final_norm_H_ = nullptr;  // last stage
-  Parameter* head_VH_ = nullptr;       // last stage
+  std::optional<EmbeddingBlock> embedding_;  // first stage
+  std::optional<HeadBlock> head_;            // last stage
+  // Of tensor-parallel ranks, which have the same batch, the first adds what the host counts.
+  bool counts_on_host_ = true;
 
   // Device memory of the statistics, by MoE layer of this stage, and of the loss.
   Buffer statistics_;
   TensorView tokens_per_expert_LE_;  // i64
   TensorView balance_loss_L_;        // compute type
-  TensorView loss_2_;                // f64: sum over tokens, sum of their weights
-  TensorView matches_2_;             // i64: rows judged, rows matched
-  TensorView invalid_ids_1_;         // i64
+  HeadTotals totals_;                // with the embedding's invalid ids
   int64_t balance_tokens_ = 0;       // that the host has counted
 
   // What the host counts of the exchanges of rows, by MoE layer of this stage; equal on the ranks
