@@ -91,7 +91,7 @@ Work PackWork(const Sizes& sizes, Operands& operands) {
   const TensorView class_tokens = operands.Normal({k, c});
   const TensorView tokens = operands.Normal({images.layout.num_tokens(), c});
   const PackImageTokensBackwardArgs backward = {
-      .d_tokens_SC = operands.Normal({images.layout.num_tokens(), c}),
+      .d_tokens_WC = operands.Normal({images.layout.num_tokens(), c}),
       .d_embedding_NC = operands.Empty(storage, {n, c}),
       .d_positions_YXC = operands.Empty(compute, {side, side, c}),
       .d_class_tokens_KC = operands.Empty(compute, {k, c}),
@@ -99,7 +99,7 @@ Work PackWork(const Sizes& sizes, Operands& operands) {
       .accumulate_class_tokens = true};
   return ForwardBackward(
       [=](ModuleContext& context) {
-        return PackImageTokens(images.layout, embedding, positions, class_tokens, tokens,
+        return PackImageTokens(images.layout, embedding, positions, class_tokens, 0, tokens,
                                context.stream);
       },
       [=](ModuleContext& context) {
@@ -114,10 +114,10 @@ Work ShuffleWork(const Sizes& sizes, Operands& operands) {
   const TensorView features = operands.Normal({n / 4, 4 * c});
   return ForwardBackward(
       [=](ModuleContext& context) {
-        return ShufflePixels(images.layout, tokens, features, context.stream);
+        return ShufflePixels(images.layout, tokens, 0, features, context.stream);
       },
       [=](ModuleContext& context) {
-        return ShufflePixelsBackward(images.layout, features, tokens, context.stream);
+        return ShufflePixelsBackward(images.layout, features, 0, tokens, context.stream);
       });
 }
 

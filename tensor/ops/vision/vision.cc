@@ -39,12 +39,34 @@ absl::Status ExpectParameters(const ImageLayout& layout, std::string_view positi
                      {layout.num_class_tokens, channels});
 }
 
+absl::Status ExpectWindow(std::string_view operand, int64_t first, const ConstTensorView& view,
+                          int64_t num_rows) {
+  HETERO_RETURN_IF_ERROR(ExpectDense(operand, view, view.dtype(), {kAnyDim, kAnyDim}));
+  if (first >= 0 && first + view.dim(0) <= num_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(operand, " is ", view.ToString(), " from row ",
+                                                 first, "; expected rows among ", num_rows));
+}
+
+int64_t PatchesOf(const ImageLayout& layout, int64_t first_token, const ConstTensorView& tokens) {
+  return layout.PatchesBefore(first_token + tokens.dim(0)) - layout.PatchesBefore(first_token);
+}
+
 }  // namespace
 
 int64_t ImageLayout::num_patches() const {
   int64_t count = 0;
   for (int64_t i = 0; i < num_images(); ++i) count += rows(i) * columns(i);
   return count;
+}
+
+int64_t ImageLayout::PatchesBefore(int64_t tokens) const {
+  int64_t patches = 0;
+  for (int64_t i = 0; i < num_images() && tokens > num_class_tokens; ++i) {
+    const int64_t of_image = rows(i) * columns(i);
+    patches += std::min(tokens - num_class_tokens, of_image);
+    tokens -= num_class_tokens + of_image;
+  }
+  return patches;
 }
 
 int64_t ImageLayout::num_tokens() const { return num_patches() + num_images() * num_class_tokens; }
@@ -65,44 +87,45 @@ absl::Status ImageLayout::Validate() const {
 
 absl::Status PackImageTokens(const ImageLayout& layout, const ConstTensorView& embedding_NC,
                              const ConstTensorView& positions_YXC,
-                             const ConstTensorView& class_tokens_KC, const TensorView& tokens_SC,
-                             Stream& stream) {
+                             const ConstTensorView& class_tokens_KC, int64_t first_token,
+                             const TensorView& tokens_WC, Stream& stream) {
   HETERO_RETURN_IF_ERROR(layout.Validate());
   const DType dtype = embedding_NC.dtype();
-  HETERO_RETURN_IF_ERROR(
-      ExpectDense("embedding_NC", embedding_NC, dtype, {layout.num_patches(), kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectWindow("tokens_WC", first_token, tokens_WC, layout.num_tokens()));
+  HETERO_RETURN_IF_ERROR(ExpectDense("embedding_NC", embedding_NC, dtype,
+                                     {PatchesOf(layout, first_token, tokens_WC), kAnyDim}));
   const int64_t channels = embedding_NC.dim(1);
   HETERO_RETURN_IF_ERROR(ExpectParameters(layout, "positions_YXC", positions_YXC, "class_tokens_KC",
                                           class_tokens_KC, dtype, channels));
-  HETERO_RETURN_IF_ERROR(
-      ExpectDense("tokens_SC", tokens_SC, dtype, {layout.num_tokens(), channels}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("tokens_WC", tokens_WC, dtype, {kAnyDim, channels}));
   ArenaScope scratch_scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const AxisScratch axes, AllocateAxes(layout, dtype, stream));
   OperationScope scope(stream,
                        {"vision.pack", 8.0 * embedding_NC.num_elements(),
                         static_cast<double>(embedding_NC.num_bytes() + positions_YXC.num_bytes() +
-                                            tokens_SC.num_bytes())});
+                                            tokens_WC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(
       stream,
-      internal::PackImageTokensCpu(layout, embedding_NC, positions_YXC, class_tokens_KC, tokens_SC,
-                                   axes.cells, axes.weights),
-      internal::PackImageTokensCuda(layout, embedding_NC, positions_YXC, class_tokens_KC, tokens_SC,
-                                    stream));
+      internal::PackImageTokensCpu(layout, embedding_NC, positions_YXC, class_tokens_KC,
+                                   first_token, tokens_WC, axes.cells, axes.weights),
+      internal::PackImageTokensCuda(layout, embedding_NC, positions_YXC, class_tokens_KC,
+                                    first_token, tokens_WC, stream));
 }
 
 absl::Status PackImageTokensBackward(const ImageLayout& layout,
                                      const PackImageTokensBackwardArgs& args, Stream& stream) {
   HETERO_RETURN_IF_ERROR(layout.Validate());
-  const DType dtype = args.d_tokens_SC.dtype();
+  const DType dtype = args.d_tokens_WC.dtype();
   HETERO_RETURN_IF_ERROR(
-      ExpectDense("d_tokens_SC", args.d_tokens_SC, dtype, {layout.num_tokens(), kAnyDim}));
-  const int64_t channels = args.d_tokens_SC.dim(1);
-  double bytes = static_cast<double>(args.d_tokens_SC.num_bytes());
+      ExpectWindow("d_tokens_WC", args.first_token, args.d_tokens_WC, layout.num_tokens()));
+  const int64_t channels = args.d_tokens_WC.dim(1);
+  const int64_t patches = PatchesOf(layout, args.first_token, args.d_tokens_WC);
+  double bytes = static_cast<double>(args.d_tokens_WC.num_bytes());
   double flops = 0;
   if (!args.d_embedding_NC.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectDense("d_embedding_NC", args.d_embedding_NC, dtype,
-                                       {layout.num_patches(), channels}));
+    HETERO_RETURN_IF_ERROR(
+        ExpectDense("d_embedding_NC", args.d_embedding_NC, dtype, {patches, channels}));
     bytes += static_cast<double>(args.d_embedding_NC.num_bytes());
   }
   if (args.d_positions_YXC.is_null() != args.d_class_tokens_KC.is_null()) {
@@ -113,7 +136,7 @@ absl::Status PackImageTokensBackward(const ImageLayout& layout,
                                             "d_class_tokens_KC", args.d_class_tokens_KC,
                                             ComputeDType(dtype), channels));
     bytes += static_cast<double>(args.d_positions_YXC.num_bytes());
-    flops = 8.0 * static_cast<double>(layout.num_patches() * channels);
+    flops = 8.0 * static_cast<double>(patches * channels);
   }
   ArenaScope scratch_scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const AxisScratch axes, AllocateAxes(layout, dtype, stream));
@@ -125,34 +148,38 @@ absl::Status PackImageTokensBackward(const ImageLayout& layout,
 }
 
 absl::Status ShufflePixels(const ImageLayout& layout, const ConstTensorView& tokens_SC,
-                           const TensorView& features_NC, Stream& stream) {
+                           int64_t first_feature, const TensorView& features_WC, Stream& stream) {
   HETERO_RETURN_IF_ERROR(layout.Validate());
   const DType dtype = tokens_SC.dtype();
   HETERO_RETURN_IF_ERROR(
       ExpectDense("tokens_SC", tokens_SC, dtype, {layout.num_tokens(), kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectDense("features_NC", features_NC, dtype,
-                                     {layout.num_patches() / 4, 4 * tokens_SC.dim(1)}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectDense("features_WC", features_WC, dtype, {kAnyDim, 4 * tokens_SC.dim(1)}));
+  HETERO_RETURN_IF_ERROR(
+      ExpectWindow("features_WC", first_feature, features_WC, layout.num_patches() / 4));
   OperationScope scope(stream,
-                       {"vision.shuffle", 0, 2.0 * static_cast<double>(features_NC.num_bytes())});
+                       {"vision.shuffle", 0, 2.0 * static_cast<double>(features_WC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::ShufflePixelsCpu(layout, tokens_SC, features_NC),
-                         internal::ShufflePixelsCuda(layout, tokens_SC, features_NC, stream));
+  return HETERO_DISPATCH(
+      stream, internal::ShufflePixelsCpu(layout, tokens_SC, first_feature, features_WC),
+      internal::ShufflePixelsCuda(layout, tokens_SC, first_feature, features_WC, stream));
 }
 
 absl::Status ShufflePixelsBackward(const ImageLayout& layout, const ConstTensorView& d_features_NC,
-                                   const TensorView& d_tokens_SC, Stream& stream) {
+                                   int64_t first_token, const TensorView& d_tokens_WC,
+                                   Stream& stream) {
   HETERO_RETURN_IF_ERROR(layout.Validate());
-  const DType dtype = d_tokens_SC.dtype();
+  const DType dtype = d_tokens_WC.dtype();
   HETERO_RETURN_IF_ERROR(
-      ExpectDense("d_tokens_SC", d_tokens_SC, dtype, {layout.num_tokens(), kAnyDim}));
+      ExpectWindow("d_tokens_WC", first_token, d_tokens_WC, layout.num_tokens()));
   HETERO_RETURN_IF_ERROR(ExpectDense("d_features_NC", d_features_NC, dtype,
-                                     {layout.num_patches() / 4, 4 * d_tokens_SC.dim(1)}));
+                                     {layout.num_patches() / 4, 4 * d_tokens_WC.dim(1)}));
   OperationScope scope(
-      stream, {"vision.shuffle_backward", 0, 2.0 * static_cast<double>(d_tokens_SC.num_bytes())});
+      stream, {"vision.shuffle_backward", 0, 2.0 * static_cast<double>(d_tokens_WC.num_bytes())});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(
-      stream, internal::ShufflePixelsBackwardCpu(layout, d_features_NC, d_tokens_SC),
-      internal::ShufflePixelsBackwardCuda(layout, d_features_NC, d_tokens_SC, stream));
+      stream, internal::ShufflePixelsBackwardCpu(layout, d_features_NC, first_token, d_tokens_WC),
+      internal::ShufflePixelsBackwardCuda(layout, d_features_NC, first_token, d_tokens_WC, stream));
 }
 
 }  // namespace hetero

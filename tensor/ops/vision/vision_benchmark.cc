@@ -33,7 +33,7 @@ void BM_PackImageTokens(benchmark::State& state) {
   Batch b(state.range(0));
   for (auto _ : state) {
     CHECK_OK(PackImageTokens(b.layout, b.embedding.view(), b.positions.view(),
-                             b.class_tokens.view(), b.tokens.view(), *b.stream));
+                             b.class_tokens.view(), 0, b.tokens.view(), *b.stream));
   }
   ReportBytes(state,
               static_cast<double>(b.embedding.view().num_bytes() + b.tokens.view().num_bytes() +
@@ -45,7 +45,7 @@ void BM_PackImageTokensBackward(benchmark::State& state) {
   Batch b(state.range(0));
   for (auto _ : state) {
     CHECK_OK(PackImageTokensBackward(b.layout,
-                                     {.d_tokens_SC = b.tokens.view(),
+                                     {.d_tokens_WC = b.tokens.view(),
                                       .d_embedding_NC = b.embedding.view(),
                                       .d_positions_YXC = b.positions.view(),
                                       .d_class_tokens_KC = b.class_tokens.view()},
@@ -60,8 +60,8 @@ BENCHMARK(BM_PackImageTokensBackward)->Arg(64)->Arg(1280);
 void BM_ShufflePixels(benchmark::State& state) {
   Batch b(state.range(0));
   for (auto _ : state) {
-    CHECK_OK(ShufflePixels(b.layout, b.tokens.view(), b.features.view(), *b.stream));
-    CHECK_OK(ShufflePixelsBackward(b.layout, b.features.view(), b.tokens.view(), *b.stream));
+    CHECK_OK(ShufflePixels(b.layout, b.tokens.view(), 0, b.features.view(), *b.stream));
+    CHECK_OK(ShufflePixelsBackward(b.layout, b.features.view(), 0, b.tokens.view(), *b.stream));
   }
   ReportBytes(state, 4.0 * static_cast<double>(b.features.view().num_bytes()));
 }

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/vision/vision.h"
 
@@ -45,15 +46,29 @@ struct Axes {
   Axis<T> row, column;
 };
 
+// Patches [begin, end) of an image `columns` wide, row-major.
+struct Patches {
+  int64_t begin;
+  int64_t end;
+  int64_t columns;
+
+  int64_t count() const { return end - begin; }
+  int64_t first_row() const { return begin / columns; }
+  int64_t end_row() const { return CeilDiv(end, columns); }
+  // Of a row of these, the columns.
+  int64_t first_column(int64_t row) const { return std::max(begin - row * columns, int64_t{0}); }
+  int64_t end_column(int64_t row) const { return std::min(end - row * columns, columns); }
+};
+
 template <typename T>
 HETERO_CPU_KERNEL void AddPositions(const T* embedding, const T* positions_YXC,
-                                    int64_t grid_columns, int64_t channels, int64_t rows,
-                                    int64_t columns, const Axes<T>& axes, T* tokens) {
-  for (int64_t r = 0; r < rows; ++r) {
+                                    int64_t grid_columns, int64_t channels, const Patches& patches,
+                                    const Axes<T>& axes, T* tokens) {
+  for (int64_t r = patches.first_row(); r < patches.end_row(); ++r) {
     const T* above = positions_YXC + axes.row.lower[r] * grid_columns * channels;
     const T* below = positions_YXC + axes.row.upper[r] * grid_columns * channels;
     const T v = axes.row.weight[r];
-    for (int64_t q = 0; q < columns; ++q) {
+    for (int64_t q = patches.first_column(r); q < patches.end_column(r); ++q) {
       const int64_t left = axes.column.lower[q] * channels;
       const int64_t right = axes.column.upper[q] * channels;
       const T u = axes.column.weight[q];
@@ -71,13 +86,13 @@ HETERO_CPU_KERNEL void AddPositions(const T* embedding, const T* positions_YXC,
 
 template <typename T>
 HETERO_CPU_KERNEL void AddPositionGradients(const T* d_tokens, int64_t grid_columns,
-                                            int64_t channels, int64_t rows, int64_t columns,
+                                            int64_t channels, const Patches& patches,
                                             const Axes<T>& axes, T* d_positions_YXC) {
-  for (int64_t r = 0; r < rows; ++r) {
+  for (int64_t r = patches.first_row(); r < patches.end_row(); ++r) {
     T* above = d_positions_YXC + axes.row.lower[r] * grid_columns * channels;
     T* below = d_positions_YXC + axes.row.upper[r] * grid_columns * channels;
     const T v = axes.row.weight[r];
-    for (int64_t q = 0; q < columns; ++q) {
+    for (int64_t q = patches.first_column(r); q < patches.end_column(r); ++q) {
       const T u = axes.column.weight[q];
       // Cells may coincide at the border of the grid, so they are added one after another.
       const auto add = [&](T * cell, T weight) __attribute__((always_inline)) {
@@ -100,23 +115,38 @@ HETERO_CPU_KERNEL void AddTo(const T* x, int64_t n, T* sum) {
   for (int64_t i = 0; i < n; ++i) sum[i] += x[i];
 }
 
-// Calls visit(token rows of two neighbouring patches, their place in the features), both of 2 C
-// elements, for every pair (2j, 2j + 1) of an image row.
-template <typename T, typename Features, typename Visit>
-void ForEachPatchPair(const ImageLayout& layout, int64_t channels, T* tokens, Features* features,
-                      Visit&& visit) {
-  for (int64_t i = 0; i < layout.num_images(); ++i) {
-    tokens += layout.num_class_tokens * channels;
-    const int64_t rows = layout.rows(i), columns = layout.columns(i);
-    for (int64_t r = 0; r < rows; ++r) {
-      Features* out = features + (r / 2) * columns / 2 * 4 * channels + r % 2 * 2 * channels;
-      for (int64_t q = 0; q < columns; q += 2) {
-        visit(tokens, out);
-        tokens += 2 * channels;
-        out += 4 * channels;
-      }
+// What of image `index` lies in a window of token rows: class tokens [class_begin, class_end), then
+// patches.
+struct ImagePart {
+  int64_t index;
+  int64_t class_begin;
+  int64_t class_end;
+  Patches patches;
+  int64_t first_patch;  // of the image, in the batch
+};
+
+// Calls visit(part) for every image that has rows in [first_token, first_token + num_tokens), in
+// order.
+template <typename Visit>
+void ForEachPart(const ImageLayout& layout, int64_t first_token, int64_t num_tokens,
+                 Visit&& visit) {
+  const int64_t end_token = first_token + num_tokens, classes = layout.num_class_tokens;
+  int64_t token = 0, first_patch = 0;
+  for (int64_t i = 0; i < layout.num_images() && token < end_token; ++i) {
+    const int64_t columns = layout.columns(i), patches = layout.rows(i) * columns;
+    const int64_t begin = std::max(first_token - token, int64_t{0});
+    const int64_t end = std::min(end_token - token, classes + patches);
+    if (begin < end) {
+      visit(ImagePart{.index = i,
+                      .class_begin = std::min(begin, classes),
+                      .class_end = std::min(end, classes),
+                      .patches = {.begin = std::max(begin - classes, int64_t{0}),
+                                  .end = std::max(end - classes, int64_t{0}),
+                                  .columns = columns},
+                      .first_patch = first_patch});
     }
-    features += rows * columns * channels;
+    token += classes + patches;
+    first_patch += patches;
   }
 }
 
@@ -124,22 +154,26 @@ void ForEachPatchPair(const ImageLayout& layout, int64_t channels, T* tokens, Fe
 
 absl::Status PackImageTokensCpu(const ImageLayout& layout, const ConstTensorView& embedding_NC,
                                 const ConstTensorView& positions_YXC,
-                                const ConstTensorView& class_tokens_KC, const TensorView& tokens_SC,
-                                const TensorView& axis_cells, const TensorView& axis_weights) {
-  return VisitFloat(tokens_SC.dtype(), [&]<typename T>() {
+                                const ConstTensorView& class_tokens_KC, int64_t first_token,
+                                const TensorView& tokens_WC, const TensorView& axis_cells,
+                                const TensorView& axis_weights) {
+  return VisitFloat(tokens_WC.dtype(), [&]<typename T>() {
     const Axes<T> axes(axis_cells, axis_weights);
-    const int64_t channels = tokens_SC.dim(1);
+    const int64_t channels = tokens_WC.dim(1);
     const T* embedding = embedding_NC.data<T>();
-    T* tokens = tokens_SC.data<T>();
-    for (int64_t i = 0; i < layout.num_images(); ++i) {
-      const int64_t rows = layout.rows(i), columns = layout.columns(i);
-      axes.Resize(positions_YXC.dim(0), positions_YXC.dim(1), rows, columns);
-      tokens = std::copy_n(class_tokens_KC.data<T>(), class_tokens_KC.num_elements(), tokens);
+    const T* classes = class_tokens_KC.data<T>();
+    T* tokens = tokens_WC.data<T>();
+    ForEachPart(layout, first_token, tokens_WC.dim(0), [&](const ImagePart& part) {
+      const int64_t elements = part.patches.count() * channels;
+      axes.Resize(positions_YXC.dim(0), positions_YXC.dim(1), layout.rows(part.index),
+                  layout.columns(part.index));
+      tokens = std::copy(classes + part.class_begin * channels, classes + part.class_end * channels,
+                         tokens);
       cpu::RunKernel<AddPositions<T>>(embedding, positions_YXC.data<T>(), positions_YXC.dim(1),
-                                      channels, rows, columns, axes, tokens);
-      embedding += rows * columns * channels;
-      tokens += rows * columns * channels;
-    }
+                                      channels, part.patches, axes, tokens);
+      embedding += elements;
+      tokens += elements;
+    });
   });
 }
 
@@ -147,11 +181,10 @@ absl::Status PackImageTokensBackwardCpu(const ImageLayout& layout,
                                         const PackImageTokensBackwardArgs& args,
                                         const TensorView& axis_cells,
                                         const TensorView& axis_weights) {
-  return VisitFloat(args.d_tokens_SC.dtype(), [&]<typename T>() {
+  return VisitFloat(args.d_tokens_WC.dtype(), [&]<typename T>() {
     const Axes<T> axes(axis_cells, axis_weights);
-    const int64_t channels = args.d_tokens_SC.dim(1);
-    const int64_t class_elements = layout.num_class_tokens * channels;
-    const T* d_tokens = args.d_tokens_SC.data<T>();
+    const int64_t channels = args.d_tokens_WC.dim(1);
+    const T* d_tokens = args.d_tokens_WC.data<T>();
     T* d_embedding = args.d_embedding_NC.is_null() ? nullptr : args.d_embedding_NC.data<T>();
     T* d_positions = args.d_positions_YXC.is_null() ? nullptr : args.d_positions_YXC.data<T>();
     T* d_class = d_positions == nullptr ? nullptr : args.d_class_tokens_KC.data<T>();
@@ -159,49 +192,72 @@ absl::Status PackImageTokensBackwardCpu(const ImageLayout& layout,
       std::fill_n(d_positions, args.d_positions_YXC.num_elements(), T(0));
     }
     if (d_class != nullptr && !args.accumulate_class_tokens) {
-      std::fill_n(d_class, class_elements, T(0));
+      std::fill_n(d_class, args.d_class_tokens_KC.num_elements(), T(0));
     }
-    for (int64_t i = 0; i < layout.num_images(); ++i) {
-      const int64_t rows = layout.rows(i), columns = layout.columns(i);
-      const int64_t elements = rows * columns * channels;
+    ForEachPart(layout, args.first_token, args.d_tokens_WC.dim(0), [&](const ImagePart& part) {
+      const int64_t class_elements = (part.class_end - part.class_begin) * channels;
+      const int64_t elements = part.patches.count() * channels;
       if (d_positions != nullptr) {
-        axes.Resize(args.d_positions_YXC.dim(0), args.d_positions_YXC.dim(1), rows, columns);
-        cpu::RunKernel<AddTo<T>>(d_tokens, class_elements, d_class);
+        axes.Resize(args.d_positions_YXC.dim(0), args.d_positions_YXC.dim(1),
+                    layout.rows(part.index), layout.columns(part.index));
+        cpu::RunKernel<AddTo<T>>(d_tokens, class_elements, d_class + part.class_begin * channels);
         cpu::RunKernel<AddPositionGradients<T>>(d_tokens + class_elements,
-                                                args.d_positions_YXC.dim(1), channels, rows,
-                                                columns, axes, d_positions);
+                                                args.d_positions_YXC.dim(1), channels, part.patches,
+                                                axes, d_positions);
       }
       if (d_embedding != nullptr) {
         d_embedding = std::copy_n(d_tokens + class_elements, elements, d_embedding);
       }
       d_tokens += class_elements + elements;
-    }
+    });
   });
 }
 
 absl::Status ShufflePixelsCpu(const ImageLayout& layout, const ConstTensorView& tokens_SC,
-                              const TensorView& features_NC) {
+                              int64_t first_feature, const TensorView& features_WC) {
   return VisitFloat(tokens_SC.dtype(), [&]<typename T>() {
     const int64_t channels = tokens_SC.dim(1);
-    ForEachPatchPair(
-        layout, channels, tokens_SC.data<T>(), features_NC.data<T>(),
-        [&](const T* patches, T* features) { std::copy_n(patches, 2 * channels, features); });
+    const int64_t end_feature = first_feature + features_WC.dim(0);
+    const T* image = tokens_SC.data<T>();
+    T* out = features_WC.data<T>();
+    int64_t before = 0;  // features of the images before
+    for (int64_t i = 0; i < layout.num_images() && before < end_feature; ++i) {
+      const int64_t columns = layout.columns(i), features = layout.rows(i) * columns / 4;
+      const T* const patches = image + layout.num_class_tokens * channels;
+      const int64_t begin = std::max(first_feature - before, int64_t{0});
+      const int64_t end = std::min(end_feature - before, features);
+      for (int64_t f = begin; f < end; ++f) {
+        const int64_t r = f / (columns / 2) * 2, q = f % (columns / 2) * 2;
+        const T* const upper = patches + (r * columns + q) * channels;
+        out = std::copy_n(upper, 2 * channels, out);
+        out = std::copy_n(upper + columns * channels, 2 * channels, out);
+      }
+      image = patches + 4 * features * channels;
+      before += features;
+    }
   });
 }
 
 absl::Status ShufflePixelsBackwardCpu(const ImageLayout& layout,
-                                      const ConstTensorView& d_features_NC,
-                                      const TensorView& d_tokens_SC) {
-  return VisitFloat(d_tokens_SC.dtype(), [&]<typename T>() {
-    const int64_t channels = d_tokens_SC.dim(1);
-    T* image = d_tokens_SC.data<T>();
-    for (int64_t i = 0; i < layout.num_images(); ++i) {
-      std::fill_n(image, layout.num_class_tokens * channels, T(0));
-      image += (layout.num_class_tokens + layout.rows(i) * layout.columns(i)) * channels;
-    }
-    ForEachPatchPair(
-        layout, channels, d_tokens_SC.data<T>(), d_features_NC.data<T>(),
-        [&](T* patches, const T* features) { std::copy_n(features, 2 * channels, patches); });
+                                      const ConstTensorView& d_features_NC, int64_t first_token,
+                                      const TensorView& d_tokens_WC) {
+  return VisitFloat(d_tokens_WC.dtype(), [&]<typename T>() {
+    const int64_t channels = d_tokens_WC.dim(1);
+    T* tokens = d_tokens_WC.data<T>();
+    ForEachPart(layout, first_token, d_tokens_WC.dim(0), [&](const ImagePart& part) {
+      const Patches& patches = part.patches;
+      const T* const features = d_features_NC.data<T>() + part.first_patch * channels;
+      tokens = std::fill_n(tokens, (part.class_end - part.class_begin) * channels, T(0));
+      for (int64_t r = patches.first_row(); r < patches.end_row(); ++r) {
+        const T* const row = features + (r / 2 * patches.columns * 2 + r % 2 * 2) * channels;
+        const int64_t end = patches.end_column(r);
+        for (int64_t q = patches.first_column(r), count = 0; q < end; q += count) {
+          // Both patches of a pair lie side by side in the features too.
+          count = q % 2 == 0 && q + 1 < end ? 2 : 1;
+          tokens = std::copy_n(row + (q / 2 * 4 + q % 2) * channels, count * channels, tokens);
+        }
+      }
+    });
   });
 }
 

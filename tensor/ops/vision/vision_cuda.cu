@@ -15,46 +15,54 @@ using cuda::kWarpSize;
 constexpr int kWarps = 8;
 constexpr int kThreads = kWarps * kWarpSize;
 
-// Images of one launch, by value: sizes are known on the host only. Rows of tokens and patches are
-// those of the whole batch.
+// Images of one launch, by value: sizes are known on the host only. Rows of tokens and patches
+// count from the first in the window, so that those before it are negative.
 struct Images {
   static constexpr int kMax = 128;
 
   int count = 0;
   int num_class_tokens = 0;
-  int64_t first_token[kMax + 1];  // one past the end for the last image
+  int64_t begin = 0;  // token rows of these images that are in the window
+  int64_t end = 0;
+  int64_t first_token[kMax];
   int64_t first_patch[kMax];
   int32_t rows[kMax];
   int32_t columns[kMax];
 };
 
-// Calls `launch(images)` for groups of images, in order.
+// Calls `launch(images)` for groups of the images that have token rows in
+// [first_token, first_token + num_tokens), in order; once without images where there is none.
 template <typename Launch>
-absl::Status ForEachGroup(const ImageLayout& layout, Launch&& launch) {
-  int64_t token = 0;
-  int64_t patch = 0;
-  for (int64_t next = 0; next < layout.num_images();) {
+absl::Status ForEachGroup(const ImageLayout& layout, int64_t first_token, int64_t num_tokens,
+                          Launch&& launch) {
+  int64_t token = -first_token;
+  int64_t patch = -layout.PatchesBefore(first_token);
+  int64_t next = 0;
+  do {
     Images images;
     images.num_class_tokens = static_cast<int>(layout.num_class_tokens);
-    for (; next < layout.num_images() && images.count < Images::kMax; ++next) {
-      const int i = images.count++;
+    images.begin = std::max(token, int64_t{0});
+    for (; next < layout.num_images() && images.count < Images::kMax && token < num_tokens;
+         ++next) {
       const int64_t patches = layout.rows(next) * layout.columns(next);
-      images.first_token[i] = token;
-      images.first_patch[i] = patch;
-      images.rows[i] = static_cast<int32_t>(layout.rows(next));
-      images.columns[i] = static_cast<int32_t>(layout.columns(next));
+      if (token + layout.num_class_tokens + patches > 0) {
+        const int i = images.count++;
+        images.first_token[i] = token;
+        images.first_patch[i] = patch;
+        images.rows[i] = static_cast<int32_t>(layout.rows(next));
+        images.columns[i] = static_cast<int32_t>(layout.columns(next));
+      }
       token += layout.num_class_tokens + patches;
       patch += patches;
     }
-    images.first_token[images.count] = token;
+    images.end = std::max(images.begin, std::min(token, num_tokens));
     HETERO_RETURN_IF_ERROR(launch(images));
-  }
+  } while (next < layout.num_images() && token < num_tokens);
   return absl::OkStatus();
 }
 
 cuda::LaunchShape WarpAToken(const Images& images) {
-  return {.grid = cuda::NumBlocks(images.first_token[images.count] - images.first_token[0], kWarps),
-          .block = kThreads};
+  return {.grid = cuda::NumBlocks(images.end - images.begin, kWarps), .block = kThreads};
 }
 
 // What the token row of this warp is. `patch` is negative for class token patch + K.
@@ -64,8 +72,8 @@ struct Place {
   int64_t patch;  // of its image
 
   __device__ static bool Find(const Images& images, Place* place) {
-    place->token = images.first_token[0] + int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
-    if (place->token >= images.first_token[images.count]) return false;
+    place->token = images.begin + int64_t{blockIdx.x} * kWarps + threadIdx.x / kWarpSize;
+    if (place->token >= images.end) return false;
     int low = 0;
     for (int high = images.count; high - low > 1;) {
       const int middle = (low + high) / 2;
@@ -187,7 +195,7 @@ __global__ __launch_bounds__(kThreads) void PackKernel(const __grid_constant__ I
   }
 }
 
-// Patches of an image that take something of one cell of the grid.
+// Patches of an image that take something of one cell of the grid; none where a range is empty.
 struct PatchRange {
   int32_t r_begin, r_end;
   int32_t q_begin, q_end;
@@ -206,7 +214,13 @@ __global__ __launch_bounds__(kThreads) void PositionGradientKernel(
     const int32_t rows = images.rows[image];
     const int32_t columns = images.columns[image];
     const Axes axes(grid, rows, columns);
-    ranges[image] = {axes.row.FirstFrom(y - 1, rows), axes.row.FirstFrom(y + 1, rows),
+    // Rows of the image with patches in the window.
+    const int64_t first = images.first_token[image] + images.num_class_tokens;
+    const int32_t r_first = static_cast<int32_t>(max(images.begin - first, int64_t{0}) / columns);
+    const int32_t r_last = static_cast<int32_t>(
+        min((max(images.end - first, int64_t{0}) + columns - 1) / columns, int64_t{rows}));
+    ranges[image] = {max(axes.row.FirstFrom(y - 1, rows), r_first),
+                     min(axes.row.FirstFrom(y + 1, rows), r_last),
                      axes.column.FirstFrom(x - 1, columns), axes.column.FirstFrom(x + 1, columns)};
   }
   __syncthreads();
@@ -215,19 +229,20 @@ __global__ __launch_bounds__(kThreads) void PositionGradientKernel(
     bool touched = zero;
     for (int image = 0; image < images.count; ++image) {
       const PatchRange range = ranges[image];
-      if (range.r_begin == range.r_end || range.q_begin == range.q_end) continue;
+      if (range.r_begin >= range.r_end || range.q_begin == range.q_end) continue;
       const int32_t columns = images.columns[image];
       const Axes axes(grid, images.rows[image], columns);
-      const T* const patches =
-          d_tokens + (images.first_token[image] + images.num_class_tokens) * channels + c;
+      const int64_t first = images.first_token[image] + images.num_class_tokens;
       for (int32_t r = range.r_begin; r < range.r_end; ++r) {
         const float row_share = axes.row.Share(r, y);
         if (row_share == 0) continue;
         for (int32_t q = range.q_begin; q < range.q_end; ++q) {
+          const int64_t token = first + int64_t{r} * columns + q;
+          if (token < images.begin || token >= images.end) continue;
           const float share = row_share * axes.column.Share(q, x);
           if (share == 0) continue;
           float value[kWidth];
-          cuda::Load(patches + (int64_t{r} * columns + q) * channels, value);
+          cuda::Load(d_tokens + token * channels + c, value);
 #pragma unroll
           for (int i = 0; i < kWidth; ++i) sum[i] += share * value[i];
           touched = true;
@@ -256,6 +271,8 @@ __global__ __launch_bounds__(kThreads) void ClassTokenGradientKernel(
   float sum = 0;
 #pragma unroll 4
   for (int image = 0; image < images.count; ++image) {
+    const int64_t token = images.first_token[image] + i / channels;
+    if (token < images.begin || token >= images.end) continue;
     sum += cuda::ToFloat(d_tokens[images.first_token[image] * channels + i]);
   }
   d_class_tokens_KC[i] = zero ? sum : d_class_tokens_KC[i] + sum;
@@ -265,23 +282,26 @@ enum class TokenMove { kPatchesOut, kShuffle, kUnshuffle };
 
 // Copies the row of a token, `accesses` long. kPatchesOut: patches to rows one after another;
 // kShuffle: to their quarter of a feature row; kUnshuffle: back from there, and zero to the class
-// tokens.
+// tokens. The first patch of the window is row `first_row` of those; of [0, num_rows) kShuffle
+// writes.
 template <TokenMove kMove, typename Access>
 __global__ __launch_bounds__(kThreads) void MoveTokensKernel(const __grid_constant__ Images images,
+                                                             int64_t first_row, int64_t num_rows,
                                                              int64_t accesses, const Access* from,
                                                              Access* to) {
   Place place;
   if (!Place::Find(images, &place)) return;
   const bool is_class = place.patch < 0;
   if (is_class && kMove != TokenMove::kUnshuffle) return;
-  int64_t patch = images.first_patch[place.image] + place.patch;
+  int64_t patch = place.patch;
   if (kMove != TokenMove::kPatchesOut && !is_class) {
     const int32_t columns = images.columns[place.image];
     const int64_t r = place.patch / columns;
     const int64_t q = place.patch % columns;
-    patch =
-        images.first_patch[place.image] + (r / 2 * (columns / 2) + q / 2) * 4 + r % 2 * 2 + q % 2;
+    patch = (r / 2 * (columns / 2) + q / 2) * 4 + r % 2 * 2 + q % 2;
   }
+  patch += first_row + images.first_patch[place.image];
+  if (kMove == TokenMove::kShuffle && (patch < 0 || patch >= num_rows)) return;
   constexpr bool kToTokens = kMove == TokenMove::kUnshuffle;
   from += (kToTokens ? patch : place.token) * accesses;
   to += (kToTokens ? place.token : patch) * accesses;
@@ -291,17 +311,19 @@ __global__ __launch_bounds__(kThreads) void MoveTokensKernel(const __grid_consta
   }
 }
 
-// Rows of both are taken as long as a token's, `channels`.
+// Rows of both are taken as long as a token's, `channels`; `num_rows` of them are outside the
+// window of tokens.
 template <TokenMove kMove>
-absl::Status MoveTokens(const ImageLayout& layout, int64_t channels, const ConstTensorView& from,
-                        const TensorView& to, Stream& stream) {
+absl::Status MoveTokens(const ImageLayout& layout, int64_t first_token, int64_t num_tokens,
+                        int64_t first_row, int64_t num_rows, int64_t channels,
+                        const ConstTensorView& from, const TensorView& to, Stream& stream) {
   const int64_t size = SizeOf(from.dtype());
   const auto launch = [&]<typename Access>() {
-    return ForEachGroup(layout, [&](const Images& images) {
-      return HETERO_CUDA_LAUNCH((MoveTokensKernel<kMove, Access>), WarpAToken(images), stream,
-                                images, channels * size / static_cast<int64_t>(sizeof(Access)),
-                                static_cast<const Access*>(from.address()),
-                                static_cast<Access*>(to.address()));
+    return ForEachGroup(layout, first_token, num_tokens, [&](const Images& images) {
+      return HETERO_CUDA_LAUNCH(
+          (MoveTokensKernel<kMove, Access>), WarpAToken(images), stream, images, first_row,
+          num_rows, channels * size / static_cast<int64_t>(sizeof(Access)),
+          static_cast<const Access*>(from.address()), static_cast<Access*>(to.address()));
     });
   };
   const int full = static_cast<int>(16 / size);
@@ -318,13 +340,13 @@ Grid GridOf(const ConstTensorView& positions_YXC) {
 
 absl::Status AddParameterGradients(const ImageLayout& layout,
                                    const PackImageTokensBackwardArgs& args, Stream& stream) {
-  const int64_t channels = args.d_tokens_SC.dim(1);
+  const int64_t channels = args.d_tokens_WC.dim(1);
   const Grid grid = GridOf(args.d_positions_YXC);
   bool zero_positions = !args.accumulate_positions;
   bool zero_class_tokens = !args.accumulate_class_tokens;
   const auto add = [&](const Images& images) {
-    return cuda::VisitFloat(args.d_tokens_SC.dtype(), [&]<typename T>() -> absl::Status {
-      const T* const d_tokens = args.d_tokens_SC.data<T>();
+    return cuda::VisitFloat(args.d_tokens_WC.dtype(), [&]<typename T>() -> absl::Status {
+      const T* const d_tokens = args.d_tokens_WC.data<T>();
       const cuda::LaunchShape elements = {
           .grid = cuda::NumBlocks(args.d_class_tokens_KC.num_elements(), kThreads),
           .block = kThreads};
@@ -332,7 +354,7 @@ absl::Status AddParameterGradients(const ImageLayout& layout,
           HETERO_CUDA_LAUNCH(ClassTokenGradientKernel<T>, elements, stream, images, channels,
                              d_tokens, args.d_class_tokens_KC.data<float>(), zero_class_tokens));
       return cuda::VisitWidth<T>(
-          channels, {args.d_tokens_SC, args.d_positions_YXC}, [&]<int kWidth>() {
+          channels, {args.d_tokens_WC, args.d_positions_YXC}, [&]<int kWidth>() {
             const cuda::LaunchShape cells = {
                 .grid = static_cast<unsigned>(int64_t{grid.rows} * grid.columns),
                 .block = static_cast<unsigned>(
@@ -344,12 +366,7 @@ absl::Status AddParameterGradients(const ImageLayout& layout,
           });
     });
   };
-  if (layout.num_images() == 0) {
-    Images none;
-    none.num_class_tokens = static_cast<int>(layout.num_class_tokens);
-    return add(none);
-  }
-  return ForEachGroup(layout, [&](const Images& images) {
+  return ForEachGroup(layout, args.first_token, args.d_tokens_WC.dim(0), [&](const Images& images) {
     const absl::Status status = add(images);
     zero_positions = zero_class_tokens = false;
     return status;
@@ -360,17 +377,17 @@ absl::Status AddParameterGradients(const ImageLayout& layout,
 
 absl::Status PackImageTokensCuda(const ImageLayout& layout, const ConstTensorView& embedding_NC,
                                  const ConstTensorView& positions_YXC,
-                                 const ConstTensorView& class_tokens_KC,
-                                 const TensorView& tokens_SC, Stream& stream) {
-  return cuda::VisitFloat(tokens_SC.dtype(), [&]<typename T>() {
-    const int64_t channels = tokens_SC.dim(1);
+                                 const ConstTensorView& class_tokens_KC, int64_t first_token,
+                                 const TensorView& tokens_WC, Stream& stream) {
+  return cuda::VisitFloat(tokens_WC.dtype(), [&]<typename T>() {
+    const int64_t channels = tokens_WC.dim(1);
     return cuda::VisitWidth<T>(
-        channels, {embedding_NC, positions_YXC, class_tokens_KC, tokens_SC}, [&]<int kWidth>() {
-          return ForEachGroup(layout, [&](const Images& images) {
+        channels, {embedding_NC, positions_YXC, class_tokens_KC, tokens_WC}, [&]<int kWidth>() {
+          return ForEachGroup(layout, first_token, tokens_WC.dim(0), [&](const Images& images) {
             return HETERO_CUDA_LAUNCH((PackKernel<T, kWidth>), WarpAToken(images), stream, images,
                                       GridOf(positions_YXC), channels, embedding_NC.data<T>(),
                                       positions_YXC.data<T>(), class_tokens_KC.data<T>(),
-                                      tokens_SC.data<T>());
+                                      tokens_WC.data<T>());
           });
         });
   });
@@ -382,20 +399,26 @@ absl::Status PackImageTokensBackwardCuda(const ImageLayout& layout,
     HETERO_RETURN_IF_ERROR(AddParameterGradients(layout, args, stream));
   }
   if (args.d_embedding_NC.is_null()) return absl::OkStatus();
-  return MoveTokens<TokenMove::kPatchesOut>(layout, args.d_tokens_SC.dim(1), args.d_tokens_SC,
+  return MoveTokens<TokenMove::kPatchesOut>(layout, args.first_token, args.d_tokens_WC.dim(0),
+                                            /*first_row=*/0, args.d_embedding_NC.dim(0),
+                                            args.d_tokens_WC.dim(1), args.d_tokens_WC,
                                             args.d_embedding_NC, stream);
 }
 
 absl::Status ShufflePixelsCuda(const ImageLayout& layout, const ConstTensorView& tokens_SC,
-                               const TensorView& features_NC, Stream& stream) {
-  return MoveTokens<TokenMove::kShuffle>(layout, tokens_SC.dim(1), tokens_SC, features_NC, stream);
+                               int64_t first_feature, const TensorView& features_WC,
+                               Stream& stream) {
+  return MoveTokens<TokenMove::kShuffle>(layout, /*first_token=*/0, tokens_SC.dim(0),
+                                         -4 * first_feature, 4 * features_WC.dim(0),
+                                         tokens_SC.dim(1), tokens_SC, features_WC, stream);
 }
 
 absl::Status ShufflePixelsBackwardCuda(const ImageLayout& layout,
-                                       const ConstTensorView& d_features_NC,
-                                       const TensorView& d_tokens_SC, Stream& stream) {
-  return MoveTokens<TokenMove::kUnshuffle>(layout, d_tokens_SC.dim(1), d_features_NC, d_tokens_SC,
-                                           stream);
+                                       const ConstTensorView& d_features_NC, int64_t first_token,
+                                       const TensorView& d_tokens_WC, Stream& stream) {
+  return MoveTokens<TokenMove::kUnshuffle>(
+      layout, first_token, d_tokens_WC.dim(0), layout.PatchesBefore(first_token),
+      4 * d_features_NC.dim(0), d_tokens_WC.dim(1), d_features_NC, d_tokens_WC, stream);
 }
 
 }  // namespace hetero::internal

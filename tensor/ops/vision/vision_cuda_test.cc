@@ -67,11 +67,11 @@ TEST_P(VisionCudaTest, PackingEqualsTheCpu) {
   const DeviceTensor gpu_embedding(dtype_, embedding, *gpu_),
       gpu_positions(dtype_, positions, *gpu_), gpu_class_tokens(dtype_, class_tokens, *gpu_),
       gpu_tokens(dtype_, {tokens_, channels}, *gpu_);
-  ASSERT_THAT(PackImageTokens(layout_, embedding.view(), positions.view(), class_tokens.view(),
+  ASSERT_THAT(PackImageTokens(layout_, embedding.view(), positions.view(), class_tokens.view(), 0,
                               tokens.view(), *cpu_),
               IsOk());
   ASSERT_THAT(PackImageTokens(layout_, gpu_embedding.view(), gpu_positions.view(),
-                              gpu_class_tokens.view(), gpu_tokens.view(), *gpu_),
+                              gpu_class_tokens.view(), 0, gpu_tokens.view(), *gpu_),
               IsOk());
   EXPECT_THAT(gpu_tokens.Values(), IsCloseTo(tokens.values(), {.absolute = 8 * Epsilon<float>(),
                                                                .relative = Epsilon(dtype_)}));
@@ -90,14 +90,14 @@ TEST_P(VisionCudaTest, GradientsEqualTheCpuAndThemselves) {
       again(DType::kF32, d_positions, *gpu_), class_again(DType::kF32, d_class, *gpu_);
   const ErrorSpec spec{.absolute = 16 * Epsilon<float>(), .relative_to_max = 64 * Epsilon<float>()};
   for (const bool accumulate : {true, false, true}) {
-    PackImageTokensBackwardArgs args{.d_tokens_SC = d_tokens.view(),
+    PackImageTokensBackwardArgs args{.d_tokens_WC = d_tokens.view(),
                                      .d_embedding_NC = d_embedding.view(),
                                      .d_positions_YXC = d_positions.view(),
                                      .d_class_tokens_KC = d_class.view(),
                                      .accumulate_positions = accumulate,
                                      .accumulate_class_tokens = accumulate};
     ASSERT_THAT(PackImageTokensBackward(layout_, args, *cpu_), IsOk());
-    args.d_tokens_SC = gpu_d_tokens.view();
+    args.d_tokens_WC = gpu_d_tokens.view();
     args.d_embedding_NC = gpu_d_embedding.view();
     args.d_positions_YXC = gpu_d_positions.view();
     args.d_class_tokens_KC = gpu_d_class.view();
@@ -121,12 +121,67 @@ TEST_P(VisionCudaTest, ShuffleMovesEveryBitThereAndBack) {
   const DeviceTensor gpu_tokens(dtype_, tokens, *gpu_),
       gpu_features(dtype_, {patches_ / 4, 4 * channels}, *gpu_),
       back(dtype_, {tokens_, channels}, *gpu_);
-  ASSERT_THAT(ShufflePixels(layout_, tokens.view(), features.view(), *cpu_), IsOk());
-  ASSERT_THAT(ShufflePixels(layout_, gpu_tokens.view(), gpu_features.view(), *gpu_), IsOk());
+  ASSERT_THAT(ShufflePixels(layout_, tokens.view(), 0, features.view(), *cpu_), IsOk());
+  ASSERT_THAT(ShufflePixels(layout_, gpu_tokens.view(), 0, gpu_features.view(), *gpu_), IsOk());
   EXPECT_EQ(gpu_features.Values(), features.values());
-  ASSERT_THAT(ShufflePixelsBackward(layout_, features.view(), tokens.view(), *cpu_), IsOk());
-  ASSERT_THAT(ShufflePixelsBackward(layout_, gpu_features.view(), back.view(), *gpu_), IsOk());
+  ASSERT_THAT(ShufflePixelsBackward(layout_, features.view(), 0, tokens.view(), *cpu_), IsOk());
+  ASSERT_THAT(ShufflePixelsBackward(layout_, gpu_features.view(), 0, back.view(), *gpu_), IsOk());
   EXPECT_EQ(back.Values(), tokens.values());
+}
+
+// The middle third of the tokens, and of the features.
+TEST_P(VisionCudaTest, AWindowEqualsTheCpu) {
+  const int64_t channels = problem_.channels;
+  const int64_t first = tokens_ / 3, rows = tokens_ / 3, out_rows = patches_ / 12;
+  const int64_t patches = layout_.PatchesBefore(first + rows) - layout_.PatchesBefore(first);
+  const auto embedding = NormalFor(dtype_, {patches, channels}, generator_);
+  const auto positions =
+      NormalFor(dtype_, {problem_.grid_rows, problem_.grid_columns, channels}, generator_);
+  const auto class_tokens = NormalFor(dtype_, {problem_.class_tokens, channels}, generator_);
+  const auto all = NormalFor(dtype_, {tokens_, channels}, generator_);
+  const auto d_features = NormalFor(dtype_, {patches_ / 4, 4 * channels}, generator_);
+  HostTensor<double> tokens({rows, channels}), features({out_rows, 4 * channels}),
+      back({rows, channels}), d_embedding({patches, channels}),
+      d_positions({problem_.grid_rows, problem_.grid_columns, channels}),
+      d_class({problem_.class_tokens, channels});
+  const DeviceTensor gpu_embedding(dtype_, embedding, *gpu_),
+      gpu_positions(dtype_, positions, *gpu_), gpu_class_tokens(dtype_, class_tokens, *gpu_),
+      gpu_all(dtype_, all, *gpu_), gpu_d_features(dtype_, d_features, *gpu_),
+      gpu_tokens(dtype_, {rows, channels}, *gpu_),
+      gpu_features(dtype_, {out_rows, 4 * channels}, *gpu_),
+      gpu_back(dtype_, {rows, channels}, *gpu_),
+      gpu_d_embedding(dtype_, {patches, channels}, *gpu_),
+      gpu_d_positions(DType::kF32, d_positions, *gpu_), gpu_d_class(DType::kF32, d_class, *gpu_);
+  ASSERT_THAT(PackImageTokens(layout_, embedding.view(), positions.view(), class_tokens.view(),
+                              first, tokens.view(), *cpu_),
+              IsOk());
+  ASSERT_THAT(PackImageTokens(layout_, gpu_embedding.view(), gpu_positions.view(),
+                              gpu_class_tokens.view(), first, gpu_tokens.view(), *gpu_),
+              IsOk());
+  EXPECT_THAT(gpu_tokens.Values(), IsCloseTo(tokens.values(), {.absolute = 8 * Epsilon<float>(),
+                                                               .relative = Epsilon(dtype_)}));
+  ASSERT_THAT(ShufflePixels(layout_, all.view(), out_rows, features.view(), *cpu_), IsOk());
+  ASSERT_THAT(ShufflePixels(layout_, gpu_all.view(), out_rows, gpu_features.view(), *gpu_), IsOk());
+  EXPECT_EQ(gpu_features.Values(), features.values());
+  ASSERT_THAT(ShufflePixelsBackward(layout_, d_features.view(), first, back.view(), *cpu_), IsOk());
+  ASSERT_THAT(ShufflePixelsBackward(layout_, gpu_d_features.view(), first, gpu_back.view(), *gpu_),
+              IsOk());
+  EXPECT_EQ(gpu_back.Values(), back.values());
+  PackImageTokensBackwardArgs args{.first_token = first,
+                                   .d_tokens_WC = all.view().Rows(first, rows),
+                                   .d_embedding_NC = d_embedding.view(),
+                                   .d_positions_YXC = d_positions.view(),
+                                   .d_class_tokens_KC = d_class.view()};
+  ASSERT_THAT(PackImageTokensBackward(layout_, args, *cpu_), IsOk());
+  args.d_tokens_WC = gpu_all.view().Rows(first, rows);
+  args.d_embedding_NC = gpu_d_embedding.view();
+  args.d_positions_YXC = gpu_d_positions.view();
+  args.d_class_tokens_KC = gpu_d_class.view();
+  ASSERT_THAT(PackImageTokensBackward(layout_, args, *gpu_), IsOk());
+  const ErrorSpec spec{.absolute = 16 * Epsilon<float>(), .relative_to_max = 64 * Epsilon<float>()};
+  EXPECT_EQ(gpu_d_embedding.Values(), d_embedding.values());
+  EXPECT_THAT(gpu_d_positions.Values(), IsCloseTo(d_positions.values(), spec));
+  EXPECT_THAT(gpu_d_class.Values(), IsCloseTo(d_class.values(), spec));
 }
 
 INSTANTIATE_TEST_SUITE_P(Problems, VisionCudaTest,

@@ -56,7 +56,7 @@ std::vector<float> Positions(int64_t n, int32_t rows, int32_t columns,
   const HostTensor<float> positions({n, n, c}, grid), class_tokens({0, c});
   HostTensor<float> tokens({patches, c});
   EXPECT_THAT(PackImageTokens({.sizes = sizes, .patch_size = 1}, embedding.view(), positions.view(),
-                              class_tokens.view(), tokens.view(), *stream),
+                              class_tokens.view(), 0, tokens.view(), *stream),
               IsOk());
   return tokens.values();
 }
@@ -93,7 +93,7 @@ TEST_P(ResizeTest, ForwardAndBackwardAreTheSameMatrix) {
   const auto d_tokens = HostTensor<double>::Normal({rows * columns, c}, random);
   HostTensor<double> d_positions({n, n, c}), d_class({0, c});
   ASSERT_THAT(PackImageTokensBackward({.sizes = sizes, .patch_size = 1},
-                                      {.d_tokens_SC = d_tokens.view(),
+                                      {.d_tokens_WC = d_tokens.view(),
                                        .d_embedding_NC = {},
                                        .d_positions_YXC = d_positions.view(),
                                        .d_class_tokens_KC = d_class.view()},
@@ -124,7 +124,7 @@ struct Batch {
 
   HostTensor<double> Pack() {
     HostTensor<double> tokens({46, kChannels});
-    EXPECT_THAT(PackImageTokens(layout, embedding.view(), positions.view(), class_tokens.view(),
+    EXPECT_THAT(PackImageTokens(layout, embedding.view(), positions.view(), class_tokens.view(), 0,
                                 tokens.view(), *stream),
                 IsOk());
     return tokens;
@@ -155,7 +155,7 @@ TEST(PackImageTokensTest, GradientsMatchFiniteDifferences) {
   HostTensor<double> d_embedding({40, Batch::kChannels});
   HostTensor<double> d_positions({Batch::kSide, Batch::kSide, Batch::kChannels});
   HostTensor<double> d_class({Batch::kClass, Batch::kChannels});
-  PackImageTokensBackwardArgs args{.d_tokens_SC = d_tokens.view(),
+  PackImageTokensBackwardArgs args{.d_tokens_WC = d_tokens.view(),
                                    .d_embedding_NC = d_embedding.view(),
                                    .d_positions_YXC = d_positions.view(),
                                    .d_class_tokens_KC = d_class.view()};
@@ -200,7 +200,7 @@ TEST(ShufflePixelsTest, FoldsTwoByTwo) {
   const HostTensor<float> tokens({16, 1}, Iota(16));
   HostTensor<float> features({4, 4});
   ASSERT_THAT(
-      ShufflePixels({.sizes = sizes, .patch_size = 1}, tokens.view(), features.view(), *stream),
+      ShufflePixels({.sizes = sizes, .patch_size = 1}, tokens.view(), 0, features.view(), *stream),
       IsOk());
   EXPECT_THAT(features.values(), ElementsAre(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
 }
@@ -213,7 +213,7 @@ TEST(ShufflePixelsTest, NonSquareImagesFollowTheIndexFormulaAndBack) {
   const int64_t num_tokens = 3 * kClass + 12 + 12 + 16;
   const HostTensor<float> tokens({num_tokens, c}, Iota(num_tokens * c));
   HostTensor<float> features({10, 4 * c});
-  ASSERT_THAT(ShufflePixels(layout, tokens.view(), features.view(), *stream), IsOk());
+  ASSERT_THAT(ShufflePixels(layout, tokens.view(), 0, features.view(), *stream), IsOk());
   int64_t first = 0, out = 0;
   for (const auto& [rows, columns] : {std::pair{2, 6}, {6, 2}, {4, 4}}) {
     first += kClass;
@@ -233,12 +233,87 @@ TEST(ShufflePixelsTest, NonSquareImagesFollowTheIndexFormulaAndBack) {
   }
 
   HostTensor<float> back({num_tokens, c});
-  ASSERT_THAT(ShufflePixelsBackward(layout, features.view(), back.view(), *stream), IsOk());
+  ASSERT_THAT(ShufflePixelsBackward(layout, features.view(), 0, back.view(), *stream), IsOk());
   std::vector<float> expected = tokens.values();
   for (const int64_t image : {0, 14, 28}) {
     std::fill_n(expected.begin() + image * c, kClass * c, 0.0f);
   }
   EXPECT_EQ(back.values(), expected);
+}
+
+// Windows of any length that follow each other, also some that cut class tokens, image rows and
+// 2 x 2 folds, make what all rows make.
+TEST(WindowTest, WindowsInARowAreTheWhole) {
+  Batch b;
+  const int64_t c = Batch::kChannels, num_tokens = b.layout.num_tokens();
+  const std::vector<double> tokens = b.Pack().values();
+  const auto d_tokens = HostTensor<double>::Normal({num_tokens, c}, b.random);
+  const auto d_features = HostTensor<double>::Normal({10, 4 * c}, b.random);
+  HostTensor<double> d_positions({Batch::kSide, Batch::kSide, c}), d_class({Batch::kClass, c});
+  HostTensor<double> d_embedding({40, c}), features({10, 4 * c}), d_shuffled({num_tokens, c});
+  const PackImageTokensBackwardArgs whole{.d_tokens_WC = d_tokens.view(),
+                                          .d_embedding_NC = d_embedding.view(),
+                                          .d_positions_YXC = d_positions.view(),
+                                          .d_class_tokens_KC = d_class.view()};
+  ASSERT_THAT(PackImageTokensBackward(b.layout, whole, *b.stream), IsOk());
+  ASSERT_THAT(ShufflePixels(b.layout, b.Pack().view(), 0, features.view(), *b.stream), IsOk());
+  ASSERT_THAT(ShufflePixelsBackward(b.layout, d_features.view(), 0, d_shuffled.view(), *b.stream),
+              IsOk());
+
+  for (const int64_t length : {1, 5, 12, 17, 23, 46}) {
+    SCOPED_TRACE(length);
+    HostTensor<double> d_positions_parts({Batch::kSide, Batch::kSide, c});
+    HostTensor<double> d_class_parts({Batch::kClass, c});
+    int64_t patch = 0;
+    for (int64_t first = 0; first < num_tokens; first += length) {
+      const int64_t rows = std::min(length, num_tokens - first);
+      const int64_t patches = b.layout.PatchesBefore(first + rows) - patch;
+      const auto part = [&](const std::vector<double>& values) {
+        return std::vector<double>(values.begin() + first * c, values.begin() + (first + rows) * c);
+      };
+      HostTensor<double> packed({rows, c}), unshuffled({rows, c}), d_patches({patches, c});
+      ASSERT_THAT(
+          PackImageTokens(b.layout, b.embedding.view().Rows(patch, patches), b.positions.view(),
+                          b.class_tokens.view(), first, packed.view(), *b.stream),
+          IsOk());
+      EXPECT_EQ(packed.values(), part(tokens));
+      ASSERT_THAT(
+          ShufflePixelsBackward(b.layout, d_features.view(), first, unshuffled.view(), *b.stream),
+          IsOk());
+      EXPECT_EQ(unshuffled.values(), part(d_shuffled.values()));
+      ASSERT_THAT(PackImageTokensBackward(b.layout,
+                                          {.first_token = first,
+                                           .d_tokens_WC = d_tokens.view().Rows(first, rows),
+                                           .d_embedding_NC = d_patches.view(),
+                                           .d_positions_YXC = d_positions_parts.view(),
+                                           .d_class_tokens_KC = d_class_parts.view(),
+                                           .accumulate_positions = first > 0,
+                                           .accumulate_class_tokens = first > 0},
+                                          *b.stream),
+                  IsOk());
+      EXPECT_TRUE(std::equal(d_patches.values().begin(), d_patches.values().end(),
+                             d_embedding.values().begin() + patch * c));
+      patch += patches;
+    }
+    EXPECT_THAT(d_positions_parts.values(), IsCloseTo(d_positions.values(), {.absolute = 1e-13}));
+    EXPECT_THAT(d_class_parts.values(), IsCloseTo(d_class.values(), {.absolute = 1e-13}));
+    for (int64_t first = 0; first < 10; first += length) {
+      const int64_t rows = std::min(length, 10 - first);
+      HostTensor<double> window({rows, 4 * c});
+      ASSERT_THAT(ShufflePixels(b.layout, b.Pack().view(), first, window.view(), *b.stream),
+                  IsOk());
+      EXPECT_TRUE(std::equal(window.values().begin(), window.values().end(),
+                             features.values().begin() + first * 4 * c));
+    }
+  }
+}
+
+TEST(WindowTest, NamesRowsThatAreNotThere) {
+  Batch b;
+  HostTensor<double> tokens({46, Batch::kChannels}), features({3, 4 * Batch::kChannels});
+  EXPECT_THAT(ShufflePixels(b.layout, tokens.view(), 8, features.view(), *b.stream),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("from row 8; expected rows among 10")));
 }
 
 TEST(ImageLayoutTest, NamesTheImageThatDoesNotSplit) {
@@ -252,10 +327,10 @@ TEST(PackImageTokensTest, NoImagesAndShapeOnly) {
   StreamWithWorkspace real;
   HostTensor<float> none({0, 8}), positions({4, 4, 8}), class_tokens({2, 8}), features({0, 32});
   const ImageLayout empty{.sizes = {}, .patch_size = 4, .num_class_tokens = 2};
-  EXPECT_THAT(PackImageTokens(empty, none.view(), positions.view(), class_tokens.view(),
+  EXPECT_THAT(PackImageTokens(empty, none.view(), positions.view(), class_tokens.view(), 0,
                               none.view(), *real),
               IsOk());
-  EXPECT_THAT(ShufflePixels(empty, none.view(), features.view(), *real), IsOk());
+  EXPECT_THAT(ShufflePixels(empty, none.view(), 0, features.view(), *real), IsOk());
 
   StreamWithWorkspace stream(DeviceKind::kShapeOnly);
   Arena arena = Arena::Counting(MemoryLabel::kActivations);
@@ -263,7 +338,7 @@ TEST(PackImageTokensTest, NoImagesAndShapeOnly) {
   const ImageLayout layout{.sizes = sizes, .patch_size = 4, .num_class_tokens = 2};
   ASSERT_THAT(PackImageTokens(layout, arena.Allocate(DType::kF32, {96, 64}).value(),
                               arena.Allocate(DType::kF32, {16, 16, 64}).value(),
-                              arena.Allocate(DType::kF32, {2, 64}).value(),
+                              arena.Allocate(DType::kF32, {2, 64}).value(), 0,
                               arena.Allocate(DType::kF32, {98, 64}).value(), *stream),
               IsOk());
   EXPECT_GT(stream->ledger().total_flops(), 0);
