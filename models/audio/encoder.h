@@ -10,17 +10,24 @@
 //
 // A pipeline stage holds a range of layers; the first also has the convolutions, the last the norm.
 //
-// Shape letters: N frames of all clips, M mels, S = sum of AudioRows(frames of a clip), C hidden.
+// A tensor-parallel rank normalises its own rows of the S tokens (token_shard.h). Every rank
+// convolves all frames, a fraction of one layer's work, and goes on with its own rows: a row needs
+// frames beyond them. Backward gathers the gradient of all rows, so that every rank has the whole
+// gradient of the convolutions.
+//
+// Shape letters: N frames of all clips, M mels, S = sum of AudioRows(frames of a clip), R rows of a
+// rank, C hidden.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/encoder_layers/encoder_layers.h"
+#include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
@@ -61,24 +68,26 @@ class AudioEncoder {
                                                int num_stages);
 
   // `parameters` holds the rows of the stage and outlives the encoder.
-  // Errors: NOT_FOUND for parameters outside the store; UNIMPLEMENTED with tensor parallelism
-  // (non-null communicator).
+  // Errors: those of EncoderLayers; NOT_FOUND for parameters outside the store.
   static absl::StatusOr<AudioEncoder> Create(const AudioConfig& config, std::string_view prefix,
                                              StagePlace place, ParameterStore& parameters,
-                                             Communicator* tensor_parallel);
+                                             SequenceParallel sequence);
 
-  // Returns [S, C], of the last stage the features, in the activation arena. `upstream_SC` is the
-  // stage before's output and null on the first stage, which alone reads clips.frames. What `clips`
-  // points to and upstream stay as they are until Backward. No clip is legal. Evaluation leaves
-  // only the result in the arena. Errors: INVALID_ARGUMENT naming the clip that is too long or
-  // empty, or both counts when the frames do not match the lengths.
+  // Returns [R, C], of the last stage the features, in the activation arena. `upstream_RC` is the
+  // stage before's output and null on the first stage, which alone reads clips.frames, all N on
+  // every rank. What `clips` points to and upstream stay as they are until Backward. No clip is
+  // legal. Evaluation leaves only the result in the arena. Errors: INVALID_ARGUMENT naming the clip
+  // that is too long or empty, or both counts when the frames do not match the lengths.
   absl::StatusOr<TensorView> Forward(ModuleContext& context, const AudioBatch& clips,
-                                     ConstTensorView upstream_SC, Saved& saved) const;
+                                     ConstTensorView upstream_RC, Saved& saved) const;
 
-  // `d_output_SC` may be overwritten. `d_upstream_SC` receives the gradient of upstream; null on
+  // Rows of features that Forward left with `saved` on all ranks together.
+  static int64_t NumFeatures(const Saved& saved) { return saved.segments.back(); }
+
+  // `d_output_RC` may be overwritten. `d_upstream_RC` receives the gradient of upstream; null on
   // the first stage. Frames get no gradient.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_output_SC,
-                        TensorView d_upstream_SC) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_output_RC,
+                        TensorView d_upstream_RC) const;
 
  private:
   struct Convolution {
@@ -89,10 +98,12 @@ class AudioEncoder {
   absl::Status CountRows(const AudioBatch& clips, Saved& saved) const;
   absl::StatusOr<TensorView> Convolve(ModuleContext& context, Saved& saved) const;
   absl::Status ConvolveBackward(ModuleContext& context, const Saved& saved,
-                                TensorView d_hidden_SC) const;
+                                TensorView d_hidden_RC) const;
 
   AudioConfig config_;
   StagePlace place_;
+  SequenceParallel sequence_;
+  std::string gather_name_;  // of the gradient that the convolutions get
   Convolution every_frame_;
   Convolution every_other_;
   EncoderLayers layers_;

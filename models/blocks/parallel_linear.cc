@@ -16,6 +16,19 @@ Arena& KeptForProducts(ModuleContext& context) {
   return context.weight_gradients != nullptr ? context.activations : context.stream.workspace();
 }
 
+ConstTensorView ValueOrNull(const Parameter* parameter) {
+  return parameter == nullptr ? ConstTensorView() : ConstTensorView(parameter->value);
+}
+
+absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy, Parameter* bias) {
+  if (bias == nullptr) return absl::OkStatus();
+  const WeightGradient gradient = WeightGradientOf(context, *bias);
+  if (!gradient.wanted()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(BiasBackward(dy, gradient.view, gradient.accumulate, context.stream))
+      .With(bias->spec->name);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ColumnLinear::Forward(ModuleContext& context, ConstTensorView x_RH,
@@ -25,7 +38,8 @@ absl::Status ColumnLinear::Forward(ModuleContext& context, ConstTensorView x_RH,
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
                           sequence_.Gather(x_RH, y_TN.dim(0), stream.workspace(), stream, name));
-  HETERO_RETURN_IF_ERROR(LinearForward(x_TH, weight_NH_->value, {}, y_TN, stream)).With(name);
+  HETERO_RETURN_IF_ERROR(LinearForward(x_TH, weight_NH_->value, ValueOrNull(bias_N_), y_TN, stream))
+      .With(name);
   return absl::OkStatus();
 }
 
@@ -39,20 +53,31 @@ absl::StatusOr<TensorView> ColumnLinear::Backward(ModuleContext& context, ConstT
 
 absl::Status ColumnLinear::BackwardTo(ModuleContext& context, ConstTensorView d_y_TN,
                                       ConstTensorView x_RH, TensorView d_x_RH) const {
+  HETERO_RETURN_IF_ERROR(BackwardWeight(context, d_y_TN, x_RH));
+  return BackwardInput(context, d_y_TN, d_x_RH);
+}
+
+absl::Status ColumnLinear::BackwardWeight(ModuleContext& context, ConstTensorView d_y_TN,
+                                          ConstTensorView x_RH) const {
+  HETERO_RETURN_IF_ERROR(AddBiasGradient(context, d_y_TN, bias_N_));
+  if (!WantsGradient(context, *weight_NH_)) return absl::OkStatus();
+  ArenaScope scope(context.stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
+                          sequence_.Gather(x_RH, d_y_TN.dim(0), KeptForProducts(context),
+                                           context.stream, weight_NH_->spec->name));
+  return AddWeightGradient(context, d_y_TN, x_TH, *weight_NH_);
+}
+
+absl::Status ColumnLinear::BackwardInput(ModuleContext& context, ConstTensorView d_y_TN,
+                                         TensorView d_x_RH) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
   const std::string& name = weight_NH_->spec->name;
-  const int64_t tokens = d_y_TN.dim(0);
   ArenaScope scope(workspace);
-  if (WantsGradient(context, *weight_NH_)) {
-    HETERO_ASSIGN_OR_RETURN(const ConstTensorView x_TH,
-                            sequence_.Gather(x_RH, tokens, KeptForProducts(context), stream, name));
-    HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_y_TN, x_TH, *weight_NH_));
-  }
   TensorView d_part_TH = d_x_RH;
   if (!sequence_.alone()) {
-    HETERO_ASSIGN_OR_RETURN(
-        d_part_TH, sequence_.AllocatePart(x_RH.dtype(), tokens, x_RH.dim(1), workspace, stream));
+    HETERO_ASSIGN_OR_RETURN(d_part_TH, sequence_.AllocatePart(d_x_RH.dtype(), d_y_TN.dim(0),
+                                                              d_x_RH.dim(1), workspace, stream));
   }
   HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_y_TN, weight_NH_->value, d_part_TH,
                                              /*accumulate=*/false, stream))
@@ -63,20 +88,14 @@ absl::Status ColumnLinear::BackwardTo(ModuleContext& context, ConstTensorView d_
 absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTensorView x_TK,
                                               ConstTensorView residual_RH) const {
   Stream& stream = context.stream;
-  const std::string& name = weight_HK_->spec->name;
   HETERO_ASSIGN_OR_RETURN(const TensorView out_RH,
                           context.AllocateResult(residual_RH.dtype(), residual_RH.dims()));
-  if (sequence_.alone()) {
+  if (sequence_.alone() && bias_H_ == nullptr) {
     HETERO_RETURN_IF_ERROR(Copy(residual_RH, out_RH, stream));
     HETERO_RETURN_IF_ERROR(AddTo(context, x_TK, out_RH));
     return out_RH;
   }
-  ArenaScope scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const TensorView part_TH,
-                          sequence_.AllocatePart(residual_RH.dtype(), x_TK.dim(0),
-                                                 residual_RH.dim(1), stream.workspace(), stream));
-  HETERO_RETURN_IF_ERROR(LinearForward(x_TK, weight_HK_->value, {}, part_TH, stream)).With(name);
-  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, out_RH, stream, name));
+  HETERO_RETURN_IF_ERROR(Product(context, x_TK, out_RH));
   HETERO_RETURN_IF_ERROR(Add(out_RH, residual_RH, out_RH, stream));
   return out_RH;
 }
@@ -84,8 +103,7 @@ absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTenso
 absl::Status RowLinear::AddTo(ModuleContext& context, ConstTensorView x_TK,
                               TensorView out_RH) const {
   Stream& stream = context.stream;
-  const std::string& name = weight_HK_->spec->name;
-  if (sequence_.alone()) {
+  if (sequence_.alone() && bias_H_ == nullptr) {
     HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
                                  .b = weight_HK_->value,
                                  .c = out_RH,
@@ -93,18 +111,33 @@ absl::Status RowLinear::AddTo(ModuleContext& context, ConstTensorView x_TK,
                                  .beta = 1,
                                  .name = "gemm.forward"},
                                 stream))
-        .With(name);
+        .With(weight_HK_->spec->name);
     return absl::OkStatus();
   }
   ArenaScope scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const TensorView own_RH,
+  HETERO_ASSIGN_OR_RETURN(const TensorView product_RH,
                           stream.workspace().Allocate(out_RH.dtype(), out_RH.dims()));
-  HETERO_ASSIGN_OR_RETURN(const TensorView part_TH,
-                          sequence_.AllocatePart(out_RH.dtype(), x_TK.dim(0), out_RH.dim(1),
-                                                 stream.workspace(), stream));
-  HETERO_RETURN_IF_ERROR(LinearForward(x_TK, weight_HK_->value, {}, part_TH, stream)).With(name);
-  HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, own_RH, stream, name));
-  return Add(out_RH, own_RH, out_RH, stream);
+  HETERO_RETURN_IF_ERROR(Product(context, x_TK, product_RH));
+  return Add(out_RH, product_RH, out_RH, stream);
+}
+
+absl::Status RowLinear::Product(ModuleContext& context, ConstTensorView x_TK,
+                                TensorView out_RH) const {
+  Stream& stream = context.stream;
+  const std::string& name = weight_HK_->spec->name;
+  ArenaScope scope(stream.workspace());
+  TensorView part_TH = out_RH;
+  if (!sequence_.alone()) {
+    HETERO_ASSIGN_OR_RETURN(part_TH,
+                            sequence_.AllocatePart(out_RH.dtype(), x_TK.dim(0), out_RH.dim(1),
+                                                   stream.workspace(), stream));
+  }
+  HETERO_RETURN_IF_ERROR(
+      LinearForward(x_TK, weight_HK_->value,
+                    sequence_.rank() == 0 ? ValueOrNull(bias_H_) : ConstTensorView(), part_TH,
+                    stream))
+      .With(name);
+  return sequence_.ReduceScatter(part_TH, out_RH, stream, name);
 }
 
 absl::StatusOr<TensorView> RowLinear::Backward(ModuleContext& context, ConstTensorView d_out_RH,
@@ -112,6 +145,7 @@ absl::StatusOr<TensorView> RowLinear::Backward(ModuleContext& context, ConstTens
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
   const std::string& name = weight_HK_->spec->name;
+  HETERO_RETURN_IF_ERROR(AddBiasGradient(context, d_out_RH, bias_H_));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_x_TK, workspace.Allocate(x_TK.dtype(), x_TK.dims()));
   ArenaScope scope(workspace);
   // A queued product keeps a copy of its gradient.

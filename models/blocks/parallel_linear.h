@@ -17,12 +17,13 @@
 
 namespace hetero {
 
-// y = x wᵀ, w divided by rows.
+// y = x wᵀ + b, w divided by rows and b with them.
 class ColumnLinear {
  public:
   ColumnLinear() = default;
-  ColumnLinear(SequenceParallel sequence, Parameter* weight_NH)
-      : sequence_(sequence), weight_NH_(weight_NH) {}
+  // `bias_N` null: none.
+  ColumnLinear(SequenceParallel sequence, Parameter* weight_NH, Parameter* bias_N = nullptr)
+      : sequence_(sequence), weight_NH_(weight_NH), bias_N_(bias_N) {}
 
   int64_t width() const { return weight_NH_->value.dim(0); }
   Parameter& weight() const { return *weight_NH_; }
@@ -30,42 +31,58 @@ class ColumnLinear {
   // Errors (here and below): those of the products, the arenas and the communicator.
   absl::Status Forward(ModuleContext& context, ConstTensorView x_RH, TensorView y_TN) const;
 
-  // Adds the gradient of w and returns that of x, in the stream's workspace. `x_RH` is Forward's
-  // and stays as it is until the context's queue has run.
+  // Adds the gradients of w and b and returns that of x, in the stream's workspace. `x_RH` is
+  // Forward's and stays as it is until the context's queue has run.
   absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_y_TN,
                                       ConstTensorView x_RH) const;
-  // The same, with the gradient of x in the caller's memory, overwritten.
+
+  // The two halves of it: those of w and b alone, and that of x, which is overwritten.
+  absl::Status BackwardWeight(ModuleContext& context, ConstTensorView d_y_TN,
+                              ConstTensorView x_RH) const;
+  absl::Status BackwardInput(ModuleContext& context, ConstTensorView d_y_TN,
+                             TensorView d_x_RH) const;
+
+  // Both halves, with the gradient of x in the caller's memory, overwritten.
   absl::Status BackwardTo(ModuleContext& context, ConstTensorView d_y_TN, ConstTensorView x_RH,
                           TensorView d_x_RH) const;
 
  private:
   SequenceParallel sequence_;
   Parameter* weight_NH_ = nullptr;
+  Parameter* bias_N_ = nullptr;
 };
 
-// residual + x wᵀ, w divided by columns: the residual is added once, after the sum over ranks.
+// residual + x wᵀ + b, w divided by columns: the residual is added once, after the sum over ranks.
+// Every rank has all of b; it enters the sum with the first rank's product, which adds it on the
+// way. A rank's gradient of b is that of its own rows: parts to be summed over the ranks.
 class RowLinear {
  public:
   RowLinear() = default;
-  RowLinear(SequenceParallel sequence, Parameter* weight_HK)
-      : sequence_(sequence), weight_HK_(weight_HK) {}
+  // `bias_H` null: none.
+  RowLinear(SequenceParallel sequence, Parameter* weight_HK, Parameter* bias_H = nullptr)
+      : sequence_(sequence), weight_HK_(weight_HK), bias_H_(bias_H) {}
 
   Parameter& weight() const { return *weight_HK_; }
 
   // Where the context wants a block's result.
   absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView x_TK,
                                      ConstTensorView residual_RH) const;
-  // out += x wᵀ.
+
+  // The same without a residual; `out_RH` is overwritten.
+  absl::Status Product(ModuleContext& context, ConstTensorView x_TK, TensorView out_RH) const;
+
+  // out += x wᵀ + b.
   absl::Status AddTo(ModuleContext& context, ConstTensorView x_TK, TensorView out_RH) const;
 
-  // Adds the gradient of w and returns that of x, in the stream's workspace; that of the residual
-  // is `d_out_RH`. `x_TK` stays as it is until the context's queue has run.
+  // Adds the gradients of w and b and returns that of x, in the stream's workspace; that of the
+  // residual is `d_out_RH`. `x_TK` stays as it is until the context's queue has run.
   absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_out_RH,
                                       ConstTensorView x_TK) const;
 
  private:
   SequenceParallel sequence_;
   Parameter* weight_HK_ = nullptr;
+  Parameter* bias_H_ = nullptr;
 };
 
 }  // namespace hetero

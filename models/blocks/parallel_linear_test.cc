@@ -24,17 +24,29 @@ std::vector<ParameterSpec> Specs() {
            .shape = {kHidden, kInner},
            .storage = DType::kF64,
            .init = Init::Normal(1),
-           .dims = {{}, {ShardAxis::kTp, {}}}}};
+           .dims = {{}, {ShardAxis::kTp, {}}}},
+          {.name = "up bias",
+           .shape = {kInner},
+           .storage = DType::kF64,
+           .init = Init::Constant(0),
+           .dims = {{ShardAxis::kTp, {}}}},
+          {.name = "down bias",
+           .shape = {kHidden},
+           .storage = DType::kF64,
+           .init = Init::Constant(0),
+           .partial_over_tp = true}};
 }
 
-// hidden + (hidden upᵀ) downᵀ.
-absl::Status RunPair(ParallelRig& rig, int64_t tokens) {
+// hidden + (hidden upᵀ + up bias) downᵀ + down bias, the latter two with `biases`.
+absl::Status RunPair(ParallelRig& rig, int64_t tokens, bool biases = false) {
   ParameterStore& parameters = rig.MakeParameters(ParameterTable::Make(Specs()).value());
   const SequenceParallel sequence(rig.communicators().Of(Family::kTp));
   HETERO_ASSIGN_OR_RETURN(Parameter* const up_weight, parameters.Find("up"));
   HETERO_ASSIGN_OR_RETURN(Parameter* const down_weight, parameters.Find("down"));
-  const ColumnLinear up(sequence, up_weight);
-  const RowLinear down(sequence, down_weight);
+  HETERO_ASSIGN_OR_RETURN(Parameter* const up_bias, parameters.Find("up bias"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const down_bias, parameters.Find("down bias"));
+  const ColumnLinear up(sequence, up_weight, biases ? up_bias : nullptr);
+  const RowLinear down(sequence, down_weight, biases ? down_bias : nullptr);
   ModuleContext& context = rig.context();
   for (const int64_t lane : rig.lanes()) {
     const TensorView hidden_RH = rig.OwnRows(rig.Normal("hidden", lane, tokens, kHidden));
@@ -66,6 +78,14 @@ TEST(ParallelLinearTest, EqualsOneRank) {
                           {.weight_gradients_later = later});
       }
     }
+  }
+}
+
+TEST(ParallelLinearTest, BiasesAreAddedOnce) {
+  for (const int64_t tokens : {8, 21, 0}) {
+    SCOPED_TRACE(tokens);
+    ExpectLikeOneRank({.name = "module", .num_ranks = 4, .tp = 4},
+                      [&](ParallelRig& rig) { return RunPair(rig, tokens, /*biases=*/true); });
   }
 }
 

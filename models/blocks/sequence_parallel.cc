@@ -39,6 +39,22 @@ absl::StatusOr<TensorView> SequenceParallel::AllocatePart(DType dtype, int64_t n
   return all.Rows(0, num_tokens);
 }
 
+TensorView SequenceParallel::OwnRows(const TensorView& all_TC) const {
+  const TokenShard shard = Shard(all_TC.dim(0));
+  // AllocatePart has the padding behind the tokens.
+  const TensorView padded(all_TC.address(), all_TC.dtype(), {shard.padded_tokens(), all_TC.dim(1)});
+  return padded.Rows(shard.rank * shard.rows(), shard.rows());
+}
+
+absl::Status SequenceParallel::CheckDivides(std::string_view field, int64_t value) const {
+  if (value % size() == 0) return absl::OkStatus();
+  const int64_t below = value / size() * size();
+  return absl::InvalidArgumentError(
+      absl::StrCat(field, " is ", value, "; expected a multiple of the ", size(),
+                   " tensor-parallel ranks; nearest: ",
+                   below > 0 && value - below <= below + size() - value ? below : below + size()));
+}
+
 absl::Status SequenceParallel::ReduceScatter(ConstTensorView part_TC, TensorView own_RC,
                                              Stream& stream, std::string_view name) const {
   const TokenShard shard = Shard(part_TC.dim(0));

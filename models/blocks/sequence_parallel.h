@@ -47,6 +47,14 @@ class SequenceParallel {
   absl::StatusOr<TensorView> AllocatePart(DType dtype, int64_t num_tokens, int64_t width,
                                           Arena& arena, Stream& stream) const;
 
+  // The rows of [T, C] that this rank owns, with the padding. `all_TC` is from AllocatePart; alone
+  // it is what is returned.
+  TensorView OwnRows(const TensorView& all_TC) const;
+
+  // Errors: INVALID_ARGUMENT unless the ranks can have equal shares of `value`; `field` is its
+  // name.
+  absl::Status CheckDivides(std::string_view field, int64_t value) const;
+
   // own_RC = the sum over ranks of the rows that this one owns. `part_TC` is from AllocatePart;
   // alone it may be `own_RC` itself, which then stays as it is.
   absl::Status ReduceScatter(ConstTensorView part_TC, TensorView own_RC, Stream& stream,

@@ -90,7 +90,8 @@ absl::Status RunProjector(ModuleRig& rig, ProjectorConfig config) {
   const TensorView d_input_ND = rig.Normal(kRows, config.input_size);  // overwritten
   const TensorView d_output_NH = rig.Normal(kRows, config.output_size);
   Projector::Saved saved;
-  HETERO_ASSIGN_OR_RETURN(const TensorView out, projector.Forward(rig.context(), input_ND, saved));
+  HETERO_ASSIGN_OR_RETURN(const TensorView out,
+                          projector.Forward(rig.context(), input_ND, kRows, saved));
   rig.Keep("out", out);
   HETERO_RETURN_IF_ERROR(projector.Backward(rig.context(), saved, d_output_NH, d_input_ND));
   rig.Keep("d input", d_input_ND);

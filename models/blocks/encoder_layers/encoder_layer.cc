@@ -4,12 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/models/blocks/residual.h"
 #include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/attention/attention.h"
-#include "hetero/tensor/ops/elementwise/elementwise.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
 
 namespace hetero {
 namespace {
@@ -19,12 +16,12 @@ constexpr std::string_view kOut = "self_attention.linear_proj.";
 constexpr std::string_view kFc1 = "mlp.linear_fc1.";
 constexpr std::string_view kFc2 = "mlp.linear_fc2.";
 
-absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Parameter& bias_N) {
-  const WeightGradient gradient = WeightGradientOf(context, bias_N);
-  if (!gradient.wanted()) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(BiasBackward(dy_SN, gradient.view, gradient.accumulate, context.stream))
-      .With(bias_N.spec->name);
-  return absl::OkStatus();
+AttentionShape ShapeOf(int64_t num_heads, int64_t head_dim, std::span<const int32_t> segments) {
+  return {.num_groups = num_heads,
+          .heads_per_group = 1,
+          .head_size = head_dim,
+          .segments = segments,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
 }
 
 }  // namespace
@@ -32,131 +29,118 @@ absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy_SN, Para
 std::vector<ParameterSpec> EncoderLayer::Parameters(const EncoderLayerConfig& config,
                                                     std::string_view prefix) {
   const int64_t c = config.hidden_size, k = config.attention_width(), f = config.ffn_size;
+  const DimSharding whole, by_width{.axis = ShardAxis::kTp};
+  const DimSharding by_head{.axis = ShardAxis::kTp, .units = config.num_heads};
   std::vector<ParameterSpec> specs;
+  // A rank's gradient of what all of them have is that of its own rows.
   const auto vector = [&](std::string_view layer, std::string_view name, int64_t size, double value,
-                          ShardAxis axis) {
+                          const DimSharding& dim) {
     specs.push_back({.name = absl::StrCat(prefix, layer, name),
                      .shape = {size},
                      .storage = config.storage,
                      .init = Init::Constant(value),
-                     .dims = {{axis, {}}},
+                     .dims = {dim},
+                     .partial_over_tp = dim.axis == ShardAxis::kNone,
                      .decay = false});
   };
   const auto matrix = [&](std::string_view layer, int64_t rows, int64_t columns, double std,
-                          ShardAxis row_axis, ShardAxis column_axis) {
+                          const DimSharding& row_dim, const DimSharding& column_dim) {
     specs.push_back({.name = absl::StrCat(prefix, layer, "weight"),
                      .shape = {rows, columns},
                      .storage = config.storage,
                      .init = Init::Normal(std),
-                     .dims = {{row_axis, {}}, {column_axis, {}}}});
+                     .dims = {row_dim, column_dim}});
   };
-  vector(kQkv, "layer_norm_weight", c, 1, ShardAxis::kNone);
-  vector(kQkv, "layer_norm_bias", c, 0, ShardAxis::kNone);
-  matrix(kQkv, 3 * k, c, config.init_std, ShardAxis::kTp, ShardAxis::kNone);
-  vector(kQkv, "bias", 3 * k, 0, ShardAxis::kTp);
-  matrix(kOut, c, k, config.output_init_std, ShardAxis::kNone, ShardAxis::kTp);
-  vector(kOut, "bias", c, 0, ShardAxis::kNone);
-  vector(kFc1, "layer_norm_weight", c, 1, ShardAxis::kNone);
-  vector(kFc1, "layer_norm_bias", c, 0, ShardAxis::kNone);
-  matrix(kFc1, f, c, config.init_std, ShardAxis::kTp, ShardAxis::kNone);
-  vector(kFc1, "bias", f, 0, ShardAxis::kTp);
-  matrix(kFc2, c, f, config.output_init_std, ShardAxis::kNone, ShardAxis::kTp);
-  vector(kFc2, "bias", c, 0, ShardAxis::kNone);
+  vector(kQkv, "layer_norm_weight", c, 1, whole);
+  vector(kQkv, "layer_norm_bias", c, 0, whole);
+  matrix(kQkv, 3 * k, c, config.init_std, by_head, whole);
+  vector(kQkv, "bias", 3 * k, 0, by_head);
+  matrix(kOut, c, k, config.output_init_std, whole, by_head);
+  vector(kOut, "bias", c, 0, whole);
+  vector(kFc1, "layer_norm_weight", c, 1, whole);
+  vector(kFc1, "layer_norm_bias", c, 0, whole);
+  matrix(kFc1, f, c, config.init_std, by_width, whole);
+  vector(kFc1, "bias", f, 0, by_width);
+  matrix(kFc2, c, f, config.output_init_std, whole, by_width);
+  vector(kFc2, "bias", c, 0, whole);
   return specs;
 }
 
 absl::StatusOr<EncoderLayer> EncoderLayer::Create(const EncoderLayerConfig& config,
                                                   std::string_view prefix,
                                                   ParameterStore& parameters,
-                                                  Communicator* tensor_parallel) {
-  if (tensor_parallel != nullptr) {
-    return absl::UnimplementedError(
-        "an encoder layer runs on one tensor-parallel rank; set the encoder's tp to 1");
-  }
-  EncoderLayer layer;
-  layer.config_ = config;
+                                                  SequenceParallel sequence) {
+  HETERO_RETURN_IF_ERROR(sequence.CheckDivides("num_heads", config.num_heads)).With(prefix);
+  HETERO_RETURN_IF_ERROR(sequence.CheckDivides("ffn_size", config.ffn_size)).With(prefix);
   const auto find = [&](std::string_view part, std::string_view name) {
     return parameters.Find(absl::StrCat(prefix, part, name));
   };
+  EncoderLayer layer;
+  layer.config_ = config;
   HETERO_ASSIGN_OR_RETURN(layer.norm1_.weight_C, find(kQkv, "layer_norm_weight"));
   HETERO_ASSIGN_OR_RETURN(layer.norm1_.bias_C, find(kQkv, "layer_norm_bias"));
-  HETERO_ASSIGN_OR_RETURN(layer.w_qkv_NC_, find(kQkv, "weight"));
-  HETERO_ASSIGN_OR_RETURN(layer.b_qkv_N_, find(kQkv, "bias"));
-  HETERO_ASSIGN_OR_RETURN(layer.w_out_CK_, find(kOut, "weight"));
-  HETERO_ASSIGN_OR_RETURN(layer.b_out_C_, find(kOut, "bias"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w_qkv_NC, find(kQkv, "weight"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const b_qkv_N, find(kQkv, "bias"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w_out_CK, find(kOut, "weight"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const b_out_C, find(kOut, "bias"));
   HETERO_ASSIGN_OR_RETURN(layer.norm2_.weight_C, find(kFc1, "layer_norm_weight"));
   HETERO_ASSIGN_OR_RETURN(layer.norm2_.bias_C, find(kFc1, "layer_norm_bias"));
-  HETERO_ASSIGN_OR_RETURN(layer.w1_FC_, find(kFc1, "weight"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w1_FC, find(kFc1, "weight"));
   HETERO_ASSIGN_OR_RETURN(layer.b1_F_, find(kFc1, "bias"));
-  HETERO_ASSIGN_OR_RETURN(layer.w2_CF_, find(kFc2, "weight"));
-  HETERO_ASSIGN_OR_RETURN(layer.b2_C_, find(kFc2, "bias"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w2_CF, find(kFc2, "weight"));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const b2_C, find(kFc2, "bias"));
+  layer.num_heads_ = w_qkv_NC->value.dim(0) / (3 * config.head_dim);
+  layer.qkv_ = ColumnLinear(sequence, w_qkv_NC, b_qkv_N);
+  layer.out_ = RowLinear(sequence, w_out_CK, b_out_C);
+  layer.fc1_ = ColumnLinear(sequence, w1_FC);
+  layer.fc2_ = RowLinear(sequence, w2_CF, b2_C);
   return layer;
 }
 
-absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTensorView hidden_SC,
+absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTensorView hidden_RC,
                                                  std::span<const int32_t> segments,
                                                  Saved& saved) const {
   Stream& stream = context.stream;
   Arena& arena = context.activations;
-  const DType dtype = hidden_SC.dtype();
-  const int64_t tokens = hidden_SC.dim(0), c = config_.hidden_size, k = config_.attention_width();
+  const DType dtype = hidden_RC.dtype();
+  const int64_t tokens = segments.back(), f = fc1_.width();
   saved.segments = segments;
 
-  HETERO_ASSIGN_OR_RETURN(saved.normed1_SC, ApplyLayerNorm(context, hidden_SC, norm1_,
+  HETERO_ASSIGN_OR_RETURN(saved.normed1_RC, ApplyLayerNorm(context, hidden_RC, norm1_,
                                                            config_.norm_epsilon, saved.norm1));
-  HETERO_ASSIGN_OR_RETURN(saved.qkv_SN, arena.Allocate(dtype, {tokens, 3 * k}));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.normed1_SC, w_qkv_NC_->value, b_qkv_N_->value, saved.qkv_SN, stream))
-      .With(w_qkv_NC_->spec->name);
-  HETERO_ASSIGN_OR_RETURN(saved.attention_SK, arena.Allocate(dtype, {tokens, k}));
-  HETERO_ASSIGN_OR_RETURN(saved.lse,
-                          arena.Allocate(ComputeDType(dtype), {config_.num_heads, tokens}));
-  HETERO_RETURN_IF_ERROR(
-      AttentionForward({.shape = {.num_groups = config_.num_heads,
-                                  .heads_per_group = 1,
-                                  .head_size = config_.head_dim,
-                                  .segments = segments,
-                                  .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim))},
-                        .qkv = saved.qkv_SN,
-                        .o = saved.attention_SK,
-                        .lse_HT = saved.lse},
-                       stream));
-  HETERO_ASSIGN_OR_RETURN(const TensorView middle_SC, arena.Allocate(dtype, {tokens, c}));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.attention_SK, w_out_CK_->value, b_out_C_->value, middle_SC, stream))
-      .With(w_out_CK_->spec->name);
+  HETERO_ASSIGN_OR_RETURN(saved.qkv_SN, arena.Allocate(dtype, {tokens, qkv_.width()}));
+  HETERO_RETURN_IF_ERROR(qkv_.Forward(context, saved.normed1_RC, saved.qkv_SN));
+  HETERO_ASSIGN_OR_RETURN(saved.attention_SK,
+                          arena.Allocate(dtype, {tokens, num_heads_ * config_.head_dim}));
+  HETERO_ASSIGN_OR_RETURN(saved.lse, arena.Allocate(ComputeDType(dtype), {num_heads_, tokens}));
+  HETERO_RETURN_IF_ERROR(AttentionForward({.shape = ShapeOf(num_heads_, config_.head_dim, segments),
+                                           .qkv = saved.qkv_SN,
+                                           .o = saved.attention_SK,
+                                           .lse_HT = saved.lse},
+                                          stream));
+  HETERO_ASSIGN_OR_RETURN(const TensorView middle_RC, arena.Allocate(dtype, hidden_RC.dims()));
+  HETERO_RETURN_IF_ERROR(out_.Product(context, saved.attention_SK, middle_RC));
 
-  HETERO_ASSIGN_OR_RETURN(saved.normed2_SC, ApplyLayerNorm(context, middle_SC, hidden_SC, norm2_,
+  HETERO_ASSIGN_OR_RETURN(saved.normed2_RC, ApplyLayerNorm(context, middle_RC, hidden_RC, norm2_,
                                                            config_.norm_epsilon, saved.norm2));
-  HETERO_ASSIGN_OR_RETURN(saved.inner_SF, arena.Allocate(dtype, {tokens, config_.ffn_size}));
-  HETERO_ASSIGN_OR_RETURN(saved.activated_SF, arena.Allocate(dtype, {tokens, config_.ffn_size}));
-  HETERO_RETURN_IF_ERROR(LinearForward(saved.normed2_SC, w1_FC_->value, {}, saved.inner_SF, stream))
-      .With(w1_FC_->spec->name);
+  HETERO_ASSIGN_OR_RETURN(saved.inner_SF, arena.Allocate(dtype, {tokens, f}));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_SF, arena.Allocate(dtype, {tokens, f}));
+  HETERO_RETURN_IF_ERROR(fc1_.Forward(context, saved.normed2_RC, saved.inner_SF));
   HETERO_RETURN_IF_ERROR(
       GeluForward(config_.gelu, saved.inner_SF, b1_F_->value, saved.activated_SF, stream))
       .With(b1_F_->spec->name);
-  HETERO_ASSIGN_OR_RETURN(const TensorView out_SC, context.AllocateResult(dtype, hidden_SC.dims()));
-  HETERO_RETURN_IF_ERROR(
-      LinearForward(saved.activated_SF, w2_CF_->value, b2_C_->value, out_SC, stream))
-      .With(w2_CF_->spec->name);
-  HETERO_RETURN_IF_ERROR(Add(middle_SC, out_SC, out_SC, stream));
-  return out_SC;
+  return fc2_.Forward(context, saved.activated_SF, middle_RC);
 }
 
 absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
-                                    TensorView d_hidden_SC) const {
+                                    TensorView d_hidden_RC) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
-  const DType dtype = d_hidden_SC.dtype();
   ArenaScope scope(workspace);
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_SC,
-                          workspace.Allocate(dtype, d_hidden_SC.dims()));
   {
     ArenaScope mlp_scope(workspace);
-    HETERO_RETURN_IF_ERROR(AddBiasGradient(context, d_hidden_SC, *b2_C_));
-    HETERO_ASSIGN_OR_RETURN(
-        const TensorView d_inner_SF,
-        ProjectToHiddenBackward(context, d_hidden_SC, saved.activated_SF, *w2_CF_));
+    HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_SF,
+                            fc2_.Backward(context, d_hidden_RC, saved.activated_SF));
     const WeightGradient d_bias = WeightGradientOf(context, *b1_F_);
     HETERO_RETURN_IF_ERROR(GeluBackward({.form = config_.gelu,
                                          .da_TF = d_inner_SF,
@@ -167,35 +151,26 @@ absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
                                          .accumulate = d_bias.accumulate},
                                         stream))
         .With(b1_F_->spec->name);
-    HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_SF, saved.normed2_SC, *w1_FC_));
-    HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_inner_SF, w1_FC_->value, d_normed_SC,
-                                               /*accumulate=*/false, stream));
+    HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RC,
+                            fc1_.Backward(context, d_inner_SF, saved.normed2_RC));
     HETERO_RETURN_IF_ERROR(
-        LayerNormGradient(context, saved.norm2, d_normed_SC, d_hidden_SC, d_hidden_SC, norm2_));
+        LayerNormGradient(context, saved.norm2, d_normed_RC, d_hidden_RC, d_hidden_RC, norm2_));
   }
-  HETERO_RETURN_IF_ERROR(AddBiasGradient(context, d_hidden_SC, *b_out_C_));
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_attention_SK,
-      ProjectToHiddenBackward(context, d_hidden_SC, saved.attention_SK, *w_out_CK_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_attention_SK,
+                          out_.Backward(context, d_hidden_RC, saved.attention_SK));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_qkv_SN,
-                          workspace.Allocate(dtype, saved.qkv_SN.dims()));
+                          workspace.Allocate(saved.qkv_SN.dtype(), saved.qkv_SN.dims()));
   HETERO_RETURN_IF_ERROR(
-      AttentionBackward({.shape = {.num_groups = config_.num_heads,
-                                   .heads_per_group = 1,
-                                   .head_size = config_.head_dim,
-                                   .segments = saved.segments,
-                                   .scale = 1 / std::sqrt(static_cast<double>(config_.head_dim))},
+      AttentionBackward({.shape = ShapeOf(num_heads_, config_.head_dim, saved.segments),
                          .qkv = saved.qkv_SN,
                          .o = saved.attention_SK,
                          .lse_HT = saved.lse,
                          .d_o = d_attention_SK,
                          .d_qkv = d_qkv_SN},
                         stream));
-  HETERO_RETURN_IF_ERROR(AddBiasGradient(context, d_qkv_SN, *b_qkv_N_));
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_qkv_SN, saved.normed1_SC, *w_qkv_NC_));
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_qkv_SN, w_qkv_NC_->value, d_normed_SC,
-                                             /*accumulate=*/false, stream));
-  return LayerNormGradient(context, saved.norm1, d_normed_SC, d_hidden_SC, d_hidden_SC, norm1_);
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RC,
+                          qkv_.Backward(context, d_qkv_SN, saved.normed1_RC));
+  return LayerNormGradient(context, saved.norm1, d_normed_RC, d_hidden_RC, d_hidden_RC, norm1_);
 }
 
 }  // namespace hetero

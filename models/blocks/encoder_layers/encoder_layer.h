@@ -6,9 +6,13 @@
 //   h = hidden + Attention(LayerNorm(hidden) Wqkvᵀ + bqkv) Woᵀ + bo
 //   hidden' = h + gelu(LayerNorm(h) W1ᵀ + b1) W2ᵀ + b2
 //
-// Shape letters: S tokens of all images or clips, C hidden, N = 3 heads head_dim, K = heads
-// head_dim, F inner width. Rows of Wqkv lie head by head: its query, key and value (Megatron-LM's
-// order).
+// Tensor-parallel ranks divide the heads and the inner width, and between them the tokens: norms
+// and residuals are of own rows (token_shard.h), attention is of own heads over all tokens, which
+// their owners are asked for around each product (parallel_linear.h).
+//
+// Shape letters: S tokens of all images or clips, R rows of a rank, C hidden, N = 3 heads head_dim,
+// K = heads head_dim, F inner width; N, K and F are a rank's own. Rows of Wqkv lie head by head:
+// its query, key and value (Megatron-LM's order).
 
 #include <cstdint>
 #include <span>
@@ -17,9 +21,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/encoder_layers/layer_norm.h"
+#include "hetero/models/blocks/parallel_linear.h"
+#include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/ops/activation/activation.h"
@@ -45,12 +50,12 @@ class EncoderLayer {
   struct Saved {
     std::span<const int32_t> segments;  // host
     SavedLayerNorm norm1;
-    TensorView normed1_SC;
+    TensorView normed1_RC;
     TensorView qkv_SN;
     TensorView attention_SK;
     TensorView lse;
     SavedLayerNorm norm2;
-    TensorView normed2_SC;
+    TensorView normed2_RC;
     TensorView inner_SF;  // before bias and activation
     TensorView activated_SF;
   };
@@ -59,32 +64,30 @@ class EncoderLayer {
   static std::vector<ParameterSpec> Parameters(const EncoderLayerConfig& config,
                                                std::string_view prefix);
 
-  // `parameters` outlives the layer. Errors: NOT_FOUND for parameters outside the store;
-  // UNIMPLEMENTED with tensor parallelism (non-null communicator).
+  // `parameters` outlives the layer. Errors: INVALID_ARGUMENT when num_heads or ffn_size do not
+  // divide by the tensor-parallel ranks; NOT_FOUND for parameters outside the store.
   static absl::StatusOr<EncoderLayer> Create(const EncoderLayerConfig& config,
                                              std::string_view prefix, ParameterStore& parameters,
-                                             Communicator* tensor_parallel);
+                                             SequenceParallel sequence);
 
   // Returns hidden', in the activation arena. Image or clip i is rows [segments[i],
-  // segments[i + 1]).
-  // `hidden_SC` and `segments` stay as they are until Backward.
-  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_SC,
+  // segments[i + 1]) of all S.
+  // `hidden_RC` and `segments` stay as they are until Backward.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView hidden_RC,
                                      std::span<const int32_t> segments, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_SC) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RC) const;
 
  private:
   EncoderLayerConfig config_;
+  int64_t num_heads_ = 0;  // of this rank
   LayerNormParameters norm1_, norm2_;
-  Parameter* w_qkv_NC_ = nullptr;
-  Parameter* b_qkv_N_ = nullptr;
-  Parameter* w_out_CK_ = nullptr;
-  Parameter* b_out_C_ = nullptr;
-  Parameter* w1_FC_ = nullptr;
+  ColumnLinear qkv_;
+  RowLinear out_;
+  ColumnLinear fc1_;  // without its bias, which the activation adds
   Parameter* b1_F_ = nullptr;
-  Parameter* w2_CF_ = nullptr;
-  Parameter* b2_C_ = nullptr;
+  RowLinear fc2_;
 };
 
 }  // namespace hetero

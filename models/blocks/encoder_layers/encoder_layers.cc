@@ -38,6 +38,7 @@ std::vector<ParameterSpec> EncoderLayers::Parameters(const EncoderLayersConfig& 
                      .shape = {config.layer.hidden_size},
                      .storage = config.layer.storage,
                      .init = Init::Constant(value),
+                     .partial_over_tp = true,
                      .decay = false,
                      .stage = num_stages - 1});
   }
@@ -47,14 +48,14 @@ std::vector<ParameterSpec> EncoderLayers::Parameters(const EncoderLayersConfig& 
 absl::StatusOr<EncoderLayers> EncoderLayers::Create(const EncoderLayersConfig& config,
                                                     std::string_view prefix, StagePlace place,
                                                     ParameterStore& parameters,
-                                                    Communicator* tensor_parallel) {
+                                                    SequenceParallel sequence) {
   EncoderLayers layers;
   layers.norm_epsilon_ = config.layer.norm_epsilon;
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     if (StageOf(layer, config, place.num_stages) != place.stage) continue;
-    HETERO_ASSIGN_OR_RETURN(const EncoderLayer made,
-                            EncoderLayer::Create(config.layer, LayerPrefix(prefix, layer),
-                                                 parameters, tensor_parallel));
+    HETERO_ASSIGN_OR_RETURN(
+        const EncoderLayer made,
+        EncoderLayer::Create(config.layer, LayerPrefix(prefix, layer), parameters, sequence));
     layers.layers_.push_back(made);
   }
   if (place.last() && config.final_norm) {
@@ -67,28 +68,28 @@ absl::StatusOr<EncoderLayers> EncoderLayers::Create(const EncoderLayersConfig& c
 }
 
 absl::StatusOr<ConstTensorView> EncoderLayers::Forward(ModuleContext& context,
-                                                       ConstTensorView hidden_SC,
+                                                       ConstTensorView hidden_RC,
                                                        std::span<const int32_t> segments,
                                                        Saved& saved) const {
   saved.layers.resize(layers_.size());
   HETERO_ASSIGN_OR_RETURN(
-      hidden_SC, RunLayers(context, hidden_SC, std::ssize(layers_),
-                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_SC) {
-                             return layers_[i].Forward(of_layer, input_SC, segments,
+      hidden_RC, RunLayers(context, hidden_RC, std::ssize(layers_),
+                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_RC) {
+                             return layers_[i].Forward(of_layer, input_RC, segments,
                                                        saved.layers[i]);
                            }));
-  if (final_norm_.weight_C == nullptr) return hidden_SC;
-  return ApplyLayerNorm(context, hidden_SC, final_norm_, norm_epsilon_, saved.final_norm);
+  if (final_norm_.weight_C == nullptr) return hidden_RC;
+  return ApplyLayerNorm(context, hidden_RC, final_norm_, norm_epsilon_, saved.final_norm);
 }
 
 absl::Status EncoderLayers::Backward(ModuleContext& context, const Saved& saved,
-                                     TensorView d_hidden_SC) const {
+                                     TensorView d_hidden_RC) const {
   if (final_norm_.weight_C != nullptr) {
     HETERO_RETURN_IF_ERROR(
-        LayerNormGradient(context, saved.final_norm, d_hidden_SC, {}, d_hidden_SC, final_norm_));
+        LayerNormGradient(context, saved.final_norm, d_hidden_RC, {}, d_hidden_RC, final_norm_));
   }
   for (size_t i = layers_.size(); i-- > 0;) {
-    HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_SC));
+    HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_RC));
   }
   return absl::OkStatus();
 }

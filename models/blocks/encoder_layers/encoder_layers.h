@@ -5,7 +5,7 @@
 // layers the norm. What makes hidden rows of images or clips, and what is made of them, is the
 // encoder's own.
 //
-// Shape letters: S tokens of all images or clips, C hidden.
+// Shape letters: S tokens of all images or clips, R rows of a tensor-parallel rank, C hidden.
 
 #include <cstdint>
 #include <span>
@@ -14,10 +14,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/encoder_layers/encoder_layer.h"
 #include "hetero/models/blocks/encoder_layers/layer_norm.h"
+#include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
@@ -42,20 +42,20 @@ class EncoderLayers {
   static std::vector<ParameterSpec> Parameters(const EncoderLayersConfig& config,
                                                std::string_view prefix, int num_stages);
 
-  // `parameters` holds those of the stage and outlives the layers. Errors: NOT_FOUND for parameters
-  // outside the store; UNIMPLEMENTED with tensor parallelism (non-null communicator).
+  // `parameters` holds those of the stage and outlives the layers. Errors: those of
+  // EncoderLayer; NOT_FOUND for parameters outside the store.
   static absl::StatusOr<EncoderLayers> Create(const EncoderLayersConfig& config,
                                               std::string_view prefix, StagePlace place,
                                               ParameterStore& parameters,
-                                              Communicator* tensor_parallel);
+                                              SequenceParallel sequence);
 
-  // Returns [S, C], in the activation arena. `hidden_SC` and `segments`, of EncoderLayer, stay as
+  // Returns [R, C], in the activation arena. `hidden_RC` and `segments`, of EncoderLayer, stay as
   // they are until Backward.
-  absl::StatusOr<ConstTensorView> Forward(ModuleContext& context, ConstTensorView hidden_SC,
+  absl::StatusOr<ConstTensorView> Forward(ModuleContext& context, ConstTensorView hidden_RC,
                                           std::span<const int32_t> segments, Saved& saved) const;
 
   // Turns the gradient of what Forward returned into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_SC) const;
+  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RC) const;
 
  private:
   double norm_epsilon_ = 0;

@@ -1,7 +1,8 @@
 #ifndef HETERO_MODELS_BLOCKS_ENCODER_LAYERS_LAYER_NORM_H_
 #define HETERO_MODELS_BLOCKS_ENCODER_LAYERS_LAYER_NORM_H_
 
-// LayerNorm with weight and bias over rows, and what backward needs of it. S rows, C hidden.
+// LayerNorm with weight and bias over rows, and what backward needs of it. R rows of a rank, C
+// hidden.
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,25 +18,25 @@ struct LayerNormParameters {
   Parameter* bias_C = nullptr;
 };
 struct SavedLayerNorm {
-  ConstTensorView input_SC;
-  TensorView mean_S;
-  TensorView rstd_S;
+  ConstTensorView input_RC;
+  TensorView mean_R;
+  TensorView rstd_R;
 };
 
 // Returns what is normalised, and fills `saved`, all in the activation arena.
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorView input_SC,
+absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorView input_RC,
                                           const LayerNormParameters& parameters, double epsilon,
                                           SavedLayerNorm& saved);
 
-// As above of input + residual, which replaces `input_SC`.
-absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView input_SC,
-                                          ConstTensorView residual_SC,
+// As above of input + residual, which replaces `input_RC`.
+absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView input_RC,
+                                          ConstTensorView residual_RC,
                                           const LayerNormParameters& parameters, double epsilon,
                                           SavedLayerNorm& saved);
 
-// dx = dsum + the gradient through the norm; `dsum_SC` null: none. dx may be dy or dsum.
+// dx = dsum + the gradient through the norm; `dsum_RC` null: none. dx may be dy or dsum.
 absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& saved,
-                               ConstTensorView dy_SC, ConstTensorView dsum_SC, TensorView dx_SC,
+                               ConstTensorView dy_RC, ConstTensorView dsum_RC, TensorView dx_RC,
                                const LayerNormParameters& parameters);
 
 }  // namespace hetero

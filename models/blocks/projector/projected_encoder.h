@@ -3,7 +3,11 @@
 
 // A pipeline stage of an encoder, on the last stage with the projector behind it, and what freezing
 // either of them saves. An Encoder has types Config (with feature_width()), Batch and Saved, and
-// Parameters, Create, Forward and Backward as RadioEncoder and AudioEncoder have them.
+// Parameters, Create, Forward, NumFeatures and Backward as RadioEncoder and AudioEncoder have them.
+//
+// Rows between stages, features and what the projector makes of them are a tensor-parallel rank's
+// own (token_shard.h): of S hidden rows, of N features. Padding rows of hidden and features are
+// finite, of the projector's result zero; none has a gradient.
 
 #include <cstdint>
 #include <optional>
@@ -14,10 +18,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/projector/projector.h"
 #include "hetero/models/blocks/run_layers.h"
+#include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
@@ -37,7 +41,7 @@ class ProjectedEncoder {
   };
   struct Saved {
     typename Encoder::Saved encoder;
-    TensorView features_ND;
+    TensorView features_RD;
     Projector::Saved projector;
   };
 
@@ -59,13 +63,13 @@ class ProjectedEncoder {
   // `parameters` holds the rows of the stage and outlives the result. Errors: those of the parts.
   static absl::StatusOr<ProjectedEncoder> Create(const Config& config, StagePlace place,
                                                  ParameterStore& parameters,
-                                                 Communicator* tensor_parallel) {
-    HETERO_ASSIGN_OR_RETURN(Encoder encoder, Encoder::Create(config.encoder, kEncoder, place,
-                                                             parameters, tensor_parallel));
+                                                 SequenceParallel sequence) {
+    HETERO_ASSIGN_OR_RETURN(Encoder encoder,
+                            Encoder::Create(config.encoder, kEncoder, place, parameters, sequence));
     ProjectedEncoder made(config, std::move(encoder));
     if (place.last()) {
-      HETERO_ASSIGN_OR_RETURN(made.projector_, Projector::Create(config.projector, kProjector,
-                                                                 parameters, tensor_parallel));
+      HETERO_ASSIGN_OR_RETURN(
+          made.projector_, Projector::Create(config.projector, kProjector, parameters, sequence));
     }
     return made;
   }
@@ -81,10 +85,11 @@ class ProjectedEncoder {
     ArenaScope kept_by_nobody(context.stream.workspace());
     ModuleContext of_encoder = keeps_features ? context : KeepingNothing(context);
     if (!config_.train_encoder) of_encoder.mode = Mode::kEval;
-    HETERO_ASSIGN_OR_RETURN(saved.features_ND,
+    HETERO_ASSIGN_OR_RETURN(saved.features_RD,
                             encoder_.Forward(of_encoder, batch, upstream, saved.encoder));
-    if (!projector_.has_value()) return saved.features_ND;
-    return projector_->Forward(of_projector, saved.features_ND, saved.projector);
+    if (!projector_.has_value()) return saved.features_RD;
+    return projector_->Forward(of_projector, saved.features_RD, Encoder::NumFeatures(saved.encoder),
+                               saved.projector);
   }
 
   // `d_output` may be overwritten. `d_upstream` receives the gradient of upstream, where the
@@ -100,16 +105,16 @@ class ProjectedEncoder {
     // The projector's input is the encoder's features, whoever wants the gradient of the module's.
     ModuleContext of_projector = context;
     of_projector.needs_input_gradient = config_.train_encoder;
-    TensorView d_features_ND;
+    TensorView d_features_RD;
     if (config_.train_encoder) {
       HETERO_ASSIGN_OR_RETURN(
-          d_features_ND,
-          context.stream.workspace().Allocate(saved.features_ND.dtype(), saved.features_ND.dims()));
+          d_features_RD,
+          context.stream.workspace().Allocate(saved.features_RD.dtype(), saved.features_RD.dims()));
     }
     HETERO_RETURN_IF_ERROR(
-        projector_->Backward(of_projector, saved.projector, d_output, d_features_ND));
+        projector_->Backward(of_projector, saved.projector, d_output, d_features_RD));
     if (!config_.train_encoder) return absl::OkStatus();
-    return encoder_.Backward(context, saved.encoder, d_features_ND, d_upstream);
+    return encoder_.Backward(context, saved.encoder, d_features_RD, d_upstream);
   }
 
  private:

@@ -7,7 +7,7 @@
 #include "hetero/models/blocks/residual.h"
 #include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/activation/activation.h"
-#include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/norm/norm.h"
 
 namespace hetero {
@@ -42,6 +42,7 @@ std::vector<ParameterSpec> Projector::Parameters(const ProjectorConfig& config,
                      .shape = {config.input_size},
                      .storage = config.storage,
                      .init = Init::Constant(1),
+                     .partial_over_tp = true,
                      .decay = false,
                      .stage = stage});
   }
@@ -51,102 +52,123 @@ std::vector<ParameterSpec> Projector::Parameters(const ProjectorConfig& config,
 }
 
 absl::StatusOr<Projector> Projector::Create(const ProjectorConfig& config, std::string_view prefix,
-                                            ParameterStore& parameters,
-                                            Communicator* tensor_parallel) {
-  if (tensor_parallel != nullptr) {
-    return absl::UnimplementedError(
-        "the projector runs on one tensor-parallel rank; set the encoder's tp to 1");
-  }
+                                            ParameterStore& parameters, SequenceParallel sequence) {
   const auto find = [&](std::string_view name) {
     return parameters.Find(absl::StrCat(prefix, name));
   };
   Projector projector;
   projector.config_ = config;
+  projector.sequence_ = sequence;
   if (config.kind == ProjectorConfig::Kind::kAffine) {
     if (config.rms_norm) {
       return absl::InvalidArgumentError(
           "an affine projector has no norm; take the mlp kind, or no norm");
     }
-    HETERO_ASSIGN_OR_RETURN(projector.w1_FD_, find(kAffine));
+    HETERO_RETURN_IF_ERROR(sequence.CheckDivides("output_size", config.output_size)).With(prefix);
+    HETERO_ASSIGN_OR_RETURN(Parameter* const weight_HD, find(kAffine));
+    projector.fc1_ = ColumnLinear(sequence, weight_HD);
     return projector;
   }
+  HETERO_RETURN_IF_ERROR(sequence.CheckDivides("ffn_size", config.ffn_size)).With(prefix);
   if (config.rms_norm) {
     HETERO_ASSIGN_OR_RETURN(projector.norm_weight_D_, find(kNorm));
   }
-  HETERO_ASSIGN_OR_RETURN(projector.w1_FD_, find(kFc1));
-  HETERO_ASSIGN_OR_RETURN(projector.w2_HF_, find(kFc2));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w1_FD, find(kFc1));
+  HETERO_ASSIGN_OR_RETURN(Parameter* const w2_HF, find(kFc2));
+  projector.fc1_ = ColumnLinear(sequence, w1_FD);
+  projector.fc2_ = RowLinear(sequence, w2_HF);
   return projector;
 }
 
-absl::StatusOr<TensorView> Projector::Forward(ModuleContext& context, ConstTensorView input_ND,
-                                              Saved& saved) const {
+absl::StatusOr<TensorView> Projector::Forward(ModuleContext& context, ConstTensorView input_RD,
+                                              int64_t num_rows, Saved& saved) const {
   Stream& stream = context.stream;
   Arena& arena = context.activations;
-  const DType dtype = input_ND.dtype();
-  const int64_t rows = input_ND.dim(0);
-  HETERO_ASSIGN_OR_RETURN(const TensorView output_NH,
-                          arena.Allocate(dtype, {rows, config_.output_size}));
+  const DType dtype = input_RD.dtype();
+  HETERO_ASSIGN_OR_RETURN(const TensorView output_RH,
+                          arena.Allocate(dtype, {input_RD.dim(0), config_.output_size}));
   std::optional<ArenaScope> kept_by_nobody;
   if (context.mode == Mode::kEval) kept_by_nobody.emplace(arena);
 
-  saved.input_ND = input_ND;
-  saved.normed_ND = input_ND;
+  saved.num_rows = num_rows;
+  saved.input_RD = input_RD;
+  saved.normed_RD = input_RD;
   if (config_.kind == ProjectorConfig::Kind::kAffine) {
-    HETERO_RETURN_IF_ERROR(LinearForward(input_ND, w1_FD_->value, {}, output_NH, stream))
-        .With(w1_FD_->spec->name);
-    return output_NH;
+    HETERO_RETURN_IF_ERROR(ForwardAffine(context, saved, output_RH));
+    return output_RH;
   }
   if (norm_weight_D_ != nullptr) {
     HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
-                            NormHidden(context, input_ND, *norm_weight_D_, config_.norm_epsilon));
-    saved.normed_ND = normed.normed_TH;
-    saved.rstd_N = normed.rstd_T;
+                            NormHidden(context, input_RD, *norm_weight_D_, config_.norm_epsilon));
+    saved.normed_RD = normed.normed_TH;
+    saved.rstd_R = normed.rstd_T;
   }
-  HETERO_ASSIGN_OR_RETURN(saved.inner_NF, arena.Allocate(dtype, {rows, config_.ffn_size}));
-  HETERO_ASSIGN_OR_RETURN(saved.activated_NF, arena.Allocate(dtype, {rows, config_.ffn_size}));
-  HETERO_RETURN_IF_ERROR(LinearForward(saved.normed_ND, w1_FD_->value, {}, saved.inner_NF, stream))
-      .With(w1_FD_->spec->name);
+  HETERO_ASSIGN_OR_RETURN(saved.inner_NF, arena.Allocate(dtype, {num_rows, fc1_.width()}));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_NF, arena.Allocate(dtype, {num_rows, fc1_.width()}));
+  HETERO_RETURN_IF_ERROR(fc1_.Forward(context, saved.normed_RD, saved.inner_NF));
   HETERO_RETURN_IF_ERROR(SquaredReluForward(saved.inner_NF, {}, saved.activated_NF, stream));
-  HETERO_RETURN_IF_ERROR(LinearForward(saved.activated_NF, w2_HF_->value, {}, output_NH, stream))
-      .With(w2_HF_->spec->name);
-  return output_NH;
+  HETERO_RETURN_IF_ERROR(fc2_.Product(context, saved.activated_NF, output_RH));
+  return output_RH;
+}
+
+absl::Status Projector::ForwardAffine(ModuleContext& context, const Saved& saved,
+                                      TensorView output_RH) const {
+  if (sequence_.alone()) return fc1_.Forward(context, saved.input_RD, output_RH);
+  Stream& stream = context.stream;
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView part_NH,
+                          sequence_.AllocatePart(output_RH.dtype(), saved.num_rows,
+                                                 config_.output_size, stream.workspace(), stream));
+  HETERO_RETURN_IF_ERROR(Fill(0, part_NH, stream));
+  HETERO_RETURN_IF_ERROR(fc1_.Forward(
+      context, saved.input_RD, part_NH.Columns(sequence_.rank() * fc1_.width(), fc1_.width())));
+  return sequence_.ReduceScatter(part_NH, output_RH, stream, fc1_.weight().spec->name);
+}
+
+absl::Status Projector::BackwardAffine(ModuleContext& context, const Saved& saved,
+                                       ConstTensorView d_output_RH, TensorView d_input_RD) const {
+  Stream& stream = context.stream;
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView d_output_NH,
+                          sequence_.Gather(d_output_RH, saved.num_rows, stream.workspace(), stream,
+                                           fc1_.weight().spec->name));
+  const ConstTensorView d_own_columns =
+      d_output_NH.Columns(sequence_.rank() * fc1_.width(), fc1_.width());
+  HETERO_RETURN_IF_ERROR(fc1_.BackwardWeight(context, d_own_columns, saved.input_RD));
+  return d_input_RD.is_null() ? absl::OkStatus()
+                              : fc1_.BackwardInput(context, d_own_columns, d_input_RD);
 }
 
 absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
-                                 ConstTensorView d_output_NH, TensorView d_input_ND) const {
+                                 ConstTensorView d_output_RH, TensorView d_input_RD) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
-  const bool wants_input = context.needs_input_gradient && !d_input_ND.is_null();
+  if (!context.needs_input_gradient) d_input_RD = {};
   if (config_.kind == ProjectorConfig::Kind::kAffine) {
-    HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_output_NH, saved.input_ND, *w1_FD_));
-    if (!wants_input) return absl::OkStatus();
-    return LinearBackwardInput(d_output_NH, w1_FD_->value, d_input_ND, /*accumulate=*/false,
-                               stream);
+    return BackwardAffine(context, saved, d_output_RH, d_input_RD);
   }
   ArenaScope scope(workspace);
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_inner_NF,
-      ProjectToHiddenBackward(context, d_output_NH, saved.activated_NF, *w2_HF_));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NF,
+                          fc2_.Backward(context, d_output_RH, saved.activated_NF));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_NF, .f_TF = saved.inner_NF, .df_TF = d_inner_NF}, stream));
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_inner_NF, saved.normed_ND, *w1_FD_));
+  HETERO_RETURN_IF_ERROR(fc1_.BackwardWeight(context, d_inner_NF, saved.normed_RD));
   const WeightGradient d_norm =
       norm_weight_D_ == nullptr ? WeightGradient() : WeightGradientOf(context, *norm_weight_D_);
-  if (!wants_input && !d_norm.wanted()) return absl::OkStatus();
+  if (d_input_RD.is_null() && !d_norm.wanted()) return absl::OkStatus();
 
-  TensorView d_normed_ND = d_input_ND;
+  TensorView d_normed_RD = d_input_RD;
   if (norm_weight_D_ != nullptr) {
-    HETERO_ASSIGN_OR_RETURN(d_normed_ND,
-                            workspace.Allocate(saved.input_ND.dtype(), saved.input_ND.dims()));
+    HETERO_ASSIGN_OR_RETURN(d_normed_RD,
+                            workspace.Allocate(saved.input_RD.dtype(), saved.input_RD.dims()));
   }
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_inner_NF, w1_FD_->value, d_normed_ND,
-                                             /*accumulate=*/false, stream));
+  HETERO_RETURN_IF_ERROR(fc1_.BackwardInput(context, d_inner_NF, d_normed_RD));
   if (norm_weight_D_ == nullptr) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_ND,
-                                          .x_TC = saved.input_ND,
+  HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_RD,
+                                          .x_TC = saved.input_RD,
                                           .weight_C = norm_weight_D_->value,
-                                          .rstd_T = saved.rstd_N,
-                                          .dx_TC = wants_input ? d_input_ND : TensorView(),
+                                          .rstd_T = saved.rstd_R,
+                                          .dx_TC = d_input_RD,
                                           .dweight_C = d_norm.view,
                                           .accumulate = d_norm.accumulate},
                                          stream))

@@ -4,7 +4,12 @@
 // From features of an encoder to the width of the language model, without biases:
 //   affine  y = x Wᵀ
 //   mlp     y = relu(u W1ᵀ)² W2ᵀ,  u = x or RMSNorm(x)
-// Shape letters: N rows, D input width, F inner width, H output width.
+// Tensor-parallel ranks divide the rows of W and W1 and the columns of W2, as Megatron-LM does, and
+// the rows of x and y as tokens (token_shard.h). The affine product leaves a rank with its columns
+// of all rows, which the other ranks' zeros complete on the way to the rows' owners.
+//
+// Shape letters: N rows of all ranks, R of a rank, D input width, F a rank's inner width, H output
+// width.
 
 #include <cstdint>
 #include <string_view>
@@ -12,8 +17,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/parallel_linear.h"
+#include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 
@@ -36,9 +42,10 @@ struct ProjectorConfig {
 class Projector {
  public:
   struct Saved {
-    ConstTensorView input_ND;
-    TensorView rstd_N;
-    ConstTensorView normed_ND;  // the input without a norm
+    int64_t num_rows = 0;  // N
+    ConstTensorView input_RD;
+    TensorView rstd_R;
+    ConstTensorView normed_RD;  // the input without a norm
     TensorView inner_NF;
     TensorView activated_NF;
   };
@@ -48,26 +55,31 @@ class Projector {
                                                std::string_view prefix, int stage);
 
   // `parameters` outlives the projector. Errors: INVALID_ARGUMENT for an affine projector with a
-  // norm; NOT_FOUND for parameters outside the store; UNIMPLEMENTED with tensor parallelism
-  // (non-null communicator).
+  // norm, or when ffn_size, or output_size of an affine one, does not divide by the tensor-parallel
+  // ranks; NOT_FOUND for parameters outside the store.
   static absl::StatusOr<Projector> Create(const ProjectorConfig& config, std::string_view prefix,
-                                          ParameterStore& parameters,
-                                          Communicator* tensor_parallel);
+                                          ParameterStore& parameters, SequenceParallel sequence);
 
-  // Returns [N, H], in the activation arena; N = 0 is legal. The input stays as it is until
-  // Backward. Evaluation leaves only the result in the arena.
-  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView input_ND,
-                                     Saved& saved) const;
+  // Returns [R, H], in the activation arena, padding rows zero; N = 0 is legal. The input stays as
+  // it is until Backward. Evaluation leaves only the result in the arena.
+  absl::StatusOr<TensorView> Forward(ModuleContext& context, ConstTensorView input_RD,
+                                     int64_t num_rows, Saved& saved) const;
 
-  // `d_input_ND` is overwritten; null, or needs_input_gradient false: not wanted.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, ConstTensorView d_output_NH,
-                        TensorView d_input_ND) const;
+  // `d_input_RD` is overwritten; null, or needs_input_gradient false: not wanted.
+  absl::Status Backward(ModuleContext& context, const Saved& saved, ConstTensorView d_output_RH,
+                        TensorView d_input_RD) const;
 
  private:
+  absl::Status ForwardAffine(ModuleContext& context, const Saved& saved,
+                             TensorView output_RH) const;
+  absl::Status BackwardAffine(ModuleContext& context, const Saved& saved,
+                              ConstTensorView d_output_RH, TensorView d_input_RD) const;
+
   ProjectorConfig config_;
+  SequenceParallel sequence_;
   Parameter* norm_weight_D_ = nullptr;
-  Parameter* w1_FD_ = nullptr;  // of the affine projector the only layer, [H, D]
-  Parameter* w2_HF_ = nullptr;
+  ColumnLinear fc1_;  // of the affine projector the only layer, a rank's rows of [H, D]
+  RowLinear fc2_;
 };
 
 }  // namespace hetero

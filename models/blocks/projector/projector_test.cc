@@ -51,7 +51,7 @@ class ProjectorTest : public ::testing::TestWithParam<ProjectorConfig> {
   }
   std::vector<double> Forward() {
     context_.Reset();
-    const absl::StatusOr<TensorView> out = projector_.Forward(*context_, Input(), saved_);
+    const absl::StatusOr<TensorView> out = projector_.Forward(*context_, Input(), kRows, saved_);
     EXPECT_THAT(out, IsOk());
     const std::span<const double> values = out->values<double>();
     return {values.begin(), values.end()};
