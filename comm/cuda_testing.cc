@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/bridge/bridge.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/tensor/copy.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 
@@ -22,6 +24,28 @@ namespace {
 constexpr int64_t kLoadBytes = int64_t{64} << 20;
 constexpr int kLoadCopies = 40;  // 1 to 2 ms at 4 TB/s
 constexpr int64_t kTurns = 6;
+
+// Samples of which every token has a row.
+std::vector<IndexRange> EveryToken(std::span<const int64_t> counts) {
+  std::vector<IndexRange> runs;
+  for (const int64_t count : counts) runs.push_back({0, count});
+  return runs;
+}
+
+// `runs`, one a sample, outlive the result.
+std::vector<SampleRows> SampleRowsOf(std::span<const IndexRange> runs) {
+  std::vector<SampleRows> samples;
+  for (const IndexRange& run : runs) {
+    samples.push_back({run.count, run.count, std::span(&run, run.count > 0 ? 1 : 0)});
+  }
+  return samples;
+}
+
+// Of the rows of the one source rank those that `rank` gets: its tokens are consecutive.
+RowRange ReceivedRange(const RowPlan& plan, GlobalRank rank) {
+  const std::vector<RowTransfer> received = ReceivesOf(plan, rank);
+  return {received.empty() ? 0 : received.front().source_row, DestinationRows(plan, rank)};
+}
 
 Group World(const RunRanksOptions& options) {
   Group group;
@@ -313,24 +337,25 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
   const Grid source = Grid::Make({.name = "vision", .num_ranks = 1}).value();
   const Grid destination =
       Grid::Make({.name = "language", .num_ranks = tp, .tp = tp, .rank_offset = 1}).value();
-  const auto plan_of = [&](int64_t microbatch, bool sliced) {
-    const std::vector<int64_t> counts = {3 + microbatch, 0, 14};
-    return (sliced ? PlanSliced : PlanLeaderFunnel)(LastStage(source), FirstStage(destination),
-                                                    counts)
+  const auto plan_of = [&](int64_t microbatch, bool owners) {
+    const std::vector<int64_t> counts = {30 + microbatch, 0, 26};
+    return (owners ? PlanOwners(LastStage(source), FirstStage(destination),
+                                SampleRowsOf(EveryToken(counts)))
+                   : PlanLeaderFunnel(LastStage(source), FirstStage(destination), counts))
         .value();
   };
   return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
     Stream& stream = self.stream();
-    for (const bool sliced : {true, false}) {
+    for (const bool owners : {true, false}) {
       MemoryLedger memory;
       HETERO_ASSIGN_OR_RETURN(
-          auto bridge, Bridge::Create({.edge = sliced ? 0 : 1,
+          auto bridge, Bridge::Create({.edge = owners ? 0 : 1,
                                        .width = kWidth,
                                        .num_forward_slots = kSlots,
                                        .num_backward_slots = kSlots,
                                        .max_forward_rows = kMaxRows,
                                        .max_backward_rows = kMaxRows},
-                                      source, destination, plan_of(0, sliced), self.rank(), factory,
+                                      source, destination, plan_of(0, owners), self.rank(), factory,
                                       stream.device(), memory));
       const bool sends = bridge->forward().is_source();
       BridgeChannel& out = sends ? bridge->forward() : bridge->backward();
@@ -338,14 +363,22 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       std::deque<Turn> turns;
       std::deque<DeviceTensor> kept;
       std::vector<RowPlan> out_plans, in_plans;
-      // Forward rows are Values(.., 7, i); gradients, equal on all ranks, Values(.., 8, i).
-      const auto rows_of = [](int64_t i) { return 17 + i; };
+      // Forward rows are Values(.., 7, i), their gradients Values(.., 8, i), of which a rank has
+      // those of its own rows.
+      std::vector<RowRange> held;
+      const auto values = [&](int64_t seed, int64_t i) {
+        const std::vector<double> all = Values(DType::kF32, seed, i, (56 + i) * kWidth);
+        const RowRange& own = held[static_cast<size_t>(i)];
+        return std::vector<double>(all.begin() + own.first * kWidth,
+                                   all.begin() + own.end() * kWidth);
+      };
+      const auto rows_of = [&](int64_t i) { return held[static_cast<size_t>(i)].count; };
       for (int64_t i = 0; i < kMicrobatches; ++i) {
+        const RowPlan plan = plan_of(i, owners);
+        held.push_back(sends || !owners ? RowRange{0, 56 + i} : ReceivedRange(plan, self.rank()));
         const int64_t count = rows_of(i) * kWidth;
-        turns.emplace_back(DType::kF32, count, Values(DType::kF32, sends ? 7 : 8, i, count),
-                           stream);
+        turns.emplace_back(DType::kF32, count, values(sends ? 7 : 8, i), stream);
         kept.emplace_back(DType::kF32, std::initializer_list<int64_t>{count}, stream);
-        const RowPlan plan = plan_of(i, sliced);
         out_plans.push_back(sends ? plan : Inverse(plan));
         in_plans.push_back(sends ? Inverse(plan) : plan);
       }
@@ -381,31 +414,37 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       for (int64_t i = 0; i < kMicrobatches; ++i) {
         HETERO_RETURN_IF_ERROR(sent[static_cast<size_t>(i)]->Wait());
         HETERO_RETURN_IF_ERROR(turns[static_cast<size_t>(i)].Spoil(stream));
-        HETERO_RETURN_IF_ERROR(Expect(kept[static_cast<size_t>(i)].Values(),
-                                      Values(DType::kF32, sends ? 8 : 7, i, rows_of(i) * kWidth),
-                                      "bridge", i));
+        HETERO_RETURN_IF_ERROR(
+            Expect(kept[static_cast<size_t>(i)].Values(), values(sends ? 8 : 7, i), "bridge", i));
       }
     }
     return absl::OkStatus();
   });
 }
 
-absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options) {
+absl::Status ColocatedBridgeMovesRows(const RunRanksOptions& options) {
   constexpr int64_t kWidth = 5, kMicrobatches = 3, kMaxRows = 64;
   const auto num_ranks = static_cast<int64_t>(options.devices.size());
   const Grid source = Grid::Make({.name = "vision", .num_ranks = num_ranks}).value();
   const Grid destination =
       Grid::Make({.name = "language", .num_ranks = num_ranks, .tp = num_ranks}).value();
-  // Rank r has 3 + r rows.
+  // Rank r has 3 + r rows, which all of them take equal shares of.
   std::vector<int64_t> counts;
-  for (int64_t rank = 0; rank < num_ranks; ++rank) counts.push_back(3 + rank);
-  const RowPlan plan = PlanColocated(LastStage(source), FirstStage(destination), counts).value();
+  int64_t total = 0;
+  for (int64_t rank = 0; rank < num_ranks; ++rank) {
+    counts.push_back(3 + rank);
+    total += counts.back();
+  }
+  const RowPlan plan =
+      PlanOwners(LastStage(source), FirstStage(destination), SampleRowsOf(EveryToken(counts)))
+          .value();
   const auto values = [&](int64_t rank, int64_t microbatch) {
     return Values(DType::kF32, rank, microbatch, (3 + rank) * kWidth);
   };
   return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
     Stream& stream = self.stream();
     const int64_t me = self.rank().value();
+    const TokenShard shard = {.num_tokens = total, .size = num_ranks, .rank = me};
     MemoryLedger memory;
     HETERO_ASSIGN_OR_RETURN(
         auto bridge,
@@ -413,22 +452,24 @@ absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options) {
             {.width = kWidth, .max_forward_rows = kMaxRows, .max_backward_rows = kMaxRows}, source,
             destination, plan, self.rank(), factory, stream.device(), memory));
     std::deque<Turn> turns;
-    std::deque<DeviceTensor> all, own;
+    std::deque<DeviceTensor> moved, own;
     std::vector<std::vector<double>> expected;
     for (int64_t i = 0; i < kMicrobatches; ++i) {
-      expected.emplace_back();
+      std::vector<double> all;
       for (int64_t rank = 0; rank < num_ranks; ++rank) {
         const std::vector<double> rows = values(rank, i);
-        expected.back().insert(expected.back().end(), rows.begin(), rows.end());
+        all.insert(all.end(), rows.begin(), rows.end());
       }
-      const auto total = static_cast<int64_t>(expected.back().size());
+      const auto first = all.begin() + shard.begin() * kWidth;
+      expected.emplace_back(first, first + shard.num_owned() * kWidth);
       turns.emplace_back(DType::kF32, (3 + me) * kWidth, values(me, i), stream);
-      all.emplace_back(DType::kF32, std::initializer_list<int64_t>{total / kWidth, kWidth}, stream);
+      moved.emplace_back(DType::kF32, std::initializer_list<int64_t>{shard.num_owned(), kWidth},
+                         stream);
       own.emplace_back(DType::kF32, std::initializer_list<int64_t>{3 + me, kWidth}, stream);
     }
     for (int64_t i = 0; i < kMicrobatches; ++i) {
       Turn& turn = turns[static_cast<size_t>(i)];
-      const TensorView gathered = all[static_cast<size_t>(i)].view();
+      const TensorView kept = moved[static_cast<size_t>(i)].view();
       HETERO_RETURN_IF_ERROR(self.Lag(i, num_ranks));
       HETERO_RETURN_IF_ERROR(turn.Write(stream));
       HETERO_ASSIGN_OR_RETURN(auto forward, bridge->forward().PostReceive(plan, i, stream));
@@ -438,48 +479,23 @@ absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options) {
       HETERO_RETURN_IF_ERROR(sent->Wait());
       HETERO_RETURN_IF_ERROR(turn.Spoil(stream));
       HETERO_ASSIGN_OR_RETURN(const TensorView rows, forward->Wait(stream));
-      HETERO_RETURN_IF_ERROR(CopyToDevice(rows, gathered, stream));
+      HETERO_RETURN_IF_ERROR(CopyToDevice(rows, kept, stream));
 
       HETERO_ASSIGN_OR_RETURN(auto backward,
                               bridge->backward().PostReceive(Inverse(plan), i, stream));
       HETERO_ASSIGN_OR_RETURN(auto returned,
-                              bridge->backward().Send(gathered, Inverse(plan), i, stream));
+                              bridge->backward().Send(kept, Inverse(plan), i, stream));
       HETERO_RETURN_IF_ERROR(returned->Wait());
       HETERO_ASSIGN_OR_RETURN(const TensorView gradient, backward->Wait(stream));
       HETERO_RETURN_IF_ERROR(CopyToDevice(gradient, own[static_cast<size_t>(i)].view(), stream));
     }
     for (int64_t i = 0; i < kMicrobatches; ++i) {
-      HETERO_RETURN_IF_ERROR(Expect(all[static_cast<size_t>(i)].Values(),
+      HETERO_RETURN_IF_ERROR(Expect(moved[static_cast<size_t>(i)].Values(),
                                     expected[static_cast<size_t>(i)], "colocated rows", i));
       HETERO_RETURN_IF_ERROR(
           Expect(own[static_cast<size_t>(i)].Values(), values(me, i), "colocated gradient", i));
     }
     return absl::OkStatus();
-  });
-}
-
-absl::Status HostTensorsTakeTurns(const RunRanksOptions& options) {
-  const auto num_ranks = static_cast<int64_t>(options.devices.size());
-  return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
-    HETERO_ASSIGN_OR_RETURN(auto comm, factory.Create({"control", World(options)}));
-    Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
-    Stream host_stream(Device{}, no_workspace);
-    Turn turn(DType::kF32, 7, std::vector<double>(7, 1.0), self.stream());
-    HETERO_RETURN_IF_ERROR(turn.Write(self.stream()));
-    double expected = 1;
-    for (int64_t t = 0; t < kTurns; ++t) {
-      const TensorView view = turn.work.view();
-      HETERO_RETURN_IF_ERROR(
-          comm->AllReduce(view, view, ReduceOp::kSum, self.stream(), "on the gpu"));
-      expected *= static_cast<double>(num_ranks);
-      std::vector<int64_t> value = {t + self.rank().value()};
-      const TensorView host(std::span<int64_t>(value), {1});
-      HETERO_RETURN_IF_ERROR(comm->AllReduce(host, host, ReduceOp::kMax, host_stream, "control"));
-      if (value[0] != t + num_ranks - 1) return absl::InternalError("control");
-    }
-    HETERO_RETURN_IF_ERROR(
-        Expect(turn.work.Values(), std::vector<double>(7, expected), "on the gpu", kTurns));
-    return comm->HealthCheck();
   });
 }
 

@@ -61,7 +61,7 @@ absl::Status CrossedExchangesMatchInPostingOrder(const RunRanksOptions& options,
 absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options);
 
 // The rows of all ranks meet on every rank, whose gradients return.
-absl::Status ColocatedBridgeGathersRows(const RunRanksOptions& options);
+absl::Status ColocatedBridgeMovesRows(const RunRanksOptions& options);
 
 // One communicator takes tensors of the host between those of the GPU.
 absl::Status HostTensorsTakeTurns(const RunRanksOptions& options);

@@ -43,8 +43,11 @@ absl::Status RunOneRank(const Grid& images, const Grid& language, const RowPlan&
 TEST(Example, TwoLanguageLanesShareTheRowsOfOneEncoder) {
   const Grid images = Grid::Make({.name = "images", .num_ranks = 1}).value();
   const Grid language = Grid::Make({.name = "language", .num_ranks = 2, .rank_offset = 1}).value();
-  const RowPlan plan =
-      PlanSliced(LastStage(images), FirstStage(language), std::vector<int64_t>{1, 3}).value();
+  // Two samples, of one image row and of three, at their first tokens.
+  const std::vector<IndexRange> tokens = {{0, 1}, {0, 3}};
+  const std::vector<SampleRows> samples = {{1, 8, std::span(tokens).first(1)},
+                                           {3, 8, std::span(tokens).last(1)}};
+  const RowPlan plan = PlanOwners(LastStage(images), FirstStage(language), samples).value();
   EXPECT_EQ(RunRanks(3,
                      [&](GlobalRank rank, CommunicatorFactory& factory) {
                        return RunOneRank(images, language, plan, rank, factory);

@@ -20,15 +20,17 @@ TEST(Example, RowsOfTwoEncoderLanesReachTwoLanguageLanes) {
   EXPECT_EQ(ToString(*language.GroupOf(Family::kDp, GlobalRank(6))), "[4, 6]");
   EXPECT_EQ(ToString(*language.GroupOf(Family::kEp, GlobalRank(6))), "[4, 5, 6, 7]");
 
-  // Two samples of one microbatch: 16 image rows for lane 0, none for lane 1.
-  const RowPlan forward =
-      PlanSliced(LastStage(images), FirstStage(language), std::vector<int64_t>{16, 0}).value();
-  for (const RowTransfer& send : SendsOf(forward, GlobalRank(1))) {
-    EXPECT_EQ(send.destination, GlobalRank(5));
-    EXPECT_EQ(send.num_rows, 8);
-  }
+  // Two samples of 24 tokens in one microbatch, a lane each. In the first, 16 tokens stand for rows
+  // of an image: 12 of the tokens that rank 4 works on and 4 of those of rank 5.
+  const std::vector<IndexRange> image = {{0, 16}};
+  const std::vector<SampleRows> samples = {{.num_rows = 16, .num_tokens = 24, .runs = image},
+                                           {.num_rows = 0, .num_tokens = 24}};
+  const RowPlan forward = PlanOwners(LastStage(images), FirstStage(language), samples).value();
+  EXPECT_EQ(SendsOf(forward, GlobalRank(1)).size(), 2u);
+  EXPECT_EQ(DestinationRows(forward, GlobalRank(4)), 12);
+  EXPECT_EQ(DestinationRows(forward, GlobalRank(5)), 4);
 
   const RowPlan backward = Inverse(forward);
   EXPECT_EQ(SendsOf(backward, GlobalRank(5)).size(), 1u);
-  EXPECT_EQ(DestinationRows(backward, GlobalRank(0)), 16);
+  EXPECT_EQ(DestinationRows(backward, GlobalRank(0)), 8);
 }

@@ -9,6 +9,7 @@
 #include "hetero/grid/module_grid.h"  // IWYU pragma: export
 #include "hetero/grid/rank.h"         // IWYU pragma: export
 #include "hetero/grid/row_plan.h"     // IWYU pragma: export
+#include "hetero/grid/token_shard.h"  // IWYU pragma: export
 #include "hetero/grid/view.h"         // IWYU pragma: export
 
 #endif  // HETERO_GRID_GRID_H_

@@ -6,6 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/axis.h"
+#include "hetero/grid/token_shard.h"
 
 namespace hetero {
 namespace {
@@ -30,21 +32,22 @@ std::vector<int64_t> RowsOfLanes(std::span<const int64_t> rows_per_sample, int64
 // Rows of a microbatch at most: their bytes still fit in 64 bits, whatever their width.
 constexpr int64_t kMaxRows = int64_t{1} << 40;
 
-absl::Status CheckRows(std::span<const int64_t> rows_per_sample) {
+// `what`: "rows" or "tokens".
+absl::Status CheckCounts(std::string_view what, std::span<const int64_t> per_sample) {
   int64_t sum = 0;
-  for (size_t sample = 0; sample < rows_per_sample.size(); ++sample) {
-    const int64_t rows = rows_per_sample[sample];
-    if (rows < 0) {
+  for (size_t sample = 0; sample < per_sample.size(); ++sample) {
+    const int64_t count = per_sample[sample];
+    if (count < 0) {
       return absl::InvalidArgumentError(
-          absl::StrCat("sample ", sample, " has ", rows, " rows, must be at least 0"));
+          absl::StrCat("sample ", sample, " has ", count, " ", what, ", must be at least 0"));
     }
-    if (rows > kMaxRows - sum) {
+    if (count > kMaxRows - sum) {
       return absl::InvalidArgumentError(
-          absl::StrCat("sample ", sample, " has ", rows, " rows after the ", sum,
+          absl::StrCat("sample ", sample, " has ", count, " ", what, " after the ", sum,
                        " of those before it, must be at most ", kMaxRows,
                        " together; nearest: ", kMaxRows - sum));
     }
-    sum += rows;
+    sum += count;
   }
   return absl::OkStatus();
 }
@@ -64,99 +67,54 @@ absl::Status CheckSamples(std::string_view end, size_t num_samples, int64_t lane
       " samples"));
 }
 
-// Ranks of a lane, of which `num_owners` starting at position `first_owner` own near-equal slices.
-ReplicaSet SlicedSet(Group ranks, int64_t num_rows, size_t first_owner, size_t num_owners) {
-  ReplicaSet set = {.ranks = std::move(ranks), .num_rows = num_rows, .owned = {}};
-  int64_t first = 0;
-  for (size_t i = 0; i < set.ranks.size(); ++i) {
-    int64_t count = 0;
-    if (i >= first_owner && i < first_owner + num_owners) {
-      const auto slice = static_cast<int64_t>(i - first_owner);
-      const auto slices = static_cast<int64_t>(num_owners);
-      count = num_rows / slices + (slice < num_rows % slices ? 1 : 0);
-    }
-    set.owned.push_back({first, count});
-    first += count;
-  }
-  return set;
-}
-
-// Position in `set` of the rank that owns `row`.
-size_t OwnerOf(const ReplicaSet& set, int64_t row) {
-  size_t i = 0;
-  while (row >= set.owned[i].first + set.owned[i].count) ++i;
-  return i;
-}
-
-int64_t OwnedEnd(const ReplicaSet& set, size_t i) {
-  return set.owned[i].first + set.owned[i].count;
-}
-
-struct Ownership {
-  size_t first_owner = 0;
-  size_t num_owners = 1;
-};
-
 // Ranks of lane `index` of those of `side`.
 Group RanksOf(LaneSide side, int64_t index) {
   return side.grid->LaneRanks(LaneId(side.lanes().first + index), side.stage);
 }
 
-std::vector<ReplicaSet> LaneSets(LaneSide side, std::span<const int64_t> lane_rows,
-                                 Ownership ownership) {
+// Of each lane its ranks, of which that at `leader` owns all rows.
+std::vector<ReplicaSet> LedLanes(LaneSide side, std::span<const int64_t> lane_rows, size_t leader) {
   std::vector<ReplicaSet> sets;
   for (size_t lane = 0; lane < lane_rows.size(); ++lane) {
-    sets.push_back(SlicedSet(RanksOf(side, static_cast<int64_t>(lane)), lane_rows[lane],
-                             ownership.first_owner, ownership.num_owners));
+    ReplicaSet& set = sets.emplace_back(ReplicaSet{
+        .ranks = RanksOf(side, static_cast<int64_t>(lane)), .num_rows = lane_rows[lane]});
+    for (size_t i = 0; i < set.ranks.size(); ++i) {
+      set.owned.push_back({i > leader ? set.num_rows : 0, i == leader ? set.num_rows : 0});
+    }
   }
   return sets;
 }
 
-size_t LaneSize(const Grid& grid) {
-  return static_cast<size_t>(grid.Size(Axis::kTp) * grid.Size(Axis::kCp));
+// One rank with a buffer of its own.
+ReplicaSet Alone(GlobalRank rank, int64_t num_rows, int64_t num_padding = 0) {
+  return {
+      .ranks = {rank}, .num_rows = num_rows, .owned = {{0, num_rows}}, .num_padding = num_padding};
 }
 
-const ReplicaSet& SetOf(std::span<const ReplicaSet> sets, LaneId lane) {
-  return sets[static_cast<size_t>(lane.value())];
+absl::Status CheckNoContext(const Grid& grid) {
+  const int64_t cp = grid.Size(Axis::kCp);
+  if (cp == 1) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      grid.name(), ".cp is ", cp, "; the owner of a token is known for cp 1 alone; nearest: 1"));
 }
 
-// The rank a zero-row transfer of the lane is booked on.
-GlobalRank FirstOwner(const ReplicaSet& set, Ownership ownership) {
-  return set.ranks[ownership.first_owner];
-}
-
-// Cuts every lane transfer where the owner changes on either end.
-absl::StatusOr<RowPlan> PlanOwned(LaneSide source, LaneSide destination,
-                                  std::span<const int64_t> rows_per_sample, Ownership senders,
-                                  Ownership receivers) {
-  const int64_t source_lanes = source.lanes().count;
-  const int64_t destination_lanes = destination.lanes().count;
-  HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
-                          PlanLanes(rows_per_sample, source_lanes, destination_lanes));
-  RowPlan plan;
-  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source_lanes), senders);
-  plan.destinations =
-      LaneSets(destination, RowsOfLanes(rows_per_sample, destination_lanes), receivers);
-  for (const LaneTransfer& lane : lane_transfers) {
-    const ReplicaSet& from = SetOf(plan.sources, lane.source);
-    const ReplicaSet& to = SetOf(plan.destinations, lane.destination);
-    if (lane.num_rows == 0) {
-      plan.transfers.push_back({FirstOwner(from, senders), lane.source_row, 0,
-                                FirstOwner(to, receivers), lane.destination_row});
+// Of sample number `index`.
+absl::Status CheckRuns(const SampleRows& sample, size_t index) {
+  int64_t next = 0;
+  int64_t num_rows = 0;
+  for (const IndexRange& run : sample.runs) {
+    if (run.first < next || run.count < 1 || run.count > sample.num_tokens - run.first) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "sample ", index, " has rows for ", run.count, " tokens from ", run.first,
+          " on, must be tokens of [", next, ", ", sample.num_tokens, ") in ascending order"));
     }
-    for (int64_t done = 0; done < lane.num_rows;) {
-      const int64_t source_row = lane.source_row + done;
-      const int64_t destination_row = lane.destination_row + done;
-      const size_t sender = OwnerOf(from, source_row);
-      const size_t receiver = OwnerOf(to, destination_row);
-      const int64_t num_rows = std::min({lane.num_rows - done, OwnedEnd(from, sender) - source_row,
-                                         OwnedEnd(to, receiver) - destination_row});
-      plan.transfers.push_back(
-          {from.ranks[sender], source_row, num_rows, to.ranks[receiver], destination_row});
-      done += num_rows;
-    }
+    next = run.end();
+    num_rows += run.count;
   }
-  return plan;
+  if (num_rows == sample.num_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("sample ", index, " has ", sample.num_rows,
+                                                 " rows for ", num_rows,
+                                                 " of its tokens; must be one a token"));
 }
 
 LaneBlock BlockAt(LaneSide source, LaneSide destination, const LaneBlocks& blocks, int64_t index) {
@@ -170,7 +128,7 @@ LaneBlock BlockAt(LaneSide source, LaneSide destination, const LaneBlocks& block
 absl::StatusOr<std::vector<LaneTransfer>> PlanLanes(std::span<const int64_t> rows_per_sample,
                                                     int64_t source_lanes,
                                                     int64_t destination_lanes) {
-  HETERO_RETURN_IF_ERROR(CheckRows(rows_per_sample));
+  HETERO_RETURN_IF_ERROR(CheckCounts("rows", rows_per_sample));
   HETERO_RETURN_IF_ERROR(CheckSamples("source", rows_per_sample.size(), source_lanes));
   HETERO_RETURN_IF_ERROR(CheckSamples("destination", rows_per_sample.size(), destination_lanes));
   const std::vector<int64_t> sums = PrefixSums(rows_per_sample);
@@ -211,13 +169,23 @@ LaneSide LastStage(const Grid& grid) { return {&grid, grid.Size(Axis::kPp) - 1};
 
 absl::StatusOr<RowPlan> PlanLeaderFunnel(LaneSide source, LaneSide destination,
                                          std::span<const int64_t> rows_per_sample) {
-  return PlanOwned(source, destination, rows_per_sample, {LaneSize(*source.grid) - 1, 1}, {0, 1});
-}
-
-absl::StatusOr<RowPlan> PlanSliced(LaneSide source, LaneSide destination,
-                                   std::span<const int64_t> rows_per_sample) {
-  const size_t links = std::min(LaneSize(*source.grid), LaneSize(*destination.grid));
-  return PlanOwned(source, destination, rows_per_sample, {0, links}, {0, links});
+  const int64_t source_lanes = source.lanes().count;
+  const int64_t destination_lanes = destination.lanes().count;
+  HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
+                          PlanLanes(rows_per_sample, source_lanes, destination_lanes));
+  const auto last =
+      static_cast<size_t>(source.grid->Size(Axis::kTp) * source.grid->Size(Axis::kCp) - 1);
+  RowPlan plan;
+  plan.sources = LedLanes(source, RowsOfLanes(rows_per_sample, source_lanes), last);
+  plan.destinations = LedLanes(destination, RowsOfLanes(rows_per_sample, destination_lanes), 0);
+  for (const LaneTransfer& lane : lane_transfers) {
+    plan.transfers.push_back(
+        {plan.sources[static_cast<size_t>(lane.source.value())].ranks.back(), lane.source_row,
+         lane.num_rows,
+         plan.destinations[static_cast<size_t>(lane.destination.value())].ranks.front(),
+         lane.destination_row});
+  }
+  return plan;
 }
 
 absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
@@ -227,151 +195,111 @@ absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
     return absl::InvalidArgumentError(absl::StrCat("stages of one module, not of ", grid.name(),
                                                    " and ", destination.grid->name()));
   }
-  HETERO_RETURN_IF_ERROR(CheckRows(rows_per_sample));
+  HETERO_RETURN_IF_ERROR(CheckNoContext(grid));
+  HETERO_RETURN_IF_ERROR(CheckCounts("rows", rows_per_sample));
   const int64_t num_lanes = source.lanes().count;
   HETERO_RETURN_IF_ERROR(CheckSamples(grid.name(), rows_per_sample.size(), num_lanes));
-  const std::vector<int64_t> rows = RowsOfLanes(rows_per_sample, num_lanes);
+  const std::vector<int64_t> lane_rows = RowsOfLanes(rows_per_sample, num_lanes);
   RowPlan plan;
-  for (size_t lane = 0; lane < rows.size(); ++lane) {
+  for (size_t lane = 0; lane < lane_rows.size(); ++lane) {
     const Group from = RanksOf(source, static_cast<int64_t>(lane));
     const Group to = RanksOf(destination, static_cast<int64_t>(lane));
+    const int64_t rows =
+        TokenShard{.num_tokens = lane_rows[lane], .size = grid.Size(Axis::kTp)}.rows();
     for (size_t i = 0; i < from.size(); ++i) {
-      plan.transfers.push_back({from[i], 0, rows[lane], to[i], 0});
-      plan.sources.push_back({{from[i]}, rows[lane], {{0, rows[lane]}}});
-      plan.destinations.push_back({{to[i]}, rows[lane], {{0, rows[lane]}}});
+      plan.transfers.push_back({from[i], 0, rows, to[i], 0});
+      plan.sources.push_back(Alone(from[i], rows));
+      plan.destinations.push_back(Alone(to[i], rows));
     }
   }
   return plan;
 }
 
-absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination,
-                                           std::span<const int64_t> rows_per_sample,
-                                           std::span<const int64_t> positions,
-                                           int64_t sequence_length) {
-  const int64_t tp = destination.grid->Size(Axis::kTp);
-  if (const int64_t cp = destination.grid->Size(Axis::kCp); cp != 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(destination.grid->name(), ".cp is ", cp,
-                     "; delivery to sequence owners needs cp 1, nearest: 1"));
-  }
-  if (sequence_length < tp || sequence_length % tp != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "sequence length ", sequence_length, " does not divide among ", destination.grid->name(),
-        ".tp ", tp, "; nearest: ", (sequence_length / tp + 1) * tp));
+absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
+                                   std::span<const SampleRows> samples) {
+  HETERO_RETURN_IF_ERROR(CheckNoContext(*source.grid));
+  HETERO_RETURN_IF_ERROR(CheckNoContext(*destination.grid));
+  std::vector<int64_t> rows_per_sample;
+  std::vector<int64_t> tokens_per_sample;
+  for (const SampleRows& sample : samples) {
+    rows_per_sample.push_back(sample.num_rows);
+    tokens_per_sample.push_back(sample.num_tokens);
   }
   HETERO_ASSIGN_OR_RETURN(
       const std::vector<LaneTransfer> lane_transfers,
       PlanLanes(rows_per_sample, source.lanes().count, destination.lanes().count));
-  const std::vector<int64_t> sums = PrefixSums(rows_per_sample);
-  if (static_cast<int64_t>(positions.size()) != sums.back()) {
-    return absl::InvalidArgumentError(absl::StrCat(positions.size(), " positions for ", sums.back(),
-                                                   " rows; there must be one a row"));
+  HETERO_RETURN_IF_ERROR(CheckCounts("tokens", tokens_per_sample));
+  for (size_t i = 0; i < samples.size(); ++i) {
+    HETERO_RETURN_IF_ERROR(CheckRuns(samples[i], i));
   }
-  for (size_t row = 0; row < positions.size(); ++row) {
-    if (positions[row] >= 0 && positions[row] < sequence_length) continue;
-    return absl::InvalidArgumentError(absl::StrCat("row ", row, " has position ", positions[row],
-                                                   ", must be in [0, ", sequence_length, ")"));
-  }
+  // How each lane's ranks share its rows, or its tokens.
+  const auto shards = [](LaneSide side, std::span<const int64_t> per_sample) {
+    std::vector<TokenShard> shards;
+    for (const int64_t count : RowsOfLanes(per_sample, side.lanes().count)) {
+      shards.push_back({.num_tokens = count, .size = side.grid->Size(Axis::kTp)});
+    }
+    return shards;
+  };
+  const std::vector<TokenShard> senders = shards(source, rows_per_sample);
+  const std::vector<TokenShard> receivers = shards(destination, tokens_per_sample);
 
   RowPlan plan;
-  plan.sources = LaneSets(source, RowsOfLanes(rows_per_sample, source.lanes().count),
-                          {0, LaneSize(*source.grid)});
+  for (size_t lane = 0; lane < senders.size(); ++lane) {
+    TokenShard shard = senders[lane];
+    for (const GlobalRank rank : RanksOf(source, static_cast<int64_t>(lane))) {
+      plan.sources.push_back(Alone(rank, shard.rows(), shard.rows() - shard.num_owned()));
+      ++shard.rank;
+    }
+  }
   for (int64_t lane = 0; lane < destination.lanes().count; ++lane) {
     for (const GlobalRank rank : RanksOf(destination, lane)) {
-      plan.destinations.push_back({.ranks = {rank}, .num_rows = 0, .owned = {{0, 0}}});
+      plan.destinations.push_back(Alone(rank, 0));
     }
   }
+
+  const std::vector<int64_t> tokens_before = PrefixSums(tokens_per_sample);
+  const auto per_destination =
+      static_cast<int64_t>(samples.size()) / destination.lanes().count;  // samples
   for (const LaneTransfer& lane : lane_transfers) {
-    const ReplicaSet& from = SetOf(plan.sources, lane.source);
-    ReplicaSet* const owners =
-        &plan.destinations[static_cast<size_t>(lane.destination.value() * tp)];
-    const int64_t first_row = sums[static_cast<size_t>(lane.first_sample)];
-    if (lane.num_rows == 0) {
-      plan.transfers.push_back(
-          {from.ranks.front(), lane.source_row, 0, owners->ranks.front(), owners->num_rows});
-    }
+    const TokenShard& sender = senders[static_cast<size_t>(lane.source.value())];
+    const TokenShard& receiver = receivers[static_cast<size_t>(lane.destination.value())];
+    const ReplicaSet* const from =
+        &plan.sources[static_cast<size_t>(lane.source.value() * sender.size)];
+    ReplicaSet* const to =
+        &plan.destinations[static_cast<size_t>(lane.destination.value() * receiver.size)];
+    const int64_t lane_tokens_before =
+        tokens_before[static_cast<size_t>(lane.destination.value() * per_destination)];
     const size_t first_transfer = plan.transfers.size();
-    for (int64_t i = 0; i < lane.num_rows; ++i) {
-      const int64_t position = positions[static_cast<size_t>(first_row + i)];
-      const GlobalRank sender = from.ranks[OwnerOf(from, lane.source_row + i)];
-      ReplicaSet& to = owners[position / (sequence_length / tp)];
-      const int64_t destination_row = to.num_rows++;
-      to.owned[0].count = to.num_rows;
-      if (plan.transfers.size() > first_transfer && plan.transfers.back().source == sender &&
-          plan.transfers.back().destination == to.ranks[0]) {
-        ++plan.transfers.back().num_rows;
-      } else {
-        plan.transfers.push_back({sender, lane.source_row + i, 1, to.ranks[0], destination_row});
-      }
-    }
-  }
-  return plan;
-}
-
-absl::StatusOr<RowPlan> PlanColocated(LaneSide from, LaneSide to,
-                                      std::span<const int64_t> rows_per_sample) {
-  const Grid& source = *from.grid;
-  const Grid& destination = *to.grid;
-  if (source.first_rank() != destination.first_rank() ||
-      source.num_ranks() != destination.num_ranks()) {
-    return absl::InvalidArgumentError(absl::StrCat("colocated grids must be on the same ranks; ",
-                                                   source.name(), " has ", source.base().ToString(),
-                                                   ", ", destination.name(), " has ",
-                                                   destination.base().ToString()));
-  }
-  for (const Grid* grid : {&source, &destination}) {
-    for (const Axis axis : {Axis::kPp, Axis::kCp}) {
-      if (grid->Size(axis) == 1) continue;
-      return absl::InvalidArgumentError(absl::StrCat(grid->name(), ".", AxisName(axis), " is ",
-                                                     grid->Size(axis),
-                                                     ", colocated grids need 1; nearest: 1"));
-    }
-  }
-  const int64_t source_lanes = from.lanes().count;
-  const int64_t destination_lanes = to.lanes().count;
-  const int64_t scale =
-      std::max(source_lanes, destination_lanes) / std::min(source_lanes, destination_lanes);
-  if (std::min(source_lanes, destination_lanes) * scale !=
-      std::max(source_lanes, destination_lanes)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source.name(), " has ", source_lanes, " lanes, ", destination.name(), " has ",
-                     destination_lanes, "; of colocated grids one count must divide the other"));
-  }
-  HETERO_ASSIGN_OR_RETURN(const std::vector<LaneTransfer> lane_transfers,
-                          PlanLanes(rows_per_sample, source_lanes, destination_lanes));
-
-  RowPlan plan;
-  const bool gather = source_lanes > destination_lanes;
-  // The grid with more lanes decides which ranks gather from each other.
-  const LaneSide narrow = gather ? from : to;
-  std::vector<ReplicaSet>& gathered = gather ? plan.destinations : plan.sources;
-  std::vector<ReplicaSet>& alone = gather ? plan.sources : plan.destinations;
-  const std::vector<int64_t> wide_rows =
-      RowsOfLanes(rows_per_sample, std::min(source_lanes, destination_lanes));
-  const auto ranks_per_lane = static_cast<size_t>(narrow.grid->Size(Axis::kTp));
-  for (size_t first = 0; first < lane_transfers.size(); first += static_cast<size_t>(scale)) {
-    for (size_t t = 0; t < ranks_per_lane; ++t) {
-      ReplicaSet set;
-      set.num_rows = wide_rows[first / static_cast<size_t>(scale)];
-      for (size_t i = first; i < first + static_cast<size_t>(scale); ++i) {
-        const LaneTransfer& lane = lane_transfers[i];
-        const LaneId own = gather ? lane.source : lane.destination;
-        const GlobalRank rank = RanksOf(narrow, own.value())[t];
-        if (source.LaneOf(rank).value() != from.lanes().first + lane.source.value() ||
-            destination.LaneOf(rank).value() != to.lanes().first + lane.destination.value()) {
-          return absl::InvalidArgumentError(absl::StrCat(
-              "rank ", rank, " is in lane ", source.LaneOf(rank), " of ", source.name(),
-              " and lane ", destination.LaneOf(rank), " of ", destination.name(),
-              ", which share no samples; colocated grids need tp before dp in both"));
+    int64_t row = lane.source_row;
+    // Rows [row, +count) of the source lane are of tokens [token, +count) of the destination lane.
+    const auto add = [&](int64_t token, int64_t count) {
+      while (count > 0) {
+        const int64_t e = sender.OwnerOf(row);
+        const int64_t t = receiver.OwnerOf(token);
+        const int64_t part =
+            std::min({count, (e + 1) * sender.rows() - row, (t + 1) * receiver.rows() - token});
+        const RowTransfer transfer = {from[e].ranks[0], row - e * sender.rows(), part,
+                                      to[t].ranks[0], to[t].num_rows};
+        RowTransfer* const last =
+            plan.transfers.size() > first_transfer ? &plan.transfers.back() : nullptr;
+        if (last != nullptr && last->source == transfer.source &&
+            last->destination == transfer.destination) {
+          last->num_rows += part;
+        } else {
+          plan.transfers.push_back(transfer);
         }
-        set.ranks.push_back(rank);
-        set.owned.push_back({gather ? lane.destination_row : lane.source_row, lane.num_rows});
-        alone.push_back(
-            {.ranks = {rank}, .num_rows = lane.num_rows, .owned = {{0, lane.num_rows}}});
-        plan.transfers.push_back(
-            {rank, lane.source_row, lane.num_rows, rank, lane.destination_row});
+        to[t].num_rows += part;
+        to[t].owned[0].count += part;
+        row += part;
+        token += part;
+        count -= part;
       }
-      gathered.push_back(std::move(set));
+    };
+    for (int64_t s = lane.first_sample; s < lane.first_sample + lane.num_samples; ++s) {
+      const auto sample = static_cast<size_t>(s);
+      for (const IndexRange& run : samples[sample].runs) {
+        add(tokens_before[sample] - lane_tokens_before + run.first, run.count);
+      }
     }
   }
   return plan;

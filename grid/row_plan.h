@@ -5,9 +5,10 @@
 //
 // One microbatch of the run has G samples. Lane e of A source lanes holds samples
 // [e*G/A, (e+1)*G/A), lane d of B destination lanes holds [d*G/B, (d+1)*G/B), each lane's rows
-// sample-major. A plan moves rows by point-to-point transfers and then completes replicas: ranks
-// that must end with the same rows gather the ranges that each of them received. Sizes follow from
-// the counts alone, so both ends compute the same plan and exchange no shapes.
+// sample-major. The tensor-parallel ranks of a lane share its rows, or at the destination the
+// tokens that rows stand for, as TokenShard says. Point-to-point transfers move each row from its
+// owner to the owner of its token. Sizes follow from what both ends know of the samples, so they
+// compute the same plan and exchange no shapes.
 //
 // The adjoint of a plan is its inverse: gradients are copies, since every replica of a row holds
 // that row's whole gradient.
@@ -19,6 +20,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/base/index_range.h"
 #include "hetero/grid/lane_blocks.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/grid/rank.h"
@@ -88,21 +90,18 @@ struct RowTransfer {
   bool operator==(const RowTransfer&) const = default;
 };
 
-struct RowRange {
-  int64_t first = 0;
-  int64_t count = 0;
-
-  bool operator==(const RowRange&) const = default;
-};
+using RowRange = IndexRange;
 
 // Ranks whose buffers hold the same num_rows rows. owned[i] is what transfers read from, or write
 // to, at ranks[i]; the owned ranges tile [0, num_rows) in rank order. After the transfers the ranks
 // gather each other's ranges in place: a broadcast when one rank owns everything, nothing when the
-// set has one rank.
+// set has one rank. The last num_padding rows of the buffer are nobody's: no transfer moves them,
+// and who receives into the buffer fills them with zeros.
 struct ReplicaSet {
   Group ranks;
   int64_t num_rows = 0;
   std::vector<RowRange> owned;
+  int64_t num_padding = 0;
 
   bool operator==(const ReplicaSet&) const = default;
 };
@@ -118,46 +117,36 @@ struct RowPlan {
 };
 
 // Here and below: the lanes of both sides hold the same samples, all of a microbatch or those of a
-// LaneBlock, and rows_per_sample is of these.
+// LaneBlock, and what is said of samples is of these.
 
-// One rank of each lane moves all its rows: the last of a source lane to the first of a destination
-// lane, where a broadcast in the lane follows.
+// One rank of each lane has all its rows and moves them: the last of a source lane to the first of
+// a destination lane, where a broadcast in the lane follows. How Megatron-LM does it; kept to hold
+// others against.
 // Errors (here and below): those of PlanLanes.
 absl::StatusOr<RowPlan> PlanLeaderFunnel(LaneSide source, LaneSide destination,
                                          std::span<const int64_t> rows_per_sample);
 
-// The first n ranks of every lane share its rows in near-equal slices, n the smaller number of
-// ranks of a source and of a destination lane, so that a rank moves 1/n of its lane's rows; the
-// destination lane gathers the slices afterwards. Lanes of equal rows use n links, rank i to rank
-// i.
-absl::StatusOr<RowPlan> PlanSliced(LaneSide source, LaneSide destination,
-                                   std::span<const int64_t> rows_per_sample);
-
-// Between two stages of one module: every rank sends all rows that it has to the rank of the same
-// coordinates on the other stage, and nothing is gathered.
-// Errors: also INVALID_ARGUMENT when the sides are of different grids.
+// Between two stages of one module: every rank sends the rows that it has, padding included, to the
+// rank of the same coordinates on the other stage.
+// Errors: also INVALID_ARGUMENT when the sides are of different grids or have cp > 1.
 absl::StatusOr<RowPlan> PlanBetweenStages(LaneSide source, LaneSide destination,
                                           std::span<const int64_t> rows_per_sample);
 
-// Under sequence parallelism tp rank t of a destination lane works on positions
-// [t*S/T, (t+1)*S/T) of every sequence. Rows go straight to the owner of their position and nothing
-// is gathered there; a rank's rows are those of its lane that it owns, in lane order. Source ranks
-// of a lane share the sending by near-equal slices.
-// positions: of every row of the microbatch in its sequence, sample-major.
-// Errors: also INVALID_ARGUMENT when S is not a multiple of T, when the number of positions is not
-// the sum of the counts, when a position is outside [0, S), or when the destination has cp > 1.
-absl::StatusOr<RowPlan> PlanSequenceOwners(LaneSide source, LaneSide destination,
-                                           std::span<const int64_t> rows_per_sample,
-                                           std::span<const int64_t> positions,
-                                           int64_t sequence_length);
+// The rows of a sample, and which of its tokens at the destination they stand for.
+struct SampleRows {
+  int64_t num_rows = 0;
+  int64_t num_tokens = 0;                 // of the sample, padding included
+  std::span<const IndexRange> runs = {};  // of them, ascending and apart: row by row
+};
 
-// Both grids on the same ranks: every rank keeps what it has of its destination lane, then, when
-// the destination has fewer lanes, gathers the rest from the ranks of equal source tp. With more
-// destination lanes it keeps its slice, and backward gathers.
-// Errors: also INVALID_ARGUMENT when the spans differ, when pp or cp of either is above 1, or when
-// neither lane count divides the other.
-absl::StatusOr<RowPlan> PlanColocated(LaneSide source, LaneSide destination,
-                                      std::span<const int64_t> rows_per_sample);
+// Tensor-parallel rank e of a source lane with N rows has rows [e*R, (e+1)*R) of them, R = ceil(N /
+// tp), and padding up to R. Rank t of a destination lane with T tokens works on [t*Q, (t+1)*Q), Q =
+// ceil(T / tp): rows go straight to the rank whose token they stand for, which has those of its
+// lane that it owns, in order. Nothing is gathered on either side. The sides may share their ranks.
+// Errors: also INVALID_ARGUMENT naming the sample whose runs are not in order, leave its tokens, or
+// are of more or fewer tokens than it has rows; when a side has cp > 1.
+absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
+                                   std::span<const SampleRows> samples);
 
 // The plan of the gradients: the same rows the other way.
 RowPlan Inverse(RowPlan plan);
@@ -170,7 +159,8 @@ std::vector<RowTransfer> ReceivesOf(const RowPlan& plan, GlobalRank rank);
 // The set of `rank` on one side of the plan; nullptr when it takes no part on that side.
 const ReplicaSet* FindReplicaSet(std::span<const ReplicaSet> sets, GlobalRank rank);
 
-// Rows in the buffer of `rank` before the transfers, and after the completion; 0 for outsiders.
+// Rows in the buffer of `rank` before the transfers, and after the completion, padding included; 0
+// for outsiders.
 int64_t SourceRows(const RowPlan& plan, GlobalRank rank);
 int64_t DestinationRows(const RowPlan& plan, GlobalRank rank);
 

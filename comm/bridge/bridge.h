@@ -2,7 +2,7 @@
 #define HETERO_COMM_BRIDGE_BRIDGE_H_
 
 // An edge from module to module, both directions or forward alone, at one rank. Any row plan of the
-// grid library runs on it: leaders, slices, sequence owners, colocated.
+// grid library runs on it, also where the modules share their ranks.
 //
 //   receive = bridge.forward().PostReceive(plan, microbatch, stream);    // destination, ahead
 //   sent = bridge.forward().Send(activation, plan, microbatch, stream);  // source

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
+#include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/bridge/bridge.h"
 #include "hetero/comm/run_ranks.h"
@@ -22,6 +23,7 @@ namespace {
 constexpr int64_t kRepeats = 50;
 constexpr int64_t kWidth = 512;
 constexpr int64_t kRows = 2048;  // of the whole microbatch: 4 MiB
+constexpr int64_t kSamples = 16;
 
 template <typename MakePlan>
 void Run(benchmark::State& state, MakePlan make_plan) {
@@ -32,8 +34,7 @@ void Run(benchmark::State& state, MakePlan make_plan) {
   const Grid destination =
       Grid::Make({.name = "language", .num_ranks = lanes * tp, .tp = tp, .rank_offset = sources})
           .value();
-  const std::vector<int64_t> counts(16, kRows / 16);
-  const RowPlan plan = make_plan(LastStage(source), FirstStage(destination), counts).value();
+  const RowPlan plan = make_plan(LastStage(source), FirstStage(destination)).value();
   absl::Duration total;
   while (state.KeepRunningBatch(kRepeats)) {
     absl::Duration elapsed;
@@ -73,11 +74,23 @@ void Arguments(benchmark::internal::Benchmark* benchmark) {
   benchmark->Args({1, 1, 1})->Args({1, 2, 1})->Args({2, 1, 1})->Args({1, 1, 2})->UseManualTime();
 }
 
-void BM_BridgeLeaderFunnel(benchmark::State& state) { Run(state, PlanLeaderFunnel); }
+void BM_BridgeLeaderFunnel(benchmark::State& state) {
+  Run(state, [](LaneSide source, LaneSide destination) {
+    const std::vector<int64_t> counts(kSamples, kRows / kSamples);
+    return PlanLeaderFunnel(source, destination, counts);
+  });
+}
 BENCHMARK(BM_BridgeLeaderFunnel)->Apply(Arguments);
 
-void BM_BridgeSliced(benchmark::State& state) { Run(state, PlanSliced); }
-BENCHMARK(BM_BridgeSliced)->Apply(Arguments);
+// Every token has a row: the destination's ranks get equal shares.
+void BM_BridgeOwners(benchmark::State& state) {
+  Run(state, [](LaneSide source, LaneSide destination) {
+    const IndexRange all = {0, kRows / kSamples};
+    const std::vector<SampleRows> samples(kSamples, {all.count, all.count, std::span(&all, 1)});
+    return PlanOwners(source, destination, samples);
+  });
+}
+BENCHMARK(BM_BridgeOwners)->Apply(Arguments);
 
 }  // namespace
 }  // namespace hetero

@@ -35,6 +35,10 @@ absl::StatusOr<TensorView> BridgeReceive::Wait(Stream& stream) {
         channel_->replicas_->Exchange(shares_, gathers_, stream, channel_->gather_name_));
     HETERO_RETURN_IF_ERROR(gather->Wait());
   }
+  if (num_padding_ > 0) {
+    const int64_t num_rows = rows_.dim(0) - num_padding_;
+    HETERO_RETURN_IF_ERROR(Fill(0, rows_.Rows(num_rows, num_padding_), stream));
+  }
   return rows_;
 }
 
@@ -96,6 +100,7 @@ absl::StatusOr<std::unique_ptr<BridgeReceive>> BridgeChannel::PostReceive(const 
   }
   auto receive = std::unique_ptr<BridgeReceive>(new BridgeReceive);
   receive->channel_ = this;
+  receive->num_padding_ = replicas.num_padding;
   receive->rows_ =
       buffer_.View(options_.dtype, {options_.num_slots, options_.max_rows, options_.width})
           .At(next_slot_)

@@ -40,8 +40,8 @@ class BridgeChannel;
 // caller unless the run has failed.
 class BridgeReceive {
  public:
-  // The rows of this rank, [rows of the plan, width]. They stay until `num_slots` later receives of
-  // the channel are posted. Errors: those of Communicator::Exchange.
+  // The rows of this rank, [rows of the plan, width], zero where they are padding. They stay until
+  // `num_slots` later receives of the channel are posted. Errors: those of Communicator::Exchange.
   absl::StatusOr<TensorView> Wait(Stream& stream);
 
  private:
@@ -51,6 +51,7 @@ class BridgeReceive {
 
   BridgeChannel* channel_ = nullptr;
   TensorView rows_;
+  int64_t num_padding_ = 0;  // the last of them, which nobody sends
   std::unique_ptr<TransferHandle> transfers_;
   // The replicas complete each other's rows in one exchange: a receive of its own, posted ahead,
   // would hold up the send behind it where messages of a channel complete in order.

@@ -17,10 +17,12 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/grid/axis.h"
+#include "hetero/grid/token_shard.h"
 
 namespace hetero {
 namespace {
@@ -30,10 +32,10 @@ using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
 constexpr int64_t kWidth = 3;
-constexpr int64_t kSequence = 24;
+constexpr int64_t kSequence = 260;
 const RunRanksOptions kOptions = {.timeout = absl::Seconds(30)};
 
-enum class Delivery { kLeader, kSliced, kOwners, kColocated };
+enum class Delivery { kLeader, kOwners };
 
 struct Rank {
   MemoryLedger memory;
@@ -41,61 +43,98 @@ struct Rank {
   Stream stream{Device{}, workspace};
 };
 
-// Rows of one microbatch: counts per sample and a position in its sequence for each row.
+// One microbatch: of each sample the tokens that have a row. Rows are numbered through.
 struct Batch {
-  std::vector<int64_t> counts;
-  std::vector<int64_t> positions;
+  std::vector<std::vector<IndexRange>> runs;
+
+  int64_t NumRows(int64_t sample) const {
+    int64_t rows = 0;
+    for (const IndexRange& run : runs[static_cast<size_t>(sample)]) rows += run.count;
+    return rows;
+  }
 };
 
-Batch MakeBatch(std::vector<int64_t> counts) {
-  Batch batch = {std::move(counts), {}};
-  for (size_t i = 0; i < batch.counts.size(); ++i) {
-    for (int64_t j = 0; j < batch.counts[i]; ++j) {
-      batch.positions.push_back((static_cast<int64_t>(i) * 5 + j) % kSequence);
-    }
+// As many rows of each sample, in two runs.
+Batch MakeBatch(const std::vector<int64_t>& counts) {
+  Batch batch;
+  int64_t first = 0;
+  for (const int64_t count : counts) {
+    std::vector<IndexRange>& runs = batch.runs.emplace_back();
+    if (count > 1) runs.push_back({first % 3, count / 2});
+    if (count > 0) runs.push_back({kSequence - (count + 1) / 2, (count + 1) / 2});
+    ++first;
   }
   return batch;
 }
 
-RowPlan MakePlan(Delivery delivery, const Grid& source, const Grid& destination,
-                 const Batch& batch) {
-  switch (delivery) {
-    case Delivery::kLeader:
-      return PlanLeaderFunnel(LastStage(source), FirstStage(destination), batch.counts).value();
-    case Delivery::kSliced:
-      return PlanSliced(LastStage(source), FirstStage(destination), batch.counts).value();
-    case Delivery::kOwners:
-      return PlanSequenceOwners(LastStage(source), FirstStage(destination), batch.counts,
-                                batch.positions, kSequence)
-          .value();
-    case Delivery::kColocated:
-      return PlanColocated(LastStage(source), FirstStage(destination), batch.counts).value();
+RowPlan PlanOf(Delivery delivery, const Grid& source, const Grid& destination, const Batch& batch) {
+  std::vector<SampleRows> samples;
+  std::vector<int64_t> counts;
+  for (size_t i = 0; i < batch.runs.size(); ++i) {
+    counts.push_back(batch.NumRows(static_cast<int64_t>(i)));
+    samples.push_back({counts.back(), kSequence, batch.runs[i]});
   }
-  return {};
+  return (delivery == Delivery::kLeader
+              ? PlanLeaderFunnel(LastStage(source), FirstStage(destination), counts)
+              : PlanOwners(LastStage(source), FirstStage(destination), samples))
+      .value();
 }
 
-// What rank `rank` of `grid` must hold: tags of the rows of its lane's samples, of the positions it
-// owns when `owners`.
-std::vector<float> Rows(const Grid& grid, GlobalRank rank, const Batch& batch, int64_t microbatch,
-                        float offset, bool owners) {
-  const auto samples = static_cast<int64_t>(batch.counts.size());
-  const int64_t per_lane = samples / grid.num_lanes();
-  const int64_t lane = grid.LaneOf(rank).value();
-  const int64_t tp = grid.Size(Axis::kTp);
-  std::vector<float> rows;
-  size_t row = 0;
-  for (int64_t sample = 0; sample < samples; ++sample) {
-    for (int64_t i = 0; i < batch.counts[static_cast<size_t>(sample)]; ++i, ++row) {
-      if (sample / per_lane != lane) continue;
-      const int64_t owner = batch.positions[row] / (kSequence / tp);
-      if (owners && owner != grid.base().Coord(rank, Axis::kTp)) continue;
-      for (int64_t column = 0; column < kWidth; ++column) {
-        rows.push_back(offset + static_cast<float>((microbatch * 10000 +
-                                                    static_cast<int64_t>(row) * 10 + column)));
+// Of the rows of a rank's lane in order: which rows they are and which tokens of the lane.
+struct LaneRow {
+  int64_t row;
+  int64_t token;
+};
+
+std::vector<LaneRow> LaneRows(const Grid& grid, GlobalRank rank, const Batch& batch) {
+  const int64_t per_lane = std::ssize(batch.runs) / grid.num_lanes();
+  const int64_t first = grid.LaneOf(rank).value() * per_lane;
+  std::vector<LaneRow> rows;
+  int64_t row = 0;
+  for (int64_t sample = 0; sample < first + per_lane; ++sample) {
+    for (const IndexRange& run : batch.runs[static_cast<size_t>(sample)]) {
+      for (int64_t token = run.first; token < run.end(); ++token, ++row) {
+        if (sample >= first) rows.push_back({row, (sample - first) * kSequence + token});
       }
     }
   }
   return rows;
+}
+
+void AppendTags(int64_t row, int64_t microbatch, float offset, std::vector<float>& tags) {
+  for (int64_t column = 0; column < kWidth; ++column) {
+    tags.push_back(offset + static_cast<float>(microbatch * 10000 + row * 10 + column));
+  }
+}
+
+// What a source rank holds: all rows of its lane, or its share of them and zeros.
+std::vector<float> SourceTags(const Grid& grid, GlobalRank rank, const Batch& batch,
+                              int64_t microbatch, float offset, bool owners) {
+  const std::vector<LaneRow> rows = LaneRows(grid, rank, batch);
+  const TokenShard shard = {
+      .num_tokens = std::ssize(rows),
+      .size = owners ? grid.Size(Axis::kTp) : 1,
+      .rank = owners ? grid.Coord(rank, Axis::kTp) : 0,
+  };
+  std::vector<float> tags;
+  for (int64_t i = shard.begin(); i < shard.begin() + shard.num_owned(); ++i) {
+    AppendTags(rows[static_cast<size_t>(i)].row, microbatch, offset, tags);
+  }
+  tags.resize(static_cast<size_t>(shard.rows() * kWidth), 0.0f);
+  return tags;
+}
+
+// What a destination rank holds: all rows of its lane, or those whose tokens it owns.
+std::vector<float> DestinationTags(const Grid& grid, GlobalRank rank, const Batch& batch,
+                                   int64_t microbatch, float offset, bool owners) {
+  const TokenShard shard = {.num_tokens = std::ssize(batch.runs) / grid.num_lanes() * kSequence,
+                            .size = grid.Size(Axis::kTp)};
+  std::vector<float> tags;
+  for (const LaneRow& row : LaneRows(grid, rank, batch)) {
+    if (owners && shard.OwnerOf(row.token) != grid.Coord(rank, Axis::kTp)) continue;
+    AppendTags(row.row, microbatch, offset, tags);
+  }
+  return tags;
 }
 
 absl::Status Expect(const TensorView& actual, const std::vector<float>& expected,
@@ -115,7 +154,7 @@ absl::Status RoundTrip(const GridSpec& source_spec, const GridSpec& destination_
   const bool owners = delivery == Delivery::kOwners;
   std::vector<RowPlan> plans;
   for (const Batch& batch : batches) {
-    plans.push_back(MakePlan(delivery, source, destination, batch));
+    plans.push_back(PlanOf(delivery, source, destination, batch));
   }
   const auto run = [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
     if (FindReplicaSet(plans[0].sources, rank) == nullptr &&
@@ -153,7 +192,7 @@ absl::Status RoundTrip(const GridSpec& source_spec, const GridSpec& destination_
     }
     for (int64_t i = 0; sends && i < num_batches; ++i) {
       const auto at = static_cast<size_t>(i);
-      activations[at] = Rows(source, rank, batches[at], i, 0.0f, false);
+      activations[at] = SourceTags(source, rank, batches[at], i, 0.0f, owners);
       HETERO_ASSIGN_OR_RETURN(
           sent.emplace_back(),
           bridge->forward().Send(view(activations[at]), plans[at], i, self.stream));
@@ -161,9 +200,9 @@ absl::Status RoundTrip(const GridSpec& source_spec, const GridSpec& destination_
     for (int64_t i = 0; receives && i < num_batches; ++i) {
       const auto at = static_cast<size_t>(i);
       HETERO_ASSIGN_OR_RETURN(const TensorView rows, forward[at]->Wait(self.stream));
-      HETERO_RETURN_IF_ERROR(
-          Expect(rows, Rows(destination, rank, batches[at], i, 0.0f, owners), "forward"));
-      gradients[at] = Rows(destination, rank, batches[at], i, 0.5f, owners);
+      HETERO_RETURN_IF_ERROR(Expect(
+          rows, DestinationTags(destination, rank, batches[at], i, 0.0f, owners), "forward"));
+      gradients[at] = DestinationTags(destination, rank, batches[at], i, 0.5f, owners);
       HETERO_ASSIGN_OR_RETURN(
           sent.emplace_back(),
           bridge->backward().Send(view(gradients[at]), Inverse(plans[at]), i, self.stream));
@@ -172,7 +211,7 @@ absl::Status RoundTrip(const GridSpec& source_spec, const GridSpec& destination_
       const auto at = static_cast<size_t>(i);
       HETERO_ASSIGN_OR_RETURN(const TensorView rows, backward[at]->Wait(self.stream));
       HETERO_RETURN_IF_ERROR(
-          Expect(rows, Rows(source, rank, batches[at], i, 0.5f, false), "backward"));
+          Expect(rows, SourceTags(source, rank, batches[at], i, 0.5f, owners), "backward"));
     }
     for (auto& handle : sent) HETERO_RETURN_IF_ERROR(handle->Wait());
     return absl::OkStatus();
@@ -213,16 +252,13 @@ std::vector<Case> Cases() {
 class BridgeLayoutTest : public testing::TestWithParam<std::tuple<Case, Delivery>> {};
 
 std::string LabelOf(const testing::TestParamInfo<std::tuple<Case, Delivery>>& info) {
-  const Delivery delivery = std::get<1>(info.param);
-  return absl::StrCat(std::get<0>(info.param).label, delivery == Delivery::kLeader   ? "_leader"
-                                                     : delivery == Delivery::kSliced ? "_sliced"
-                                                                                     : "_owners");
+  return absl::StrCat(std::get<0>(info.param).label,
+                      std::get<1>(info.param) == Delivery::kLeader ? "_leader" : "_owners");
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, BridgeLayoutTest,
                          testing::Combine(testing::ValuesIn(Cases()),
-                                          testing::Values(Delivery::kLeader, Delivery::kSliced,
-                                                          Delivery::kOwners)),
+                                          testing::Values(Delivery::kLeader, Delivery::kOwners)),
                          LabelOf);
 
 TEST_P(BridgeLayoutTest, EveryRowArrivesOnceAndItsGradientReturns) {
@@ -243,24 +279,25 @@ TEST_P(BridgeLayoutTest, EveryRowArrivesOnceAndItsGradientReturns) {
 TEST(BridgeTest, UnevenFanInReturnsEachLaneItsOwnRows) {
   const GridSpec source = {.name = "vision", .num_ranks = 2};
   const GridSpec destination = {.name = "language", .num_ranks = 2, .tp = 2, .rank_offset = 2};
-  for (const Delivery delivery : {Delivery::kLeader, Delivery::kSliced, Delivery::kOwners}) {
+  for (const Delivery delivery : {Delivery::kLeader, Delivery::kOwners}) {
     EXPECT_THAT(RoundTrip(source, destination, delivery,
                           {MakeBatch({256, 64}), MakeBatch({0, 64}), MakeBatch({64, 256})}),
                 IsOk());
   }
 }
 
-TEST(BridgeTest, ColocatedModulesGatherOrSliceInPlace) {
+TEST(BridgeTest, ModulesThatShareTheirRanksCopyWhatStays) {
   const std::vector<std::pair<GridSpec, GridSpec>> pairs = {
       {{.num_ranks = 4, .tp = 1}, {.num_ranks = 4, .tp = 2}},
       {{.num_ranks = 4, .tp = 2}, {.num_ranks = 4, .tp = 1}},
+      {{.num_ranks = 4, .tp = 4}, {.num_ranks = 4, .tp = 1}},
       {{.num_ranks = 8, .tp = 2}, {.num_ranks = 8, .tp = 4}},
       {{.num_ranks = 2, .tp = 2}, {.num_ranks = 2, .tp = 2}}};
   for (auto [source, destination] : pairs) {
     source.name = "vision";
     destination.name = "language";
     const Batch batch = MakeBatch({3, 0, 5, 1, 4, 2, 0, 6});
-    EXPECT_THAT(RoundTrip(source, destination, Delivery::kColocated, {batch, batch}), IsOk());
+    EXPECT_THAT(RoundTrip(source, destination, Delivery::kOwners, {batch, batch}), IsOk());
   }
 }
 
@@ -278,8 +315,16 @@ class BridgeErrorTest : public testing::Test {
 
   Grid source_ = Grid::Make({.name = "vision", .num_ranks = 2}).value();
   Grid destination_ = Grid::Make({.name = "language", .num_ranks = 1, .rank_offset = 2}).value();
-  RowPlan plan_ =
-      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{2, 6}).value();
+  // Of two samples, each of a lane of its own.
+  RowPlan PlanRows(int64_t first, int64_t second) const {
+    const std::vector<IndexRange> tokens = {{0, first}, {0, second}};
+    return PlanOwners(LastStage(source_), FirstStage(destination_),
+                      std::vector<SampleRows>{{first, kSequence, std::span(&tokens[0], 1)},
+                                              {second, kSequence, std::span(&tokens[1], 1)}})
+        .value();
+  }
+
+  RowPlan plan_ = PlanRows(2, 6);
   MemoryLedger memory_;
   Arena workspace_ = Arena::Counting(MemoryLabel::kWorkspace);
 };
@@ -304,8 +349,7 @@ TEST_F(BridgeErrorTest, MoreRowsThanDeclaredOrSlotsThanMadeAreErrors) {
   auto factory = LoopbackFactory(GlobalRank(2), 3);
   auto bridge = Make(GlobalRank(2), *factory, Device{}).value();
   Stream stream(Device{}, workspace_);
-  const RowPlan larger =
-      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{3, 6}).value();
+  const RowPlan larger = PlanRows(3, 6);
   EXPECT_THAT(bridge->forward().PostReceive(larger, 4, stream),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        "bridge.forward.0, microbatch 4: module language lane 0 (rank 2) receives 9 "
@@ -317,8 +361,7 @@ TEST_F(BridgeErrorTest, MoreRowsThanDeclaredOrSlotsThanMadeAreErrors) {
 }
 
 TEST_F(BridgeErrorTest, CountsThatDifferBetweenTheEndsAreAnErrorOnBoth) {
-  const RowPlan other =
-      PlanSliced(LastStage(source_), FirstStage(destination_), std::vector<int64_t>{2, 5}).value();
+  const RowPlan other = PlanRows(2, 5);
   EXPECT_THAT(
       RunRanks(3,
                [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {

@@ -98,8 +98,8 @@ TEST_F(NcclCudaTest, BridgeCarriesRowsBothWays) {
   EXPECT_THAT(BridgeCarriesRowsBothWays(Gpus(num_gpus_ > 2 ? 3 : 2)), IsOk());
 }
 
-TEST_F(NcclCudaTest, ColocatedBridgeGathersRows) {
-  EXPECT_THAT(ColocatedBridgeGathersRows(Gpus(2)), IsOk());
+TEST_F(NcclCudaTest, ColocatedBridgeMovesRows) {
+  EXPECT_THAT(ColocatedBridgeMovesRows(Gpus(2)), IsOk());
 }
 
 // What a rank of a failure test has: memory that stands until its last call has returned.

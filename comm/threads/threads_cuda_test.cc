@@ -84,8 +84,8 @@ TEST(ThreadsCudaWorldTest, BridgeCarriesRowsBothWays) {
   EXPECT_THAT(BridgeCarriesRowsBothWays(Shared(3)), IsOk());
 }
 
-TEST(ThreadsCudaWorldTest, ColocatedBridgeGathersRows) {
-  EXPECT_THAT(ColocatedBridgeGathersRows(Shared(4)), IsOk());
+TEST(ThreadsCudaWorldTest, ColocatedBridgeMovesRows) {
+  EXPECT_THAT(ColocatedBridgeMovesRows(Shared(4)), IsOk());
 }
 
 TEST(ThreadsCudaFailureTest, AFailureInTheMiddleOfTrafficStopsEveryRank) {
