@@ -6,9 +6,20 @@
 #include <optional>
 
 #include "absl/strings/str_format.h"
+#include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 
 namespace hetero::data {
+namespace {
+
+// A row begins with its placeholders, modality after modality. Those of the next one.
+IndexRange NextRun(int64_t& next, int64_t num_placeholders) {
+  const IndexRange run = {next, num_placeholders};
+  next = run.end();
+  return run;
+}
+
+}  // namespace
 
 absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                                 const RowFormat& format, LanguageSample& scratch,
@@ -43,7 +54,7 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
     }
     const auto row = b * length;
     int32_t* tokens = out.tokens.data() + row;
-    int32_t* next = tokens;
+    int64_t next = 0;
     for (size_t m = 0; m < placeholders.size(); ++m) {
       if (placeholders[m] == 0) continue;
       if (m >= format.placeholder_ids.size()) {
@@ -51,7 +62,8 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
             "sample %s has placeholders of modality %d; the model has %d modalities", scratch.name,
             m, format.placeholder_ids.size()));
       }
-      next = std::fill_n(next, placeholders[m], format.placeholder_ids[m]);
+      const IndexRange run = NextRun(next, placeholders[m]);
+      std::fill_n(tokens + run.first, run.count, format.placeholder_ids[m]);
     }
     std::copy(scratch.text.begin(), scratch.text.end(), tokens + num_media);
     // Position t predicts token t + 1; the first text token has a predictor only behind a
@@ -89,11 +101,16 @@ absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRan
     facts.modalities.resize(num_modalities);
     for (ModalityFacts& modality : facts.modalities) {
       modality.num_tokens = 0;
+      modality.runs.clear();
       modality.sizes.clear();
     }
     const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
     if (!index.has_value()) continue;
     HETERO_RETURN_IF_ERROR(source.ReadFacts(*index, facts));
+    int64_t next = 0;
+    for (ModalityFacts& modality : facts.modalities) {
+      if (modality.num_tokens > 0) modality.runs.push_back(NextRun(next, modality.num_tokens));
+    }
   }
   return absl::OkStatus();
 }

@@ -36,8 +36,9 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
 absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                              int modality, MediaBatch& out);
 
-// Overwrites `out` with the facts of each sample in `range`, of any lane: from these both ends of a
-// transfer compute the same plan. Places behind the end of a single pass have a row and no media.
+// Overwrites `out` with the facts of each sample in `range`, of any lane, with the places that
+// BuildLanguageBatch gives its placeholders: from these both ends of a transfer compute the same
+// plan. Places behind the end of a single pass have a row and no media.
 // Errors of the source.
 absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
                        int64_t row_length, int num_modalities, std::vector<SampleFacts>& out);

@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/index_range.h"
 #include "hetero/data/batch.h"
 #include "hetero/data/batch_builder.h"
 #include "hetero/data/sample_order.h"
@@ -170,20 +171,56 @@ TEST(MockSourceTest, ErrorsNameFieldValueAndRule) {
               HasSubstr("give 18"));
 }
 
-// Clips and images come and go by the seed; facts, text and frames tell the same of a sample.
+// Clips and images come and go by the seed.
+MockOptions WithClips() {
+  return {.sequence_length = 48,
+          .image_tokens = 4,
+          .vocabulary_size = 512,
+          .image_id = 511,
+          .audio_id = 510,
+          .image_percent = 50,
+          .audio_percent = 50,
+          .num_mels = 3,
+          .min_frames = 5,
+          .max_frames = 20,
+          .patch_size = 2};
+}
+
+// Facts of two modalities say which tokens of a row stand for which of them.
+TEST(MockSourceTest, FactsTellWhereARowHasItsPlaceholders) {
+  const auto source = MockSource::Create(WithClips()).value();
+  const SampleOrder order = SampleOrder::OnePass(100).value();
+  constexpr SampleRange kRange = {.begin = 70, .size = 40};  // the last ten are behind the end
+  const std::vector<int32_t> ids = {511, 510};
+  LanguageSample scratch;
+  LanguageBatch batch;
+  ASSERT_THAT(
+      BuildLanguageBatch(*source, order, kRange,
+                         {.sequence_length = 48, .vocabulary_size = 512, .placeholder_ids = ids},
+                         scratch, batch),
+      IsOk());
+  std::vector<SampleFacts> facts;
+  for (int pass = 0; pass < 2; ++pass) {
+    ASSERT_THAT(ReadFacts(*source, order, kRange, 48, 2, facts), IsOk());
+    for (int64_t b = 0; b < kRange.size; ++b) {
+      for (size_t m = 0; m < ids.size(); ++m) {
+        std::vector<int64_t> told, found;
+        for (const IndexRange& run : facts[b].modalities[m].runs) {
+          for (int64_t t = run.first; t < run.end(); ++t) told.push_back(t);
+        }
+        for (int64_t t = 0; t < 48; ++t) {
+          if (batch.tokens[b * 48 + t] == ids[m]) found.push_back(t);
+        }
+        EXPECT_EQ(told, found) << b;
+        EXPECT_EQ(std::ssize(told), facts[b].modalities[m].num_tokens);
+      }
+    }
+  }
+}
+
+// Facts, text and frames tell the same of a sample.
 TEST(MockSourceTest, FactsOfClipsAreThoseOfTextAndFrames) {
-  const MockOptions options = {.sequence_length = 48,
-                               .image_tokens = 4,
-                               .vocabulary_size = 512,
-                               .image_id = 511,
-                               .audio_id = 510,
-                               .image_percent = 50,
-                               .audio_percent = 50,
-                               .num_mels = 3,
-                               .min_frames = 5,
-                               .max_frames = 20,
-                               .patch_size = 2};
-  const auto source = MockSource::Create(options).value();
+  const auto source = MockSource::Create(WithClips()).value();
   int kinds[2][2] = {};
   for (int64_t index = 0; index < 200; ++index) {
     SampleFacts facts = {.modalities = std::vector<ModalityFacts>(2)};

@@ -51,8 +51,8 @@ class SampleSource {
   // Errors: DATA_LOSS naming shard, key and member.
   virtual absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) = 0;
 
-  // Writes sizes and placeholders of each modality that the sample has into `facts`, which has none
-  // of any; decodes no pixel.
+  // Writes sizes and number of placeholders of each modality that the sample has into `facts`,
+  // which has none of any; where in a row they stand, who builds rows tells. Decodes no pixel.
   // Errors: as ReadLanguage.
   virtual absl::Status ReadFacts(int64_t index, SampleFacts& facts) = 0;
 };

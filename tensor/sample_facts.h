@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "hetero/base/index_range.h"
+
 namespace hetero {
 
 // Of an image in pixels; of a clip `height` is its frames and `width` 1.
@@ -21,8 +23,9 @@ using ImageSize = MediaSize;
 
 // One modality of a sample.
 struct ModalityFacts {
-  int64_t num_tokens = 0;        // placeholders in the sample's text
-  std::vector<MediaSize> sizes;  // as the encoder reads them
+  int64_t num_tokens = 0;             // placeholders in the sample's row
+  std::vector<IndexRange> runs = {};  // of the row's tokens, ascending and apart: those it is
+  std::vector<MediaSize> sizes;       // as the encoder reads them
 
   bool operator==(const ModalityFacts&) const = default;
 };

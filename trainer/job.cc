@@ -1,15 +1,30 @@
 #include "hetero/trainer/job.h"
 
+#include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
+#include "hetero/grid/axis.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/trainer/feed/feed.h"
+#include "hetero/trainer/feed/token_owner.h"
 
 namespace hetero {
 namespace {
+
+// Of the tokens where rows of edges arrive: those of the module that owns the samples.
+std::optional<TokenOwner> TokenOwnerOf(const Job& job, GlobalRank rank, const StepPlan& plan) {
+  const Grid& grid = *job.layout->Find(plan.sample_owner);
+  if (!grid.Contains(rank)) return std::nullopt;
+  const int64_t lane_samples = plan.batch.samples_per_microbatch / grid.num_lanes();
+  return TokenOwner{.samples = {grid.LaneOf(rank).value() * lane_samples, lane_samples},
+                    .row_length = job.config.sequence_length(),
+                    .rank = grid.Coord(rank, Axis::kTp),
+                    .size = grid.Size(Axis::kTp)};
+}
 
 BatchFeedOptions FeedOptionsOf(const Job& job, GlobalRank rank, const StepPlan& plan, int stage) {
   const PlanStage& plan_stage = plan.stages[stage];
@@ -21,6 +36,7 @@ BatchFeedOptions FeedOptionsOf(const Job& job, GlobalRank rank, const StepPlan& 
                         .reads_features = plan_stage.place.first(),
                         .modalities = graph.modalities,
                         .position = {grid.LaneOf(rank).value(), grid.num_lanes()},
+                        .token_owner = TokenOwnerOf(job, rank, plan),
                         .batch = plan.batch,
                         .sequence_length = job.config.sequence_length(),
                         .vocabulary_size = graph.vocabulary_size,

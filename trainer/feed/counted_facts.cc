@@ -44,10 +44,13 @@ absl::Status CheckLimits(const BatchFeedOptions& options, int64_t place,
 
 }  // namespace
 
-SampleFacts LargestSample(const BatchFeedOptions& options) {
+SampleFacts LargestSample(const BatchFeedOptions& options, int64_t sample) {
+  const TokenOwner owner = options.owner();
   SampleFacts largest = {.row_length = options.sequence_length, .modalities = {}};
   for (const data::SourceLimits& modality : options.limits.modalities) {
-    largest.modalities.push_back({.num_tokens = modality.max_tokens, .sizes = modality.sizes});
+    ModalityFacts& facts = largest.modalities.emplace_back(
+        ModalityFacts{.num_tokens = modality.max_tokens, .sizes = modality.sizes});
+    if (facts.num_tokens > 0) facts.runs = {owner.MostOwned(sample, facts.num_tokens)};
   }
   return largest;
 }
@@ -63,21 +66,20 @@ absl::Status ReadCheckedFacts(const BatchFeedOptions& options, data::SampleSourc
   return absl::OkStatus();
 }
 
-data::SampleRange LaneRange(const BatchFeedOptions& options) {
-  return {options.position.lane * options.num_samples(), options.num_samples()};
-}
-
 CountedFacts::CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
                            std::unique_ptr<data::SampleSource> source)
     : options_(std::move(options)),
       source_(std::move(source)),
       microbatches_(options_->batch.NumMicrobatches()) {
   counted_ = options_->counted;
-  counted_.push_back(LaneRange(*options_));
+  counted_.push_back(options_->lane_samples());
   counted_ = Join(std::move(counted_));
   for (Microbatch& microbatch : microbatches_) {
     for (const data::SampleRange& range : counted_) {
-      microbatch.samples.emplace_back(range.size, LargestSample(*options_));
+      std::vector<SampleFacts>& samples = microbatch.samples.emplace_back();
+      for (int64_t i = 0; i < range.size; ++i) {
+        samples.push_back(LargestSample(*options_, range.begin + i));
+      }
     }
   }
 }

@@ -17,17 +17,15 @@
 
 namespace hetero {
 
-// No sample of the run has more of anything.
-SampleFacts LargestSample(const BatchFeedOptions& options);
+// Of sample `sample` of a microbatch of the run, on the shape-only device: no sample has more of
+// anything, and of each modality this rank owns as many placeholders as it ever can.
+SampleFacts LargestSample(const BatchFeedOptions& options, int64_t sample);
 
 // Of the samples at `range` of the run's order. Behind the end of a one-pass order there are no
 // media.
 // Errors: those of the source; INVALID_ARGUMENT for a sample above the limits.
 absl::Status ReadCheckedFacts(const BatchFeedOptions& options, data::SampleSource& source,
                               data::SampleRange range, std::vector<SampleFacts>& facts);
-
-// This lane's samples of a microbatch.
-data::SampleRange LaneRange(const BatchFeedOptions& options);
 
 // The facts of a lane's samples and of all in BatchFeedOptions::counted. One thread uses it.
 class CountedFacts {

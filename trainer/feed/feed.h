@@ -64,8 +64,10 @@ class BatchFeed {
     return facts_.Of(step, microbatch, range);
   }
 
-  // No sample of the run has more of anything.
-  SampleFacts LargestSample() const { return hetero::LargestSample(*options_); }
+  // What bounds sample `sample` of every microbatch of the run.
+  SampleFacts LargestSample(int64_t sample) const {
+    return hetero::LargestSample(*options_, sample);
+  }
 
  private:
   struct Slot {

@@ -2,15 +2,18 @@
 
 #include <cstdint>
 #include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/index_range.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/ops/testing.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/view.h"
 #include "hetero/trainer/feed/feed.h"
@@ -48,11 +51,44 @@ TEST(BatchFeedTest, ShapeOnlyDeviceTakesTheSameBytesAndGivesTheLargestMicrobatch
     if (tokens) {
       EXPECT_EQ(input.tokens->loss_positions.dim(0), 4 * kSequence);
       EXPECT_EQ(input.tokens->modality_positions[0].dim(0), options.max_rows(0));
+      EXPECT_EQ(options.max_own_rows(0), options.max_rows(0));
       EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * (kSequence - 6));
     }
     if (images) {
       EXPECT_THAT(input.modalities[0].sizes, SizeIs(12));
       EXPECT_EQ(input.modalities[0].features.dim(0), 4 * 24);
+    }
+  }
+}
+
+// Where ranks share the tokens of a lane, the largest microbatch of each has as many placeholders
+// of its own as any can: 6 of the 12 that two ranks have of the sample between them.
+TEST(BatchFeedTest, TheLargestMicrobatchOfARankHasTheMostItCanOwn) {
+  BatchFeedOptions options = Options(SetOf<SizedSource>(Shuffled(29), 29), 1, 2);
+  options.device = {.kind = DeviceKind::kShapeOnly};
+  options.samples.reset();
+  for (const auto& [size, most] : {std::pair(2, 12), {8, 6}, {16, 6}, {24, 4}}) {
+    for (int64_t rank = 0; rank < size; ++rank) {
+      options.token_owner = {
+          .samples = {4, 4}, .row_length = kSequence, .rank = rank, .size = size};
+      MemoryLedger ledger;
+      StreamWithWorkspace stream(options.device);
+      BatchFeed feed = BatchFeed::Create(options, ledger).value();
+      const FeedInput input = feed.Load(0, 0, 0, *stream).value();
+      EXPECT_EQ(input.tokens->modality_positions[0].dim(0), most);
+      EXPECT_EQ(input.tokens->text_positions.dim(0), 4 * (kSequence - 6));
+      // What both ends of an edge count from says the same.
+      const IndexRange own = options.token_owner->own();
+      int64_t owned = 0;
+      const std::span<const SampleFacts> facts = feed.Facts(0, 0, {4, 4}).value();
+      for (int64_t i = 0; i < 4; ++i) {
+        for (const IndexRange& run : facts[i].modalities[0].runs) {
+          for (int64_t t = i * kSequence + run.first; t < i * kSequence + run.end(); ++t) {
+            owned += own.first <= t && t < own.end();
+          }
+        }
+      }
+      EXPECT_EQ(owned, most);
     }
   }
 }

@@ -12,6 +12,7 @@
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/feed/token_owner.h"
 
 namespace hetero {
 
@@ -24,6 +25,9 @@ struct BatchFeedOptions {
   std::vector<Modality> modalities = {};  // of the model
   std::vector<int> edges = {};            // modality of each edge into the module, in their order
   data::LanePosition position;            // of the rank in the stage's grid
+  // What this rank owns where rows of edges arrive, of this module or of another that it has a
+  // stage of. Unset: all tokens of this lane.
+  std::optional<TokenOwner> token_owner = {};
   // Samples of a microbatch of the run whose facts are wanted, beside this lane's.
   std::vector<data::SampleRange> counted = {};
   data::BatchLayout batch;
@@ -36,11 +40,28 @@ struct BatchFeedOptions {
   SampleLimits limits;
   std::optional<SampleSet> samples;  // unset on the shape-only device
 
+  TokenOwner owner() const {
+    return token_owner.value_or(
+        TokenOwner{.samples = lane_samples(), .row_length = sequence_length});
+  }
+
+  // Of samples of a microbatch of the run those that are this lane's.
+  data::SampleRange lane_samples() const { return {position.lane * num_samples(), num_samples()}; }
+
   // Of this lane's microbatch, here and below.
   int64_t num_samples() const { return batch.samples_per_microbatch / position.num_lanes; }
   int64_t num_tokens() const { return num_samples() * sequence_length; }
   int64_t max_rows(int modality) const {
     return num_samples() * limits.modalities[modality].max_tokens;
+  }
+  // Of these rows, that belong to tokens that this rank owns.
+  int64_t max_own_rows(int modality) const {
+    const data::SampleRange samples = lane_samples();
+    int64_t rows = 0;
+    for (int64_t i = 0; i < samples.size; ++i) {
+      rows += owner().MaxOwned(samples.begin + i, limits.modalities[modality].max_tokens);
+    }
+    return rows;
   }
   int64_t max_features(int modality) const {
     return num_samples() * limits.modalities[modality].max_features;

@@ -38,7 +38,7 @@ MicrobatchTensors Place(const BatchFeedOptions& options, Placement& placement) {
     tensors.loss_weights = placement.Next(DType::kF32, {options.num_tokens()});
     for (const int modality : options.edges) {
       tensors.modality_positions.push_back(
-          placement.Next(DType::kI32, {options.max_rows(modality)}));
+          placement.Next(DType::kI32, {options.max_own_rows(modality)}));
     }
     tensors.token_offsets = placement.Next(DType::kI32, {options.num_samples() + 1});
   }
@@ -69,7 +69,7 @@ MicrobatchUse LargestUse(const BatchFeedOptions& options) {
   MicrobatchUse use{.num_text_tokens = options.num_tokens(),
                     .num_loss_tokens = options.num_tokens()};
   for (const int modality : options.edges) {
-    use.placeholders.push_back(options.max_rows(modality));
+    use.placeholders.push_back(options.max_own_rows(modality));
     use.num_text_tokens -= options.max_rows(modality);
   }
   for (int64_t row = 0; row <= options.num_samples(); ++row) {

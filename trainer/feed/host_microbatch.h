@@ -25,7 +25,7 @@ struct MicrobatchTensors {
   TensorView loss_positions;
   TensorView loss_targets;
   TensorView loss_weights;
-  std::vector<TensorView> modality_positions;  // of each edge, i32[max_rows]
+  std::vector<TensorView> modality_positions;  // of each edge, i32[max_own_rows]
   TensorView token_offsets;                    // i32[num_samples + 1]
   std::vector<TensorView> features;            // of each modality that is read, in storage type:
                                                // [max_features, width]
@@ -41,7 +41,7 @@ MicrobatchTensors LayOut(const BatchFeedOptions& options, void* memory);
 struct MicrobatchUse {
   int64_t num_text_tokens = 0;
   int64_t num_loss_tokens = 0;
-  std::vector<int64_t> placeholders;          // of each edge
+  std::vector<int64_t> placeholders;          // of each edge, those that this rank owns
   std::vector<int32_t> token_offsets;         // [num_samples + 1]
   std::vector<int64_t> num_features;          // of each modality that is read
   std::vector<std::vector<MediaSize>> sizes;  // of each modality that is read

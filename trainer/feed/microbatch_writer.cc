@@ -8,6 +8,7 @@
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
+#include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/view.h"
@@ -102,6 +103,7 @@ absl::Status MicrobatchWriter::CheckPlaceholders(const SampleFacts& facts) const
 
 void MicrobatchWriter::SplitRow(int64_t row, HostMicrobatch& out) {
   const std::vector<int32_t>& placeholders = format_.placeholder_ids;
+  const IndexRange own = options_->owner().own();
   const auto text_tokens = out.tensors.text_tokens.values<int32_t>();
   const auto text_positions = out.tensors.text_positions.values<int32_t>();
   const auto loss_positions = out.tensors.loss_positions.values<int32_t>();
@@ -115,7 +117,8 @@ void MicrobatchWriter::SplitRow(int64_t row, HostMicrobatch& out) {
     const auto m =
         static_cast<size_t>(std::ranges::find(placeholders, token) - placeholders.begin());
     if (m < placeholders.size()) {
-      positions_[m][num_placed_[m]++] = t;
+      const bool owned = own.first <= t && t < own.end();
+      if (owned) positions_[m][num_placed_[m]++] = static_cast<int32_t>(t - own.first);
     } else {
       text_tokens[num_text] = token;
       text_positions[num_text++] = t;

@@ -53,8 +53,8 @@ class MicrobatchWriter {
   std::unique_ptr<data::SampleSource> source_;
   data::RowFormat format_;
 
-  // Of the microbatch; of each modality where its placeholders' positions go and how many do so
-  // far.
+  // Of the microbatch; of each modality where the positions of its placeholders that this rank owns
+  // go and how many do so far.
   std::vector<SampleFacts> facts_;
   std::vector<std::span<int32_t>> positions_;
   std::vector<int64_t> num_placed_;

@@ -157,6 +157,34 @@ TEST_P(MicrobatchWriterTest, WritesWhatANaiveFillDoes) {
   }
 }
 
+// Ranks that share a lane's tokens have its placeholders between them, each by the number of the
+// token among its own; all else is the lane's.
+TEST_P(MicrobatchWriterTest, PlaceholdersGoToTheRankOfTheirToken) {
+  for (const int64_t size : {2, 3, 5}) {
+    const int64_t share = (4 * kSequence + size - 1) / size;
+    std::vector<int32_t> positions, text;
+    for (int64_t rank = 0; rank < size; ++rank) {
+      MicrobatchWriter writer = Writer<PixelSource>(1, 2);
+      options_->token_owner = {
+          .samples = {4, 4}, .row_length = kSequence, .rank = rank, .size = size};
+      microbatch_ = HostMicrobatch::Create(*options_, ledger_).value();
+      ASSERT_THAT(writer.Write(1, 1, microbatch_), IsOk());
+      const MicrobatchUse& use = microbatch_.use;
+      EXPECT_LE(use.placeholders[0], options_->max_own_rows(0));
+      for (const int32_t row :
+           First<int32_t>(microbatch_.tensors.modality_positions[0], use.placeholders[0])) {
+        EXPECT_LT(row, share);
+        positions.push_back(static_cast<int32_t>(rank * share) + row);
+      }
+      const auto own_text = First<int32_t>(microbatch_.tensors.text_positions, use.num_text_tokens);
+      text.assign(own_text.begin(), own_text.end());
+    }
+    const Naive naive = Fill(*options_, 1, 1);
+    EXPECT_EQ(positions, naive.image_positions);
+    EXPECT_EQ(text, naive.text_positions);
+  }
+}
+
 // Of sample 5 more features than its tokens are worth.
 class SwollenSource : public SizedSource {
  public:

@@ -182,10 +182,15 @@ absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
   return own_[own].stage->Backward(context, op.slot, slot.d_output, d_input);
 }
 
-int64_t Engine::RowsOf(const PlanEdge& edge, const SampleFacts& sample) const {
-  return edge.graph_edge >= 0
-             ? options_.model.RowsOnEdge(edge.graph_edge, sample)
-             : options_.model.RowsBetweenStages(options_.train.stages[edge.source].module, sample);
+SampleRows Engine::RowsOf(const PlanEdge& edge, const SampleFacts& sample) const {
+  const Model& model = options_.model;
+  if (edge.graph_edge < 0) {
+    return {.num_rows = model.RowsBetweenStages(options_.train.stages[edge.source].module, sample)};
+  }
+  const int modality = model.graph().edges[edge.graph_edge].modality;
+  return {.num_rows = model.RowsOnEdge(edge.graph_edge, sample),
+          .num_tokens = sample.row_length,
+          .runs = sample.modalities[modality].runs};
 }
 
 absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, const Op& op) {
@@ -203,9 +208,9 @@ absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, 
       const std::span<const SampleFacts> facts,
       runtimes_[OwnIndex(op.stage)].feeds[s]->Facts(
           step, op.microbatch, {block.FirstSample(num_samples), block.NumSamples(num_samples)}));
-  row_counts_.clear();
-  for (const SampleFacts& sample : facts) row_counts_.push_back(RowsOf(plan_edge, sample));
-  HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(block, index, row_counts_));
+  sample_rows_.clear();
+  for (const SampleFacts& sample : facts) sample_rows_.push_back(RowsOf(plan_edge, sample));
+  HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(block, index, sample_rows_));
   rows.backward = Inverse(rows.forward);
   rows.step = step;
   return &rows;

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -23,11 +24,13 @@
 #include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/models/stage.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/params/table.h"
 #include "hetero/telemetry/spans.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/trainer/feed/feed.h"
+#include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/plan.h"
 
 namespace hetero {
@@ -66,11 +69,9 @@ class Engine {
     int index = 0;     // in StepPlan::stages
     std::string name;  // "radio_encoder.0"
     const Grid* grid = nullptr;
+    ModuleCommunicators communicators;  // of the module
     std::unique_ptr<ParameterStore> parameters;
-    std::unique_ptr<Communicator> statistics;  // of the stage, over kTpDpCp; null for one rank
     std::unique_ptr<Stage> stage;
-    std::unique_ptr<Communicator> data_parallel;         // dense gradients; null for one rank
-    std::unique_ptr<Communicator> expert_data_parallel;  // null for one rank
   };
 
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
@@ -141,6 +142,9 @@ class Engine {
 
   explicit Engine(EngineOptions options) : options_(std::move(options)) {}
 
+  // Of the module of `grid`, made with its first stage here.
+  absl::StatusOr<ModuleCommunicators> CommunicatorsOf(const Grid& grid,
+                                                      const ParameterTable& table);
   absl::Status MakeStage(int index);
   absl::Status MakeEdges();
   void MakeProgram(Split split);
@@ -154,8 +158,8 @@ class Engine {
   absl::Status Receive(const Op& op, Slot& slot);
   absl::Status Forward(Split split, const Op& op, int own, Slot& slot);
   absl::Status Backward(const Op& op, int own, Slot& slot);
-  // Rows that every sample of the microbatch sends over an edge.
-  int64_t RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
+  // What a sample sends over an edge.
+  SampleRows RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
   // Of the microbatch and the edge of `op`, a transfer, between the lanes of its stage's block.
   absl::StatusOr<const EdgeRows*> Rows(Split split, int64_t step, const Op& op);
   // Place of an edge among a stage's incoming ones.
@@ -165,11 +169,12 @@ class Engine {
   MemoryLedger ledger_;
   std::unique_ptr<Arena> workspace_;
   std::unique_ptr<Stream> stream_;
+  std::vector<std::pair<std::string, LayerCommunicators>> modules_;  // by name
   std::vector<OwnStage> own_;
   std::vector<Edge> edges_;        // by StepPlan::edges; no bridge where this rank takes no part
   std::vector<Runtime> runtimes_;  // parallel to own_
   std::vector<Channel> channels_;  // after edges_ and runtimes_, whose memory they use
-  std::vector<int64_t> row_counts_;
+  std::vector<SampleRows> sample_rows_;
   Program programs_[2];  // by Split
 };
 

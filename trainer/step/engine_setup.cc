@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "absl/log/check.h"
-#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/trainer/step/engine.h"
@@ -33,6 +32,16 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
   return engine;
 }
 
+absl::StatusOr<ModuleCommunicators> Engine::CommunicatorsOf(const Grid& grid,
+                                                            const ParameterTable& table) {
+  const auto found =
+      std::ranges::find(modules_, grid.name(), &std::pair<std::string, LayerCommunicators>::first);
+  if (found != modules_.end()) return found->second.by_family;
+  HETERO_ASSIGN_OR_RETURN(LayerCommunicators made,
+                          MakeLayerCommunicators(grid, table, options_.rank, options_.factory));
+  return modules_.emplace_back(grid.name(), std::move(made)).second.by_family;
+}
+
 absl::Status Engine::MakeStage(int index) {
   const PlanStage& plan_stage = options_.train.stages[index];
   const Grid& grid = *options_.layout.Find(plan_stage.module);
@@ -47,33 +56,13 @@ absl::Status Engine::MakeStage(int index) {
       own.parameters,
       ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
   HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
-  const std::string chunk =
-      plan_stage.chunk > 0 ? absl::StrCat(".chunk", plan_stage.chunk) : std::string();
-  ModuleCommunicators communicators;
-  const Group statistics_ranks = *grid.GroupOf(Family::kTpDpCp, options_.rank);
-  if (statistics_ranks.size() > 1 && plan_stage.trains) {
-    HETERO_ASSIGN_OR_RETURN(
-        own.statistics,
-        options_.factory.Create(
-            {absl::StrCat("statistics.", plan_stage.module, chunk), statistics_ranks}));
-    communicators.Set(Family::kTpDpCp, own.statistics.get());
-  }
+  HETERO_ASSIGN_OR_RETURN(own.communicators, CommunicatorsOf(grid, table));
   HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,
                                                               {.parameters = *own.parameters,
-                                                               .communicators = communicators,
+                                                               .communicators = own.communicators,
                                                                .device = options_.device,
                                                                .ledger = ledger_,
                                                                .num_slots = num_slots}));
-  for (auto [family, communicator] : {std::pair(Family::kDpCpGtpRemat, &own.data_parallel),
-                                      std::pair(Family::kExptDp, &own.expert_data_parallel)}) {
-    const Group group = *grid.GroupOf(family, options_.rank);
-    if (group.size() < 2 || !plan_stage.trains) continue;
-    HETERO_ASSIGN_OR_RETURN(
-        *communicator,
-        options_.factory.Create(
-            {absl::StrCat("gradient.", FamilyName(family), ".", plan_stage.module, chunk), group}));
-  }
-
   Runtime runtime;
   for (int s = 0; s < num_slots; ++s) {
     Arena arena = Arena::Counting(MemoryLabel::kActivations);
@@ -122,9 +111,14 @@ absl::Status Engine::MakeEdges() {
                                                     plan->NumReceiveSlots(BackwardChannel(index)));
       const BatchFeed& feed = *runtimes_[OwnIndex(stage)].feeds[static_cast<int>(split)];
       const LaneBlock lanes = plan->JoinedLanes(options_.layout, index, stage, options_.rank);
-      const std::vector<int64_t> rows(lanes.NumSamples(plan->batch.samples_per_microbatch),
-                                      RowsOf(plan_edge, feed.LargestSample()));
-      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(lanes, index, rows));
+      const int64_t num_samples = plan->batch.samples_per_microbatch;
+      std::vector<SampleFacts> largest;
+      for (int64_t i = 0; i < lanes.NumSamples(num_samples); ++i) {
+        largest.push_back(feed.LargestSample(lanes.FirstSample(num_samples) + i));
+      }
+      sample_rows_.clear();
+      for (const SampleFacts& sample : largest) sample_rows_.push_back(RowsOf(plan_edge, sample));
+      HETERO_ASSIGN_OR_RETURN(example, plan->PlanRows(lanes, index, sample_rows_));
       bridge.max_forward_rows =
           std::max(bridge.max_forward_rows, DestinationRows(example, options_.rank));
       bridge.max_backward_rows =

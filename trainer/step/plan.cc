@@ -132,14 +132,11 @@ LaneBlock StepPlan::JoinedLanes(const Layout& layout, int edge, int stage, Globa
 }
 
 absl::StatusOr<RowPlan> StepPlan::PlanRows(const LaneBlock& lanes, int edge,
-                                           std::span<const int64_t> rows_per_sample) const {
-  if (edges[edge].graph_edge < 0) {
-    return PlanBetweenStages(lanes.source, lanes.destination, rows_per_sample);
-  }
-  if (sharing() == Sharing::kAlternating) {
-    return PlanColocated(lanes.source, lanes.destination, rows_per_sample);
-  }
-  return PlanSliced(lanes.source, lanes.destination, rows_per_sample);
+                                           std::span<const SampleRows> samples) const {
+  if (edges[edge].graph_edge >= 0) return PlanOwners(lanes.source, lanes.destination, samples);
+  std::vector<int64_t> rows_per_sample;
+  for (const SampleRows& sample : samples) rows_per_sample.push_back(sample.num_rows);
+  return PlanBetweenStages(lanes.source, lanes.destination, rows_per_sample);
 }
 
 int StepPlan::NumReceiveSlots(int channel) const {

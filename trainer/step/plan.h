@@ -98,10 +98,10 @@ struct StepPlan {
   // ends and may send to another block than they receive from.
   LaneBlock JoinedLanes(const Layout& layout, int edge, int stage, GlobalRank rank) const;
 
-  // Where the rows of `edge` go between `lanes` of it, for given counts: rank to rank inside a
-  // module, and inside ranks where two modules share them and none is a pipeline.
+  // Where the rows of `edge` go between `lanes` of it, for samples with so many of them: rank to
+  // rank inside a module, to the owners of tokens between modules.
   absl::StatusOr<RowPlan> PlanRows(const LaneBlock& lanes, int edge,
-                                   std::span<const int64_t> rows_per_sample) const;
+                                   std::span<const SampleRows> samples) const;
 
   // Received microbatches of `channel` at one rank that are posted or in use at the same time, at
   // most, as the programs have it.

@@ -125,7 +125,9 @@ TEST(PlanTest, AColocatedPipelineRunsInPhases) {
 TEST(PlanTest, RowsOfAnEdgeGoBetweenItsStages) {
   const Layout layout = Disjoint(2, 4, 2, 2);
   const StepPlan plan = MakePlan(layout, Vision(), 1, 2, {0}).value();
-  const std::vector<int64_t> rows = {3, 5};
+  const std::vector<IndexRange> tokens = {{0, 3}, {1, 5}};
+  const std::vector<SampleRows> rows = {{3, 8, std::span(tokens).first(1)},
+                                        {5, 8, std::span(tokens).last(1)}};
   const auto ends = [&](int edge) {
     std::vector<std::tuple<int64_t, int64_t, int64_t>> transfers;
     const RowPlan planned = plan.PlanRows(plan.AllLanes(layout, edge), edge, rows).value();

@@ -120,7 +120,7 @@ TEST(PlanTest, ChunksAreStagesOfTheirRanks) {
     // Between the chunks rows go back to the first ranks of the pipeline.
     const int edge = 1;
     EXPECT_EQ(plan.edges[edge].name, "language.1-language.2");
-    const std::vector<int64_t> rows = {3, 5};
+    const std::vector<SampleRows> rows = {{.num_rows = 3}, {.num_rows = 5}};
     const RowPlan planned = plan.PlanRows(plan.AllLanes(layout, edge), edge, rows).value();
     ASSERT_EQ(planned.transfers.size(), 2u);
     EXPECT_EQ(planned.transfers[0].source, GlobalRank(3));

@@ -42,9 +42,11 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   MemoryLedger& ledger = trainer->engine_->ledger();
   std::vector<ModuleOptimizer*> local;
   for (Engine::OwnStage& own : trainer->engine_->stages()) {
-    trainer->gradient_syncs_.emplace_back(
-        own.grid->name(), *own.parameters,
-        GradientGroups{.dense = own.data_parallel.get(), .expert = own.expert_data_parallel.get()});
+    HETERO_ASSIGN_OR_RETURN(
+        GradientCommunicators gradients,
+        MakeGradientCommunicators(own.name, *own.grid, *own.parameters, rank, factory));
+    trainer->gradient_syncs_.emplace_back(own.grid->name(), *own.parameters, gradients.groups);
+    trainer->gradients_.push_back(std::move(gradients));
     HETERO_ASSIGN_OR_RETURN(
         std::unique_ptr<ModuleOptimizer> optimizer,
         ModuleOptimizer::Create(settings.adamw, *own.parameters, *own.grid, rank, device, ledger));

@@ -18,6 +18,7 @@
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
 #include "hetero/optim/optimizer.h"
+#include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/engine.h"
 
 namespace hetero {
@@ -79,8 +80,9 @@ class RankTrainer {
   int64_t samples_per_step_ = 0;
   StageTotal minimized_ = kStageLossSum;
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Communicator> control_;     // null for a world of one
-  std::vector<GradientSync> gradient_syncs_;  // by own stage
+  std::unique_ptr<Communicator> control_;         // null for a world of one
+  std::vector<GradientCommunicators> gradients_;  // by own stage
+  std::vector<GradientSync> gradient_syncs_;      // by own stage
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
   Buffer totals_;
