@@ -60,14 +60,14 @@ TEST(AdviceTest, NamesAllThatHangsTogether) {
 TEST(AdviceTest, NoLineIsVoidOnceTheOneBeforeIsFollowed) {
   EXPECT_THAT(
       ViolationTexts(ConfigOf(
-          {"fashion_tiny", {"language.tp=2", "language.num_ranks=9", "launch=threads:11"}})),
-      ElementsAre("language.tp is 2; a run supports 1 only; nearest: 1",
+          {"fashion_tiny", {"language.cp=2", "language.num_ranks=9", "launch=threads:11"}})),
+      ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1",
                   "global_batch_size is 64, must be a multiple of 72 (micro_batch_size 8 * "
                   "9 language lanes); nearest: 72",
                   "evaluation.global_batch_size is 80, must be a multiple of 72 "
                   "(micro_batch_size 8 * 9 language lanes); nearest: 72 or 144"));
-  EXPECT_THAT(ViolationTexts(ConfigOf({"mock_tiny", {"language.tp=2", "launch=threads:11"}})),
-              ElementsAre("language.tp is 2; a run supports 1 only; nearest: 1",
+  EXPECT_THAT(ViolationTexts(ConfigOf({"mock_tiny", {"language.cp=2", "launch=threads:11"}})),
+              ElementsAre("language.cp is 2; a run supports 1 only; nearest: 1",
                           "grids cover ranks [0, 2) of 11; nearest: language.num_ranks 11 with "
                           "global_batch_size 44 or launch threads:2"));
 }
@@ -110,8 +110,11 @@ const std::vector<Wrong>& WrongConfigurations() {
       {"fashion_tiny",
        {"radio_encoder.num_ranks=3", "language.num_ranks=1", "language.rank_offset=3"}},
       {"fashion_tiny", {"radio_encoder.num_ranks=5", "launch=threads:7"}},
+      {"fashion_tiny", {"language.cp=2", "launch=threads:11"}},
+      {"fashion_tiny", {"language.cp=2", "language.num_ranks=9", "launch=threads:11"}},
       {"fashion_tiny", {"language.tp=2", "launch=threads:11"}},
-      {"fashion_tiny", {"language.tp=2", "language.num_ranks=9", "launch=threads:11"}},
+      {"fashion_tiny", {"language.tp=3", "language.num_ranks=9", "launch=threads:11"}},
+      {"fashion_tiny", {"language.ep=3", "language.num_ranks=6", "launch=threads:8"}},
       {"fashion_tiny", {"radio_encoder.tp=2", "language.ep=2", "micro_batch_size=7"}},
       {"fashion_tiny", {"micro_batch_size=7"}},
       {"fashion_tiny", {"micro_batch_size=5", "evaluation.micro_batch_size=3"}},

@@ -19,6 +19,7 @@
 #include "hetero/models/stage.h"
 #include "hetero/trainer/config/advice.h"
 #include "hetero/trainer/config/batch_rules.h"
+#include "hetero/trainer/config/division_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/feed/samples.h"
@@ -143,6 +144,7 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
       violations.Add(Refuse("model", absl::StrCat(": ", table.message())));
     } else {
       CheckStages(config, **model, module, violations);
+      violations.Add(CheckDivisions(config, **model, module.name));
     }
   }
   if (violations.Sound({"grids"})) {

@@ -24,8 +24,8 @@ absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
 // The grids of a configuration, in its order.
 std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);
 
-// Every rule that `config` breaks: of its grids first (sample lanes, shards and context that this
-// system does not train with yet, spans, names, each grid on its own), then of the model, then
+// Every rule that `config` breaks: of its grids first (sample lanes, weight shards and context that
+// this system does not train with yet, spans, names, each grid on its own), then of the model, then
 // fields that are missing or out of bounds, then what fields require of each other, and what data
 // and model require of each other. Rules between fields are judged where each field is sound. A
 // correction passes all rules but those that are reported beside it (config/advice.h). Pure:

@@ -19,11 +19,9 @@ struct AxisSizeOf {
 constexpr AxisSizeOf kWeightShards[] = {{"gtp_remat", &GridSpec::gtp_remat},
                                         {"expt_gtp_remat", &GridSpec::expt_gtp_remat}};
 constexpr AxisSizeOf kContext[] = {{"cp", &GridSpec::cp}};
-constexpr AxisSizeOf kModel[] = {
-    {"tp", &GridSpec::tp}, {"expt_tp", &GridSpec::expt_tp}, {"ep", &GridSpec::ep}};
 
 // In the order in which they are reported.
-constexpr std::span<const AxisSizeOf> kUnsupported[] = {kWeightShards, kContext, kModel};
+constexpr std::span<const AxisSizeOf> kUnsupported[] = {kWeightShards, kContext};
 
 }  // namespace
 

@@ -1,10 +1,12 @@
 // Every rule that a configuration can break is told in words that say what would pass.
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/models/vlm/vlm.pb.h"
@@ -17,6 +19,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
+using ::testing::MatchesRegex;
 
 std::vector<std::string> Messages(const std::vector<std::string_view>& assignments) {
   return ViolationTexts(ChangedRecipe("fashion_tiny", assignments));
@@ -63,9 +66,28 @@ TEST(ValidateTest, ARunRefusesTheShardsItDoesNotTrainWith) {
                           "(micro_batch_size 8 * 4 language lanes); nearest: 64 or 96"));
   EXPECT_THAT(Messages({"language.gtp_remat=2"}),
               ElementsAre("language.gtp_remat is 2; a run supports 1 only; nearest: 1"));
-  EXPECT_THAT(Messages({"radio_encoder.tp=2", "language.ep=2"}),
-              ElementsAre("radio_encoder.tp is 2; a run supports 1 only; nearest: 1",
-                          "language.ep is 2; a run supports 1 only; nearest: 1"));
+}
+
+// What does not divide is refused with the nearest size that both the ranks and the model bear.
+TEST(ValidateTest, AModelDividesByTheAxesOfItsGrid) {
+  const auto messages = [&](std::string_view axis) {
+    return Messages({"language.num_ranks=6", "launch=threads:8", "micro_batch_size=4",
+                     "global_batch_size=96", "evaluation.global_batch_size=96", axis});
+  };
+  const auto refused = [](std::string_view axis, int64_t size, int64_t nearest) {
+    return ElementsAre(
+        MatchesRegex(absl::StrCat("language.", axis, " is ", size, ": .* for ", size, " shards of ",
+                                  axis, " ", size, "; nearest: ", nearest)));
+  };
+  EXPECT_THAT(messages("language.tp=2"), IsEmpty());
+  EXPECT_THAT(messages("language.tp=3"), refused("tp", 3, 2));
+  EXPECT_THAT(messages("language.ep=2"), IsEmpty());
+  EXPECT_THAT(messages("language.ep=3"), refused("ep", 3, 2));
+  EXPECT_THAT(messages("language.expt_tp=3"), IsEmpty());
+  EXPECT_THAT(
+      Messages({"language.num_ranks=5", "launch=threads:7", "micro_batch_size=4",
+                "global_batch_size=100", "evaluation.global_batch_size=100", "language.expt_tp=5"}),
+      refused("expt_tp", 5, 1));
 }
 
 TEST(ValidateTest, NamesMissingNumbersByModuleAndPath) {
