@@ -11,9 +11,23 @@
 #include "hetero/base/system_error.h"
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/report/grid_text.h"
 #include "hetero/trainer/report/picture.h"
 
 namespace hetero {
+namespace {
+
+// "language", or "radio_encoder + language" where they share the rank.
+std::string NamesOfGrids(const Layout& layout, GlobalRank rank) {
+  std::string names;
+  for (const Grid& grid : layout.grids()) {
+    if (!grid.Contains(rank)) continue;
+    absl::StrAppend(&names, names.empty() ? "" : " + ", grid.name());
+  }
+  return names;
+}
+
+}  // namespace
 
 absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const proto::RunConfig& config,
                                         Console& console) {
@@ -54,9 +68,9 @@ absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
       return candidate.Contains(GlobalRank(rank));
     });
     tracks.push_back({.process_id = grid - layout.grids().begin(),
-                      .process_name = grid->name(),
+                      .process_name = NamesOfGrids(layout, GlobalRank(rank)),
                       .thread_id = rank,
-                      .thread_name = absl::StrCat("rank ", rank),
+                      .thread_name = RankText(GlobalRank(rank), *grid),
                       .spans = &*records[r].spans});
   }
   return WriteChromeTrace(path.native(), tracks);

@@ -15,6 +15,12 @@ std::string RanksText(const Grid& grid) {
   return RanksText(grid.first_rank().value(), grid.num_ranks());
 }
 
+std::string RankText(GlobalRank rank, const Grid& grid) {
+  std::string text = RanksText(rank.value(), 1);
+  if (grid.Size(Axis::kTp) > 1) absl::StrAppend(&text, ", tp ", grid.Coord(rank, Axis::kTp));
+  return text;
+}
+
 std::string SizesText(const Grid& grid) {
   std::string text;
   for (const GridView* view : {&grid.base(), &grid.expert()}) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/rounding.h"
+#include "hetero/grid/axis.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/trainer/report/panels.h"
 #include "hetero/trainer/report/svg.h"
@@ -117,8 +118,10 @@ void DrawLegend(const StepPlan& plan, const std::vector<Panel>& panels,
                 const PictureOptions& options, Svg& svg) {
   double y = 0;
   bool counts = false;
+  bool shares = false;
   for (const Panel& panel : panels) {
     y = std::max(y, panel.box.bottom());
+    shares = shares || panel.grid->Size(Axis::kTp) > 1;
     for (const std::vector<Slot>* slots : {&panel.stages, &panel.lanes}) {
       counts = counts || std::ranges::any_of(*slots, [](Slot slot) { return slot.count > 1; });
     }
@@ -149,9 +152,12 @@ void DrawLegend(const StepPlan& plan, const std::vector<Panel>& panels,
   }
   svg.AddBox({kPictureLeft, y - 7, 44, 14}, 5, {.stroke = kNodeLine, .dashed = true});
   line(absl::StrCat("ranks of one node: ", Counted(options.ranks_per_node, "rank"), " a node"));
-  if (!counts) return;
-  svg.AddText({kPictureLeft, y + 4}, "n ranks", {.size = 11, .color = kInk, .bold = true});
-  line("a box for n ranks on lanes or stages that are like their neighbours");
+  const auto ranks = [&](std::string_view words) {
+    svg.AddText({kPictureLeft, y + 4}, "n ranks", {.size = 11, .color = kInk, .bold = true});
+    line(words);
+  };
+  if (shares) ranks("the tensor-parallel ranks of a lane, which share its samples");
+  if (counts) ranks("a box for n ranks on lanes or stages that are like their neighbours");
 }
 
 }  // namespace
