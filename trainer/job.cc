@@ -1,64 +1,14 @@
 #include "hetero/trainer/job.h"
 
-#include <cstdint>
-#include <optional>
 #include <utility>
 
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
-#include "hetero/grid/axis.h"
-#include "hetero/grid/row_plan.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/trainer/feed/feed.h"
-#include "hetero/trainer/feed/token_owner.h"
+#include "hetero/trainer/step/stage_feed.h"
 
 namespace hetero {
-namespace {
-
-// Of the tokens where rows of edges arrive: those of the module that owns the samples.
-std::optional<TokenOwner> TokenOwnerOf(const Job& job, GlobalRank rank, const StepPlan& plan) {
-  const Grid& grid = *job.layout->Find(plan.sample_owner);
-  if (!grid.Contains(rank)) return std::nullopt;
-  const int64_t lane_samples = plan.batch.samples_per_microbatch / grid.num_lanes();
-  return TokenOwner{.samples = {grid.LaneOf(rank).value() * lane_samples, lane_samples},
-                    .row_length = job.config.sequence_length(),
-                    .rank = grid.Coord(rank, Axis::kTp),
-                    .size = grid.Size(Axis::kTp)};
-}
-
-BatchFeedOptions FeedOptionsOf(const Job& job, GlobalRank rank, const StepPlan& plan, int stage) {
-  const PlanStage& plan_stage = plan.stages[stage];
-  const Grid& grid = *job.layout->Find(plan_stage.module);
-  const ModelGraph& graph = job.model->graph();
-  const GraphModule& module = graph.Module(plan_stage.module);
-  BatchFeedOptions feed{.reads_tokens = module.owns_samples,
-                        .reads = module.modalities,
-                        .reads_features = plan_stage.place.first(),
-                        .modalities = graph.modalities,
-                        .position = {grid.LaneOf(rank).value(), grid.num_lanes()},
-                        .token_owner = TokenOwnerOf(job, rank, plan),
-                        .batch = plan.batch,
-                        .sequence_length = job.config.sequence_length(),
-                        .vocabulary_size = graph.vocabulary_size,
-                        .pad_token_id = job.config.data().pad_token_id(),
-                        .num_slots = plan_stage.num_slots,
-                        .storage = module.storage,
-                        .limits = job.limits};
-  for (const GraphEdge& edge : graph.edges) {
-    if (edge.destination == module.name) feed.edges.push_back(edge.modality);
-  }
-  const int64_t num_samples = plan.batch.samples_per_microbatch;
-  for (const std::vector<int>* edges : {&plan_stage.in_edges, &plan_stage.out_edges}) {
-    for (const int edge : *edges) {
-      const LaneBlock block = plan.BlockOf(*job.layout, edge, stage, rank);
-      feed.counted.push_back({block.FirstSample(num_samples), block.NumSamples(num_samples)});
-    }
-  }
-  return feed;
-}
-
-}  // namespace
-
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models) {
   Job job;
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
@@ -116,7 +66,10 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                         .factory = factory};
   options.make_feed = [&job, rank](const StepPlan& plan, int stage, Split split, Device device,
                                    MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
-    BatchFeedOptions feed = FeedOptionsOf(job, rank, plan, stage);
+    BatchFeedOptions feed = StageFeed(*job.layout, job.model->graph(), plan, stage, rank,
+                                      job.config.sequence_length());
+    feed.pad_token_id = job.config.data().pad_token_id();
+    feed.limits = job.limits;
     feed.device = device;
     if (device.kind != DeviceKind::kShapeOnly) {
       feed.samples = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
