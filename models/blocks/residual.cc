@@ -56,32 +56,4 @@ absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed
   return absl::OkStatus();
 }
 
-absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
-                                           const Parameter& weight_HK, ConstTensorView hidden_TH) {
-  HETERO_ASSIGN_OR_RETURN(const TensorView out_TH,
-                          context.AllocateResult(hidden_TH.dtype(), hidden_TH.dims()));
-  HETERO_RETURN_IF_ERROR(Copy(hidden_TH, out_TH, context.stream));
-  HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
-                               .b = weight_HK.value,
-                               .c = out_TH,
-                               .transpose_b = true,
-                               .beta = 1,
-                               .name = "gemm.forward"},
-                              context.stream))
-      .With(weight_HK.spec->name);
-  return out_TH;
-}
-
-absl::StatusOr<TensorView> ProjectToHiddenBackward(ModuleContext& context,
-                                                   ConstTensorView d_hidden_TH,
-                                                   ConstTensorView x_TK, Parameter& weight_HK) {
-  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_hidden_TH, x_TK, weight_HK));
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_x_TK,
-                          context.stream.workspace().Allocate(x_TK.dtype(), x_TK.dims()));
-  HETERO_RETURN_IF_ERROR(LinearBackwardInput(d_hidden_TH, weight_HK.value, d_x_TK,
-                                             /*accumulate=*/false, context.stream))
-      .With(weight_HK.spec->name);
-  return d_x_TK;
-}
-
 }  // namespace hetero

@@ -1,8 +1,8 @@
 #ifndef HETERO_MODELS_BLOCKS_RESIDUAL_H_
 #define HETERO_MODELS_BLOCKS_RESIDUAL_H_
 
-// What every block of the residual stream does around its mixer: normalise the stream, and add a
-// projection back to it. T tokens, H hidden, K inner width.
+// What every block of the residual stream does around its mixer: normalise the stream, and leave the
+// gradients of its weights. T tokens, H hidden, N and K widths of a product.
 
 #include <utility>
 
@@ -47,15 +47,6 @@ absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView 
 absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,
                                 ConstTensorView hidden_TH, ConstTensorView rstd_T,
                                 Parameter& weight_H, TensorView d_hidden_TH);
-
-// hidden + x wᵀ, where the context wants a block's result.
-absl::StatusOr<TensorView> ProjectToHidden(ModuleContext& context, ConstTensorView x_TK,
-                                           const Parameter& weight_HK, ConstTensorView hidden_TH);
-
-// The gradient of x, in the stream's workspace, and that of the weight.
-absl::StatusOr<TensorView> ProjectToHiddenBackward(ModuleContext& context,
-                                                   ConstTensorView d_hidden_TH,
-                                                   ConstTensorView x_TK, Parameter& weight_HK);
 
 }  // namespace hetero
 
