@@ -66,8 +66,8 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                         .factory = factory};
   options.make_feed = [&job, rank](const StepPlan& plan, int stage, Split split, Device device,
                                    MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
-    BatchFeedOptions feed = StageFeed(*job.layout, job.model->graph(), plan, stage, rank,
-                                      job.config.sequence_length());
+    BatchFeedOptions feed =
+        StageFeed(*job.layout, job.model->graph(), plan, stage, rank, job.config.sequence_length());
     feed.pad_token_id = job.config.data().pad_token_id();
     feed.limits = job.limits;
     feed.device = device;

@@ -1,8 +1,8 @@
 #ifndef HETERO_MODELS_BLOCKS_RESIDUAL_H_
 #define HETERO_MODELS_BLOCKS_RESIDUAL_H_
 
-// What every block of the residual stream does around its mixer: normalise the stream, and leave the
-// gradients of its weights. T tokens, H hidden, N and K widths of a product.
+// What every block of the residual stream does around its mixer: normalise the stream, and leave
+// the gradients of its weights. T tokens, H hidden, N and K widths of a product.
 
 #include <utility>
 
