@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
-#include "hetero/models/blocks/token_shard.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"

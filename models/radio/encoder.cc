@@ -5,9 +5,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/models/blocks/run_layers.h"
-#include "hetero/models/blocks/token_shard.h"
 #include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"

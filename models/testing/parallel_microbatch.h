@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "hetero/models/blocks/token_shard.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/stage.h"
 #include "hetero/models/testing/parallel_rig.h"
 #include "hetero/models/testing/token_batch.h"

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "hetero/models/blocks/token_shard.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/view.h"
 

@@ -4,8 +4,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/residual.h"
-#include "hetero/models/blocks/token_shard.h"
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
 

@@ -3,9 +3,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/moe/moe.h"
 #include "hetero/models/blocks/residual.h"
-#include "hetero/models/blocks/token_shard.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/exchange_rows/exchange_rows.h"
 #include "hetero/tensor/ops/gemm/gemm.h"

@@ -1,4 +1,4 @@
-#include "hetero/models/blocks/token_shard.h"
+#include "hetero/grid/token_shard.h"
 
 #include <cstdint>
 
