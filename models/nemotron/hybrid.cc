@@ -41,6 +41,21 @@ HeadConfig HeadOf(const HybridConfig& config) {
   return {.vocabulary = VocabularyOf(config), .norm_epsilon = config.norm_epsilon};
 }
 
+// What the sizes of its parameters do not tell: heads and groups stay whole.
+absl::Status CheckRanks(const HybridConfig& config, int64_t layer, int64_t tensor_parallel_ranks) {
+  switch (config.pattern.layers()[layer]) {
+    case LayerKind::kMamba:
+      return MambaBlock::CheckRanks(config.mamba, LayerPrefix(layer), tensor_parallel_ranks);
+    case LayerKind::kAttention:
+      return AttentionBlock::CheckRanks(config.attention, LayerPrefix(layer),
+                                        tensor_parallel_ranks);
+    case LayerKind::kExperts:
+    case LayerKind::kMlp:
+      return absl::OkStatus();
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
@@ -57,6 +72,7 @@ absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const
   for (int stage = 0; stage < num_stages; ++stage) {
     HETERO_ASSIGN_OR_RETURN(const LayerRange range, config.pattern.Stage(stage, num_stages));
     for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
+      HETERO_RETURN_IF_ERROR(CheckRanks(config, layer, shard.tp.size));
       add(stage, LayerParameters(config, layer));
     }
   }

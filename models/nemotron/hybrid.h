@@ -44,7 +44,8 @@ struct HybridConfig {
 };
 
 // Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
-// Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages.
+// Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages, or heads or groups
+// over the tensor-parallel ranks.
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard);
 
 class HybridStage : public Stage {

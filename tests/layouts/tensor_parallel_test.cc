@@ -20,6 +20,7 @@ Curve Train(const ModuleGrids& grids, int num_experts = 8) {
   std::vector<std::string> fields = FieldsOf(grids, /*samples_per_microbatch=*/4);
   fields.push_back("global_batch_size=20");
   fields.push_back("model.language.pattern=\"MEM*E-\"");
+  fields.push_back("model.language.mamba.num_groups=4");
   fields.push_back("model.language.mlp.ffn_size=96");
   fields.push_back(absl::StrCat("model.language.experts.num_experts=", num_experts));
   fields.push_back(absl::StrCat("train_steps=", kNumSteps));

@@ -57,6 +57,18 @@ std::vector<ParameterSpec> AttentionBlock::Parameters(const AttentionConfig& con
            .dims = {{}, {ShardAxis::kTp, {}}}}};
 }
 
+absl::Status AttentionBlock::CheckRanks(const AttentionConfig& config, std::string_view prefix,
+                                        int64_t tensor_parallel_ranks) {
+  const auto divides = [&](int64_t ranks) { return DividesHeads(config, ranks); };
+  if (divides(tensor_parallel_ranks)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      prefix, "self_attention has ", config.num_heads, " heads in ", config.num_kv_groups,
+      " groups for ", tensor_parallel_ranks,
+      " tensor-parallel ranks; expected ranks that divide the groups, or that the groups divide, "
+      "and then the heads of a group divide among the ranks of a group; nearest: ",
+      NearestSize(tensor_parallel_ranks, divides)));
+}
+
 absl::StatusOr<AttentionBlock> AttentionBlock::Create(const AttentionConfig& config,
                                                       std::string_view prefix,
                                                       ParameterStore& parameters,
@@ -67,16 +79,7 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Create(const AttentionConfig& con
                                                    " groups; the groups must divide the heads"));
   }
   const SequenceParallel sequence(tensor_parallel);
-  if (!DividesHeads(config, sequence.size())) {
-    const int64_t nearest =
-        NearestSize(sequence.size(), [&](int64_t ranks) { return DividesHeads(config, ranks); });
-    return absl::InvalidArgumentError(absl::StrCat(
-        prefix, "self_attention has ", config.num_heads, " heads in ", config.num_kv_groups,
-        " groups for ", sequence.size(),
-        " tensor-parallel ranks; expected ranks that divide the groups, or that the groups divide, "
-        "and then the heads of a group divide among the ranks of a group; nearest: ",
-        nearest));
-  }
+  HETERO_RETURN_IF_ERROR(CheckRanks(config, prefix, sequence.size()));
   AttentionBlock block;
   HETERO_ASSIGN_OR_RETURN(
       block.norm_weight_H_,

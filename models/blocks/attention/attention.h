@@ -57,6 +57,10 @@ class AttentionBlock {
   static std::vector<ParameterSpec> Parameters(const AttentionConfig& config,
                                                std::string_view prefix);
 
+  // Errors: INVALID_ARGUMENT when the heads do not divide over so many tensor-parallel ranks.
+  static absl::Status CheckRanks(const AttentionConfig& config, std::string_view prefix,
+                                 int64_t tensor_parallel_ranks);
+
   // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
   // Errors: INVALID_ARGUMENT when the groups do not divide the heads, or the ranks that share a
   // group its heads; NOT_FOUND for parameters outside the store.

@@ -68,6 +68,16 @@ std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
   return specs;
 }
 
+absl::Status MambaBlock::CheckRanks(const MambaConfig& config, std::string_view prefix,
+                                    int64_t tensor_parallel_ranks) {
+  const auto divides = [&](int64_t ranks) { return config.num_groups % ranks == 0; };
+  if (divides(tensor_parallel_ranks)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(prefix, "mixer has ", config.num_groups, " groups for ", tensor_parallel_ranks,
+                   " tensor-parallel ranks; expected ranks that divide the groups; nearest: ",
+                   NearestSize(tensor_parallel_ranks, divides)));
+}
+
 absl::StatusOr<MambaBlock> MambaBlock::Create(const MambaConfig& config, std::string_view prefix,
                                               ParameterStore& parameters,
                                               Communicator* tensor_parallel) {
@@ -77,13 +87,7 @@ absl::StatusOr<MambaBlock> MambaBlock::Create(const MambaConfig& config, std::st
                                                    " heads"));
   }
   const SequenceParallel sequence(tensor_parallel);
-  if (config.num_groups % sequence.size() != 0) {
-    const int64_t nearest =
-        NearestSize(sequence.size(), [&](int64_t ranks) { return config.num_groups % ranks == 0; });
-    return absl::InvalidArgumentError(absl::StrCat(
-        prefix, "mixer has ", config.num_groups, " groups for ", sequence.size(),
-        " tensor-parallel ranks; expected ranks that divide the groups; nearest: ", nearest));
-  }
+  HETERO_RETURN_IF_ERROR(CheckRanks(config, prefix, sequence.size()));
   MambaBlock block;
   const auto find = [&](std::string_view name, Parameter*& parameter) -> absl::Status {
     HETERO_ASSIGN_OR_RETURN(parameter, parameters.Find(absl::StrCat(prefix, "mixer.", name)));

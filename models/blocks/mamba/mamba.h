@@ -68,6 +68,10 @@ class MambaBlock {
   // The block's rows of the table; `prefix` is "decoder.layers.3.".
   static std::vector<ParameterSpec> Parameters(const MambaConfig& config, std::string_view prefix);
 
+  // Errors: INVALID_ARGUMENT when the groups do not divide over so many tensor-parallel ranks.
+  static absl::Status CheckRanks(const MambaConfig& config, std::string_view prefix,
+                                 int64_t tensor_parallel_ranks);
+
   // `parameters` outlives the block. `tensor_parallel`: null where the group has one rank.
   // Errors: INVALID_ARGUMENT when the groups do not divide the heads, or the ranks the groups;
   // NOT_FOUND for parameters outside the store.
