@@ -11,8 +11,8 @@
 namespace hetero {
 
 absl::Status AllToAllRows(Communicator& communicator, ConstTensorView input,
-                          std::span<const RowRange> sends, TensorView output,
-                          std::span<const RowRange> receives, Stream& stream,
+                          std::span<const IndexRange> sends, TensorView output,
+                          std::span<const IndexRange> receives, Stream& stream,
                           std::string_view name) {
   const size_t size = static_cast<size_t>(communicator.size());
   const size_t me = static_cast<size_t>(communicator.rank().value());
@@ -27,15 +27,15 @@ absl::Status AllToAllRows(Communicator& communicator, ConstTensorView input,
   for (size_t g = 0; g < size; ++g) {
     if (g == me) continue;
     const GroupRank peer(static_cast<int64_t>(g));
-    to.push_back({peer, input.Rows(sends[g].begin, sends[g].count)});
-    from.push_back({peer, output.Rows(receives[g].begin, receives[g].count)});
+    to.push_back({peer, input.Rows(sends[g].first, sends[g].count)});
+    from.push_back({peer, output.Rows(receives[g].first, receives[g].count)});
   }
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<TransferHandle> transfer,
                           communicator.Exchange(to, from, stream, name));
   // While the others' rows are under way.
   if (sends[me].count > 0) {
-    HETERO_RETURN_IF_ERROR(Copy(input.Rows(sends[me].begin, sends[me].count),
-                                output.Rows(receives[me].begin, receives[me].count), stream));
+    HETERO_RETURN_IF_ERROR(Copy(input.Rows(sends[me].first, sends[me].count),
+                                output.Rows(receives[me].first, receives[me].count), stream));
   }
   return transfer->Wait();
 }

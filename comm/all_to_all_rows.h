@@ -10,19 +10,12 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "hetero/base/index_range.h"
 #include "hetero/comm/communicator.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
-
-// Consecutive rows of a tensor.
-struct RowRange {
-  int64_t begin = 0;
-  int64_t count = 0;
-
-  bool operator==(const RowRange&) const = default;
-};
 
 // Rows sends[g] of `input` go to member g, what g sends arrives in rows receives[g] of `output`.
 // One exchange of all messages, recorded with the bytes that go to others; on accelerators both
@@ -30,8 +23,8 @@ struct RowRange {
 // Errors: INVALID_ARGUMENT for other than size() ranges, or as many rows from this member to itself
 // as it does not send; those of Communicator::Exchange.
 absl::Status AllToAllRows(Communicator& communicator, ConstTensorView input,
-                          std::span<const RowRange> sends, TensorView output,
-                          std::span<const RowRange> receives, Stream& stream,
+                          std::span<const IndexRange> sends, TensorView output,
+                          std::span<const IndexRange> receives, Stream& stream,
                           std::string_view name);
 
 }  // namespace hetero

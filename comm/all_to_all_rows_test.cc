@@ -29,20 +29,20 @@ TEST(AllToAllRowsTest, RangesArriveWhereTheyBelongAndComeBackWhereTheyWere) {
         Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
         Stream stream({}, workspace);
         const int64_t me = rank.value();
-        std::vector<RowRange> sends(kRanks), receives(kRanks);
+        std::vector<IndexRange> sends(kRanks), receives(kRanks);
         int64_t own = 0, arrived = 0;
         for (int64_t g = kRanks; g-- > 0;) {
-          sends[g] = {.begin = own, .count = me + g};
+          sends[g] = {.first = own, .count = me + g};
           own += me + g + 1;
         }
         for (int64_t g = 0; g < kRanks; ++g) {
-          receives[g] = {.begin = arrived, .count = me + g};
+          receives[g] = {.first = arrived, .count = me + g};
           arrived += me + g;
         }
         std::vector<double> rows(own * 2, -1), there(arrived * 2, -7), back(own * 2, -1);
         for (int64_t g = 0; g < kRanks; ++g) {
           for (int64_t i = 0; i < 2 * sends[g].count; ++i) {
-            rows[2 * sends[g].begin + i] = static_cast<double>(100 * me + 10 * g + i);
+            rows[2 * sends[g].first + i] = static_cast<double>(100 * me + 10 * g + i);
           }
         }
         const TensorView rows_RC(rows.data(), DType::kF64, {own, 2}),
@@ -52,7 +52,7 @@ TEST(AllToAllRowsTest, RangesArriveWhereTheyBelongAndComeBackWhereTheyWere) {
             AllToAllRows(*peers, rows_RC, sends, there_RC, receives, stream, "out"));
         for (int64_t g = 0; g < kRanks; ++g) {
           for (int64_t i = 0; i < 2 * receives[g].count; ++i) {
-            EXPECT_EQ(there[2 * receives[g].begin + i], 100 * g + 10 * me + i);
+            EXPECT_EQ(there[2 * receives[g].first + i], 100 * g + 10 * me + i);
           }
         }
         HETERO_RETURN_IF_ERROR(

@@ -42,7 +42,7 @@ std::vector<SampleRows> SampleRowsOf(std::span<const IndexRange> runs) {
 }
 
 // Of the rows of the one source rank those that `rank` gets: its tokens are consecutive.
-RowRange ReceivedRange(const RowPlan& plan, GlobalRank rank) {
+IndexRange ReceivedRange(const RowPlan& plan, GlobalRank rank) {
   const std::vector<RowTransfer> received = ReceivesOf(plan, rank);
   return {received.empty() ? 0 : received.front().source_row, DestinationRows(plan, rank)};
 }
@@ -365,17 +365,17 @@ absl::Status BridgeCarriesRowsBothWays(const RunRanksOptions& options) {
       std::vector<RowPlan> out_plans, in_plans;
       // Forward rows are Values(.., 7, i), their gradients Values(.., 8, i), of which a rank has
       // those of its own rows.
-      std::vector<RowRange> held;
+      std::vector<IndexRange> held;
       const auto values = [&](int64_t seed, int64_t i) {
         const std::vector<double> all = Values(DType::kF32, seed, i, (56 + i) * kWidth);
-        const RowRange& own = held[static_cast<size_t>(i)];
+        const IndexRange& own = held[static_cast<size_t>(i)];
         return std::vector<double>(all.begin() + own.first * kWidth,
                                    all.begin() + own.end() * kWidth);
       };
       const auto rows_of = [&](int64_t i) { return held[static_cast<size_t>(i)].count; };
       for (int64_t i = 0; i < kMicrobatches; ++i) {
         const RowPlan plan = plan_of(i, owners);
-        held.push_back(sends || !owners ? RowRange{0, 56 + i} : ReceivedRange(plan, self.rank()));
+        held.push_back(sends || !owners ? IndexRange{0, 56 + i} : ReceivedRange(plan, self.rank()));
         const int64_t count = rows_of(i) * kWidth;
         turns.emplace_back(DType::kF32, count, values(sends ? 7 : 8, i), stream);
         kept.emplace_back(DType::kF32, std::initializer_list<int64_t>{count}, stream);

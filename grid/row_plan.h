@@ -90,8 +90,6 @@ struct RowTransfer {
   bool operator==(const RowTransfer&) const = default;
 };
 
-using RowRange = IndexRange;
-
 // Ranks whose buffers hold the same num_rows rows. owned[i] is what transfers read from, or write
 // to, at ranks[i]; the owned ranges tile [0, num_rows) in rank order. After the transfers the ranks
 // gather each other's ranges in place: a broadcast when one rank owns everything, nothing when the
@@ -100,7 +98,7 @@ using RowRange = IndexRange;
 struct ReplicaSet {
   Group ranks;
   int64_t num_rows = 0;
-  std::vector<RowRange> owned;
+  std::vector<IndexRange> owned;
   int64_t num_padding = 0;
 
   bool operator==(const ReplicaSet&) const = default;

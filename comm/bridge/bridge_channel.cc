@@ -122,7 +122,7 @@ absl::StatusOr<std::unique_ptr<BridgeReceive>> BridgeChannel::PostReceive(const 
   }
   if (replicas_ != nullptr) {
     for (size_t i = 0; i < replicas.ranks.size(); ++i) {
-      const auto rows_of = [&](const RowRange& range) {
+      const auto rows_of = [&](const IndexRange& range) {
         return receive->rows_.Rows(range.first, range.count);
       };
       if (replicas.ranks[i] != rank_) {

@@ -39,13 +39,13 @@ ExchangePlan ExchangePlan::Even(int64_t size, int64_t rank, int64_t own_rows, in
                       std::vector<int64_t>(size, bound));
 }
 
-RowRange ExchangePlan::InRound(int64_t index, int64_t source, int64_t destination) const {
+IndexRange ExchangePlan::InRound(int64_t index, int64_t source, int64_t destination) const {
   int64_t before = 0;
   for (int64_t s = 0; s < source; ++s) before += rows_GG_[s * size() + destination];
   const int64_t rows = rows_GG_[source * size() + destination];
   const int64_t bound = bounds_G_[destination];
   const int64_t begin = std::clamp(index * bound - before, int64_t{0}, rows);
-  return {.begin = begin,
+  return {.first = begin,
           .count = std::clamp((index + 1) * bound - before, int64_t{0}, rows) - begin};
 }
 
@@ -53,12 +53,12 @@ ExchangeRound ExchangePlan::Round(int64_t index) const {
   ExchangeRound round{.first_arrived = index * bounds_G_[rank_]};
   int64_t own = 0;
   for (int64_t g = 0; g < size(); ++g) {
-    RowRange range = InRound(index, rank_, g);
-    range.begin += own;
+    IndexRange range = InRound(index, rank_, g);
+    range.first += own;
     round.own.push_back(range);
     own += rows_GG_[rank_ * size() + g];
     const int64_t count = InRound(index, g, rank_).count;
-    round.arrived.push_back({.begin = round.num_arrived, .count = count});
+    round.arrived.push_back({.first = round.num_arrived, .count = count});
     round.num_arrived += count;
   }
   return round;

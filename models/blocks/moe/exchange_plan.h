@@ -15,9 +15,9 @@ namespace hetero {
 
 // What one member sends and takes in a round.
 struct ExchangeRound {
-  std::vector<RowRange> own;      // by member: of this member's rows, sorted by (member, expert)
-  std::vector<RowRange> arrived;  // by member: where its rows lie among those that arrive now
-  int64_t first_arrived = 0;      // of all rows for this member, those before this round
+  std::vector<IndexRange> own;      // by member: of this member's rows, sorted by (member, expert)
+  std::vector<IndexRange> arrived;  // by member: where its rows lie among those that arrive now
+  int64_t first_arrived = 0;        // of all rows for this member, those before this round
   int64_t num_arrived = 0;
 };
 
@@ -42,7 +42,7 @@ class ExchangePlan {
  private:
   int64_t size() const { return static_cast<int64_t>(bounds_G_.size()); }
   // Of the rows of `source` for `destination`, those of a round.
-  RowRange InRound(int64_t index, int64_t source, int64_t destination) const;
+  IndexRange InRound(int64_t index, int64_t source, int64_t destination) const;
 
   int64_t rank_ = 0;
   std::vector<int64_t> rows_GG_;

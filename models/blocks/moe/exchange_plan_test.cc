@@ -19,8 +19,8 @@ TEST(ExchangePlanTest, OneRoundTakesEverything) {
                                                /*experts_of_rank=*/2, /*copies=*/1);
   EXPECT_EQ(plan.num_rounds(), 1);
   const ExchangeRound round = plan.Round(0);
-  EXPECT_THAT(round.own, ElementsAre(RowRange{0, 1}, RowRange{1, 2}));
-  EXPECT_THAT(round.arrived, ElementsAre(RowRange{0, 3}, RowRange{3, 2}));
+  EXPECT_THAT(round.own, ElementsAre(IndexRange{0, 1}, IndexRange{1, 2}));
+  EXPECT_THAT(round.arrived, ElementsAre(IndexRange{0, 3}, IndexRange{3, 2}));
   EXPECT_EQ(round.num_arrived, 5);
 }
 
@@ -29,13 +29,13 @@ TEST(ExchangePlanTest, RanksThatShareExpertsGetTheSameRows) {
   const ExchangePlan plan = ExchangePlan::Make(table, /*size=*/4, /*rank=*/0,
                                                /*experts_of_rank=*/1, /*copies=*/2);
   EXPECT_THAT(plan.Round(0).own,
-              ElementsAre(RowRange{0, 1}, RowRange{1, 1}, RowRange{2, 2}, RowRange{4, 2}));
+              ElementsAre(IndexRange{0, 1}, IndexRange{1, 1}, IndexRange{2, 2}, IndexRange{4, 2}));
   EXPECT_EQ(plan.num_rounds(), 2);  // ten rows for the first two, nine at a time
 }
 
 TEST(ExchangePlanTest, WhatEvenRowsAreFitsTheBound) {
   EXPECT_THAT(ExchangePlan::Even(2, 0, 7, 100).Round(0).own,
-              ElementsAre(RowRange{0, 3}, RowRange{3, 3}));
+              ElementsAre(IndexRange{0, 3}, IndexRange{3, 3}));
   const ExchangePlan tight = ExchangePlan::Even(2, 0, 8, 3);
   EXPECT_EQ(tight.num_rounds(), 1);
   EXPECT_EQ(tight.Round(0).num_arrived, 2);
@@ -70,9 +70,9 @@ TEST(ExchangePlanTest, RoundsPartitionTheRows) {
           }
           arrived[s] += rounds[s].num_arrived;
           for (int64_t d = 0; d < size; ++d) {
-            const RowRange& range = rounds[s].own[d];
+            const IndexRange& range = rounds[s].own[d];
             EXPECT_EQ(range.count, rounds[d].arrived[s].count);
-            for (int64_t row = 0; row < range.count; ++row) ++sent[s][range.begin + row];
+            for (int64_t row = 0; row < range.count; ++row) ++sent[s][range.first + row];
           }
         }
       }

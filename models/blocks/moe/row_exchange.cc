@@ -99,12 +99,12 @@ absl::Status RowExchange::GatherOwn(const ExchangeRound& round, const ConstTenso
                                     Stream& stream) {
   // Neighbouring ranges at once: in a single round that is all of them.
   for (size_t g = 0; g < round.own.size();) {
-    RowRange range = round.own[g];
-    for (++g; g < round.own.size() && round.own[g].begin == range.begin + range.count; ++g) {
+    IndexRange range = round.own[g];
+    for (++g; g < round.own.size() && round.own[g].first == range.first + range.count; ++g) {
       range.count += round.own[g].count;
     }
-    HETERO_RETURN_IF_ERROR(GatherTokenRows(x_TH, tokens_O.Rows(range.begin, range.count),
-                                           own_OH.Rows(range.begin, range.count), stream));
+    HETERO_RETURN_IF_ERROR(GatherTokenRows(x_TH, tokens_O.Rows(range.first, range.count),
+                                           own_OH.Rows(range.first, range.count), stream));
   }
   return absl::OkStatus();
 }

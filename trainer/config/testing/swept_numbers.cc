@@ -75,6 +75,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "output_init_std: 0.05}",
       "model.language.pattern=M*E-",
       "model.language.mlp={ffn_size: 64}",
+      "model.language.experts.expert_rows_bound=2",
       "schedule.style=WARMUP_STABLE_DECAY",
       "schedule.tail=TAIL_LINEAR"};
   const auto base = [&](std::vector<std::string> assignments) {
