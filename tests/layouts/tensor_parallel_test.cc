@@ -49,10 +49,13 @@ INSTANTIATE_TEST_SUITE_P(
                     ModuleGrids{{.tp = 2, .dp = 2}, {.tp = 2, .pp = 2}, true}),
     [](const auto& info) { return info.param.Name(); });
 
+// Of so many experts a token is often so near a tie that sums over other parts choose another one,
+// worth some 5e-5 of the loss here; a token that went astray changes it by more than 1e-3.
 TEST(TensorParallelTest, ManyExpertsOnEightRanksTrainLikeOnOne) {
   constexpr int kNumExperts = 128;
   const ModuleGrids grids = {{.tp = 2, .dp = 2}, {.tp = 2, .dp = 2, .ep = 4}};
-  ExpectSameTraining(Train(grids, kNumExperts), Train({.colocated = true}, kNumExperts));
+  ExpectSameTraining(Train(grids, kNumExperts), Train({.colocated = true}, kNumExperts),
+                     /*tolerance=*/1e-3);
 }
 
 }  // namespace
