@@ -81,7 +81,7 @@ TEST_F(CaptionRunTest, TheSequenceLengthChangesNoNumber) {
   }
   for (size_t step = 0; step < 4; ++step) {
     const std::vector<LossSum>& expected = runs[0].steps[step].losses;
-    ASSERT_EQ(expected.size(), 2);
+    ASSERT_GE(expected.size(), 2);
     for (size_t run = 1; run < runs.size(); ++run) {
       for (size_t i = 0; i < 2; ++i) {
         const LossSum& actual = runs[run].steps[step].losses[i];
