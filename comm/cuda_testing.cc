@@ -499,4 +499,29 @@ absl::Status ColocatedBridgeMovesRows(const RunRanksOptions& options) {
   });
 }
 
+absl::Status HostTensorsTakeTurns(const RunRanksOptions& options) {
+  const auto num_ranks = static_cast<int64_t>(options.devices.size());
+  return RunGpuRanks(options, [&](GpuRank& self, CommunicatorFactory& factory) -> absl::Status {
+    HETERO_ASSIGN_OR_RETURN(auto comm, factory.Create({"control", World(options)}));
+    Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
+    Stream host_stream(Device{}, no_workspace);
+    Turn turn(DType::kF32, 7, std::vector<double>(7, 1.0), self.stream());
+    HETERO_RETURN_IF_ERROR(turn.Write(self.stream()));
+    double expected = 1;
+    for (int64_t t = 0; t < kTurns; ++t) {
+      const TensorView view = turn.work.view();
+      HETERO_RETURN_IF_ERROR(
+          comm->AllReduce(view, view, ReduceOp::kSum, self.stream(), "on the gpu"));
+      expected *= static_cast<double>(num_ranks);
+      std::vector<int64_t> value = {t + self.rank().value()};
+      const TensorView host(std::span<int64_t>(value), {1});
+      HETERO_RETURN_IF_ERROR(comm->AllReduce(host, host, ReduceOp::kMax, host_stream, "control"));
+      if (value[0] != t + num_ranks - 1) return absl::InternalError("control");
+    }
+    HETERO_RETURN_IF_ERROR(
+        Expect(turn.work.Values(), std::vector<double>(7, expected), "on the gpu", kTurns));
+    return comm->HealthCheck();
+  });
+}
+
 }  // namespace hetero

@@ -128,7 +128,8 @@ def libraries(edges, pattern):
     """The labels of NEVER's `pattern` in the graph."""
     if not pattern.endswith("/..."):
         return [pattern] if pattern in edges else []
-    return [at for at in edges if within(at, pattern[: -len("/...")]) and not is_test(at)]
+    inside = [at for at in edges if within(at, pattern[: -len("/...")])]
+    return [at for at in inside if not is_test(at) and not serves_tests(at)]
 
 
 def chain_violations(edges):
