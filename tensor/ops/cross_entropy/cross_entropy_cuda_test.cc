@@ -154,7 +154,8 @@ INSTANTIATE_TEST_SUITE_P(Extents, CrossEntropyCudaTest,
 
 TEST(CrossEntropyCudaTest, AShardWithoutColumnsAddsNothing) {
   StreamWithWorkspace gpu(DeviceKind::kCuda);
-  const HostTensor<double> logits({2, 8}), ones({2}, {1, 1}), sevens({2, 2}, {7, 7, 7, 7});
+  const HostTensor<double> logits({2, 8}, std::vector<double>(16, 3.0)), ones({2}, {1, 1}),
+      sevens({2, 2}, {7, 7, 7, 7});
   const HostTensor<int32_t> targets({2}, {0, 3});
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const DeviceTensor gpu_logits(dtype, logits, *gpu), gpu_targets(DType::kI32, targets, *gpu),
