@@ -34,14 +34,14 @@ Curve TrainCurve(const proto::RunConfig& config, int num_steps) {
   return curve;
 }
 
-void ExpectSameTraining(const Curve& curve, const Curve& expected, double tolerance) {
+void ExpectSameTraining(const Curve& curve, const Curve& expected) {
   EXPECT_EQ(curve.loss.size(), expected.loss.size());
   const double loss = MaxRelativeDifference(curve.loss, expected.loss);
   const double norm = MaxRelativeDifference(curve.gradient_norm, expected.gradient_norm);
   testing::Test::RecordProperty("loss", absl::StrCat(loss));
   testing::Test::RecordProperty("gradient_norm", absl::StrCat(norm));
-  EXPECT_LE(loss, tolerance);
-  EXPECT_LE(norm, tolerance);
+  EXPECT_LE(loss, 1e-5);
+  EXPECT_LE(norm, 1e-5);
 }
 
 }  // namespace hetero

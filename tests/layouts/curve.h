@@ -19,8 +19,8 @@ struct Curve {
 // Trains as `config` says; fails the test unless it has `num_steps` steps.
 Curve TrainCurve(const proto::RunConfig& config, int num_steps);
 
-// Fails the test unless losses and gradient norms of every step agree to a relative `tolerance`.
-void ExpectSameTraining(const Curve& curve, const Curve& expected, double tolerance = 1e-5);
+// Fails the test unless losses and gradient norms of every step agree to a relative 1e-5.
+void ExpectSameTraining(const Curve& curve, const Curve& expected);
 
 }  // namespace hetero
 

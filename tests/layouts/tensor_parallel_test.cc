@@ -13,18 +13,16 @@
 namespace hetero {
 namespace {
 
-constexpr int kNumSteps = 5;
-
 // Of a model with every kind of layer and `num_experts` experts.
-Curve Train(const ModuleGrids& grids, int num_experts = 8) {
+Curve Train(const ModuleGrids& grids, int num_experts = 8, int num_steps = 5) {
   std::vector<std::string> fields = FieldsOf(grids, /*samples_per_microbatch=*/4);
   fields.push_back("global_batch_size=20");
   fields.push_back("model.language.pattern=\"MEM*E-\"");
   fields.push_back("model.language.mamba.num_groups=4");
   fields.push_back("model.language.mlp.ffn_size=96");
   fields.push_back(absl::StrCat("model.language.experts.num_experts=", num_experts));
-  fields.push_back(absl::StrCat("train_steps=", kNumSteps));
-  return TrainCurve(RecipeConfig("mock_vlm_tiny", fields), kNumSteps);
+  fields.push_back(absl::StrCat("train_steps=", num_steps));
+  return TrainCurve(RecipeConfig("mock_vlm_tiny", fields), num_steps);
 }
 
 class TensorParallelTest : public testing::TestWithParam<ModuleGrids> {};
@@ -49,13 +47,13 @@ INSTANTIATE_TEST_SUITE_P(
                     ModuleGrids{{.tp = 2, .dp = 2}, {.tp = 2, .pp = 2}, true}),
     [](const auto& info) { return info.param.Name(); });
 
-// Of so many experts a token is often so near a tie that sums over other parts choose another one,
-// worth some 5e-5 of the loss here; a token that went astray changes it by more than 1e-3.
+// Of so many experts a token is often so near a tie that sums over other parts choose another one
+// sooner or later: the first steps are compared.
 TEST(TensorParallelTest, ManyExpertsOnEightRanksTrainLikeOnOne) {
   constexpr int kNumExperts = 128;
   const ModuleGrids grids = {{.tp = 2, .dp = 2}, {.tp = 2, .dp = 2, .ep = 4}};
-  ExpectSameTraining(Train(grids, kNumExperts), Train({.colocated = true}, kNumExperts),
-                     /*tolerance=*/1e-3);
+  ExpectSameTraining(Train(grids, kNumExperts, /*num_steps=*/3),
+                     Train({.colocated = true}, kNumExperts, /*num_steps=*/3));
 }
 
 }  // namespace
