@@ -18,19 +18,13 @@
 #include "absl/status/statusor.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/grid/rank.h"
+#include "hetero/optim/module_options.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero {
-
-struct AdamWOptions {
-  double beta1 = 0;
-  double beta2 = 0;
-  double epsilon = 0;
-  double weight_decay = 0;  // of parameters whose spec decays
-};
 
 // One update: what the host knows of it, and what the device decides.
 struct AdamWUpdate {

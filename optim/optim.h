@@ -6,6 +6,7 @@
 #include "hetero/optim/gradient_sync.h"     // IWYU pragma: export
 #include "hetero/optim/learning_rate.h"     // IWYU pragma: export
 #include "hetero/optim/module_optimizer.h"  // IWYU pragma: export
+#include "hetero/optim/module_options.h"    // IWYU pragma: export
 #include "hetero/optim/optimizer.h"         // IWYU pragma: export
 
 #endif  // HETERO_OPTIM_OPTIM_H_

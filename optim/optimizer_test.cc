@@ -21,6 +21,7 @@
 #include "hetero/grid/axis.h"
 #include "hetero/optim/gradient_sync.h"
 #include "hetero/optim/module_optimizer.h"
+#include "hetero/optim/module_options.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {

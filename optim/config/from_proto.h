@@ -5,7 +5,7 @@
 
 #include "hetero/optim/config/optim.pb.h"
 #include "hetero/optim/learning_rate.h"
-#include "hetero/optim/module_optimizer.h"
+#include "hetero/optim/module_options.h"
 
 namespace hetero {
 
