@@ -8,5 +8,6 @@
 #include "hetero/optim/module_optimizer.h"  // IWYU pragma: export
 #include "hetero/optim/module_options.h"    // IWYU pragma: export
 #include "hetero/optim/optimizer.h"         // IWYU pragma: export
+#include "hetero/optim/weight_decay.h"      // IWYU pragma: export
 
 #endif  // HETERO_OPTIM_OPTIM_H_
