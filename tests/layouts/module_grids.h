@@ -21,7 +21,6 @@ struct ModuleGrid {
   int64_t expt_tp = 1;
 
   int64_t num_ranks() const { return tp * dp * pp; }
-  bool operator==(const ModuleGrid&) const = default;
 };
 
 struct ModuleGrids {
@@ -32,7 +31,6 @@ struct ModuleGrids {
   int64_t world_size() const;
   // "Encoder_tp2_Language_tp2_pp3": names every size above 1.
   std::string Name() const;
-  bool operator==(const ModuleGrids&) const = default;
 };
 
 void PrintTo(const ModuleGrids& grids, std::ostream* out);
