@@ -32,7 +32,7 @@ class StopSignals {
   int requested() const;
 
  private:
-  static constexpr std::array kSignals = {SIGINT, SIGTERM};
+  static constexpr std::array<int, 2> kSignals = {SIGINT, SIGTERM};
   std::array<struct sigaction, kSignals.size()> previous_;
 };
 
