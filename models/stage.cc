@@ -1,7 +1,7 @@
 #include "hetero/models/stage.h"
 
 #include <algorithm>
-#include <array>
+#include <vector>
 
 #include "absl/log/check.h"
 #include "hetero/base/status.h"
@@ -32,12 +32,12 @@ std::vector<std::string> ModelGraph::ModuleNames() const {
 absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const TensorView totals,
-                          stream.workspace().Allocate(DType::kF64, {kNumStageTotals}));
+                          stream.workspace().Allocate(DType::kF64, {num_totals()}));
   HETERO_RETURN_IF_ERROR(Fill(0, totals, stream));
   HETERO_RETURN_IF_ERROR(TakeTotals(totals, stream));
-  std::array<double, kNumStageTotals> sums = {};
+  std::vector<double> sums(num_totals());
   HETERO_RETURN_IF_ERROR(
-      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
+      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {num_totals()}), stream));
   HETERO_RETURN_IF_ERROR(stream.Synchronize());
   return StageStatistics{.loss_sum = sums[kStageLossSum],
                          .loss_weight = sums[kStageLossWeight],

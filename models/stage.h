@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,6 +21,7 @@
 #include "hetero/comm/communicator.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/models/blocks/context.h"
+#include "hetero/models/blocks/flops.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/sample_facts.h"
@@ -69,7 +71,8 @@ struct StageInputGradients {
   std::span<const TensorView> edges;
 };
 
-// What a rank sums over the microbatches of a step or an evaluation, f64 in its device's memory.
+// What a rank sums over the microbatches of a step or an evaluation, f64 in its device's memory. A
+// model may have more totals behind these.
 enum StageTotal : int {
   kStageLossSum,        // weighted, over the tokens that count
   kStageLossWeight,     // the sum of their weights
@@ -121,8 +124,11 @@ class Stage {
   // null: the step applies. The statistics are summed over the ranks of kTpDpCp.
   virtual absl::Status FinishStep(ConstTensorView decisions, Stream& stream) = 0;
 
-  // Adds the sums since the last call to `totals`, f64 [kNumStageTotals], and starts them anew.
-  // Queued like any operation: nothing waits.
+  // ModelGraph::num_totals of the stage's model.
+  virtual int num_totals() const { return kNumStageTotals; }
+
+  // Adds the sums since the last call to `totals`, f64 [num_totals()], and starts them anew. Queued
+  // like any operation: nothing waits.
   virtual absl::Status TakeTotals(const TensorView& totals, Stream& stream) = 0;
 
   // Whether collectives were called, in the steps whose totals were taken, that only the numbers in
@@ -202,11 +208,13 @@ struct Modality {
 // What a run tells of its steps: a sum of all ranks over another. Without a value where the second
 // is 0.
 struct Metric {
-  std::string name;  // "lm loss": Megatron-LM's, where it has one
-  StageTotal numerator = kStageLossSum;
-  StageTotal denominator = kStageLossWeight;
+  std::string name;               // "lm loss": Megatron-LM's, where it has one
+  int numerator = kStageLossSum;  // which total
+  int denominator = kStageLossWeight;
   bool in_training = false;
   bool in_evaluation = false;
+  // Told on the console and in the RESULT line only above this; unset: always as the others.
+  std::optional<double> only_above = std::nullopt;
 };
 
 // What a model is made of, as a value: plans, checks, feeds and reports ask it for nothing else.
@@ -218,6 +226,7 @@ struct ModelGraph {
   std::vector<GraphModule> modules = {};
   std::vector<GraphEdge> edges = {};
   std::vector<Metric> metrics = {};  // the first is what training minimizes
+  int num_totals = kNumStageTotals;  // that metrics are made of
 
   // Precondition: there is one of that name.
   const GraphModule& Module(std::string_view name) const;
@@ -236,6 +245,9 @@ class Model {
   // both ends of a transfer know them before anything is computed.
   virtual int64_t RowsOnEdge(int edge, const SampleFacts& sample) const = 0;
   virtual int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const = 0;
+
+  // Of `module` over a sample.
+  virtual Flops FlopsOf(std::string_view module, const SampleFacts& sample) const = 0;
 
   // Pure: for any rank, without weights, communicators or device.
   // Errors: INVALID_ARGUMENT when the sizes do not divide by the shards or stages.

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -161,6 +162,36 @@ TEST(CommandLineTest, AShortRunSaysThatItsWarmUpIsCut) {
   EXPECT_EQ(result.exit_code, 0) << result.error;
   EXPECT_THAT(result.output,
               HasSubstr("schedule.warmup_steps is cut from 30 to 9: the run has 10 steps"));
+}
+
+// The arguments of the first command of the page that begins with `command`, to the end of its
+// block.
+std::vector<std::string> ArgumentsOnThePage(std::string_view command) {
+  std::stringstream text;
+  text << std::ifstream("trainer/README.md").rdbuf();
+  const std::string page = text.str();
+  const size_t begin = page.find(command);
+  if (begin == std::string::npos) return {};
+  const std::string_view block =
+      std::string_view(page).substr(begin, page.find("```", begin) - begin);
+  std::vector<std::string> words =
+      absl::StrSplit(block, absl::ByAnyChar(" \\\n"), absl::SkipEmpty());
+  return {std::find(words.begin(), words.end(), "--") + 1, words.end()};
+}
+
+TEST(CommandLineTest, TheDivisionOfEightRanksOnThePageIsLegal) {
+  std::vector<std::string> arguments =
+      ArgumentsOnThePage("bazel run //trainer:hetero -- --recipe=mock_vlm_tiny --launch=threads:8");
+  ASSERT_GT(arguments.size(), 10);
+  arguments.emplace_back("--dry_run");
+  const ProgramResult result = RunProgram({.arguments = arguments});
+  EXPECT_EQ(result.exit_code, 0) << result.error;
+  for (const char* text :
+       {" 2 language lanes\n", "  radio_encoder.0 x 4 ", "  language.0 x 4 ",
+        "radio_encoder: 119424 parameters,", "language: 6789552 parameters, 6291456 of experts, ",
+        "decoder.layers.4.mlp.experts.", "memory of 8 ranks: "}) {
+    EXPECT_THAT(result.output, HasSubstr(text));
+  }
 }
 
 }  // namespace

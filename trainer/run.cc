@@ -47,9 +47,10 @@ void PrintNotes(const Job& job, Console& console) {
 absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
   PrintNotes(job, console);
   console.Print(job.train.ToString());
-  HETERO_ASSIGN_OR_RETURN(const std::string parameters,
-                          DescribeParameters(*job.model, *job.layout, job.train));
-  console.Print(parameters);
+  HETERO_ASSIGN_OR_RETURN(const std::string modules,
+                          DescribeModules(*job.model, *job.layout, job.train,
+                                          LargestSample(job.config.sequence_length(), job.limits)));
+  console.Print(modules);
   HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictClasses(job, signals));
   std::vector<ClassPrediction> classes;
   for (size_t i = 0; i < predictions.size(); ++i) {

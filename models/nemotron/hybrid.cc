@@ -58,6 +58,16 @@ absl::Status CheckRanks(const HybridConfig& config, int64_t layer, int64_t tenso
 
 }  // namespace
 
+int HybridConfig::num_totals() const {
+  return kNumStageTotals + 2 * static_cast<int>(pattern.Count(LayerKind::kExperts));
+}
+
+int HybridConfig::ExchangesTotal(int64_t layer) const {
+  const std::vector<LayerKind>& kinds = pattern.layers();
+  return kNumStageTotals + 2 * static_cast<int>(std::count(kinds.begin(), kinds.begin() + layer,
+                                                           LayerKind::kExperts));
+}
+
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
   const int num_stages = static_cast<int>(shard.pp.size);
   std::vector<ParameterSpec> specs;
@@ -126,6 +136,7 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   Communicator* expert_parallel = resources.communicators.Of(Family::kTpEp);
   statistics_ranks_ = resources.communicators.Of(Family::kTpDpCp);
   exchanges_.resize(num_moe);
+  exchanges_total_ = config_.ExchangesTotal(range.first);
   tells_exchanges_ = expert_parallel == nullptr || expert_parallel->rank() == GroupRank(0);
   ParameterStore& parameters = resources.parameters;
   int64_t moe = 0;
@@ -239,45 +250,6 @@ absl::Status HybridStage::FinishStep(ConstTensorView decisions, Stream& stream) 
     }
   }
   return absl::OkStatus();
-}
-
-absl::Status HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
-  ArenaScope scope(stream.workspace());
-  const auto add = [&](StageTotal first, const ConstTensorView& sums) -> absl::Status {
-    const int64_t count = sums.dim(0);
-    HETERO_ASSIGN_OR_RETURN(const TensorView converted,
-                            stream.workspace().Allocate(DType::kF64, {count}));
-    HETERO_RETURN_IF_ERROR(Copy(sums, converted, stream));
-    const TensorView to = totals.Rows(first, count);
-    return Add(to, converted, to, stream);
-  };
-  HETERO_RETURN_IF_ERROR(add(kStageLossSum, totals_.loss_2));
-  HETERO_RETURN_IF_ERROR(add(kStageSequences, totals_.matches_2));
-  HETERO_RETURN_IF_ERROR(add(kStageInvalidIds, totals_.invalid_ids_1));
-  for (int64_t layer = 0; layer < balance_loss_L_.dim(0); ++layer) {
-    HETERO_RETURN_IF_ERROR(add(kStageBalanceLoss, balance_loss_L_.Rows(layer, 1)));
-  }
-  for (const TensorView& sums :
-       {totals_.loss_2, totals_.matches_2, totals_.invalid_ids_1, balance_loss_L_}) {
-    HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
-  }
-  HETERO_ASSIGN_OR_RETURN(const TensorView counted, stream.workspace().Allocate(DType::kF64, {1}));
-  const auto add_counted = [&](StageTotal total, int64_t count) -> absl::Status {
-    HETERO_RETURN_IF_ERROR(Fill(static_cast<double>(count), counted, stream));
-    const TensorView to = totals.Rows(total, 1);
-    return Add(to, counted, to, stream);
-  };
-  HETERO_RETURN_IF_ERROR(add_counted(kStageBalanceTokens, std::exchange(balance_tokens_, 0)));
-  ExchangeCounts all;
-  for (ExchangeCounts& of_layer : exchanges_) {
-    const ExchangeCounts taken = std::exchange(of_layer, {});
-    all.exchanges += taken.exchanges;
-    all.rounds += taken.rounds;
-  }
-  exceeded_prediction_ |= all.rounds > all.exchanges;
-  if (!tells_exchanges_ || all.exchanges == 0) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(add_counted(kStageExpertExchanges, all.exchanges));
-  return add_counted(kStageExpertRounds, all.rounds);
 }
 
 }  // namespace hetero

@@ -41,6 +41,11 @@ struct HybridConfig {
   MambaConfig mamba;
   MoeConfig experts;
   MlpConfig mlp;
+
+  // Behind the totals of every stage each MoE layer has two.
+  int num_totals() const;
+  int ExchangesTotal(int64_t layer) const;
+  int RoundsTotal(int64_t layer) const { return ExchangesTotal(layer) + 1; }
 };
 
 // Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
@@ -59,6 +64,7 @@ class HybridStage : public Stage {
   absl::Status Backward(ModuleContext& context, int slot, TensorView d_output,
                         const StageInputGradients& d_input) override;
   absl::Status FinishStep(ConstTensorView decisions, Stream& stream) override;
+  int num_totals() const override { return config_.num_totals(); }
   absl::Status TakeTotals(const TensorView& totals, Stream& stream) override;
   bool exceeded_prediction() const override { return exceeded_prediction_; }
 
@@ -77,6 +83,8 @@ class HybridStage : public Stage {
   HybridStage(const HybridConfig& config, StagePlace place) : config_(config), place_(place) {}
 
   absl::Status MakeBlocks(const StageResources& resources);
+  // Adds what the host has counted of the exchanges of rows to `totals`.
+  absl::Status TakeExchanges(const TensorView& totals, Stream& stream);
 
   HybridConfig config_;
   StagePlace place_;
@@ -97,6 +105,7 @@ class HybridStage : public Stage {
   // What the host counts of the exchanges of rows, by MoE layer of this stage; equal on the ranks
   // that exchange them, of which the first tells it.
   std::vector<ExchangeCounts> exchanges_;
+  int exchanges_total_ = kNumStageTotals;  // of the first of these layers
   bool tells_exchanges_ = true;
   bool exceeded_prediction_ = false;
 

@@ -1,20 +1,17 @@
 #ifndef HETERO_MODELS_NEMOTRON_HYBRID_FLOPS_H_
 #define HETERO_MODELS_NEMOTRON_HYBRID_FLOPS_H_
 
-// What a forward pass of the language model is: floating-point operations by its definition, the
-// same in every layout and for every kernel. Three times as many where all of it trains.
-
 #include <cstdint>
-#include <span>
 
+#include "hetero/models/blocks/flops.h"
 #include "hetero/models/nemotron/hybrid.h"
 
 namespace hetero {
 
-// Of sequences of these numbers of tokens: products with the parameters, the half of attention's
-// squares that is not masked, and the scan in chunks. Norms, activations, softmax and what is
-// computed twice are not in it.
-double HybridForwardFlops(const HybridConfig& config, std::span<const int64_t> sequence_lengths);
+// Of a sequence of so many tokens, all of which count in the loss: products with the parameters, of
+// experts with the chosen ones; the half of attention's square that is not masked; the scan in
+// chunks. `passes_gradient`: also what a frozen model does for what feeds it.
+Flops HybridFlops(const HybridConfig& config, int64_t sequence_length, bool passes_gradient);
 
 }  // namespace hetero
 

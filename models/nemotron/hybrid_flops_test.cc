@@ -1,6 +1,5 @@
 #include "hetero/models/nemotron/hybrid_flops.h"
 
-#include <array>
 #include <string>
 #include <string_view>
 
@@ -59,8 +58,9 @@ TEST_P(PublishedModelTest, ParametersAndOperationsAToken) {
   EXPECT_EQ(counts.trainable, model.counts.all);
   EXPECT_EQ(counts.experts, model.counts.experts);
   EXPECT_EQ(counts.active, model.counts.active);
-  EXPECT_NEAR(HybridForwardFlops(config, std::array<int64_t, 1>{8192}) / 8192 * 1e-9,
-              model.forward_gflops, 5e-4);
+  const Flops flops = HybridFlops(config, 8192, /*passes_gradient=*/false);
+  EXPECT_NEAR(flops.forward / 8192 * 1e-9, model.forward_gflops, 5e-4);
+  EXPECT_EQ(flops.training, 3 * flops.forward);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -71,14 +71,60 @@ INSTANTIATE_TEST_SUITE_P(
         Model{"published", kPublished, 2, {31577937344, 29374808064, 3580073408}, 6.936}),
     [](const auto& info) { return info.param.label; });
 
-// Attention is within sequences: two short ones need less than a long one of as many tokens.
-TEST(HybridFlopsTest, OnlyAttentionDependsOnWhereSequencesEnd) {
-  const HybridConfig config = Nemotron("M*", 8), without = Nemotron("ME", 8);
-  const std::array<int64_t, 1> one = {1024};
-  const std::array<int64_t, 2> two = {512, 512};
-  EXPECT_EQ(HybridForwardFlops(config, one) - HybridForwardFlops(config, two),
-            2.0 * 4096 * (1024 * 1024 - 2 * 512 * 512));
-  EXPECT_EQ(HybridForwardFlops(without, one), HybridForwardFlops(without, two));
+// What a layer of `kind` adds to a sequence of 6 tokens, beside the head: hidden size 8.
+double LayerFlops(char kind) {
+  const auto flops = [](std::string pattern) {
+    const HybridConfig config = {
+        .pattern = LayerPattern::Parse(pattern).value(),
+        .hidden_size = 8,
+        .vocabulary_size = 11,
+        .attention = {.hidden_size = 8, .num_heads = 4, .num_kv_groups = 2, .head_dim = 3},
+        .mamba = {.hidden_size = 8,
+                  .num_heads = 4,
+                  .head_dim = 3,
+                  .num_groups = 2,
+                  .state_size = 5,
+                  .conv_kernel = 4,
+                  .chunk_size = 2},
+        .experts =
+            {.hidden_size = 8, .num_experts = 10, .top_k = 3, .ffn_size = 7, .shared_ffn_size = 9},
+        .mlp = {.hidden_size = 8, .ffn_size = 13}};
+    return HybridFlops(config, 6, /*passes_gradient=*/false).forward;
+  };
+  return flops({'-', kind}) - flops("-");
+}
+
+TEST(HybridFlopsTest, CountedByHand) {
+  // q of 4 heads, k and v of 2, the output; then 6 x 6 / 2 pairs of each of 4 heads, q k and p v.
+  EXPECT_EQ(LayerFlops('*'), 6 * 2 * 8 * (12 + 2 * 6) + 6 * 2 * 12 * 8 + 18 * 4 * (2 * 3 + 2 * 3));
+  // z and x of 12, B and C of 2 x 5, dt of 4; the convolution of x, B and C; the output; in chunks
+  // of 2 tokens C Bᵀ of a group, and of a head the state, what it gives, and the chunk's own.
+  EXPECT_EQ(LayerFlops('M'),
+            6 * 2 * 8 * (12 + 12 + 10 + 10 + 4) + 6 * 2 * 4 * (12 + 10 + 10) + 6 * 2 * 12 * 8 +
+                3 * (2 * (2 * 2 * 2 * 5) + 4 * (2 * 3 * 2 * 5 + 2 * 2 * 5 * 3 + 2 * 2 * 2 * 3)));
+  // The router, three experts, the shared one.
+  EXPECT_EQ(LayerFlops('E'), 6 * 2 * 8 * 10 + 6 * 3 * (2 * 2 * 8 * 7) + 6 * (2 * 2 * 8 * 9));
+  EXPECT_EQ(LayerFlops('-'), 6 * (2 * 2 * 8 * 13));
+}
+
+// The head, its logits, and a layer without a scan or attention.
+TEST(HybridFlopsTest, AFrozenModelHasNoGradientsOfItsParameters) {
+  HybridConfig config = {.pattern = LayerPattern::Parse("-").value(),
+                         .hidden_size = 8,
+                         .vocabulary_size = 11,
+                         .mlp = {.hidden_size = 8, .ffn_size = 13}};
+  const double forward = 6 * (2 * 8 * 11 + 2 * 2 * 8 * 13);
+  EXPECT_EQ(HybridFlops(config, 6, /*passes_gradient=*/false), (Flops{forward, 3 * forward}));
+  config.trainable = false;
+  EXPECT_EQ(HybridFlops(config, 6, /*passes_gradient=*/false), (Flops{forward, forward}));
+  EXPECT_EQ(HybridFlops(config, 6, /*passes_gradient=*/true), (Flops{forward, 2 * forward}));
+  config = Nemotron("M*", 8);
+  config.trainable = false;
+  const auto scores = [&](int64_t length) {
+    return HybridFlops(config, length, /*passes_gradient=*/true).training;
+  };
+  // Whose gradients need both products again: 3 times 2 operations for half of the pairs.
+  EXPECT_EQ(scores(2048) - 2 * scores(1024), 3 * 2.0 * 4096 * (2048 * 2048 - 2 * 1024 * 1024));
 }
 
 // What the ranks of one replica own is the model, whatever the layout.

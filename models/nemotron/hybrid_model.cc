@@ -9,6 +9,7 @@
 #include "hetero/base/config/field_rules.h"
 #include "hetero/base/field_relations.h"
 #include "hetero/base/status.h"
+#include "hetero/models/nemotron/hybrid_flops.h"
 
 namespace hetero {
 namespace {
@@ -22,12 +23,16 @@ class HybridModel : public Model {
       : config_(std::move(config)),
         graph_{.vocabulary_size = config_.vocabulary_size,
                .modules = {LanguageModule(config_)},
-               .metrics = LanguageMetrics(config_, /*has_captions=*/false)} {}
+               .metrics = LanguageMetrics(config_, /*has_captions=*/false),
+               .num_totals = config_.num_totals()} {}
 
   const ModelGraph& graph() const override { return graph_; }
   int64_t RowsOnEdge(int, const SampleFacts&) const override { return 0; }
   int64_t RowsBetweenStages(std::string_view, const SampleFacts& sample) const override {
     return sample.row_length;
+  }
+  Flops FlopsOf(std::string_view, const SampleFacts& sample) const override {
+    return HybridFlops(config_, sample.row_length, /*passes_gradient=*/false);
   }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view,
                                            const ShardSpec& shard) const override {
@@ -111,6 +116,14 @@ std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_caption
                        .numerator = kStageExpertRounds,
                        .denominator = kStageExpertExchanges,
                        .in_training = true});
+    for (int64_t layer = 0; layer < config.pattern.size(); ++layer) {
+      if (config.pattern.layers()[layer] != LayerKind::kExperts) continue;
+      metrics.push_back({.name = absl::StrCat("expert rounds layer ", layer),
+                         .numerator = config.RoundsTotal(layer),
+                         .denominator = config.ExchangesTotal(layer),
+                         .in_training = true,
+                         .only_above = 1});
+    }
   }
   if (has_captions) {
     metrics.push_back({.name = "caption accuracy",

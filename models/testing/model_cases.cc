@@ -186,7 +186,7 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
         rig.KeepGradients(*encoders[e].parameters, absl::StrCat(graph.edges[e].source, ".")));
   }
   HETERO_RETURN_IF_ERROR(rig.KeepGradients(*language.parameters));
-  const TensorView totals = rig.Zeros(DType::kF64, kNumStageTotals);
+  const TensorView totals = rig.Zeros(DType::kF64, language.stage->num_totals());
   HETERO_RETURN_IF_ERROR(language.stage->TakeTotals(totals, rig.context().stream));
   rig.Keep("loss", totals.Rows(kStageLossSum, 1));
   rig.Keep("loss weight", totals.Rows(kStageLossWeight, 1));

@@ -3,8 +3,12 @@
 #include <string>
 #include <utility>
 
+#include "hetero/models/audio/audio_flops.h"
 #include "hetero/models/blocks/projector/encoder_stage.h"
+#include "hetero/models/nemotron/hybrid_flops.h"
 #include "hetero/models/nemotron/hybrid_model.h"
+#include "hetero/models/radio/radio_flops.h"
+#include "hetero/params/counts.h"
 #include "hetero/tensor/audio_batch.h"
 
 namespace hetero {
@@ -42,7 +46,16 @@ ModelGraph MakeGraph(const MultimodalConfig& config) {
   }
   graph.modules.push_back(LanguageModule(config.language));
   graph.metrics = LanguageMetrics(config.language, /*has_captions=*/!graph.modalities.empty());
+  graph.num_totals = config.language.num_totals();
   return graph;
+}
+
+template <typename Encoder>
+Flops ProjectorFlops(const Encoder& config, int64_t rows) {
+  const double row = ProductFlops(Projector::Parameters(config.projector, "", 0));
+  return OfParameterProducts(
+      static_cast<double>(rows) * row,
+      {.inputs = config.train_encoder, .parameters = config.train_projector});
 }
 
 class MultimodalModel : public Model {
@@ -62,6 +75,23 @@ class MultimodalModel : public Model {
     int64_t rows = 0;
     for (const MediaSize& clip : sizes) rows += AudioRows(clip.height);
     return rows;
+  }
+  Flops FlopsOf(std::string_view module, const SampleFacts& sample) const override {
+    if (module == kLanguageModule) {
+      const bool feeds_it = (config_.vision.has_value() && config_.vision->trains()) ||
+                            (config_.hearing.has_value() && config_.hearing->trains());
+      return HybridFlops(config_.language, sample.row_length, /*passes_gradient=*/feeds_it);
+    }
+    const ModalityFacts& media = sample.modalities[graph_.Module(module).modalities[0]];
+    Flops flops;
+    if (module == kRadioEncoderModule) {
+      flops = RadioFlops(config_.vision->encoder, media.sizes, config_.vision->train_encoder);
+      flops += ProjectorFlops(*config_.vision, media.num_tokens);
+    } else {
+      flops = AudioFlops(config_.hearing->encoder, media.sizes, config_.hearing->train_encoder);
+      flops += ProjectorFlops(*config_.hearing, media.num_tokens);
+    }
+    return flops;
   }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {

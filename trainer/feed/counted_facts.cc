@@ -46,10 +46,8 @@ absl::Status CheckLimits(const BatchFeedOptions& options, int64_t place,
 
 SampleFacts LargestSample(const BatchFeedOptions& options, int64_t sample) {
   const TokenOwner owner = options.owner();
-  SampleFacts largest = {.row_length = options.sequence_length, .modalities = {}};
-  for (const data::SourceLimits& modality : options.limits.modalities) {
-    ModalityFacts& facts = largest.modalities.emplace_back(
-        ModalityFacts{.num_tokens = modality.max_tokens, .sizes = modality.sizes});
+  SampleFacts largest = LargestSample(options.sequence_length, options.limits);
+  for (ModalityFacts& facts : largest.modalities) {
     if (facts.num_tokens > 0) facts.runs = {owner.MostOwned(sample, facts.num_tokens)};
   }
   return largest;

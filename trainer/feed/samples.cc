@@ -218,6 +218,14 @@ SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
   return limits;
 }
 
+SampleFacts LargestSample(int64_t sequence_length, const SampleLimits& limits) {
+  SampleFacts largest = {.row_length = sequence_length, .modalities = {}};
+  for (const data::SourceLimits& modality : limits.modalities) {
+    largest.modalities.push_back({.num_tokens = modality.max_tokens, .sizes = modality.sizes});
+  }
+  return largest;
+}
+
 absl::StatusOr<RunSamples> PrepareSamples(const RunConfig& config, const InputContract& contract,
                                           const fs::path& working_folder,
                                           const data::LongWork& work) {

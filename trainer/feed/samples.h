@@ -18,6 +18,7 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/run_config.pb.h"
 
@@ -35,6 +36,9 @@ std::vector<Violation> ValidateData(const proto::RunConfig& config, const InputC
 // Of training and evaluation samples. Pure: touches no file.
 // Precondition: ValidateData(config, contract) is empty.
 SampleLimits LimitsOf(const proto::RunConfig& config, const InputContract& contract);
+
+// No sample has more of anything. Where its placeholders lie is left open.
+SampleFacts LargestSample(int64_t sequence_length, const SampleLimits& limits);
 
 // The samples of one split and the order in which a run takes them.
 struct SampleSet {

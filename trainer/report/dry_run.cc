@@ -29,6 +29,22 @@ std::string InWords(int64_t bytes) {
   return mib < 10240 ? absl::StrFormat("%.1f MiB", mib) : absl::StrFormat("%.1f GiB", mib / 1024);
 }
 
+std::string FlopsText(double flops) {
+  constexpr std::string_view kPrefixes = "MGTPE";
+  size_t prefix = 0;
+  double shown = flops * 1e-6;
+  for (; shown >= 1000 && prefix + 1 < kPrefixes.size(); shown /= 1000) ++prefix;
+  return absl::StrFormat("%.3f %cFLOP", shown, kPrefixes[prefix]);
+}
+
+// Tokens of a sample that are a module's business.
+int64_t NumTokens(const GraphModule& module, const SampleFacts& sample) {
+  if (module.owns_samples) return sample.row_length;
+  int64_t tokens = 0;
+  for (const int modality : module.modalities) tokens += sample.modalities[modality].num_tokens;
+  return tokens;
+}
+
 // How transfers were taken to complete.
 std::string_view Rules(const StepPlan& plan) {
   return plan.transfer_model == TransferModel::kSynchronous
@@ -39,9 +55,11 @@ std::string_view Rules(const StepPlan& plan) {
 
 }  // namespace
 
-absl::StatusOr<std::string> DescribeParameters(const Model& model, const Layout& layout,
-                                               const StepPlan& plan) {
+absl::StatusOr<std::string> DescribeModules(const Model& model, const Layout& layout,
+                                            const StepPlan& plan, const SampleFacts& largest) {
   std::vector<std::string> lines;
+  const int64_t num_samples = plan.batch.global_batch_size;
+  double of_a_step = 0;
   for (const std::string& module : model.graph().ModuleNames()) {
     const Grid& grid = *layout.Find(module);
     ParameterCounts counts;
@@ -63,7 +81,19 @@ absl::StatusOr<std::string> DescribeParameters(const Model& model, const Layout&
                                  counts.experts, " of experts, ", counts.active,
                                  " used by a token, ", counts.trainable, " trained; at most ",
                                  most_on_a_rank, " on a rank"));
+    const Flops flops = model.FlopsOf(module, largest);
+    std::string line = absl::StrCat("  forward ", FlopsText(flops.forward), " a sample");
+    if (const int64_t tokens = NumTokens(model.graph().Module(module), largest); tokens > 0) {
+      absl::StrAppend(&line, ", ", FlopsText(flops.forward / static_cast<double>(tokens)),
+                      " for each of its ", Counted(tokens, "token"));
+    }
+    const double in_training = static_cast<double>(num_samples) * flops.training;
+    lines.push_back(absl::StrCat(line, "; ", FlopsText(in_training), " a training step"));
+    of_a_step += in_training;
   }
+  lines.push_back(absl::StrCat("a training step of ", Counted(num_samples, "sample"), ": ",
+                               FlopsText(of_a_step),
+                               " at most, whatever the layout and the kernels"));
   return absl::StrJoin(lines, "\n");
 }
 

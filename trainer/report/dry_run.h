@@ -11,6 +11,7 @@
 #include "hetero/models/stage.h"
 #include "hetero/telemetry/call_ledger.h"
 #include "hetero/tensor/memory.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/step/plan.h"
 #include "hetero/trainer/step/work_classes.h"
 
@@ -23,14 +24,15 @@ struct ClassPrediction {
   const CallLedger* calls = nullptr;  // of one training step
 };
 
-// A line for each module: how many parameters it has, of these experts', used by a token and
-// trained, the same in every layout, and how many a rank holds at most. Errors: those of MakeTable
-// and CountRankParameters.
-absl::StatusOr<std::string> DescribeParameters(const Model& model, const Layout& layout,
-                                               const StepPlan& plan);
+// Of each module how many parameters it has, of these experts', used by a token and trained, and
+// its operations by definition over samples like `largest`: the same in every layout; and how many
+// parameters a rank holds at most. Then the operations of a step of all modules. Errors: those of
+// MakeTable and CountRankParameters.
+absl::StatusOr<std::string> DescribeModules(const Model& model, const Layout& layout,
+                                            const StepPlan& plan, const SampleFacts& largest);
 
-// "rank 2 (language.0) x 16", then memory by label, floating-point operations of a step by kind,
-// and its collectives.
+// "rank 2 (language.0) x 16", then memory by label, what its kernels compute in a step by kind, and
+// its collectives.
 std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& prediction);
 
 // What memory the ranks need together, and what MakePlan and the runs on shapes have shown: nothing

@@ -39,6 +39,16 @@ std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<c
   return result;
 }
 
+std::vector<NamedValue> WorthTelling(std::span<const Metric> metrics,
+                                     std::vector<NamedValue> values) {
+  std::erase_if(values, [&](const NamedValue& value) {
+    const auto metric = std::ranges::find(metrics, value.name, &Metric::name);
+    return metric != metrics.end() && metric->only_above.has_value() &&
+           value.value <= *metric->only_above;
+  });
+  return values;
+}
+
 double Perplexity(double loss) {
   return std::isfinite(loss) ? std::exp(std::min(20.0, loss)) : loss;
 }

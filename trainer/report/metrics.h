@@ -31,9 +31,13 @@ struct LossSum {
 };
 
 // What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
-// all ranks, by StageTotal.
+// all ranks, the model's totals.
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
 std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);
+
+// What is told of `values` among others: those that their metric wants told.
+std::vector<NamedValue> WorthTelling(std::span<const Metric> metrics,
+                                     std::vector<NamedValue> values);
 
 struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run

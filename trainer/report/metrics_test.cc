@@ -49,5 +49,14 @@ TEST(MetricsIntervalTest, WhereNothingWasUpdatedTheLossIsThatOfTheSkippedIterati
   EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 3}));
 }
 
+TEST(WorthTellingTest, AboveWhatTheMetricSays) {
+  const std::vector<Metric> metrics = {{.name = "loss"}, {.name = "rounds", .only_above = 1}};
+  const auto told = [&](double rounds) {
+    return WorthTelling(metrics, {{"loss", 0}, {"rounds", rounds}});
+  };
+  EXPECT_THAT(told(1), ElementsAre(NamedValue{"loss", 0}));
+  EXPECT_THAT(told(1.25), ElementsAre(NamedValue{"loss", 0}, NamedValue{"rounds", 1.25}));
+}
+
 }  // namespace
 }  // namespace hetero

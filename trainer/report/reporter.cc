@@ -1,8 +1,10 @@
 #include "hetero/trainer/report/reporter.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -18,6 +20,8 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                       .learning_rate = learning_rate,
                       .grad_norm = result.report.gradient_norm};
   metrics.losses = TrainingSums(metrics_, result.report.sums);
+  sums_.resize(result.report.sums.size());
+  std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());
   interval_.Add(metrics, elapsed);
   if (on_step_) on_step_(metrics);
   num_steps_done_ = iteration;
@@ -29,7 +33,8 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
   const bool interval_ends = iteration % logging.console_interval_steps() == 0;
   if (interval_ends || iteration == 1) {
-    const IntervalAverages averages = interval_.averages();
+    IntervalAverages averages = interval_.averages();
+    averages.losses = WorthTelling(metrics_, std::move(averages.losses));
     console_.Print(
         TrainingLine({.now = absl::Now(), .num_iterations = num_steps_}, metrics, averages));
     if (interval_ends) {
@@ -62,6 +67,11 @@ std::vector<NamedValue> Reporter::ResultValues() const {
   std::vector<NamedValue> values = {{"train seconds", absl::ToDoubleSeconds(train_time_)},
                                     {"skipped steps", static_cast<double>(tally_.num_skipped())}};
   if (minimized_.has_value()) values.push_back(*minimized_);
+  for (const Metric& metric : metrics_) {
+    if (!metric.only_above.has_value() || sums_.empty()) continue;
+    const double value = sums_[metric.numerator] / sums_[metric.denominator];
+    if (value > *metric.only_above) values.push_back({metric.name, value});
+  }
   for (const NamedValue& value : evaluation_) {
     const bool also_trained = std::ranges::find(metrics_, value.name, &Metric::name)->in_training;
     values.push_back(

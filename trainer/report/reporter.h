@@ -63,7 +63,8 @@ class Reporter {
   std::optional<double> validation_loss() const;
 
   // For the RESULT line: "train seconds", "skipped steps", what training minimizes in the last
-  // step, and the metrics of the last evaluation; "validation" before a name that training has too.
+  // step, the metrics that over the run are above what they are told above, and those of the last
+  // evaluation; "validation" before a name that training has too.
   std::vector<NamedValue> ResultValues() const;
 
  private:
@@ -80,6 +81,7 @@ class Reporter {
   absl::Duration train_time_;
   StepTally tally_;
   bool stopped_ = false;
+  std::vector<double> sums_;             // of all steps: the model's totals
   std::optional<NamedValue> minimized_;  // of the last step
   std::vector<NamedValue> evaluation_;   // of the latest
 };

@@ -32,6 +32,7 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   const Device device = options.device;
   CommunicatorFactory& factory = options.factory;
   std::vector<std::string> modules = options.model.graph().ModuleNames();
+  trainer->num_totals_ = options.model.graph().num_totals;
   trainer->minimized_ = options.model.graph().metrics.front().numerator;
   HETERO_ASSIGN_OR_RETURN(trainer->engine_, Engine::Create(std::move(options)));
   if (layout.world_size() > 1) {
@@ -57,11 +58,11 @@ absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
   HETERO_ASSIGN_OR_RETURN(
       trainer->optimizer_,
       Optimizer::Create(settings.schedule, settings.clip_gradient_norm, std::move(modules),
-                        std::move(local), trainer->control_.get(), kNumStageTotals, device,
+                        std::move(local), trainer->control_.get(), trainer->num_totals_, device,
                         ledger));
   HETERO_ASSIGN_OR_RETURN(trainer->totals_,
                           Buffer::Allocate(device, MemoryLabel::kWorkspace,
-                                           kNumStageTotals * SizeOf(DType::kF64), ledger));
+                                           trainer->num_totals_ * SizeOf(DType::kF64), ledger));
   return trainer;
 }
 
@@ -101,7 +102,7 @@ absl::Status RankTrainer::Finish(const Op& op) {
 
 absl::Status RankTrainer::Update() {
   Stream& stream = engine_->stream();
-  const TensorView totals = totals_.View(DType::kF64, {kNumStageTotals});
+  const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   return optimizer_->Queue({.samples = samples_per_step_,
                             .tokens = totals.Rows(kStageLossWeight, 1),
@@ -129,15 +130,15 @@ absl::StatusOr<std::optional<EvaluationResult>> RankTrainer::Evaluate(
     if (stop) return std::nullopt;
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
-  const TensorView totals = totals_.View(DType::kF64, {kNumStageTotals});
+  const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   if (control_ != nullptr) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals, totals, ReduceOp::kSum, stream, "evaluation.totals"));
   }
-  std::vector<double> sums(kNumStageTotals);
+  std::vector<double> sums(num_totals_);
   HETERO_RETURN_IF_ERROR(
-      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {kNumStageTotals}), stream));
+      CopyToHost(totals, TensorView(sums.data(), DType::kF64, {num_totals_}), stream));
   HETERO_RETURN_IF_ERROR(stream.Synchronize());
   HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums));
   return EvaluationResult{.sums = std::move(sums)};

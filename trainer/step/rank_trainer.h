@@ -31,12 +31,12 @@ struct OptimizerSettings {
 
 // What all ranks know after a step.
 struct StepResult {
-  StepReport report;     // whose sums are by StageTotal
+  StepReport report;     // whose sums are the model's totals
   double minimized = 0;  // the numerator of the graph's first metric
 };
 
 struct EvaluationResult {
-  std::vector<double> sums;  // by StageTotal
+  std::vector<double> sums;  // the model's totals
 };
 
 class RankTrainer {
@@ -78,7 +78,8 @@ class RankTrainer {
 
   LearningRateSchedule schedule_;
   int64_t samples_per_step_ = 0;
-  StageTotal minimized_ = kStageLossSum;
+  int num_totals_ = kNumStageTotals;
+  int minimized_ = kStageLossSum;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Communicator> control_;         // null for a world of one
   std::vector<GradientCommunicators> gradients_;  // by own stage

@@ -35,6 +35,7 @@ class HookedStage : public Stage {
   absl::Status FinishStep(ConstTensorView decisions, Stream& stream) override {
     return stage_->FinishStep(decisions, stream);
   }
+  int num_totals() const override { return stage_->num_totals(); }
   absl::Status TakeTotals(const TensorView& totals, Stream& stream) override {
     return stage_->TakeTotals(totals, stream);
   }
@@ -58,6 +59,9 @@ class HookedModel : public Model {
   }
   int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const override {
     return model_->RowsBetweenStages(module, sample);
+  }
+  Flops FlopsOf(std::string_view module, const SampleFacts& sample) const override {
+    return model_->FlopsOf(module, sample);
   }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {

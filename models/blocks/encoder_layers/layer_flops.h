@@ -4,12 +4,13 @@
 #include <cstdint>
 
 #include "hetero/models/blocks/encoder_layers/encoder_layers.h"
+#include "hetero/models/blocks/flops.h"
 
 namespace hetero {
 
-// Floating-point operations of the forward pass of all layers over one image or clip of `rows`
-// rows: products with the parameters, and attention of every row to all of them.
-double EncoderLayersForwardFlops(const EncoderLayersConfig& config, int64_t rows);
+// Of all layers over one image or clip of `rows` rows: products with the parameters, and attention
+// of every row to all of them.
+Flops EncoderLayersFlops(const EncoderLayersConfig& config, int64_t rows, WantedGradients wanted);
 
 }  // namespace hetero
 

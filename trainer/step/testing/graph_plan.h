@@ -28,6 +28,7 @@ class GraphModel : public Model {
   const ModelGraph& graph() const override { return graph_; }
   int64_t RowsOnEdge(int edge, const SampleFacts& sample) const override;
   int64_t RowsBetweenStages(std::string_view module, const SampleFacts& sample) const override;
+  Flops FlopsOf(std::string_view, const SampleFacts&) const override { return {}; }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override;
   // UNIMPLEMENTED.

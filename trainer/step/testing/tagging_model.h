@@ -268,6 +268,7 @@ class TaggingModel final : public Model {
     return module == "language" ? sample.row_length
                                 : std::ssize(sample.modalities[0].sizes) * (kImageTokens + 1);
   }
+  Flops FlopsOf(std::string_view, const SampleFacts&) const override { return {}; }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {
     std::vector<ParameterSpec> specs;
