@@ -7,12 +7,22 @@
 //
 // Shape letters: T tokens of the microbatch, R rows of a rank, H hidden, N and K this rank's
 // widths.
+//
+// Backward hides communication (side_stream.h). A column-parallel product gathers its tokens again
+// beside what the layer does between its two products, or at least beside the product that makes
+// the input's gradient; the sum of that goes to the owners beside the product that makes the
+// weight's. A row-parallel product needs the gathered gradient in both: a layer with other work
+// starts the gathering before that.
+
+#include <cstdint>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/tensor/arena.h"
+#include "hetero/tensor/side_stream.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
@@ -31,22 +41,36 @@ class ColumnLinear {
   // Errors (here and below): those of the products, the arenas and the communicator.
   absl::Status Forward(ModuleContext& context, ConstTensorView x_RH, TensorView y_TN) const;
 
+  // The same of tokens that the caller has gathered.
+  absl::Status Product(ModuleContext& context, ConstTensorView x_TH, TensorView y_TN) const;
+
   // Adds the gradients of w and b and returns that of x, in the stream's workspace. `x_RH` is
   // Forward's and stays as it is until the context's queue has run.
   absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_y_TN,
                                       ConstTensorView x_RH) const;
 
-  // The two halves of it: those of w and b alone, and that of x, which is overwritten.
-  absl::Status BackwardWeight(ModuleContext& context, ConstTensorView d_y_TN,
-                              ConstTensorView x_RH) const;
-  absl::Status BackwardInput(ModuleContext& context, ConstTensorView d_y_TN,
-                             TensorView d_x_RH) const;
-
-  // Both halves, with the gradient of x in the caller's memory, overwritten.
+  // The same with the gradient of x in the caller's memory, apart from that of the other operands;
+  // null: not wanted.
   absl::Status BackwardTo(ModuleContext& context, ConstTensorView d_y_TN, ConstTensorView x_RH,
                           TensorView d_x_RH) const;
 
+  // Both in two parts: the tokens, `num_tokens` of them, are gathered again beside what comes
+  // between. They lie in the stream's workspace, or, for a context with a queue, in its activation
+  // arena; null where no gradient of w is wanted.
+  absl::StatusOr<SequenceParallel::Gathered> StartBackward(ModuleContext& context,
+                                                           ConstTensorView x_RH,
+                                                           int64_t num_tokens) const;
+  absl::StatusOr<TensorView> FinishBackward(ModuleContext& context, ConstTensorView d_y_TN,
+                                            SequenceParallel::Gathered x) const;
+  absl::Status FinishBackwardTo(ModuleContext& context, ConstTensorView d_y_TN,
+                                SequenceParallel::Gathered x, TensorView d_x_RH) const;
+
  private:
+  // Leaves the gradient of x behind the mark; what it is the sum of lies in the stream's workspace.
+  absl::StatusOr<SideStream::Mark> StartBackwardInput(ModuleContext& context,
+                                                      ConstTensorView d_y_TN,
+                                                      TensorView d_x_RH) const;
+
   SequenceParallel sequence_;
   Parameter* weight_NH_ = nullptr;
   Parameter* bias_N_ = nullptr;
@@ -71,6 +95,11 @@ class RowLinear {
   // The same without a residual; `out_RH` is overwritten.
   absl::Status Product(ModuleContext& context, ConstTensorView x_TK, TensorView out_RH) const;
 
+  // The same, with the sum over ranks beside what the stream is given before the join. What it is
+  // the sum of lies in the stream's workspace.
+  absl::StatusOr<SideStream::Mark> StartProduct(ModuleContext& context, ConstTensorView x_TK,
+                                                TensorView out_RH) const;
+
   // out += x wᵀ + b.
   absl::Status AddTo(ModuleContext& context, ConstTensorView x_TK, TensorView out_RH) const;
 
@@ -79,7 +108,22 @@ class RowLinear {
   absl::StatusOr<TensorView> Backward(ModuleContext& context, ConstTensorView d_out_RH,
                                       ConstTensorView x_TK) const;
 
+  // The same in two parts, with the gradient gathered beside what comes between them. `arena` keeps
+  // it until the second, which joins it.
+  absl::StatusOr<SequenceParallel::Gathered> StartBackward(ModuleContext& context,
+                                                           ConstTensorView d_out_RH,
+                                                           int64_t num_tokens, Arena& arena) const;
+  absl::StatusOr<TensorView> FinishBackward(ModuleContext& context,
+                                            SequenceParallel::Gathered d_out,
+                                            ConstTensorView x_TK) const;
+
  private:
+  // This rank's part of Product, in the stream's workspace; alone, `out_RH`.
+  absl::StatusOr<TensorView> ProductPart(ModuleContext& context, ConstTensorView x_TK,
+                                         TensorView out_RH) const;
+  absl::Status BackwardProducts(ModuleContext& context, ConstTensorView d_out_TH,
+                                ConstTensorView x_TK, TensorView d_x_TK) const;
+
   SequenceParallel sequence_;
   Parameter* weight_HK_ = nullptr;
   Parameter* bias_H_ = nullptr;

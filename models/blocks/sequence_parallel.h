@@ -6,6 +6,9 @@
 // is summed at its owner (Korthikanti et al., arXiv:2205.05198). One rank alone calls nothing and
 // copies nothing.
 //
+// A collective that is started runs on the stream's side (side_stream.h), beside what the stream is
+// given before the Join: products that do not need it.
+//
 // Shape letters: T tokens of the microbatch, R rows of a rank (TokenShard), C any width.
 
 #include <cstdint>
@@ -16,6 +19,7 @@
 #include "hetero/comm/communicator.h"
 #include "hetero/grid/token_shard.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/side_stream.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -43,6 +47,13 @@ class SequenceParallel {
   absl::StatusOr<ConstTensorView> Gather(ConstTensorView own_RC, int64_t num_tokens, Arena& arena,
                                          Stream& stream, std::string_view name) const;
 
+  struct Gathered {
+    ConstTensorView all_TC;  // to be read behind the join of `mark`
+    SideStream::Mark mark;
+  };
+  absl::StatusOr<Gathered> StartGather(ConstTensorView own_RC, int64_t num_tokens, Arena& arena,
+                                       Stream& stream, std::string_view name) const;
+
   // Memory for this rank's part of [T, C], in `arena`, to be written whole.
   absl::StatusOr<TensorView> AllocatePart(DType dtype, int64_t num_tokens, int64_t width,
                                           Arena& arena, Stream& stream) const;
@@ -59,8 +70,17 @@ class SequenceParallel {
   // alone it may be `own_RC` itself, which then stays as it is.
   absl::Status ReduceScatter(ConstTensorView part_TC, TensorView own_RC, Stream& stream,
                              std::string_view name) const;
+  absl::StatusOr<SideStream::Mark> StartReduceScatter(ConstTensorView part_TC, TensorView own_RC,
+                                                      Stream& stream, std::string_view name) const;
+
+  // What follows on `stream` runs behind what was started until `mark`.
+  absl::Status Join(SideStream::Mark mark, Stream& stream) const;
 
  private:
+  // For all rows like `own_RC`, with the padding.
+  absl::StatusOr<TensorView> AllocatePadded(const ConstTensorView& own_RC, int64_t num_tokens,
+                                            Arena& arena) const;
+
   Communicator* communicator_;
 };
 

@@ -68,8 +68,8 @@ TensorView ModuleRig::Place(DType dtype, std::span<const int64_t> dims,
   return view;
 }
 
-ParameterStore& ModuleRig::MakeParameters(const ParameterTable& table) {
-  stores_.push_back(ParameterStore::Create(table, {}, device(), memory_).value());
+ParameterStore& ModuleRig::MakeParameters(const ParameterTable& table, const ShardSpec& shard) {
+  stores_.push_back(ParameterStore::Create(table, shard, device(), memory_).value());
   for (const auto& parameter : stores_.back()->parameters()) {
     const Init& init = parameter->spec->init;
     const TensorView& value = parameter->value;

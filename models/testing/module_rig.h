@@ -47,8 +47,9 @@ class ModuleRig {
   ModuleContext& context() { return *context_; }
 
   // Matrices are random and halve what they multiply, so that no layer drowns the stream that it
-  // adds to; vectors are random around their initial value.
-  ParameterStore& MakeParameters(const ParameterTable& table);
+  // adds to; vectors are random around their initial value. A rank's part has the numbers of its
+  // shape, whichever part it is.
+  ParameterStore& MakeParameters(const ParameterTable& table, const ShardSpec& shard = {});
 
   // Draws from N(0, 1); `numbers` as they are, rounded to `values`.
   TensorView Normal(int64_t rows, int64_t columns);

@@ -1,6 +1,7 @@
 #include "hetero/models/blocks/attention/attention.h"
 
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
@@ -132,6 +133,9 @@ absl::Status AttentionBlock::Backward(ModuleContext& context, const Saved& saved
   ArenaScope scope(workspace);
   HETERO_ASSIGN_OR_RETURN(const TensorView d_output_TK,
                           w_out_HK_.Backward(context, d_hidden_RH, saved.output_TK));
+  HETERO_ASSIGN_OR_RETURN(
+      SequenceParallel::Gathered normed,
+      w_qkv_NH_.StartBackward(context, saved.normed_RH, saved.batch.num_tokens()));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_qkv_TN,
                           workspace.Allocate(saved.qkv_TN.dtype(), saved.qkv_TN.dims()));
   HETERO_RETURN_IF_ERROR(AttentionBackward({.shape = ShapeOf(local_, saved.batch),
@@ -142,7 +146,7 @@ absl::Status AttentionBlock::Backward(ModuleContext& context, const Saved& saved
                                             .d_qkv = d_qkv_TN},
                                            context.stream));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
-                          w_qkv_NH_.Backward(context, d_qkv_TN, saved.normed_RH));
+                          w_qkv_NH_.FinishBackward(context, d_qkv_TN, std::move(normed)));
   return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
                             d_hidden_RH);
 }

@@ -1,6 +1,7 @@
 #include "hetero/models/blocks/encoder_layers/encoder_layer.h"
 
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
@@ -141,6 +142,8 @@ absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
     ArenaScope mlp_scope(workspace);
     HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_SF,
                             fc2_.Backward(context, d_hidden_RC, saved.activated_SF));
+    HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered normed2,
+                            fc1_.StartBackward(context, saved.normed2_RC, d_inner_SF.dim(0)));
     const WeightGradient d_bias = WeightGradientOf(context, *b1_F_);
     HETERO_RETURN_IF_ERROR(GeluBackward({.form = config_.gelu,
                                          .da_TF = d_inner_SF,
@@ -152,12 +155,14 @@ absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
                                         stream))
         .With(b1_F_->spec->name);
     HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RC,
-                            fc1_.Backward(context, d_inner_SF, saved.normed2_RC));
+                            fc1_.FinishBackward(context, d_inner_SF, std::move(normed2)));
     HETERO_RETURN_IF_ERROR(
         LayerNormGradient(context, saved.norm2, d_normed_RC, d_hidden_RC, d_hidden_RC, norm2_));
   }
   HETERO_ASSIGN_OR_RETURN(const TensorView d_attention_SK,
                           out_.Backward(context, d_hidden_RC, saved.attention_SK));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered normed1,
+                          qkv_.StartBackward(context, saved.normed1_RC, saved.qkv_SN.dim(0)));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_qkv_SN,
                           workspace.Allocate(saved.qkv_SN.dtype(), saved.qkv_SN.dims()));
   HETERO_RETURN_IF_ERROR(
@@ -169,7 +174,7 @@ absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
                          .d_qkv = d_qkv_SN},
                         stream));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RC,
-                          qkv_.Backward(context, d_qkv_SN, saved.normed1_RC));
+                          qkv_.FinishBackward(context, d_qkv_SN, std::move(normed1)));
   return LayerNormGradient(context, saved.norm1, d_normed_RC, d_hidden_RC, d_hidden_RC, norm1_);
 }
 

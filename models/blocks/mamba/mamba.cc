@@ -183,6 +183,8 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
   const int64_t tokens = saved.batch.num_tokens();
   HETERO_ASSIGN_OR_RETURN(const TensorView d_scan_TI,
                           w_out_HI_.Backward(context, d_hidden_RH, saved.gated_TI));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered normed,
+                          w_in_NH_.StartBackward(context, saved.normed_RH, tokens));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_projected_TN,
                           workspace.Allocate(dtype, {tokens, w_in_NH_.width()}));
   const WeightGradient d_norm = WeightGradientOf(context, *gated_norm_weight_I_);
@@ -221,7 +223,7 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                          context.stream));
 
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
-                          w_in_NH_.Backward(context, d_projected_TN, saved.normed_RH));
+                          w_in_NH_.FinishBackward(context, d_projected_TN, std::move(normed)));
   return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
                             d_hidden_RH);
 }

@@ -1,12 +1,14 @@
 #include "hetero/models/blocks/moe/moe.h"
 
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/residual.h"
 #include "hetero/tensor/ops/activation/activation.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
 
 namespace hetero {
@@ -127,26 +129,40 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
                           NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
   saved.normed_TH = normed.normed_TH;
   saved.rstd_T = normed.rstd_T;
+  // For the shared expert, beside the router.
+  ArenaScope scope(context.stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(
+      SequenceParallel::Gathered all_normed,
+      sequence_.StartGather(saved.normed_TH, shard.num_tokens, context.stream.workspace(),
+                            context.stream, shared_fc1_.weight().spec->name));
   HETERO_RETURN_IF_ERROR(Route(context, batch, saved));
-
-  if (exchange_.alone()) {
-    HETERO_RETURN_IF_ERROR(LocalForward(context, saved, out_TH));
-    HETERO_RETURN_IF_ERROR(SharedForward(context, shard.num_tokens, saved));
-    HETERO_RETURN_IF_ERROR(shared_fc2_.AddTo(context, saved.shared_activated_NS, out_TH));
-    return out_TH;
-  }
-  // Meanwhile the counts come to the host.
-  HETERO_RETURN_IF_ERROR(SharedForward(context, shard.num_tokens, saved));
-  ModuleContext into_out = context;
-  into_out.result = out_TH;
-  HETERO_RETURN_IF_ERROR(
-      shared_fc2_.Forward(into_out, saved.shared_activated_NS, hidden_TH).status());
-  HETERO_RETURN_IF_ERROR(ExchangeForward(context, saved, out_TH));
+  HETERO_RETURN_IF_ERROR(exchange_.alone()
+                             ? LocalForward(context, std::move(all_normed), saved, out_TH)
+                             : ExchangeForward(context, std::move(all_normed), saved, out_TH));
   return out_TH;
 }
 
-absl::Status MoeBlock::LocalForward(ModuleContext& context, const Saved& saved,
-                                    TensorView out_TH) const {
+absl::Status MoeBlock::LocalForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
+                                    Saved& saved, TensorView out_TH) const {
+  Stream& stream = context.stream;
+  if (sequence_.alone()) {
+    HETERO_RETURN_IF_ERROR(RoutedForward(context, saved, out_TH));
+    HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
+    return shared_fc2_.AddTo(context, saved.shared_activated_NS, out_TH);
+  }
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView shared_TH,
+                          stream.workspace().Allocate(out_TH.dtype(), out_TH.dims()));
+  HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
+  HETERO_ASSIGN_OR_RETURN(SideStream::Mark summed,
+                          shared_fc2_.StartProduct(context, saved.shared_activated_NS, shared_TH));
+  HETERO_RETURN_IF_ERROR(RoutedForward(context, saved, out_TH));
+  HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(summed), stream));
+  return Add(out_TH, shared_TH, out_TH, stream);
+}
+
+absl::Status MoeBlock::RoutedForward(ModuleContext& context, const Saved& saved,
+                                     TensorView out_TH) const {
   Stream& stream = context.stream;
   HETERO_RETURN_IF_ERROR(
       GatherTokenRows(saved.normed_TH, saved.tokens_O, saved.experts.inputs_RH, stream));
@@ -158,42 +174,58 @@ absl::Status MoeBlock::LocalForward(ModuleContext& context, const Saved& saved,
   return SumTokenRows(outputs_RH, saved.rows_TKP, saved.hidden_TH, out_TH, stream);
 }
 
-absl::Status MoeBlock::SharedForward(ModuleContext& context, int64_t num_tokens,
+absl::Status MoeBlock::SharedForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
                                      Saved& saved) const {
   const DType dtype = saved.normed_TH.dtype();
-  const int64_t s = shared_fc1_.width();
+  const int64_t num_tokens = all_normed.all_TC.dim(0), s = shared_fc1_.width();
   HETERO_ASSIGN_OR_RETURN(saved.shared_inner_NS,
                           context.activations.Allocate(dtype, {num_tokens, s}));
   HETERO_ASSIGN_OR_RETURN(saved.shared_activated_NS,
                           context.activations.Allocate(dtype, {num_tokens, s}));
-  HETERO_RETURN_IF_ERROR(shared_fc1_.Forward(context, saved.normed_TH, saved.shared_inner_NS));
+  HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(all_normed.mark), context.stream));
+  HETERO_RETURN_IF_ERROR(shared_fc1_.Product(context, all_normed.all_TC, saved.shared_inner_NS));
   return SquaredReluForward(saved.shared_inner_NS, {}, saved.shared_activated_NS, context.stream);
 }
 
-absl::Status MoeBlock::SharedBackward(ModuleContext& context, const Saved& saved,
-                                      ConstTensorView d_out_TH, TensorView d_normed_TH) const {
-  ArenaScope scope(context.stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
-                          shared_fc2_.Backward(context, d_out_TH, saved.shared_activated_NS));
+absl::StatusOr<TensorView> MoeBlock::SharedBackward(ModuleContext& context, const Saved& saved,
+                                                    SequenceParallel::Gathered all_d_out) const {
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView d_inner_NS,
+      shared_fc2_.FinishBackward(context, std::move(all_d_out), saved.shared_activated_NS));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_NS, .f_TF = saved.shared_inner_NS, .df_TF = d_inner_NS}, context.stream));
-  return shared_fc1_.BackwardTo(context, d_inner_NS, saved.normed_TH, d_normed_TH);
+  return d_inner_NS;
 }
 
 absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
                                      ConstTensorView d_out_TH, TensorView d_probs_O,
                                      TensorView d_normed_TH) const {
   Stream& stream = context.stream;
-  ArenaScope scope(stream.workspace());
+  Arena& workspace = stream.workspace();
+  ArenaScope scope(workspace);
   const DType dtype = d_out_TH.dtype();
   HETERO_ASSIGN_OR_RETURN(const TensorView d_rows_RH,
-                          stream.workspace().Allocate(dtype, saved.experts.inputs_RH.dims()));
-  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_RF,
-                          stream.workspace().Allocate(dtype, saved.experts.inner_RF.dims()));
-  HETERO_RETURN_IF_ERROR(GatherTokenRows(d_out_TH, saved.tokens_O, d_rows_RH, stream));
-  HETERO_RETURN_IF_ERROR(experts_.Backward(context, saved.experts, experts_.GradientsOf(context),
-                                           saved.experts.count(), d_rows_RH, d_inner_RF,
-                                           d_probs_O));
+                          workspace.Allocate(dtype, saved.experts.inputs_RH.dims()));
+  // For the shared expert, beside the others.
+  HETERO_ASSIGN_OR_RETURN(
+      SequenceParallel::Gathered all_d_out,
+      shared_fc2_.StartBackward(context, d_out_TH, saved.shared_inner_NS.dim(0), workspace));
+  HETERO_ASSIGN_OR_RETURN(
+      SequenceParallel::Gathered all_normed,
+      shared_fc1_.StartBackward(context, saved.normed_TH, saved.shared_inner_NS.dim(0)));
+  {
+    ArenaScope scope_of_experts(workspace);
+    HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_RF,
+                            workspace.Allocate(dtype, saved.experts.inner_RF.dims()));
+    HETERO_RETURN_IF_ERROR(GatherTokenRows(d_out_TH, saved.tokens_O, d_rows_RH, stream));
+    HETERO_RETURN_IF_ERROR(experts_.Backward(context, saved.experts, experts_.GradientsOf(context),
+                                             saved.experts.count(), d_rows_RH, d_inner_RF,
+                                             d_probs_O));
+  }
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
+                          SharedBackward(context, saved, std::move(all_d_out)));
+  HETERO_RETURN_IF_ERROR(
+      shared_fc1_.FinishBackwardTo(context, d_inner_NS, std::move(all_normed), d_normed_TH));
   return SumTokenRows(d_rows_RH, saved.rows_TKP, d_normed_TH, d_normed_TH, stream);
 }
 
@@ -205,7 +237,6 @@ absl::Status MoeBlock::Backward(ModuleContext& context, const Saved& saved,
                           workspace.Allocate(d_hidden_TH.dtype(), d_hidden_TH.dims()));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_probs_O,
                           workspace.Allocate(saved.experts.probs_R.dtype(), saved.tokens_O.dims()));
-  HETERO_RETURN_IF_ERROR(SharedBackward(context, saved, d_hidden_TH, d_normed_TH));
   HETERO_RETURN_IF_ERROR(
       exchange_.alone() ? LocalBackward(context, saved, d_hidden_TH, d_probs_O, d_normed_TH)
                         : ExchangeBackward(context, saved, d_hidden_TH, d_probs_O, d_normed_TH));

@@ -12,6 +12,11 @@
 // which row_exchange.h describes. How many rows a rank takes at once is bounded; a layer with more
 // for a rank goes in rounds. Nothing is kept of a round, its backward sends the rows again.
 //
+// What the shared expert gathers and sums over tensor-parallel ranks travels beside the router and
+// the experts. Rows travel beside the shared expert (side_stream.h): to their experts beside its
+// first product, back beside its second, and their gradients alike; so those of a single round and
+// the last return of several.
+//
 // Padding is not routed: it has no rows, takes no part in the balance loss and is counted nowhere.
 //
 // Shape letters: N tokens of the microbatch, T rows of this rank, H hidden, E experts of the layer,
@@ -37,6 +42,7 @@
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/ops/router/router.h"
 #include "hetero/tensor/sequence_batch.h"
+#include "hetero/tensor/side_stream.h"
 
 namespace hetero {
 
@@ -139,25 +145,40 @@ class MoeBlock {
 
   // moe_exchange.cc: the experts' part where other ranks have experts.
   int64_t Bound(int64_t rows, const Device& device) const;
-  absl::Status ExchangeForward(ModuleContext& context, Saved& saved, TensorView out_TH) const;
+  absl::Status ExchangeForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
+                               Saved& saved, TensorView out_TH) const;
   absl::Status ExchangeBackward(ModuleContext& context, const Saved& saved,
                                 ConstTensorView d_out_TH, TensorView d_probs_O,
                                 TensorView d_normed_TH) const;
   struct Buffers;
   absl::StatusOr<Buffers> MakeBuffers(const Saved& saved, Arena& arena) const;
-  absl::Status Arrive(const Saved& saved, const ExchangeRound& round, const Buffers& buffers,
-                      Stream& stream) const;
-  absl::Status RoundsBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_out_TH,
-                              ExpertGradients gradients, const Buffers& buffers,
-                              TensorView d_probs_O) const;
+  absl::Status SendRows(const Saved& saved, const ExchangeRound& round, const Buffers& buffers,
+                        Stream& stream) const;
+  absl::Status SortRows(const Saved& saved, const ExchangeRound& round, const Buffers& buffers,
+                        Stream& stream) const;
+  absl::Status SendGradients(const Saved& saved, const ExchangeRound& round,
+                             ConstTensorView d_out_TH, const Buffers& buffers,
+                             Stream& stream) const;
+  // The mark is the end of the last return, into buffers.own_OH and `d_probs_O`. A single round
+  // finds the gradients arrived.
+  absl::StatusOr<SideStream::Mark> RoundsBackward(ModuleContext& context, const Saved& saved,
+                                                  ConstTensorView d_out_TH,
+                                                  ExpertGradients gradients, const Buffers& buffers,
+                                                  TensorView d_probs_O) const;
 
   // moe.cc: where this rank has all experts.
-  absl::Status LocalForward(ModuleContext& context, const Saved& saved, TensorView out_TH) const;
+  absl::Status LocalForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
+                            Saved& saved, TensorView out_TH) const;
+  absl::Status RoutedForward(ModuleContext& context, const Saved& saved, TensorView out_TH) const;
   absl::Status LocalBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_out_TH,
                              TensorView d_probs_O, TensorView d_normed_TH) const;
-  absl::Status SharedForward(ModuleContext& context, int64_t num_tokens, Saved& saved) const;
-  absl::Status SharedBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_out_TH,
-                              TensorView d_normed_TH) const;
+
+  // The shared expert up to its activation, and back to the gradient of its inner product, in the
+  // workspace.
+  absl::Status SharedForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
+                             Saved& saved) const;
+  absl::StatusOr<TensorView> SharedBackward(ModuleContext& context, const Saved& saved,
+                                            SequenceParallel::Gathered all_d_out) const;
 
   MoeConfig config_;
   MoeStatistics statistics_;

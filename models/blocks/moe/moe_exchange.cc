@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/moe/moe.h"
@@ -49,60 +50,97 @@ int64_t MoeBlock::Bound(int64_t rows, const Device& device) const {
                     std::max<int64_t>(most, 1));
 }
 
-// Tokens' rows to their experts, where they become the inputs with their probabilities.
-absl::Status MoeBlock::Arrive(const Saved& saved, const ExchangeRound& round,
-                              const Buffers& buffers, Stream& stream) const {
+// Tokens' rows and their probabilities to their experts.
+absl::Status MoeBlock::SendRows(const Saved& saved, const ExchangeRound& round,
+                                const Buffers& buffers, Stream& stream) const {
+  const int64_t n = round.num_arrived;
+  HETERO_RETURN_IF_ERROR(
+      RowExchange::GatherOwn(round, saved.normed_TH, saved.tokens_O, buffers.own_OH, stream));
+  HETERO_RETURN_IF_ERROR(
+      exchange_.Send(round, buffers.own_OH, buffers.arrived_RH.Rows(0, n), stream, "dispatch"));
+  return exchange_.Send(round, saved.probs_O, buffers.arrived_R.Rows(0, n), stream,
+                        "probabilities");
+}
+
+// What arrived becomes the experts' inputs with their probabilities.
+absl::Status MoeBlock::SortRows(const Saved& saved, const ExchangeRound& round,
+                                const Buffers& buffers, Stream& stream) const {
   const int64_t n = round.num_arrived;
   const ExpertRows rows = saved.experts.First(n);
   const TensorView received_R = saved.received_R.Rows(0, n);
-  const TensorView arrived_RH = buffers.arrived_RH.Rows(0, n);
-  const TensorView arrived_R = buffers.arrived_R.Rows(0, n);
-  HETERO_RETURN_IF_ERROR(
-      RowExchange::GatherOwn(round, saved.normed_TH, saved.tokens_O, buffers.own_OH, stream));
-  HETERO_RETURN_IF_ERROR(exchange_.Send(round, buffers.own_OH, arrived_RH, stream, "dispatch"));
-  HETERO_RETURN_IF_ERROR(exchange_.Send(round, saved.probs_O, arrived_R, stream, "probabilities"));
   HETERO_RETURN_IF_ERROR(exchange_.Sort(round, saved.table_GE1, rows.offsets_E1, received_R,
                                         saved.sorted_R.Rows(0, n), buffers.scratch_2GL, stream));
-  HETERO_RETURN_IF_ERROR(GatherTokenRows(arrived_RH, received_R, rows.inputs_RH, stream));
-  return GatherFromRows(arrived_R, Column(received_R), Column(rows.probs_R), stream);
+  HETERO_RETURN_IF_ERROR(
+      GatherTokenRows(buffers.arrived_RH.Rows(0, n), received_R, rows.inputs_RH, stream));
+  return GatherFromRows(buffers.arrived_R.Rows(0, n), Column(received_R), Column(rows.probs_R),
+                        stream);
 }
 
-absl::Status MoeBlock::ExchangeForward(ModuleContext& context, Saved& saved,
+absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
+                                       SequenceParallel::Gathered all_normed, Saved& saved,
                                        TensorView out_TH) const {
   Stream& stream = context.stream;
+  HETERO_ASSIGN_OR_RETURN(SideStream* const side, stream.State<SideStream>());
   const int64_t bound = Bound(saved.normed_TH.dim(0), stream.device());
   HETERO_ASSIGN_OR_RETURN(saved.experts, experts_.Allocate(context.activations, bound));
   HETERO_ASSIGN_OR_RETURN(saved.received_R, context.activations.Allocate(DType::kI32, {bound}));
   HETERO_ASSIGN_OR_RETURN(saved.sorted_R, context.activations.Allocate(DType::kI32, {bound}));
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const Buffers buffers, MakeBuffers(saved, stream.workspace()));
+  HETERO_ASSIGN_OR_RETURN(SideStream::Mark routed, side->Here());
+
+  // Meanwhile the counts come to the host, and the rows of the first round to their experts.
+  HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
   HETERO_ASSIGN_OR_RETURN(saved.plan,
                           exchange_.Plan(saved.table_GE1, saved.tokens_O.dim(0), bound, stream));
   if (context.counts_statistics() && statistics_.exchanges != nullptr) {
     ++statistics_.exchanges->exchanges;
     statistics_.exchanges->rounds += saved.plan.num_rounds();
   }
-
-  ArenaScope scope(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const Buffers buffers, MakeBuffers(saved, stream.workspace()));
+  HETERO_ASSIGN_OR_RETURN(SideStream::Mark sent,
+                          side->RunAfter(std::move(routed), [&](Stream& beside) {
+                            return SendRows(saved, saved.plan.Round(0), buffers, beside);
+                          }));
+  SideStream::Mark returned;
   for (int64_t i = 0; i < saved.plan.num_rounds(); ++i) {
     const ExchangeRound round = saved.plan.Round(i);
     const int64_t n = round.num_arrived;
-    HETERO_RETURN_IF_ERROR(Arrive(saved, round, buffers, stream));
+    HETERO_RETURN_IF_ERROR(side->Join(std::move(i == 0 ? sent : returned)));
+    if (i > 0) {
+      HETERO_RETURN_IF_ERROR(SendRows(saved, round, buffers, stream));
+    }
+    HETERO_RETURN_IF_ERROR(SortRows(saved, round, buffers, stream));
     const TensorView outputs_RH = buffers.rows_RH.Rows(0, n);
     HETERO_RETURN_IF_ERROR(experts_.Forward(saved.experts.First(n), outputs_RH, stream));
     const TensorView leaving_RH = buffers.arrived_RH.Rows(0, n);
     HETERO_RETURN_IF_ERROR(
         GatherTokenRows(outputs_RH, saved.sorted_R.Rows(0, n), leaving_RH, stream));
-    HETERO_RETURN_IF_ERROR(exchange_.Return(round, leaving_RH, buffers.own_OH, stream, "combine"));
+    HETERO_ASSIGN_OR_RETURN(returned, side->Run([&](Stream& beside) {
+      return exchange_.Return(round, leaving_RH, buffers.own_OH, beside, "combine");
+    }));
   }
+  ModuleContext into_out = context;
+  into_out.result = out_TH;
+  HETERO_RETURN_IF_ERROR(
+      shared_fc2_.Forward(into_out, saved.shared_activated_NS, saved.hidden_TH).status());
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
   return SumTokenRows(buffers.own_OH, saved.rows_TKP, out_TH, out_TH, stream);
 }
 
-// Gradients of what the O rows were made of, in buffers.own_OH, and of their probabilities. A
-// single round finds what forward kept.
-absl::Status MoeBlock::RoundsBackward(ModuleContext& context, const Saved& saved,
-                                      ConstTensorView d_out_TH, ExpertGradients gradients,
-                                      const Buffers& buffers, TensorView d_probs_O) const {
+absl::Status MoeBlock::SendGradients(const Saved& saved, const ExchangeRound& round,
+                                     ConstTensorView d_out_TH, const Buffers& buffers,
+                                     Stream& stream) const {
+  HETERO_RETURN_IF_ERROR(
+      RowExchange::GatherOwn(round, d_out_TH, saved.tokens_O, buffers.own_OH, stream));
+  return exchange_.Send(round, buffers.own_OH, buffers.arrived_RH.Rows(0, round.num_arrived),
+                        stream, "combine.backward");
+}
+
+absl::StatusOr<SideStream::Mark> MoeBlock::RoundsBackward(
+    ModuleContext& context, const Saved& saved, ConstTensorView d_out_TH, ExpertGradients gradients,
+    const Buffers& buffers, TensorView d_probs_O) const {
   Stream& stream = context.stream;
+  HETERO_ASSIGN_OR_RETURN(SideStream* const side, stream.State<SideStream>());
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(
       const TensorView all_d_inner_RF,
@@ -111,13 +149,17 @@ absl::Status MoeBlock::RoundsBackward(ModuleContext& context, const Saved& saved
       const TensorView all_d_probs_R,
       stream.workspace().Allocate(d_probs_O.dtype(), saved.experts.probs_R.dims()));
   const int64_t kept_rows = std::max(saved.experts.count(), d_out_TH.dim(0));
+  SideStream::Mark returned;
   for (int64_t i = 0; i < saved.plan.num_rounds(); ++i) {
     const ExchangeRound round = saved.plan.Round(i);
     const int64_t n = round.num_arrived;
     const ExpertRows rows = saved.experts.First(n);
     if (saved.plan.num_rounds() > 1) {
-      HETERO_RETURN_IF_ERROR(Arrive(saved, round, buffers, stream));
+      HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
+      HETERO_RETURN_IF_ERROR(SendRows(saved, round, buffers, stream));
+      HETERO_RETURN_IF_ERROR(SortRows(saved, round, buffers, stream));
       HETERO_RETURN_IF_ERROR(experts_.Activate(rows, stream));
+      HETERO_RETURN_IF_ERROR(SendGradients(saved, round, d_out_TH, buffers, stream));
     }
     const TensorView received_R = saved.received_R.Rows(0, n);
     const TensorView sorted_R = saved.sorted_R.Rows(0, n);
@@ -125,30 +167,44 @@ absl::Status MoeBlock::RoundsBackward(ModuleContext& context, const Saved& saved
     const TensorView arrived_R = buffers.arrived_R.Rows(0, n);
     const TensorView d_rows_RH = buffers.rows_RH.Rows(0, n);
     const TensorView d_probs_R = all_d_probs_R.Rows(0, n);
-    HETERO_RETURN_IF_ERROR(
-        RowExchange::GatherOwn(round, d_out_TH, saved.tokens_O, buffers.own_OH, stream));
-    HETERO_RETURN_IF_ERROR(
-        exchange_.Send(round, buffers.own_OH, arrived_RH, stream, "combine.backward"));
     HETERO_RETURN_IF_ERROR(GatherTokenRows(arrived_RH, received_R, d_rows_RH, stream));
     HETERO_RETURN_IF_ERROR(experts_.Backward(context, rows, gradients, kept_rows, d_rows_RH,
                                              all_d_inner_RF.Rows(0, n), d_probs_R));
     HETERO_RETURN_IF_ERROR(GatherTokenRows(d_rows_RH, sorted_R, arrived_RH, stream));
     HETERO_RETURN_IF_ERROR(GatherFromRows(d_probs_R, Column(sorted_R), Column(arrived_R), stream));
-    HETERO_RETURN_IF_ERROR(
-        exchange_.Return(round, arrived_RH, buffers.own_OH, stream, "dispatch.backward"));
-    HETERO_RETURN_IF_ERROR(
-        exchange_.Return(round, arrived_R, d_probs_O, stream, "probabilities.backward"));
+    HETERO_ASSIGN_OR_RETURN(returned, side->Run([&](Stream& beside) -> absl::Status {
+      HETERO_RETURN_IF_ERROR(
+          exchange_.Return(round, arrived_RH, buffers.own_OH, beside, "dispatch.backward"));
+      return exchange_.Return(round, arrived_R, d_probs_O, beside, "probabilities.backward");
+    }));
     gradients = gradients.Accumulating();
   }
-  return absl::OkStatus();
+  return returned;
 }
 
 absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& saved,
                                         ConstTensorView d_out_TH, TensorView d_probs_O,
                                         TensorView d_normed_TH) const {
   Stream& stream = context.stream;
+  HETERO_ASSIGN_OR_RETURN(SideStream* const side, stream.State<SideStream>());
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const Buffers buffers, MakeBuffers(saved, stream.workspace()));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_d_out,
+                          shared_fc2_.StartBackward(context, d_out_TH, saved.shared_inner_NS.dim(0),
+                                                    stream.workspace()));
+  SideStream::Mark sent;
+  if (saved.plan.num_rounds() == 1) {
+    HETERO_ASSIGN_OR_RETURN(sent, side->Run([&](Stream& beside) {
+      return SendGradients(saved, saved.plan.Round(0), d_out_TH, buffers, beside);
+    }));
+  }
+  HETERO_ASSIGN_OR_RETURN(
+      SequenceParallel::Gathered all_normed,
+      shared_fc1_.StartBackward(context, saved.normed_TH, saved.shared_inner_NS.dim(0)));
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
+                          SharedBackward(context, saved, std::move(all_d_out)));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(sent)));
+
   ExpertGradients gradients = experts_.GradientsOf(context);
   if (saved.plan.num_rounds() > 1 && context.weight_gradients != nullptr && gradients.wanted()) {
     // Rounds use the same memory one after another, so that nothing of them can wait: the queue
@@ -162,11 +218,19 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
           HETERO_ASSIGN_OR_RETURN(const TensorView nobody_wants,
                                   workspace.Allocate(saved.probs_O.dtype(), saved.probs_O.dims()));
           ModuleContext at_once{.stream = later, .activations = workspace};
-          return RoundsBackward(at_once, saved, kept_d_out_TH, gradients, own, nobody_wants);
+          HETERO_ASSIGN_OR_RETURN(
+              SideStream::Mark returned,
+              RoundsBackward(at_once, saved, kept_d_out_TH, gradients, own, nobody_wants));
+          HETERO_ASSIGN_OR_RETURN(SideStream* const side_of_later, later.State<SideStream>());
+          return side_of_later->Join(std::move(returned));
         }));
     gradients = {};
   }
-  HETERO_RETURN_IF_ERROR(RoundsBackward(context, saved, d_out_TH, gradients, buffers, d_probs_O));
+  HETERO_ASSIGN_OR_RETURN(SideStream::Mark returned,
+                          RoundsBackward(context, saved, d_out_TH, gradients, buffers, d_probs_O));
+  HETERO_RETURN_IF_ERROR(
+      shared_fc1_.FinishBackwardTo(context, d_inner_NS, std::move(all_normed), d_normed_TH));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
   return SumTokenRows(buffers.own_OH, saved.rows_TKP, d_normed_TH, d_normed_TH, stream);
 }
 

@@ -134,9 +134,7 @@ absl::Status Projector::BackwardAffine(ModuleContext& context, const Saved& save
                                            fc1_.weight().spec->name));
   const ConstTensorView d_own_columns =
       d_output_NH.Columns(sequence_.rank() * fc1_.width(), fc1_.width());
-  HETERO_RETURN_IF_ERROR(fc1_.BackwardWeight(context, d_own_columns, saved.input_RD));
-  return d_input_RD.is_null() ? absl::OkStatus()
-                              : fc1_.BackwardInput(context, d_own_columns, d_input_RD);
+  return fc1_.BackwardTo(context, d_own_columns, saved.input_RD, d_input_RD);
 }
 
 absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
@@ -152,18 +150,15 @@ absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
                           fc2_.Backward(context, d_output_RH, saved.activated_NF));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_NF, .f_TF = saved.inner_NF, .df_TF = d_inner_NF}, stream));
-  HETERO_RETURN_IF_ERROR(fc1_.BackwardWeight(context, d_inner_NF, saved.normed_RD));
   const WeightGradient d_norm =
       norm_weight_D_ == nullptr ? WeightGradient() : WeightGradientOf(context, *norm_weight_D_);
-  if (d_input_RD.is_null() && !d_norm.wanted()) return absl::OkStatus();
-
   TensorView d_normed_RD = d_input_RD;
-  if (norm_weight_D_ != nullptr) {
+  if (norm_weight_D_ != nullptr && (!d_input_RD.is_null() || d_norm.wanted())) {
     HETERO_ASSIGN_OR_RETURN(d_normed_RD,
                             workspace.Allocate(saved.input_RD.dtype(), saved.input_RD.dims()));
   }
-  HETERO_RETURN_IF_ERROR(fc1_.BackwardInput(context, d_inner_NF, d_normed_RD));
-  if (norm_weight_D_ == nullptr) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(fc1_.BackwardTo(context, d_inner_NF, saved.normed_RD, d_normed_RD));
+  if (norm_weight_D_ == nullptr || d_normed_RD.is_null()) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(RmsNormBackward({.dy_TC = d_normed_RD,
                                           .x_TC = saved.input_RD,
                                           .weight_C = norm_weight_D_->value,
