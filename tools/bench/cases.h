@@ -3,6 +3,8 @@
 
 #include <vector>
 
+#include "hetero/comm/communicator.h"
+#include "hetero/params/parameter_spec.h"
 #include "hetero/tools/bench/case.h"
 #include "hetero/tools/bench/sizes.h"
 
@@ -10,6 +12,18 @@ namespace hetero::bench {
 
 // Whole layers, then single operations.
 std::vector<Case> AllCases(const Sizes& sizes);
+
+// Who shares a layer: this rank's place and, where there are others, the communicators, which
+// outlive the work.
+struct LayerRanks {
+  ShardSpec shard;
+  Communicator* tensor_parallel = nullptr;
+  Communicator* expert_parallel = nullptr;
+};
+
+// One rank's part of the layers that ranks share. Tensor-parallel ranks divide the tokens, expert-
+// parallel ones have as many each and as many experts as the sizes say.
+std::vector<Case> SharedLayerCases(const Sizes& sizes, const LayerRanks& ranks);
 
 // The parts of it.
 std::vector<Case> LayerCases(const Sizes& sizes);

@@ -1,5 +1,5 @@
-// Whole layers, built from the modules that train. The gradient of a layer's output is the output
-// itself: of the right size, new in every call and free.
+// Whole layers, built from the modules that train, or one rank's part of them. The gradient of a
+// layer's output is the output itself: of the right size, new in every call and free.
 
 #include <memory>
 #include <optional>
@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/attention/attention.h"
 #include "hetero/models/blocks/encoder_layers/encoder_layer.h"
 #include "hetero/models/blocks/head/linear_cross_entropy.h"
@@ -43,15 +44,18 @@ struct Layer {
 // `segments` are borders of sequences or images; `create` makes the block from its parameters.
 template <typename Block, typename Create>
 absl::StatusOr<Work> LayerWork(std::vector<ParameterSpec> specs, std::vector<int32_t> segments,
-                               int64_t width, Operands& operands, Create create) {
+                               int64_t width, const LayerRanks& ranks, Operands& operands,
+                               Create create) {
   auto layer = std::make_shared<Layer<Block>>();
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table, ParameterTable::Make(std::move(specs)));
   HETERO_ASSIGN_OR_RETURN(
       layer->parameters,
-      ParameterStore::Create(table, {}, operands.stream().device(), operands.memory()));
+      ParameterStore::Create(table, ranks.shard, operands.stream().device(), operands.memory()));
   HETERO_RETURN_IF_ERROR(layer->parameters->Initialize(/*seed=*/1, operands.stream()));
   HETERO_ASSIGN_OR_RETURN(layer->block, create(*layer->parameters));
-  layer->hidden = operands.Normal({segments.back(), width});
+  const ShardSpec::Axis& tp = ranks.shard.tp;
+  const TokenShard own = {.num_tokens = segments.back(), .size = tp.size, .rank = tp.rank};
+  layer->hidden = operands.Normal({own.rows(), width});
   layer->segments = std::move(segments);
   return ForwardBackward(
       [layer](ModuleContext& context) -> absl::Status {
@@ -64,46 +68,50 @@ absl::StatusOr<Work> LayerWork(std::vector<ParameterSpec> specs, std::vector<int
       });
 }
 
-absl::StatusOr<Work> MambaLayer(MambaConfig config, int64_t tokens, Operands& operands) {
+absl::StatusOr<Work> MambaLayer(MambaConfig config, int64_t tokens, const LayerRanks& ranks,
+                                Operands& operands) {
   config.storage = operands.storage();
-  return LayerWork<MambaBlock>(MambaBlock::Parameters(config, "layer."),
-                               {0, static_cast<int32_t>(tokens)}, config.hidden_size, operands,
-                               [&](ParameterStore& parameters) {
-                                 return MambaBlock::Create(config, "layer.", parameters, nullptr);
-                               });
-}
-
-absl::StatusOr<Work> AttentionLayer(AttentionConfig config, int64_t tokens, Operands& operands) {
-  config.storage = operands.storage();
-  return LayerWork<AttentionBlock>(
-      AttentionBlock::Parameters(config, "layer."), {0, static_cast<int32_t>(tokens)},
-      config.hidden_size, operands, [&](ParameterStore& parameters) {
-        return AttentionBlock::Create(config, "layer.", parameters, nullptr);
+  return LayerWork<MambaBlock>(
+      MambaBlock::Parameters(config, "layer."), {0, static_cast<int32_t>(tokens)},
+      config.hidden_size, ranks, operands, [&](ParameterStore& parameters) {
+        return MambaBlock::Create(config, "layer.", parameters, ranks.tensor_parallel);
       });
 }
 
-absl::StatusOr<Work> MoeLayer(MoeConfig config, int64_t tokens, Operands& operands) {
+absl::StatusOr<Work> AttentionLayer(AttentionConfig config, int64_t tokens, const LayerRanks& ranks,
+                                    Operands& operands) {
+  config.storage = operands.storage();
+  return LayerWork<AttentionBlock>(
+      AttentionBlock::Parameters(config, "layer."), {0, static_cast<int32_t>(tokens)},
+      config.hidden_size, ranks, operands, [&](ParameterStore& parameters) {
+        return AttentionBlock::Create(config, "layer.", parameters, ranks.tensor_parallel);
+      });
+}
+
+absl::StatusOr<Work> MoeLayer(MoeConfig config, int64_t tokens, const LayerRanks& ranks,
+                              Operands& operands) {
   config.storage = operands.storage();
   const MoeStatistics statistics = {
       .tokens_per_expert_E = operands.Empty(DType::kI64, {config.num_experts}),
       .balance_loss_1 = operands.Empty(operands.compute(), {1})};
   return LayerWork<MoeBlock>(
       MoeBlock::Parameters(config, "layer."), {0, static_cast<int32_t>(tokens)}, config.hidden_size,
-      operands, [&](ParameterStore& parameters) {
-        return MoeBlock::Create(config, "layer.", parameters, statistics, nullptr, nullptr);
+      ranks, operands, [&](ParameterStore& parameters) {
+        return MoeBlock::Create(config, "layer.", parameters, statistics, ranks.tensor_parallel,
+                                ranks.expert_parallel);
       });
 }
 
 absl::StatusOr<Work> VisionLayer(EncoderLayerConfig config, int64_t images, int64_t patches,
-                                 Operands& operands) {
+                                 const LayerRanks& ranks, Operands& operands) {
   config.storage = operands.storage();
   std::vector<int32_t> segments;
   for (int64_t i = 0; i <= images; ++i) segments.push_back(static_cast<int32_t>(i * patches));
-  return LayerWork<EncoderLayer>(EncoderLayer::Parameters(config, "layer."), std::move(segments),
-                                 config.hidden_size, operands, [&](ParameterStore& parameters) {
-                                   return EncoderLayer::Create(config, "layer.", parameters,
-                                                               nullptr);
-                                 });
+  return LayerWork<EncoderLayer>(
+      EncoderLayer::Parameters(config, "layer."), std::move(segments), config.hidden_size, ranks,
+      operands, [&](ParameterStore& parameters) {
+        return EncoderLayer::Create(config, "layer.", parameters, ranks.tensor_parallel);
+      });
 }
 
 // Final norm, output layer and loss; every token counts.
@@ -147,19 +155,38 @@ Work HeadLayer(const Sizes& sizes, Operands& operands) {
 std::vector<Case> LayerCases(const Sizes& sizes) {
   const int64_t t = sizes.tokens;
   return {
-      {"layer.mamba", [=](Operands& operands) { return MambaLayer(sizes.mamba, t, operands); }},
+      {"layer.mamba", [=](Operands& operands) { return MambaLayer(sizes.mamba, t, {}, operands); }},
       {"layer.attention",
-       [=](Operands& operands) { return AttentionLayer(sizes.attention, t, operands); }},
-      {"layer.moe_slice", [=](Operands& operands) { return MoeLayer(sizes.experts, t, operands); }},
+       [=](Operands& operands) { return AttentionLayer(sizes.attention, t, {}, operands); }},
+      {"layer.moe_slice",
+       [=](Operands& operands) { return MoeLayer(sizes.experts, t, {}, operands); }},
       {"layer.head_and_loss", [=](Operands& operands) { return HeadLayer(sizes, operands); }},
       {"layer.vision_one_image",
        [=](Operands& operands) {
-         return VisionLayer(sizes.vision.layer, 1, sizes.num_patches(), operands);
+         return VisionLayer(sizes.vision.layer, 1, sizes.num_patches(), {}, operands);
        }},
       {"layer.vision", [=](Operands& operands) {
-         return VisionLayer(sizes.vision.layer, sizes.num_images, sizes.patches_per_image(),
+         return VisionLayer(sizes.vision.layer, sizes.num_images, sizes.patches_per_image(), {},
                             operands);
        }}};
+}
+
+std::vector<Case> SharedLayerCases(const Sizes& sizes, const LayerRanks& ranks) {
+  const int64_t t = sizes.tokens;
+  MoeConfig experts = sizes.experts;
+  experts.num_experts *= ranks.shard.ep.size;
+  const Case moe = {"layer.moe",
+                    [=](Operands& operands) { return MoeLayer(experts, t, ranks, operands); }};
+  if (ranks.tensor_parallel == nullptr) return {moe};
+  return {{"layer.mamba",
+           [=](Operands& operands) { return MambaLayer(sizes.mamba, t, ranks, operands); }},
+          {"layer.attention",
+           [=](Operands& operands) { return AttentionLayer(sizes.attention, t, ranks, operands); }},
+          moe,
+          {"layer.vision", [=](Operands& operands) {
+             return VisionLayer(sizes.vision.layer, sizes.num_images, sizes.patches_per_image(),
+                                ranks, operands);
+           }}};
 }
 
 }  // namespace hetero::bench
