@@ -1,7 +1,5 @@
 #include "hetero/models/blocks/mlp/mlp.h"
 
-#include <utility>
-
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/residual.h"
@@ -68,13 +66,10 @@ absl::Status MlpBlock::Backward(ModuleContext& context, const Saved& saved,
   ArenaScope scope(context.stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_TF,
                           w2_HF_.Backward(context, d_hidden_RH, saved.activated_TF));
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered normed,
-      w1_FH_.StartBackward(context, saved.normed_RH, saved.activated_TF.dim(0)));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(
       {.da_TF = d_inner_TF, .f_TF = saved.inner_TF, .df_TF = d_inner_TF}, context.stream));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_RH,
-                          w1_FH_.FinishBackward(context, d_inner_TF, std::move(normed)));
+                          w1_FH_.Backward(context, d_inner_TF, saved.normed_RH));
   return NormHiddenBackward(context, d_normed_RH, saved.hidden_RH, saved.rstd_R, *norm_weight_H_,
                             d_hidden_RH);
 }
