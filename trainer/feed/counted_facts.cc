@@ -88,7 +88,7 @@ absl::StatusOr<std::span<const SampleFacts>> CountedFacts::Of(int64_t step, int 
   if (source_ != nullptr && facts.step != step) {
     facts.step = -1;
     HETERO_RETURN_IF_ERROR(Read(step, microbatch, facts))
-        .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
+        .With(absl::StrCat("microbatch ", microbatch));
     facts.step = step;
   }
   // Counted ranges are joined: one of them has all of `range`.

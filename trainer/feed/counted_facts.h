@@ -36,7 +36,7 @@ class CountedFacts {
 
   // Of samples `range` of the whole microbatch, in order. Valid until this microbatch of another
   // step is asked for.
-  // Errors: as ReadCheckedFacts, with step and microbatch; INTERNAL for samples that are not
+  // Errors: as ReadCheckedFacts, with the microbatch; INTERNAL for samples that are not
   // counted.
   absl::StatusOr<std::span<const SampleFacts>> Of(int64_t step, int microbatch,
                                                   data::SampleRange range);

@@ -109,11 +109,11 @@ absl::Status LoadSample13() {
 TEST(BatchFeedTest, ErrorsNameThePlaceTheSampleAndBothNumbers) {
   EXPECT_THAT(LoadSample13<TypoSource>(),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "lane 1 of 2: step 0, microbatch 1: sample sized/13 has 5 image tokens in "
+                       "lane 1 of 2: microbatch 1: sample sized/13 has 5 image tokens in "
                        "its text, its image data give 4 rows"));
   EXPECT_THAT(LoadSample13<DamagedSource>(),
               StatusIs(absl::StatusCode::kDataLoss,
-                       AllOf(HasSubstr("lane 1 of 2"), HasSubstr("step 0, microbatch 1"),
+                       AllOf(HasSubstr("lane 1 of 2"), HasSubstr("microbatch 1"),
                              HasSubstr("shard a.tar, sample 13: bad pixels"))));
   EXPECT_THAT(LoadSample13<LargeSource>(),
               StatusIs(absl::StatusCode::kInvalidArgument,
@@ -136,7 +136,7 @@ TEST(BatchFeedTest, AnErrorComesWithItsMicrobatchAndStays) {
     for (int again = 0; again < 2; ++again) {
       EXPECT_THAT(feed.Load(1, 0, 1, *stream),
                   StatusIs(absl::StatusCode::kDataLoss,
-                           "lane 0 of 1: step 0, microbatch 1: shard a.tar, sample 13: bad "
+                           "lane 0 of 1: microbatch 1: shard a.tar, sample 13: bad "
                            "pixels"));
     }
     content = {};

@@ -49,7 +49,7 @@ absl::Status MicrobatchWriter::Write(int64_t step, int microbatch, HostMicrobatc
   HETERO_RETURN_IF_ERROR(out.copied.Synchronize());
   HETERO_RETURN_IF_ERROR(
       WriteAll(data::LaneSamples(options_->batch, options_->position, step, microbatch), out))
-      .With(absl::StrCat("step ", step, ", microbatch ", microbatch));
+      .With(absl::StrCat("microbatch ", microbatch));
   return absl::OkStatus();
 }
 

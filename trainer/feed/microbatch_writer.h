@@ -31,7 +31,7 @@ class MicrobatchWriter {
                    std::unique_ptr<data::SampleSource> source);
 
   // Overwrites `out` with a microbatch of this lane, once no copy reads what it had.
-  // Errors: those of the source, with step and microbatch; INVALID_ARGUMENT naming the sample when
+  // Errors: those of the source, with the microbatch; INVALID_ARGUMENT naming the sample when
   // its placeholders are not as many as its media's rows, a token is outside the vocabulary, or the
   // sample or the microbatch is above the limits; INTERNAL what the device ran into.
   absl::Status Write(int64_t step, int microbatch, HostMicrobatch& out);

@@ -209,11 +209,11 @@ class ShrunkSource : public SizedSource {
 TEST_P(MicrobatchWriterTest, NothingIsWrittenBehindItsRoom) {
   EXPECT_THAT(Writer<SwollenSource>(0, 1).Write(0, 0, microbatch_),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "step 0, microbatch 0: image data of 896 rows of features, the run is sized "
+                       "microbatch 0: image data of 896 rows of features, the run is sized "
                        "for 192"));
   EXPECT_THAT(Writer<ShrunkSource>(0, 1).Write(0, 0, microbatch_),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       "step 0, microbatch 0: sample sized/5 has image data of 4 tokens, its "
+                       "microbatch 0: sample sized/5 has image data of 4 tokens, its "
                        "metadata say 6"));
 }
 
