@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/loopback/loopback.h"
@@ -265,7 +266,7 @@ TEST_P(BridgeLayoutTest, EveryRowArrivesOnceAndItsGradientReturns) {
   const auto& [layout, delivery] = GetParam();
   const int64_t samples = 2 * std::lcm(Grid::Make(layout.source).value().num_lanes(),
                                        Grid::Make(layout.destination).value().num_lanes());
-  std::mt19937 random(11);
+  std::mt19937_64 random = FreshGenerator();
   std::vector<Batch> batches;
   for (int i = 0; i < 3; ++i) {
     std::vector<int64_t> counts;

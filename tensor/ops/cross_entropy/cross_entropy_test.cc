@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/testing.h"
@@ -112,7 +113,7 @@ class WideVocabularyTest : public ::testing::TestWithParam<double> {};
 
 TEST_P(WideVocabularyTest, FloatFollowsTheDefinitionInDouble) {
   constexpr int64_t kRows = 3, kColumns = 5004;
-  std::mt19937_64 generator(11);
+  std::mt19937_64 generator = FreshGenerator();
   const auto logits = HostTensor<float>::Normal({kRows, kColumns}, generator, GetParam());
   const auto weight = HostTensor<float>::Normal({kRows}, generator);
   const HostTensor<int32_t> targets({kRows}, {0, kColumns - 1, 1234});

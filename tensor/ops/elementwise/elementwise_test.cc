@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -24,7 +25,7 @@ using ::testing::HasSubstr;
 constexpr int64_t kRows = 5, kColumns = 37, kGap = 3;
 
 TEST(ElementwiseTest, SlicesOfColumnsLeaveTheGapsAlone) {
-  std::mt19937_64 generator(3);
+  std::mt19937_64 generator = FreshGenerator();
   const auto a = HostTensor<float>::Normal({kRows, kColumns}, generator);
   const auto wide = HostTensor<float>::Normal({kRows, kColumns + kGap}, generator);
   HostTensor<float> out = wide;

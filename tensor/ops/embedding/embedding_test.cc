@@ -11,6 +11,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/base/rounding.h"
 #include "hetero/tensor/ops/testing.h"
@@ -36,7 +37,7 @@ TEST_P(EmbeddingShardTest, ForwardAndBackwardEqualTheLoop) {
   const auto begin = [&](int64_t shard) {
     return std::min(shard * CeilDiv(kVocabulary, GetParam()), kVocabulary);
   };
-  std::mt19937_64 generator(5);
+  std::mt19937_64 generator = FreshGenerator();
   const auto weight = HostTensor<float>::Normal({kVocabulary, kColumns}, generator);
   const auto d_out = HostTensor<float>::Normal({kCount, kColumns}, generator);
   const HostTensor<int32_t> ids({kCount}, {std::begin(kRepeatedIds), std::end(kRepeatedIds)});

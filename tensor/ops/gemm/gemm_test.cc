@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -104,7 +105,7 @@ TEST(GemmErrorsTest, NameTheOperand) {
 // With L = Σ y∘dy, the three backward products are the derivatives of the forward one.
 TEST(LinearTest, BackwardIsTheDerivativeOfForward) {
   constexpr int64_t kT = 5, kN = 4, kK = 3;
-  std::mt19937_64 generator(7);
+  std::mt19937_64 generator = FreshGenerator();
   auto x = HostTensor<double>::Normal({kT, kK}, generator);
   auto w = HostTensor<double>::Normal({kN, kK}, generator);
   auto bias = HostTensor<double>::Normal({kN}, generator);
@@ -181,7 +182,7 @@ TEST(GemmScratchTest, TheDryRunPredictsIt) {
 // Every rank computes on a thread of its own, and its buffers lie anywhere.
 TEST(GemmRepeatTest, IsBitwiseEqualOnEveryThreadAndAtEveryAddress) {
   constexpr int64_t kM = 96, kN = 130, kK = 200;
-  std::mt19937_64 generator(3);
+  std::mt19937_64 generator = FreshGenerator();
   const auto a = HostTensor<float>::Normal({kM, kK}, generator);
   const auto b = HostTensor<float>::Normal({kK, kN}, generator);
   const auto product = [&](int64_t offset) {
