@@ -6,12 +6,26 @@
 #include <span>
 
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero {
+namespace {
+
+uint64_t SeedOfTest() {
+  static const testing::TestInfo* test = nullptr;
+  static uint64_t seed = 0;
+  const testing::TestInfo* const now = testing::UnitTest::GetInstance()->current_test_info();
+  if (now == nullptr) return 0;
+  if (now != test) seed = FreshSeed();
+  test = now;
+  return seed;
+}
+
+}  // namespace
 
 void CheckGradients(const std::function<double()>& loss, const std::vector<CheckedTensor>& tensors,
                     const GradientCheckOptions& options) {
-  std::mt19937_64 generator(options.seed);
+  std::mt19937_64 generator = FreshGenerator();
   std::normal_distribution<double> normal;
   for (const CheckedTensor& tensor : tensors) {
     const std::span<double> values = tensor.value.values<double>();
@@ -59,7 +73,9 @@ std::vector<CheckedTensor> CheckedParameters(ParameterStore& store) {
   return tensors;
 }
 
-void FillRandom(TensorView tensor, uint64_t seed, double scale, double mean) {
+void FillRandom(TensorView tensor, uint64_t number, double scale, double mean) {
+  const uint64_t of_test = SeedOfTest();
+  std::seed_seq seed{of_test, of_test >> 32, number, number >> 32};
   std::mt19937_64 generator(seed);
   std::normal_distribution<double> normal(mean, scale);
   if (tensor.dtype() == DType::kF64) {

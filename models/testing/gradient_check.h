@@ -27,7 +27,6 @@ struct GradientCheckOptions {
   // Of the difference, relative to the gradient's norm over sqrt(elements), the typical slope.
   double tolerance = 1e-5;
   double absolute_tolerance = 1e-9;
-  uint64_t seed = 1;
 };
 
 // `loss` computes the loss from the values as they are. Adds a test failure naming tensor and
@@ -38,9 +37,10 @@ void CheckGradients(const std::function<double()>& loss, const std::vector<Check
 // The trainable parameters of `store`.
 std::vector<CheckedTensor> CheckedParameters(ParameterStore& store);
 
-// Standard normal values of `scale` around `mean`, a fixed function of the seed: parameters of a
-// test are random everywhere, since ones and zeros hide errors.
-void FillRandom(TensorView tensor, uint64_t seed, double scale, double mean = 0);
+// Standard normal values of `scale` around `mean`: parameters of a test are random everywhere,
+// since ones and zeros hide errors. In one test a `number` has the same values, in another run
+// others (fresh_random.h); outside of tests it always has the same.
+void FillRandom(TensorView tensor, uint64_t number, double scale, double mean = 0);
 
 // A context on the CPU with arenas large enough for tests, and what it refers to.
 class TestContext {

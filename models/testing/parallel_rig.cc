@@ -3,19 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <map>
-#include <numeric>
-#include <optional>
 #include <utility>
 
 #include "absl/log/check.h"
-#include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "gtest/gtest.h"
-#include "hetero/base/fresh_random.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/loopback/loopback.h"
-#include "hetero/comm/run_ranks.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 
 namespace hetero {
@@ -56,174 +48,6 @@ Init Randomized(const ParameterSpec& spec) {
     default:
       return spec.init;
   }
-}
-
-double NormOf(std::span<const double> values) {
-  double sum = 0;
-  for (const double value : values) sum += value * value;
-  return std::sqrt(sum);
-}
-
-void ExpectClose(const std::string& what, std::span<const double> actual,
-                 std::span<const double> expected, double tolerance) {
-  ASSERT_EQ(actual.size(), expected.size()) << what;
-  std::vector<double> difference(actual.begin(), actual.end());
-  for (size_t i = 0; i < difference.size(); ++i) difference[i] -= expected[i];
-  const double distance = NormOf(difference), norm = NormOf(expected);
-  // Written so that NaN fails.
-  if (!(distance <= tolerance * norm)) {
-    ADD_FAILURE() << what << " is off by " << distance << " of its norm " << norm << ", allowed "
-                  << tolerance << " of it";
-  }
-}
-
-bool IsDividedOver(const ParameterSpec& spec, ShardAxis axis) {
-  return std::ranges::any_of(spec.dims, [&](const DimSharding& dim) { return dim.axis == axis; });
-}
-
-// Whether ranks that hold the same elements have parts of their gradient. Else all of a lane have
-// the same one.
-bool HasParts(const ParameterSpec& spec) {
-  return spec.gradient_group == GradientGroup::kExpert || spec.partial_over_tp ||
-         IsDividedOver(spec, ShardAxis::kTp);
-}
-
-// Calls `visit(logical index, local index)` for every element of a box.
-template <typename Visit>
-void VisitBox(const ShardBox& box, std::span<const int64_t> logical_shape,
-              std::span<const int64_t> local_shape, Visit visit) {
-  const size_t rank = logical_shape.size();
-  const int64_t count =
-      std::accumulate(box.extent.begin(), box.extent.end(), int64_t{1}, std::multiplies<>());
-  for (int64_t i = 0; i < count; ++i) {
-    int64_t rest = i, logical = 0, local = 0, logical_stride = 1, local_stride = 1;
-    for (size_t d = rank; d-- > 0;) {
-      const int64_t at = rest % box.extent[d];
-      rest /= box.extent[d];
-      logical += (box.logical_begin[d] + at) * logical_stride;
-      local += (box.local_begin[d] + at) * local_stride;
-      logical_stride *= logical_shape[d];
-      local_stride *= local_shape[d];
-    }
-    visit(logical, local);
-  }
-}
-
-// What the ranks kept, put together.
-class Whole {
- public:
-  explicit Whole(double tolerance) : tolerance_(tolerance) {}
-
-  void Add(const Kept& kept, const ShardSpec& place) {
-    switch (kept.kind) {
-      case Kept::Kind::kRows:
-      case Kept::Kind::kGradientRows:
-        return AddRows(kept);
-      case Kept::Kind::kSame:
-        return AddSame(kept, kept.values);
-      case Kept::Kind::kPart:
-        return AddPart(kept.name, kept.values);
-      case Kept::Kind::kParameter:
-        return AddGradient(kept, place);
-    }
-  }
-
-  // Ends the sums. To be called once.
-  std::map<std::string, std::vector<double>> Take() {
-    for (auto& [key, values] : replicated_) AddPart(key.first, values);
-    return std::move(tensors_);
-  }
-
- private:
-  void AddRows(const Kept& kept) {
-    const int64_t rows = kept.shard.rows();
-    const int64_t columns = rows == 0 ? 0 : std::ssize(kept.values) / rows;
-    std::vector<double>& all = tensors_[absl::StrCat(kept.name, " of lane ", kept.lane)];
-    all.resize(kept.shard.num_tokens * columns, std::numeric_limits<double>::quiet_NaN());
-    const int64_t owned = kept.shard.num_owned() * columns;
-    std::copy_n(kept.values.begin(), owned, all.begin() + kept.shard.begin() * columns);
-    for (int64_t i = owned; i < std::ssize(kept.values); ++i) {
-      const bool fine =
-          kept.kind == Kept::Kind::kRows ? std::isfinite(kept.values[i]) : kept.values[i] == 0;
-      if (fine) continue;
-      ADD_FAILURE() << kept.name << " of lane " << kept.lane << ", rank " << kept.shard.rank
-                    << ", has " << kept.values[i] << " in its padding";
-      return;
-    }
-  }
-
-  void AddSame(const Kept& kept, const std::vector<double>& values) {
-    const std::string name = absl::StrCat(kept.name, " of lane ", kept.lane);
-    const auto [at, added] = tensors_.emplace(name, values);
-    if (!added) ExpectClose(name + " on another rank", values, at->second, tolerance_);
-  }
-
-  void AddPart(const std::string& name, const std::vector<double>& values) {
-    std::vector<double>& sum = tensors_[name];
-    sum.resize(values.size());
-    for (size_t i = 0; i < values.size(); ++i) sum[i] += values[i];
-  }
-
-  void AddGradient(const Kept& kept, const ShardSpec& place) {
-    const hetero::Shard shard = ShardOf(kept.spec, place).value();
-    std::vector<double> all(kept.spec.num_elements());
-    for (const ShardBox& box : shard.boxes) {
-      VisitBox(box, kept.spec.shape, shard.shape,
-               [&](int64_t logical, int64_t local) { all[logical] = kept.values[local]; });
-    }
-    if (HasParts(kept.spec)) return AddPart(kept.name, all);
-    const auto [at, added] = replicated_.emplace(std::pair(kept.name, kept.lane), all);
-    if (!added) ExpectClose(kept.name + " on another rank", all, at->second, tolerance_);
-  }
-
-  double tolerance_;
-  std::map<std::string, std::vector<double>> tensors_;
-  std::map<std::pair<std::string, int64_t>, std::vector<double>> replicated_;  // name and lane
-};
-
-ShardSpec ShardIn(const Grid& grid, GlobalRank rank) {
-  const auto axis = [&](Axis axis) {
-    return ShardSpec::Axis{.rank = grid.Coord(rank, axis), .size = grid.Size(axis)};
-  };
-  return {.tp = axis(Axis::kTp), .ep = axis(Axis::kEp), .expt_tp = axis(Axis::kExptTp)};
-}
-
-// A rank's communicators, which end before the run does.
-struct OwnedCommunicators {
-  std::vector<std::unique_ptr<Communicator>> owned;
-  ModuleCommunicators by_family;
-};
-
-absl::StatusOr<OwnedCommunicators> MakeCommunicators(const Grid& grid, GlobalRank rank,
-                                                     CommunicatorFactory& factory) {
-  OwnedCommunicators result;
-  for (int i = 0; i < kNumFamilies; ++i) {
-    const auto family = static_cast<Family>(i);
-    const std::optional<Group> group = grid.GroupOf(family, rank);
-    if (!group.has_value() || group->size() < 2) continue;
-    HETERO_ASSIGN_OR_RETURN(
-        std::unique_ptr<Communicator> communicator,
-        factory.Create({.channel = std::string(FamilyName(family)), .members = *group}));
-    result.by_family.Set(family, communicator.get());
-    result.owned.push_back(std::move(communicator));
-  }
-  return result;
-}
-
-// Runs `run` on one rank of `grid`; with a factory of loopback, alone.
-absl::StatusOr<std::unique_ptr<ParallelRig>> RunRank(
-    const Grid& grid, GlobalRank rank, CommunicatorFactory& factory, Device device, uint64_t seed,
-    const std::function<absl::Status(ParallelRig&)>& run, const LikeOneRankOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(const OwnedCommunicators communicators,
-                          MakeCommunicators(grid, rank, factory));
-  auto rig =
-      std::make_unique<ParallelRig>(ParallelRig::Place{.rank = rank,
-                                                       .shard = ShardIn(grid, rank),
-                                                       .communicators = communicators.by_family,
-                                                       .lanes = {grid.LaneOf(rank).value()}},
-                                    device, seed, options.weight_gradients_later);
-  HETERO_RETURN_IF_ERROR(run(*rig));
-  return rig;
 }
 
 }  // namespace
@@ -367,60 +191,6 @@ ParallelRig::Cost ParallelRig::cost() {
     if (name != "rank_reduce") cost.flops[std::string(name)] = totals.flops;
   }
   return cost;
-}
-
-void ExpectLikeOneRank(const GridSpec& spec, const std::function<absl::Status(ParallelRig&)>& run,
-                       const LikeOneRankOptions& options) {
-  const Grid grid = Grid::Make(spec).value();
-  CHECK_EQ(grid.Size(Axis::kPp) * grid.Size(Axis::kCp), 1);
-  const uint64_t seed = FreshSeed();
-  SCOPED_TRACE(absl::StrCat(grid.base().ToString(), "; ", grid.expert().ToString(), "; seed ", seed,
-                            options.weight_gradients_later ? "; weight gradients later" : ""));
-
-  std::vector<int64_t> lanes(grid.num_lanes());
-  std::iota(lanes.begin(), lanes.end(), 0);
-  ParallelRig alone({.lanes = lanes}, {}, seed, /*weight_gradients_later=*/false);
-  ASSERT_THAT(run(alone), ::absl_testing::IsOk()) << "on one rank";
-  Whole expected(options.tolerance);
-  for (const Kept& kept : alone.kept()) expected.Add(kept, {});
-
-  std::vector<std::unique_ptr<ParallelRig>> ranks(grid.num_ranks());
-  ASSERT_THAT(RunRanks(grid.num_ranks(),
-                       [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
-                         HETERO_ASSIGN_OR_RETURN(
-                             ranks[rank.value()],
-                             RunRank(grid, rank, factory, {}, seed, run, options));
-                         return absl::OkStatus();
-                       }),
-              ::absl_testing::IsOk());
-  Whole actual(options.tolerance);
-  for (const auto& rig : ranks) {
-    for (const Kept& kept : rig->kept()) actual.Add(kept, rig->shard());
-  }
-
-  const std::map<std::string, std::vector<double>> expected_tensors = expected.Take();
-  const std::map<std::string, std::vector<double>> actual_tensors = actual.Take();
-  ASSERT_EQ(actual_tensors.size(), expected_tensors.size());
-  for (const auto& [name, values] : expected_tensors) {
-    const auto found = actual_tensors.find(name);
-    ASSERT_NE(found, actual_tensors.end()) << name;
-    ExpectClose(name, found->second, values, options.tolerance);
-  }
-
-  if (!options.predictable) return;
-  for (const auto& rig : ranks) {
-    const auto factory = LoopbackFactory(rig->rank(), grid.num_ranks());
-    const absl::StatusOr<std::unique_ptr<ParallelRig>> predicted =
-        RunRank(grid, rig->rank(), *factory, {.kind = DeviceKind::kShapeOnly}, seed, run, options);
-    ASSERT_THAT(predicted, ::absl_testing::IsOk()) << "on a shape-only rank " << rig->rank();
-    const ParallelRig::Cost prediction = (*predicted)->cost(), cost = rig->cost();
-    EXPECT_EQ(cost.activation_bytes, prediction.activation_bytes) << "rank " << rig->rank();
-    EXPECT_EQ(cost.workspace_bytes, prediction.workspace_bytes) << "rank " << rig->rank();
-    EXPECT_EQ(cost.parameter_bytes, prediction.parameter_bytes) << "rank " << rig->rank();
-    if (options.predictable_operations) {
-      EXPECT_EQ(cost.flops, prediction.flops) << "rank " << rig->rank();
-    }
-  }
 }
 
 }  // namespace hetero

@@ -4,13 +4,17 @@
 // A block of the residual stream on the ranks of a grid (parallel_rig.h).
 
 #include <cstdint>
+#include <memory>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/base/status.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/comm/loopback/loopback.h"
 #include "hetero/models/testing/parallel_rig.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/params/table.h"
 #include "hetero/tensor/sequence_batch.h"
 #include "hetero/tensor/view.h"
 
@@ -55,6 +59,24 @@ inline void ExpectBlockLikeOneRank(
         },
         {.weight_gradients_later = of.weight_gradients_later});
   }
+}
+
+// What making a block says on the first of `tensor_parallel` ranks, whose shards its sizes may not
+// divide into.
+template <typename Block, typename Config>
+absl::Status MakingBlock(const Config& config, int64_t tensor_parallel) {
+  HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
+                          ParameterTable::Make(Block::Parameters(config, "l.")));
+  MemoryLedger memory;
+  HETERO_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ParameterStore> parameters,
+      ParameterStore::Create(table, {.tp = {.rank = 0, .size = tensor_parallel}}, {}, memory));
+  Group ranks;
+  for (int64_t rank = 0; rank < tensor_parallel; ++rank) ranks.push_back(GlobalRank(rank));
+  const auto factory = LoopbackFactory(GlobalRank(0), tensor_parallel);
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> communicator,
+                          factory->Create({.channel = "tp", .members = ranks}));
+  return Block::Create(config, "l.", *parameters, communicator.get()).status();
 }
 
 }  // namespace hetero

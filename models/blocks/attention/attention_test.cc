@@ -9,7 +9,6 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/loopback/loopback.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/models/testing/parallel_rig.h"
 #include "hetero/models/testing/residual_block_rig.h"
@@ -173,18 +172,7 @@ TEST(AttentionBlockRanksTest, HeadsOfAGroupMustDivideAmongItsRanks) {
                                   .num_kv_groups = 2,
                                   .head_dim = 2,
                                   .storage = DType::kF64};
-  MemoryLedger memory;
-  const auto store =
-      ParameterStore::Create(ParameterTable::Make(AttentionBlock::Parameters(config, "l.")).value(),
-                             {.tp = {.rank = 0, .size = 4}}, {}, memory)
-          .value();
-  const auto factory = LoopbackFactory(GlobalRank(0), 4);
-  const std::unique_ptr<Communicator> four =
-      factory
-          ->Create({.channel = "tp",
-                    .members = {GlobalRank(0), GlobalRank(1), GlobalRank(2), GlobalRank(3)}})
-          .value();
-  EXPECT_THAT(AttentionBlock::Create(config, "l.", *store, four.get()).status(),
+  EXPECT_THAT(MakingBlock<AttentionBlock>(config, /*tensor_parallel=*/4),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("l.self_attention has 6 heads in 2 groups for 4"),
                              HasSubstr("nearest: 2"))));

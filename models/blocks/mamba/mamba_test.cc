@@ -12,7 +12,6 @@
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/loopback/loopback.h"
 #include "hetero/models/testing/gradient_check.h"
 #include "hetero/models/testing/parallel_rig.h"
 #include "hetero/models/testing/residual_block_rig.h"
@@ -183,7 +182,7 @@ TEST(MambaBlockTest, ASecondMicrobatchAddsItsGradients) {
   for (size_t p = 0; p < once.size(); ++p) {
     for (double& g : once[p]) g *= 2;
     EXPECT_THAT(fixture.store().parameters()[p]->gradient.values<double>(),
-                IsCloseTo(once[p], {.relative = 4 * Epsilon<double>()}))
+                IsCloseTo(once[p], {.relative_to_max = 64 * Epsilon<double>()}))
         << names[p];
   }
 }
@@ -269,18 +268,7 @@ TEST(MambaBlockRanksTest, EqualOneRank) {
 TEST(MambaBlockRanksTest, RanksMustDivideTheGroups) {
   MambaConfig config = SmallConfig();
   config.state_size = 6;
-  MemoryLedger memory;
-  const auto store =
-      ParameterStore::Create(ParameterTable::Make(MambaBlock::Parameters(config, "l.")).value(),
-                             {.tp = {.rank = 0, .size = 4}}, {}, memory)
-          .value();
-  const auto factory = LoopbackFactory(GlobalRank(0), 4);
-  const std::unique_ptr<Communicator> four =
-      factory
-          ->Create({.channel = "tp",
-                    .members = {GlobalRank(0), GlobalRank(1), GlobalRank(2), GlobalRank(3)}})
-          .value();
-  EXPECT_THAT(MambaBlock::Create(config, "l.", *store, four.get()),
+  EXPECT_THAT(MakingBlock<MambaBlock>(config, /*tensor_parallel=*/4),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("l.mixer has 2 groups for 4"), HasSubstr("nearest: 2"))));
 }
