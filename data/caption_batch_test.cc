@@ -15,6 +15,7 @@
 #include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/data/batch.h"
 #include "hetero/data/batch_builder.h"
 #include "hetero/data/caption_source.h"
@@ -58,7 +59,7 @@ class CaptionBatchTest : public ::testing::Test {
             ::testing::UnitTest::GetInstance()->current_test_info()->name();
     fs::remove_all(root_);
     fs::create_directories(root_);
-    std::mt19937 random(1);
+    std::mt19937_64 random = FreshGenerator();
     TarWriter writer = TarWriter::Create(root_ / "a.tar").value();
     for (int i = 0; i < kNumSamples; ++i) {
       Image image;

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/comm/threads/threads_world.h"
@@ -277,11 +278,11 @@ TEST(ThreadsWorldTest, RandomExchangesDeliverEveryMessageOnce) {
   // A common random list of (source, destination, size); each rank posts its part in list order, in
   // batches of its own choice.
   constexpr int64_t kRanks = 4;
-  constexpr uint32_t kSeed = 20240607;
+  const uint64_t seed = FreshSeed();
   struct Planned {
     int64_t source, destination, size;
   };
-  std::mt19937 random(kSeed);
+  std::mt19937_64 random(seed);
   std::vector<Planned> plan(300);
   for (Planned& p : plan) {
     p = {.source = static_cast<int64_t>(random() % kRanks),
@@ -294,7 +295,7 @@ TEST(ThreadsWorldTest, RandomExchangesDeliverEveryMessageOnce) {
           [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
             Rank self(rank);
             HETERO_ASSIGN_OR_RETURN(auto comm, factory.Create({"bridge", World(kRanks)}));
-            std::mt19937 choice(static_cast<uint32_t>(rank.value()));
+            std::mt19937_64 choice(seed + 1 + static_cast<uint64_t>(rank.value()));
             std::vector<std::vector<int32_t>> buffers(2 * plan.size());
             std::vector<std::unique_ptr<TransferHandle>> handles;
             std::vector<SendRequest> sends;

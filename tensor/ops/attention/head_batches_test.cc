@@ -11,6 +11,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero::internal {
 namespace {
@@ -40,7 +41,7 @@ struct Use {
 class HeadBatchesTest : public ::testing::TestWithParam<Use> {};
 
 TEST_P(HeadBatchesTest, TakeEveryQueryOfEveryHeadOnceWithAllItsKeys) {
-  std::mt19937_64 generator(1);
+  std::mt19937_64 generator = FreshGenerator();
   const auto [causal, backward] = GetParam();
   for (const auto& [count, mean] :
        {std::pair<int64_t, int64_t>{1, 20000}, {16, 1024}, {3000, 3}, {40, 300}, {7, 2500}}) {
