@@ -10,13 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hetero/tensor/ops/any_device.h"
 #include "hetero/tensor/ops/initial_values/initial_values.h"
-
-#ifdef __CUDACC__
-#define HETERO_ANY_DEVICE __host__ __device__ inline
-#else
-#define HETERO_ANY_DEVICE inline
-#endif
 
 namespace hetero::internal {
 
