@@ -37,7 +37,11 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
     optimizer->local_index_.push_back(found - names.begin());
   }
   const int64_t num_totals = 2 * optimizer->num_modules() + 2 + num_addends;
-  const int64_t num_all = num_totals + kNumUpdateDecisions;
+  // Behind the totals what DecideUpdate takes, zero where nothing sets it, and decides: rows that
+  // are alike.
+  const int64_t num_all =
+      num_totals +
+      optimizer->num_modules() * (1 + kNumModuleStatistics + kNumModuleRules + kNumUpdateDecisions);
   const int64_t num_bytes = num_all * SizeOf(DType::kF64);
   HETERO_ASSIGN_OR_RETURN(optimizer->buffer_,
                           Buffer::Allocate(device, MemoryLabel::kOptimizer, num_bytes, ledger));
@@ -45,7 +49,7 @@ absl::StatusOr<std::unique_ptr<Optimizer>> Optimizer::Create(
   HETERO_ASSIGN_OR_RETURN(optimizer->read_, Event::Create(device));
   optimizer->all_ = optimizer->buffer_.View(DType::kF64, {num_all});
   optimizer->totals_ = optimizer->all_.Rows(0, num_totals);
-  optimizer->decisions_ = optimizer->all_.Rows(num_totals, kNumUpdateDecisions);
+  optimizer->decisions_ = optimizer->all_.Rows(num_all - kNumUpdateDecisions, kNumUpdateDecisions);
   return optimizer;
 }
 
@@ -74,11 +78,26 @@ absl::Status Optimizer::Queue(const StepInputs& inputs, Stream& stream) {
     HETERO_RETURN_IF_ERROR(
         control_->AllReduce(totals_, totals_, ReduceOp::kSum, stream, "optimizer.totals"));
   }
-  HETERO_RETURN_IF_ERROR(DecideUpdate({.statistics_M2 = statistics.Reshape({num_modules(), 2}),
+  int64_t next = totals_.dim(0);
+  const auto rows = [&](int64_t columns) {
+    const TensorView view = all_.Rows(next, num_modules() * columns);
+    next += view.dim(0);
+    return view.Reshape({num_modules(), columns});
+  };
+  const TensorView non_finite = rows(1);
+  const TensorView module_statistics = rows(kNumModuleStatistics);
+  const TensorView rules = rows(kNumModuleRules);
+  const TensorView sums = statistics.Reshape({num_modules(), 2});
+  HETERO_RETURN_IF_ERROR(
+      Copy(sums.Columns(0, 1), module_statistics.Columns(kModuleSquares, 1), stream));
+  HETERO_RETURN_IF_ERROR(Copy(sums.Columns(1, 1), non_finite, stream));
+  HETERO_RETURN_IF_ERROR(DecideUpdate({.statistics_MS = module_statistics,
+                                       .non_finite_P = non_finite.Reshape({num_modules()}),
                                        .tokens_1 = tokens,
                                        .faults_1 = faults,
+                                       .rules_M2 = rules,
                                        .max_norm = clip_gradient_norm_,
-                                       .decisions = decisions_},
+                                       .decisions_MD = rows(kNumUpdateDecisions)},
                                       stream));
   const double learning_rate = schedule_.At(progress_.consumed_samples);
   for (ModuleOptimizer* module : local_) {

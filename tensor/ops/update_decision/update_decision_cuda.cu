@@ -1,39 +1,33 @@
 #include <cstdint>
 
 #include "hetero/tensor/ops/cuda_kernel.cuh"
+#include "hetero/tensor/ops/update_decision/module_update.h"
 #include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero::internal {
 namespace {
 
-// A handful of numbers: the launch is the cost. Every operation is rounded as on the CPU, so both
-// sides agree to the bit.
-__global__ void DecideUpdateKernel(const double* statistics, int64_t num_modules,
-                                   const double* tokens, const double* faults, double max_norm,
-                                   double* decisions) {
-  double squares = 0;
+constexpr int kThreads = 1024;
+
+// A block for some ten thousand numbers: the launch is the cost. Counts are whole numbers, whose
+// sum is exact in any order; every thread walks over the modules, a handful, by itself.
+__global__ __launch_bounds__(kThreads) void DecideUpdateKernel(
+    const __grid_constant__ UpdateOperands op) {
   double non_finite = 0;
-  for (int64_t i = 0; i < num_modules; ++i) {
-    squares += statistics[2 * i];
-    non_finite += statistics[2 * i + 1];
+  for (int64_t p = threadIdx.x; p < op.num_parameters; p += kThreads) {
+    non_finite += op.non_finite_P[p];
   }
-  const double divisor = *tokens > 0 ? *tokens : 1.0;
-  const double norm = sqrt(squares) / divisor;
-  const double clip = max_norm > 0 ? fmin(1.0, max_norm / (norm + kUpdateNormEpsilon)) : 1.0;
-  decisions[kUpdateGradientNorm] = norm;
-  decisions[kUpdateClipFactor] = clip;
-  decisions[kUpdateScale] = clip / divisor;
-  decisions[kUpdateApply] = non_finite == 0 && *tokens > 0 && *faults == 0 ? 1 : 0;
+  non_finite = cuda::BlockSum<kThreads>(non_finite);
+  if (threadIdx.x >= op.num_modules) return;
+  const UpdateOfAll all = DecideForAll(op, non_finite);
+  for (int64_t m = threadIdx.x; m < op.num_modules; m += kThreads) DecideForModule(op, all, m);
 }
 
 }  // namespace
 
 absl::Status DecideUpdateCuda(const UpdateDecisionArgs& args, Stream& stream) {
-  const cuda::LaunchShape shape = {.grid = 1, .block = 1};
-  return HETERO_CUDA_LAUNCH(DecideUpdateKernel, shape, stream, args.statistics_M2.data<double>(),
-                            args.statistics_M2.dim(0), args.tokens_1.data<double>(),
-                            args.faults_1.data<double>(), args.max_norm,
-                            args.decisions.data<double>());
+  const cuda::LaunchShape shape = {.grid = 1, .block = kThreads};
+  return HETERO_CUDA_LAUNCH(DecideUpdateKernel, shape, stream, OperandsOf(args));
 }
 
 }  // namespace hetero::internal
