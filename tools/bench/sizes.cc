@@ -29,7 +29,7 @@ Sizes Nemotron20L() {
                  .num_class_tokens = 8},
       .num_images = 16,
       .image_side = 512,
-      .optimizer_elements = 125'000'000,
+      .optimizer_elements = int64_t{1} << 28,
       .copy_elements = int64_t{1} << 29,
       .gemm_side = 8192};
 }

@@ -1,4 +1,6 @@
+#include <cstdint>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -11,8 +13,11 @@
 namespace hetero {
 namespace {
 
+// Args: elements; whether the parameters are masters of bf16 ones. "ceiling" is the rate's share of
+// that of a copy of as many bytes.
 void BM_AdamW(benchmark::State& state) {
   const int64_t n = state.range(0);
+  std::vector<BFloat16> rounded(state.range(1) != 0 ? n : 0);
   std::mt19937 generator(1);
   auto p = HostTensor<float>::Normal({n}, generator);
   auto g = HostTensor<float>::Normal({n}, generator);
@@ -26,6 +31,8 @@ void BM_AdamW(benchmark::State& state) {
                     .gradient_N = g.view(),
                     .first_moment_N = m.view(),
                     .second_moment_N = v.view(),
+                    .rounded_N = rounded.empty() ? TensorView()
+                                                 : TensorView(std::span<BFloat16>(rounded), {n}),
                     .segments = segments,
                     .beta1 = 0.9,
                     .beta2 = 0.95,
@@ -36,9 +43,9 @@ void BM_AdamW(benchmark::State& state) {
                     .decisions = decisions.view()},
                    *stream));
   }
-  ReportBytes(state, 7.0 * p.view().num_bytes());
+  ReportBytes(state, 7.0 * p.view().num_bytes() + 2.0 * static_cast<double>(rounded.size()));
 }
-BENCHMARK(BM_AdamW)->Arg(860592)->Arg(1 << 24);
+BENCHMARK(BM_AdamW)->ArgsProduct({{860592, 1 << 24}, {0, 1}});
 
 }  // namespace
 }  // namespace hetero
