@@ -3,7 +3,7 @@
 
 // The whole library in one include.
 
-#include "hetero/optim/gradient_sync.h"     // IWYU pragma: export
+#include "hetero/optim/bucket_traffic.h"    // IWYU pragma: export
 #include "hetero/optim/learning_rate.h"     // IWYU pragma: export
 #include "hetero/optim/module_optimizer.h"  // IWYU pragma: export
 #include "hetero/optim/module_options.h"    // IWYU pragma: export

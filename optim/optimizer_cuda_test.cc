@@ -47,12 +47,15 @@ struct Module {
                   {}, device, memory)
                   .value()),
         module(ModuleOptimizer::Create(
-                   {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1}, *store,
-                   Grid::Make({.name = "language", .num_ranks = 1}).value(), GlobalRank(0), device,
-                   memory)
+                   {.adamw = {.beta1 = 0.9, .beta2 = 0.95, .epsilon = 1e-8, .weight_decay = 0.1}},
+                   *store, Grid::Make({.name = "language", .num_ranks = 1}).value(), GlobalRank(0),
+                   device, memory)
                    .value()),
-        optimizer(Optimizer::Create(Cosine(), 1.0, {"language"}, {module.get()}, nullptr, 1, device,
-                                    memory)
+        optimizer(Optimizer::Create({.learning_rate = Cosine(),
+                                     .clip_gradient_norm = 1.0,
+                                     .modules = {{"language", {"a", "b"}}},
+                                     .num_addends = 1},
+                                    {module.get()}, nullptr, *stream, memory)
                       .value()),
         addends(Buffer::Allocate(device, MemoryLabel::kData, 8, memory).value()),
         tokens(Buffer::Allocate(device, MemoryLabel::kData, 8, memory).value()) {
@@ -69,8 +72,8 @@ struct Module {
                        parameter.gradient.Reshape({kCount}), *stream),
           store->FinishGradients(*stream), Fill(addend, sum, *stream),
           Fill(4, tokens.View(DType::kF64, {1}), *stream),
-          optimizer->Queue({.samples = 10, .tokens = tokens.View(DType::kF64, {1}), .addends = sum},
-                           *stream)}) {
+          optimizer->Queue(
+              {.samples = 10, .tokens = tokens.View(DType::kF64, {1}), .addends = sum})}) {
       if (!status.ok()) return status;
     }
     return absl::OkStatus();
@@ -80,8 +83,9 @@ struct Module {
     const TensorView value = store->Find("a").value()->value.Reshape({kCount});
     const TensorView master = module->moments()[0].master;
     const bool has_master = !master.is_null();
+    const int64_t begin = store->groups()[0].segments[0].range.begin;
     std::vector<float> host(kCount);
-    EXPECT_THAT(CopyToHost(has_master ? ConstTensorView(master.Rows(0, kCount)) : value,
+    EXPECT_THAT(CopyToHost(has_master ? ConstTensorView(master.Rows(begin, kCount)) : value,
                            TensorView(host.data(), DType::kF32, {kCount}), *stream),
                 IsOk());
     EXPECT_THAT(stream->Synchronize(), IsOk());

@@ -5,6 +5,7 @@
 // initialisation, sharding, optimizer groups, checkpoints and import all read.
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -44,6 +45,8 @@ struct DimSharding {
 
 enum class GradientGroup : uint8_t { kDense, kExpert };
 
+inline constexpr int kLastLayer = std::numeric_limits<int>::max();
+
 struct ParameterSpec {
   std::string name;            // canonical, with the global layer index
   std::vector<int64_t> shape;  // logical: of the whole model
@@ -57,7 +60,9 @@ struct ParameterSpec {
   bool partial_over_tp = false;
   bool decay = true;
   bool trainable = true;
-  int stage = 0;            // pipeline stage that owns it
+  int stage = 0;  // pipeline stage that owns it
+  // Of those that the stage runs one after another, ascending; kLastLayer: behind all others.
+  int layer = 0;
   double active_share = 1;  // of the tokens, those that use it: of experts top_k / num_experts
 
   int64_t num_elements() const;

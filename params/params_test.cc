@@ -186,6 +186,16 @@ TEST_P(TilingTest, InitialisationDoesNotDependOnTheLayout) {
 
 INSTANTIATE_TEST_SUITE_P(ExpertParallel, TilingTest, testing::Values(1, 2, 4));
 
+TEST(TableTest, LayersOfAStageAscend) {
+  EXPECT_THAT(ParameterTable::Make({{.name = "head", .shape = {1}, .layer = 2},
+                                    {.name = "norm", .shape = {1}, .layer = 1}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("norm is of layer 1 and comes behind one of layer 2")));
+  EXPECT_TRUE(ParameterTable::Make({{.name = "head", .shape = {1}, .layer = 2},
+                                    {.name = "next", .shape = {1}, .stage = 1, .layer = 1}})
+                  .ok());
+}
+
 TEST(TableTest, FindsByNameAndNamesTheNearest) {
   const absl::StatusOr<ParameterTable> table =
       ParameterTable::Make({{.name = "decoder.layers.0.norm.weight", .shape = {4}},
@@ -211,7 +221,8 @@ TEST(ParameterStoreTest, GradientsOverwriteFirstThenAccumulateAndUntouchedOnesBe
   ASSERT_EQ(store->groups().size(), 1u);
   const FlatGroup& group = store->groups()[0];
   ASSERT_EQ(group.segments.size(), 2u);
-  EXPECT_EQ(group.segments[1].begin % FlatGroup::kSegmentAlignment, 0);
+  EXPECT_EQ(group.segments[0].range, (ElementRange{64, 15}));
+  EXPECT_EQ(group.segments[1].range, (ElementRange{0, 2}));
   EXPECT_EQ(group.gradients.num_elements(), 128);
   EXPECT_EQ(ledger.bytes(MemoryLabel::kMainGradients), 512);
 
@@ -229,6 +240,25 @@ TEST(ParameterStoreTest, GradientsOverwriteFirstThenAccumulateAndUntouchedOnesBe
   EXPECT_EQ(w.gradient.values<float>()[14], 3);
   EXPECT_EQ(bias.gradient.values<float>()[1], 0);
   EXPECT_FALSE(w.AccumulateGradient());
+}
+
+TEST(ParameterStoreTest, StatesAreTheValuesOfParametersAndBuffers) {
+  const ParameterTable table =
+      ParameterTable::Make({{.name = "w", .shape = {6, 5}, .dims = {{ShardAxis::kTp}, {}}},
+                            {.name = "expert_bias", .shape = {4}, .is_buffer = true}})
+          .value();
+  MemoryLedger ledger;
+  const auto store =
+      ParameterStore::Create(table, {.tp = {.rank = 1, .size = 2}}, {}, ledger).value();
+  const std::vector<StateTensor> states = store->States(/*replica=*/3);
+  ASSERT_EQ(states.size(), 2u);
+  EXPECT_EQ(states[0].name, "w");
+  EXPECT_THAT(states[0].shape, testing::ElementsAre(6, 5));
+  EXPECT_THAT(states[0].boxes, testing::ElementsAre(ShardBox{{3, 0}, {0, 0}, {3, 5}}));
+  EXPECT_EQ(states[0].replica, 3);
+  EXPECT_EQ(states[0].local.address(), store->Find("w").value()->value.address());
+  EXPECT_EQ(states[1].name, "expert_bias");
+  EXPECT_EQ(states[1].boxes[0].replicas, 2);
 }
 
 }  // namespace

@@ -52,7 +52,14 @@ ParameterTable::ParameterTable(std::vector<ParameterSpec> specs) : specs_(std::m
 }
 
 absl::StatusOr<ParameterTable> ParameterTable::Make(std::vector<ParameterSpec> specs) {
+  int stage = 0, layer = 0;
   for (const ParameterSpec& spec : specs) {
+    if (spec.stage == stage && spec.layer < layer) {
+      return absl::InvalidArgumentError(absl::StrCat(spec.name, " is of layer ", spec.layer,
+                                                     " and comes behind one of layer ", layer));
+    }
+    stage = spec.stage;
+    layer = spec.layer;
     if (!spec.dims.empty() && spec.dims.size() != spec.shape.size()) {
       return absl::InvalidArgumentError(absl::StrCat(spec.name, " has ", spec.shape.size(),
                                                      " dims and sharding for ", spec.dims.size()));

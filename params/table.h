@@ -18,10 +18,10 @@ namespace hetero {
 
 class ParameterTable {
  public:
-  // Errors: INVALID_ARGUMENT naming the parameter, for a name given twice, sharding of other rank
-  // than the shape, an axis that divides two dims or is not of the gradient group (tp of dense
-  // ones; ep and expt_tp of experts), parts of an expert's gradient that nobody adds, a dim below 0
-  // or above 2^48, or more than 2^48 elements up to there.
+  // Errors: INVALID_ARGUMENT naming the parameter, for a name given twice, a layer of a stage
+  // behind a later one, sharding of other rank than the shape, an axis that divides two dims or is
+  // not of the gradient group (tp of dense ones; ep and expt_tp of experts), parts of an expert's
+  // gradient that nobody adds, a dim below 0 or above 2^48, or more than 2^48 elements up to there.
   static absl::StatusOr<ParameterTable> Make(std::vector<ParameterSpec> specs);
 
   std::span<const ParameterSpec> specs() const { return specs_; }

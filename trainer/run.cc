@@ -1,5 +1,6 @@
 #include "hetero/trainer/run.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -36,6 +37,18 @@
 
 namespace hetero {
 namespace {
+
+// Of the modules that train.
+std::vector<NamedValue> LearningRateScales(const Job& job) {
+  std::vector<NamedValue> scales;
+  for (const std::string& module : job.model->graph().ModuleNames()) {
+    const bool trains = std::ranges::any_of(job.train.stages, [&](const PlanStage& stage) {
+      return stage.module == module && stage.trains;
+    });
+    if (trains) scales.push_back({module, job.optimizer->modules.at(module).learning_rate_scale});
+  }
+  return scales;
+}
 
 // Of a rank: about 25 MB, and a thousand steps of a long pipeline.
 constexpr int64_t kMaxSpans = 100'000;
@@ -105,8 +118,8 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_RETURN_IF_ERROR(events->Flush());
   HETERO_RETURN_IF_ERROR(console.log_status());
   folder.Keep();
-  Reporter reporter(job.config, job.model->graph().metrics, job.sizes.train_steps, options.on_step,
-                    console, std::move(events));
+  Reporter reporter(job.config, job.model->graph().metrics, LearningRateScales(job),
+                    job.sizes.train_steps, options.on_step, console, std::move(events));
   std::vector<RankRecord> records(job.layout->world_size());
   if (!options.trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);

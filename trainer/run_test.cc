@@ -198,24 +198,25 @@ TEST(RunTest, TheDryRunTellsPlanMemoryAndCollectivesAndNeedsNoData) {
           HasSubstr("64 samples a step: 4 microbatches of 8 on 2 language lanes\n"),
           HasSubstr("  radio_encoder.0 x 2 (warm-up 3, 4 in flight): L0 F0 +sf0 +rb0 L1 F1 "
                     "+sf1 +rb1 L2 F2 +sf2 +rb2 L3 F3 +sf3 +rb3 rb0 B0 rb1 B1 rb2 B2 rb3 "
-                    "B3 sf0 sf1 sf2 sf3 G U S\n"),
+                    "B3 sf0 sf1 sf2 sf3 G U P S\n"),
           HasSubstr("  language.0 x 2 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "
                     "B0 +sb0 rf1 +rf3 sb0 L1 F1 B1 +sb1 rf2 sb1 L2 F2 B2 +sb2 rf3 sb2 L3 "
-                    "F3 B3 +sb3 sb3 G U S\n"),
+                    "F3 B3 +sb3 sb3 G U P S\n"),
           HasSubstr("rank 0 (radio_encoder.0) x 2\n"), HasSubstr("rank 2 (language.0) x 2\n"),
           Not(HasSubstr("rank 1")),
-          HasSubstr("\nproved, whatever the speed of each rank:\n  the 2 programs of 4 ranks, 102 "
+          HasSubstr("\nproved, whatever the speed of each rank:\n  the 2 programs of 4 ranks, 104 "
                     "operations, come to an end when a transfer completes once both ends have "
                     "posted it and all before it on its channel\n"),
-          HasSubstr("all 22 collectives of a step take what they are given\n")));
-  EXPECT_THAT(run.output, AllOf(HasSubstr("  collectives: 10 a step\n"),
-                                HasSubstr("  collectives: 12 a step\n")));
+          HasSubstr("all 25 collectives of a step take what they are given\n")));
+  EXPECT_THAT(run.output, AllOf(HasSubstr("  collectives: 11 a step\n"),
+                                HasSubstr("  collectives: 14 a step\n")));
   for (std::string_view label :
        {"weights", "main gradients", "optimizer", "activations", "workspace", "bridge", "data"}) {
     EXPECT_THAT(run.output, ContainsRegex(absl::StrCat("    ", label, " +[1-9][0-9]+\n")));
   }
-  for (std::string_view call : {"bridge.forward.0.send", "bridge.backward.0.receive",
-                                "language.grad.dense0.bucket0", "optimizer.totals"}) {
+  for (std::string_view call :
+       {"bridge.forward.0.send", "bridge.backward.0.receive", "language.0.grad.dense0.bucket0",
+        "language.0.param.expert1.bucket0", "optimizer.totals"}) {
     EXPECT_THAT(run.output, HasSubstr(call));
   }
   EXPECT_THAT(run.output, Not(HasSubstr("RESULT")));
@@ -226,6 +227,12 @@ struct ClassText {
   std::string ranks;
   std::string memory;  // bytes by label
 };
+
+int64_t BytesOf(const ClassText& ranks, std::string_view label) {
+  std::smatch found;
+  const std::regex line(absl::StrCat("    ", label, " +([0-9]+)"));
+  return std::regex_search(ranks.memory, found, line) ? std::stoll(found[1]) : -1;
+}
 
 std::vector<ClassText> Classes(const std::string& dry_run) {
   static const std::regex kClass(
@@ -261,7 +268,15 @@ TEST(RunTest, TheDryRunOfManyRanksIsOneOfEachClass) {
   EXPECT_EQ(of_few[1].ranks, "rank 2 (language.0) x 2");
   EXPECT_EQ(of_many[0].ranks, "rank 0 (radio_encoder.0) x 5120");
   EXPECT_EQ(of_many[1].ranks, "rank 5120 (language.0) x 5120");
-  for (int i = 0; i < 2; ++i) EXPECT_EQ(of_many[i].memory, of_few[i].memory);
+  for (int i = 0; i < 2; ++i) {
+    for (const std::string_view label : {"activations", "workspace", "bridge", "data"}) {
+      EXPECT_EQ(BytesOf(of_many[i], label), BytesOf(of_few[i], label)) << label;
+    }
+    // Thousands divide what two halve: shares of 128 elements at least, of which a bucket is made.
+    EXPECT_LE(BytesOf(of_many[i], "optimizer"), 8 * 128 * int64_t{sizeof(float)});
+    EXPECT_LE(BytesOf(of_many[i], "weights") - BytesOf(of_few[i], "weights"),
+              2 * 5120 * 128 * int64_t{sizeof(float)});
+  }
   EXPECT_THAT(many.output,
               HasSubstr("  language.0 x 5120 (warm-up 0, 1 in flight): +rf0 +rf1 rf0 +rf2 L0 F0 "));
 }

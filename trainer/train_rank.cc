@@ -48,7 +48,7 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   const auto report_until = [&](int64_t step) -> absl::Status {
     for (; reported < step; ++reported) {
       HETERO_ASSIGN_OR_RETURN(const StepResult result, trainer.Result());
-      tally.Add(result.report.outcome, result.minimized);
+      tally.Add(result.report.outcome, result.minimized, result.report.non_finite_parameter);
       HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock.Elapsed());
       if (reporter != nullptr) {
         const int64_t consumed = trainer.optimizer().progress().consumed_samples;

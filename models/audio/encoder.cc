@@ -148,6 +148,7 @@ absl::StatusOr<TensorView> AudioEncoder::Forward(ModuleContext& context, const A
   ModuleContext inner = context.mode == Mode::kEval ? KeepingNothing(context) : context;
   ConstTensorView hidden_RC = upstream_RC;
   if (place_.first()) {
+    HETERO_RETURN_IF_ERROR(context.BeginLayer(0));
     HETERO_ASSIGN_OR_RETURN(hidden_RC, Convolve(inner, saved));
   }
   HETERO_ASSIGN_OR_RETURN(hidden_RC,

@@ -13,8 +13,10 @@
 #include <cstdint>
 #include <span>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/models/blocks/weight_gradient_queue.h"
+#include "hetero/params/parameter_traffic.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
@@ -42,12 +44,29 @@ struct ModuleContext {
   // that it is made of in `activations`; null: they are computed at once.
   WeightGradientQueue* weight_gradients = nullptr;
 
+  // What is told of a stage's parameters, in a backward only the last one of a step; null: nobody
+  // asks.
+  ParameterTraffic* traffic = nullptr;
+
   // Where a block of the residual stream leaves what it returns; null: in `activations`.
   TensorView result = {};
 
   // Memory for what a block returns. Precondition: `result` is null or of this dtype and shape.
   absl::StatusOr<TensorView> AllocateResult(DType dtype, std::span<const int64_t> dims) const {
     return result.is_null() ? activations.Allocate(dtype, dims) : result;
+  }
+
+  // Called before a stage runs layer `layer` (ParameterSpec::layer) forward.
+  absl::Status BeginLayer(int layer) const {
+    return traffic == nullptr ? absl::OkStatus() : traffic->Needed(layer);
+  }
+
+  // Called when the stage has run `layer` backward, the last of those that have this number.
+  absl::Status EndLayer(int layer) const {
+    if (traffic == nullptr) return absl::OkStatus();
+    if (weight_gradients == nullptr) return traffic->Ready(layer);
+    weight_gradients->Add([traffic = traffic, layer](Stream&) { return traffic->Ready(layer); });
+    return absl::OkStatus();
   }
 
   bool counts_statistics() const { return mode == Mode::kTrain; }

@@ -20,7 +20,8 @@ inline ModuleContext KeepingNothing(const ModuleContext& context) {
           .mode = context.mode,
           .needs_input_gradient = context.needs_input_gradient,
           .needs_weight_gradient = context.needs_weight_gradient,
-          .weight_gradients = context.weight_gradients};
+          .weight_gradients = context.weight_gradients,
+          .traffic = context.traffic};
 }
 
 // Calls `forward(context, layer, hidden)`, which returns StatusOr<TensorView> of the shape of

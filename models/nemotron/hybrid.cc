@@ -15,6 +15,9 @@ namespace {
 
 std::string LayerPrefix(int64_t layer) { return absl::StrCat("decoder.layers.", layer, "."); }
 
+// ParameterSpec::layer: 0 is the embedding, kLastLayer the head.
+int NumberOf(int64_t layer) { return 1 + static_cast<int>(layer); }
+
 std::vector<ParameterSpec> LayerParameters(const HybridConfig& config, int64_t layer) {
   const std::string prefix = LayerPrefix(layer);
   switch (config.pattern.layers()[layer]) {
@@ -71,22 +74,23 @@ int HybridConfig::ExchangesTotal(int64_t layer) const {
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
   const int num_stages = static_cast<int>(shard.pp.size);
   std::vector<ParameterSpec> specs;
-  const auto add = [&](int stage, std::vector<ParameterSpec> of_block) {
+  const auto add = [&](int stage, int number, std::vector<ParameterSpec> of_block) {
     for (ParameterSpec& spec : of_block) {
       spec.stage = stage;
+      spec.layer = number;
       spec.trainable = config.trainable;
       specs.push_back(std::move(spec));
     }
   };
-  add(0, EmbeddingBlock::Parameters(VocabularyOf(config)));
+  add(0, 0, EmbeddingBlock::Parameters(VocabularyOf(config)));
   for (int stage = 0; stage < num_stages; ++stage) {
     HETERO_ASSIGN_OR_RETURN(const LayerRange range, config.pattern.Stage(stage, num_stages));
     for (int64_t layer = range.first; layer < range.first + range.count; ++layer) {
       HETERO_RETURN_IF_ERROR(CheckRanks(config, layer, shard.tp.size));
-      add(stage, LayerParameters(config, layer));
+      add(stage, NumberOf(layer), LayerParameters(config, layer));
     }
   }
-  add(num_stages - 1, HeadBlock::Parameters(HeadOf(config)));
+  add(num_stages - 1, kLastLayer, HeadBlock::Parameters(HeadOf(config)));
   return ParameterTable::Make(std::move(specs));
 }
 
@@ -113,6 +117,7 @@ absl::StatusOr<std::unique_ptr<HybridStage>> HybridStage::Create(const HybridCon
 absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   HETERO_ASSIGN_OR_RETURN(const LayerRange range,
                           config_.pattern.Stage(place_.stage, place_.num_stages));
+  first_layer_ = range.first;
   const std::span<const LayerKind> kinds =
       std::span(config_.pattern.layers()).subspan(range.first, range.count);
   const int64_t num_moe = std::count(kinds.begin(), kinds.end(), LayerKind::kExperts);
@@ -189,6 +194,7 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
   }
   TensorView hidden_RH;
   if (place_.first()) {
+    HETERO_RETURN_IF_ERROR(context.BeginLayer(0));
     HETERO_ASSIGN_OR_RETURN(hidden_RH, embedding_->Forward(context, slot.batch, input.edges));
   } else {
     // Blocks only read what they are given.
@@ -197,18 +203,22 @@ absl::StatusOr<TensorView> HybridStage::Forward(ModuleContext& context, int slot
         TensorView(const_cast<void*>(previous.address()), previous.dtype(), previous.dims());
   }
   HETERO_ASSIGN_OR_RETURN(
-      hidden_RH, RunLayers(context, hidden_RH, std::ssize(blocks_),
-                           [&](ModuleContext& of_layer, int64_t layer, ConstTensorView input_RH) {
-                             return std::visit(
-                                 [&](const auto& typed) {
-                                   using Saved = typename std::decay_t<decltype(typed)>::Saved;
-                                   slot.blocks.emplace_back(std::in_place_type<Saved>);
-                                   return typed.Forward(of_layer, input_RH, slot.batch.sequences,
-                                                        std::get<Saved>(slot.blocks.back()));
-                                 },
-                                 blocks_[layer]);
-                           }));
+      hidden_RH,
+      RunLayers(context, hidden_RH, std::ssize(blocks_),
+                [&](ModuleContext& of_layer, int64_t layer,
+                    ConstTensorView input_RH) -> absl::StatusOr<TensorView> {
+                  HETERO_RETURN_IF_ERROR(of_layer.BeginLayer(NumberOf(first_layer_ + layer)));
+                  return std::visit(
+                      [&](const auto& typed) {
+                        using Saved = typename std::decay_t<decltype(typed)>::Saved;
+                        slot.blocks.emplace_back(std::in_place_type<Saved>);
+                        return typed.Forward(of_layer, input_RH, slot.batch.sequences,
+                                             std::get<Saved>(slot.blocks.back()));
+                      },
+                      blocks_[layer]);
+                }));
   if (!place_.last()) return hidden_RH;
+  HETERO_RETURN_IF_ERROR(context.BeginLayer(kLastLayer));
   HETERO_RETURN_IF_ERROR(head_->Forward(context, hidden_RH, slot.batch, slot.head));
   return TensorView();
 }
@@ -220,6 +230,7 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
   TensorView d_hidden_RH = d_output;
   if (place_.last()) {
     HETERO_ASSIGN_OR_RETURN(d_hidden_RH, head_->Backward(context, slot.head));
+    HETERO_RETURN_IF_ERROR(context.EndLayer(kLastLayer));
   }
   for (size_t i = blocks_.size(); i-- > 0;) {
     HETERO_RETURN_IF_ERROR(std::visit(
@@ -228,6 +239,7 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
           return typed.Backward(context, std::get<Saved>(slot.blocks[i]), d_hidden_RH);
         },
         blocks_[i]));
+    HETERO_RETURN_IF_ERROR(context.EndLayer(NumberOf(first_layer_ + static_cast<int64_t>(i))));
   }
   if (place_.first()) {
     return embedding_->Backward(context, slot.batch, d_hidden_RH, d_input.edges);

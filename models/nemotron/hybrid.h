@@ -88,6 +88,7 @@ class HybridStage : public Stage {
 
   HybridConfig config_;
   StagePlace place_;
+  int64_t first_layer_ = 0;  // of the pattern's, that of blocks_
   std::vector<Block> blocks_;
   std::vector<Slot> slots_;
   std::optional<EmbeddingBlock> embedding_;  // first stage

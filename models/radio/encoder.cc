@@ -195,6 +195,7 @@ absl::StatusOr<TensorView> RadioEncoder::Forward(ModuleContext& context, const I
 
   ConstTensorView hidden_RC = upstream_RC;
   if (place_.first()) {
+    HETERO_RETURN_IF_ERROR(context.BeginLayer(0));
     HETERO_ASSIGN_OR_RETURN(hidden_RC, Embed(inner, saved));
   }
   HETERO_ASSIGN_OR_RETURN(hidden_RC,

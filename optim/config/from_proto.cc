@@ -1,5 +1,6 @@
 #include "hetero/optim/config/from_proto.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace hetero {
@@ -37,6 +38,11 @@ std::optional<DecayTail> TailOf(Schedule::Tail tail) {
   }
 }
 
+WeightDecayStyle StyleOf(proto::WeightDecaySchedule::Style style) {
+  return style == proto::WeightDecaySchedule::COSINE ? WeightDecayStyle::kCosine
+                                                     : WeightDecayStyle::kLinear;
+}
+
 }  // namespace
 
 AdamWOptions FromProto(const proto::AdamW& message) {
@@ -44,6 +50,48 @@ AdamWOptions FromProto(const proto::AdamW& message) {
           .beta2 = message.beta2(),
           .epsilon = message.epsilon(),
           .weight_decay = message.weight_decay()};
+}
+
+BucketOptions FromProto(const proto::Buckets& message) {
+  BucketOptions options{.num_buckets = std::nullopt,
+                        .bucket_elements = std::nullopt,
+                        .pad_for_bus_bandwidth = message.pad_for_bus_bandwidth()};
+  if (message.has_num_buckets()) options.num_buckets = message.num_buckets();
+  if (message.has_bucket_elements()) options.bucket_elements = message.bucket_elements();
+  return options;
+}
+
+ModuleOptimizerOptions ModuleOptionsOf(const proto::Optimizer& message, std::string_view module) {
+  ModuleOptimizerOptions options{.adamw = FromProto(message.adamw()),
+                                 .scheduled_weight_decay = true,
+                                 .buckets = FromProto(message.buckets())};
+  const auto own = std::ranges::find_if(
+      message.per_module(),
+      [&](const proto::ModuleOptimizer& candidate) { return candidate.module() == module; });
+  if (own == message.per_module().end()) return options;
+  if (own->has_learning_rate_scale()) options.learning_rate_scale = own->learning_rate_scale();
+  if (own->has_weight_decay()) {
+    options.adamw.weight_decay = own->weight_decay();
+    options.scheduled_weight_decay = false;
+  }
+  options.clip_share = own->clip_share();
+  if (own->has_buckets()) options.buckets = FromProto(own->buckets());
+  if (own->has_overlap_gradient_reduce()) {
+    options.overlap_gradient_reduce = own->overlap_gradient_reduce();
+  }
+  if (own->has_overlap_parameter_gather()) {
+    options.overlap_parameter_gather = own->overlap_parameter_gather();
+  }
+  return options;
+}
+
+WeightDecayOptions WeightDecayOf(const proto::Optimizer& message, int64_t run_samples) {
+  const double end = message.adamw().weight_decay();
+  if (!message.has_weight_decay_schedule()) return {.start = end, .end = end};
+  return {.style = StyleOf(message.weight_decay_schedule().style()),
+          .start = message.weight_decay_schedule().start(),
+          .end = end,
+          .samples = run_samples};
 }
 
 LearningRateOptions FromProto(const Schedule& message) {

@@ -21,6 +21,7 @@
 #include "hetero/trainer/config/batch_rules.h"
 #include "hetero/trainer/config/division_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
+#include "hetero/trainer/config/optimizer_rules.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/step/plan.h"
@@ -152,8 +153,20 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     for (const proto::GridSpec& grid : config.grids()) names.push_back(grid.name());
     violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
   }
+  CheckOptimizerModules(config, (*model)->graph().ModuleNames(), violations);
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
+}
+
+void WriteDefaults(proto::Optimizer& optimizer) {
+  if (!optimizer.has_correct_partial_participation()) {
+    optimizer.set_correct_partial_participation(false);
+  }
+  for (proto::ModuleOptimizer& module : *optimizer.mutable_per_module()) {
+    if (!module.has_learning_rate_scale()) module.set_learning_rate_scale(1);
+    if (!module.has_overlap_gradient_reduce()) module.set_overlap_gradient_reduce(true);
+    if (!module.has_overlap_parameter_gather()) module.set_overlap_parameter_gather(true);
+  }
 }
 
 // Each with advice about its own rule alone.
@@ -180,6 +193,7 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
   CheckPrecision(config, violations);
   CheckBatches(config, sample_owner, violations);
   CheckInterleaving(config, sample_owner, violations);
+  CheckOptimizer(config, violations);
   CheckLearningRate(config, violations);
   CheckWithModel(config, models, violations);
   return violations.Take();
@@ -242,6 +256,7 @@ std::vector<std::string> ChangesOf(const RunConfig& config) {
 RunConfig Resolve(RunConfig config) {
   SetLengths(LearningRateSettingsOf(config), *config.mutable_schedule());
   if (!config.schedule().has_initial()) config.mutable_schedule()->set_initial(0);
+  WriteDefaults(*config.mutable_optimizer());
   if (!config.has_precision()) config.set_precision(RunConfig::F32);
   if (!config.has_pipeline_chunks()) config.set_pipeline_chunks(1);
   if (!config.has_split_backward()) config.set_split_backward(false);

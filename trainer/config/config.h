@@ -53,8 +53,8 @@ RunSizes SizesOf(const proto::RunConfig& config);
 std::vector<std::string> ChangesOf(const proto::RunConfig& config);
 
 // `config` with every default written out, as it is printed and saved: precision, batch sizes of
-// evaluation, lengths and initial value of the schedule, the collectives' timeout, the steps that
-// mean divergence.
+// evaluation, lengths and initial value of the schedule, what modules differ in, the collectives'
+// timeout, the steps that mean divergence.
 proto::RunConfig Resolve(proto::RunConfig config);
 
 }  // namespace hetero

@@ -82,9 +82,20 @@ TEST(ResolveTest, WritesDefaultsOutAndStaysValid) {
   EXPECT_EQ(resolved.evaluation().global_batch_size(), 64);
   EXPECT_EQ(resolved.schedule().decay_steps(), 600);
   EXPECT_EQ(resolved.precision(), proto::RunConfig::F32);
+  EXPECT_TRUE(resolved.optimizer().has_correct_partial_participation());
   EXPECT_THAT(ViolationTexts(resolved), IsEmpty());
   EXPECT_EQ(Resolve(ChangedRecipe("mock_tiny", {"train_samples=160"})).schedule().decay_samples(),
             160);
+}
+
+TEST(ResolveTest, SaysOfAModuleThatDiffersWhatItHas) {
+  const proto::RunConfig resolved = Resolve(ChangedRecipe(
+      "fashion_tiny", {"optimizer.per_module[0]={module: \"language\" learning_rate_scale: 0.5 "
+                       "overlap_gradient_reduce: false}"}));
+  EXPECT_EQ(resolved.optimizer().per_module(0).ShortDebugString(),
+            "module: \"language\" learning_rate_scale: 0.5 overlap_gradient_reduce: false "
+            "overlap_parameter_gather: true");
+  EXPECT_THAT(ViolationTexts(resolved), IsEmpty());
 }
 
 }  // namespace

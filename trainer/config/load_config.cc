@@ -37,9 +37,16 @@ void AddAlternatives(const pb::Message& message, const std::string& prefix,
     if (const pb::OneofDescriptor* choice = field->real_containing_oneof()) {
       alternatives[absl::StrCat(prefix, choice->name())] = path;
     }
-    if (field->is_repeated() || field->message_type() == nullptr) continue;
-    AddAlternatives(message.GetReflection()->GetMessage(message, field), absl::StrCat(path, "."),
-                    alternatives);
+    if (field->message_type() == nullptr) continue;
+    if (!field->is_repeated()) {
+      AddAlternatives(message.GetReflection()->GetMessage(message, field), absl::StrCat(path, "."),
+                      alternatives);
+      continue;
+    }
+    for (int i = 0; i < message.GetReflection()->FieldSize(message, field); ++i) {
+      AddAlternatives(message.GetReflection()->GetRepeatedMessage(message, field, i),
+                      absl::StrCat(path, "[", i, "]."), alternatives);
+    }
   }
 }
 
@@ -52,7 +59,8 @@ Alternatives AlternativesOf(const proto::RunConfig& config) {
 // Whether one of two paths is the other or lies below it.
 bool Touch(std::string_view one, std::string_view other) {
   if (one.size() > other.size()) std::swap(one, other);
-  return other.starts_with(one) && (one.size() == other.size() || other[one.size()] == '.');
+  if (!other.starts_with(one)) return false;
+  return one.size() == other.size() || other[one.size()] == '.' || other[one.size()] == '[';
 }
 
 // Control characters that no text has.

@@ -100,6 +100,16 @@ TEST(SetFieldsTest, TwoAlternativesAreOneTooMany) {
   config = DefaultRecipe();
   EXPECT_THAT(Set({"data.fashion_mnist.cache=x", "data.mock={num_image_tokens: 4}"}, config),
               exclude("data.fashion_mnist.cache=x", "data.mock={num_image_tokens: 4}"));
+  for (const std::string_view buckets : {"optimizer.buckets", "optimizer.per_module[0].buckets"}) {
+    const std::string number = absl::StrCat(buckets, ".num_buckets=4");
+    const std::string size = absl::StrCat(buckets, ".bucket_elements=0");
+    config = DefaultRecipe();
+    EXPECT_THAT(Set({number, size}, config), exclude(number, size));
+  }
+  config = DefaultRecipe();
+  const std::string list = "optimizer.per_module={buckets {num_buckets: 4}}";
+  EXPECT_THAT(Set({list, "optimizer.per_module[0].buckets.bucket_elements=0"}, config),
+              exclude(list, "optimizer.per_module[0].buckets.bucket_elements=0"));
 }
 
 class ConfigFileTest : public ::testing::Test {
@@ -126,6 +136,13 @@ TEST_F(ConfigFileTest, IsReadFromTheWorkingFolder) {
   EXPECT_EQ(loaded->config.train_samples(), 64);
   EXPECT_THAT(loaded->replaced,
               ElementsAre("--set train_samples=64 takes the place of train_steps of mine"));
+}
+
+TEST_F(ConfigFileTest, HoldsOneOfTwoAlternatives) {
+  EXPECT_THAT(Load(Write("both", "optimizer { buckets { num_buckets: 4 bucket_elements: 9 } }")),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("both:1:"), HasSubstr("num_buckets"),
+                             HasSubstr("bucket_elements"))));
 }
 
 TEST_F(ConfigFileTest, MustHoldAConfiguration) {

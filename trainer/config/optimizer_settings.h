@@ -9,7 +9,8 @@
 
 namespace hetero {
 
-// Lengths in steps become samples. Errors: those of LearningRateSchedule::Make.
+// Lengths in steps become samples; `modules` has one entry a grid. Errors: those of
+// LearningRateSchedule::Make.
 // Precondition: `config` is resolved (config.h).
 absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& config);
 

@@ -197,6 +197,15 @@ TEST(ValidateTest, SchedulesAreConsistent) {
           "tail; nearest: schedule.style WARMUP_STABLE_DECAY with schedule.tail_steps 570"));
 }
 
+TEST(ValidateTest, ATailNeedsItsLengthAndItsShape) {
+  EXPECT_THAT(
+      Messages({"schedule.style=WARMUP_STABLE_DECAY"}),
+      ElementsAre("schedule.tail is not set, style WARMUP_STABLE_DECAY needs the shape of its "
+                  "decay; nearest: TAIL_LINEAR",
+                  "schedule.tail_steps is not set, style WARMUP_STABLE_DECAY needs the length of "
+                  "its decay; nearest: 570"));
+}
+
 TEST(ValidateTest, LengthsAreAnsweredInTheUnitTheyWereGivenIn) {
   EXPECT_THAT(
       Messages({"schedule.style=WARMUP_STABLE_DECAY", "schedule.tail=TAIL_LINEAR",

@@ -74,6 +74,9 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   if (last.learning_rate.has_value()) {
     absl::StrAppendFormat(&line, " learning rate: %.6E |", *last.learning_rate);
   }
+  for (const NamedValue& rate : last.module_rates) {
+    absl::StrAppendFormat(&line, " %s learning rate: %.6E |", rate.name, rate.value);
+  }
   absl::StrAppendFormat(&line, " global batch size: %5d |", last.global_batch_size);
   for (const NamedValue& loss : averages.losses) {
     if (loss.value < 0) continue;

@@ -55,6 +55,16 @@ TEST(TrainingLineTest, ShowsEveryLoss) {
               HasSubstr("| lm loss: 1.219014E+01 | seq_load_balancing_loss: 1.062500E+00 |"));
 }
 
+TEST(TrainingLineTest, NamesModulesWithRatesOfTheirOwn) {
+  MetricsInterval interval;
+  StepMetrics last = Step(1, 5, 10);
+  last.module_rates.push_back({"radio_encoder", 1e-5});
+  interval.Add(last, absl::Milliseconds(10));
+  EXPECT_THAT(TrainingLine(Context(), last, interval.averages()),
+              HasSubstr("| learning rate: 1.590000E-04 | radio_encoder learning rate: "
+                        "1.000000E-05 | global batch size:"));
+}
+
 TEST(TrainingLineTest, LeavesOutWhatThereIsNot) {
   MetricsInterval interval;
   StepMetrics last = Step(1, -0.5, 1);  // a negative average is "absent"

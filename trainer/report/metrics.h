@@ -43,10 +43,13 @@ struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run
   int64_t consumed_samples = 0;  // by the run, this iteration included
   int64_t global_batch_size = 0;
-  bool skipped = false;                 // the parameters were not updated
-  std::vector<LossSum> losses;          // empty where no loss is computed
-  std::optional<double> learning_rate;  // of the next update; none when nothing learns
-  std::optional<double> grad_norm;      // before clipping
+  bool skipped = false;         // the parameters were not updated
+  std::vector<LossSum> losses;  // empty where no loss is computed
+  // Of the next update; none when no module learns at the run's rate.
+  std::optional<double> learning_rate;
+  std::vector<NamedValue> module_rates;  // of the modules that learn at rates of their own
+  std::optional<double> grad_norm;       // before clipping
+  std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
 };
 
 struct IntervalAverages {

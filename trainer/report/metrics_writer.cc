@@ -17,12 +17,18 @@ absl::StatusOr<std::unique_ptr<MetricsWriter>> MetricsWriter::Create(const std::
 void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   std::vector<NamedValue> values;
   if (step.learning_rate.has_value()) values.push_back({"learning-rate", *step.learning_rate});
+  for (const NamedValue& rate : step.module_rates) {
+    values.push_back({absl::StrCat("learning-rate ", rate.name), rate.value});
+  }
   values.push_back({"batch-size", static_cast<double>(step.global_batch_size)});
   for (const LossSum& loss : step.losses) {
     if (loss.count > 0) values.push_back({loss.name, loss.sum / loss.count});
   }
   values.push_back({"loss-scale", 1});
   if (step.grad_norm.has_value()) values.push_back({"grad-norm", *step.grad_norm});
+  if (step.num_zeros.has_value()) {
+    values.push_back({"num-zeros", static_cast<double>(*step.num_zeros)});
+  }
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
 }

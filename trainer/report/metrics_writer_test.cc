@@ -53,11 +53,16 @@ StepMetrics Step() {
 TEST(MetricsWriterTest, StepTagsAndTheirTwins) {
   StepMetrics step = Step();
   step.learning_rate = 0.5;
+  step.module_rates = {{"radio_encoder", 0.25}};
   step.grad_norm = 3;
+  step.num_zeros = 7;
   EXPECT_THAT(
       Written([&](MetricsWriter& writer) { writer.WriteStep(step); }),
       UnorderedElementsAre(
           Pair("learning-rate", Pair(3, 0.5f)), Pair("learning-rate vs samples", Pair(192, 0.5f)),
+          Pair("learning-rate radio_encoder", Pair(3, 0.25f)),
+          Pair("learning-rate radio_encoder vs samples", Pair(192, 0.25f)),
+          Pair("num-zeros", Pair(3, 7)), Pair("num-zeros vs samples", Pair(192, 7)),
           Pair("batch-size", Pair(3, 64)), Pair("batch-size vs samples", Pair(192, 64)),
           Pair("lm loss", Pair(3, 2.4f)), Pair("lm loss vs samples", Pair(192, 2.4f)),
           Pair("loss-scale", Pair(3, 1)), Pair("loss-scale vs samples", Pair(192, 1)),

@@ -17,8 +17,15 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                       .consumed_samples = iteration * config_.global_batch_size(),
                       .global_batch_size = config_.global_batch_size(),
                       .skipped = result.report.outcome != StepOutcome::kApplied,
-                      .learning_rate = learning_rate,
-                      .grad_norm = result.report.gradient_norm};
+                      .grad_norm = result.report.gradient_norm,
+                      .num_zeros = result.report.zero_gradients};
+  for (const NamedValue& scale : rate_scales_) {
+    if (scale.value == 1) {
+      metrics.learning_rate = learning_rate;
+    } else {
+      metrics.module_rates.push_back({scale.name, scale.value * learning_rate});
+    }
+  }
   metrics.losses = TrainingSums(metrics_, result.report.sums);
   sums_.resize(result.report.sums.size());
   std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());

@@ -26,13 +26,16 @@ namespace hetero {
 // Used by the thread of one rank, then by the thread that joined it.
 class Reporter {
  public:
-  // `metrics`: of the model's graph. `console` outlives the reporter. `on_step` is told of every
-  // step; may be empty.
-  Reporter(const proto::RunConfig& config, std::vector<Metric> metrics, int64_t num_steps,
+  // `metrics`: of the model's graph. `rate_scales`: of the modules that train, by which the run's
+  // learning rate is theirs. `console` outlives the reporter. `on_step` is told of every step; may
+  // be empty.
+  Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
+           std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
            std::unique_ptr<MetricsWriter> events)
       : config_(config),
         metrics_(std::move(metrics)),
+        rate_scales_(std::move(rate_scales)),
         num_steps_(num_steps),
         on_step_(std::move(on_step)),
         console_(console),
@@ -70,6 +73,7 @@ class Reporter {
  private:
   const proto::RunConfig config_;
   const std::vector<Metric> metrics_;
+  const std::vector<NamedValue> rate_scales_;
   const int64_t num_steps_;
   const std::function<void(const StepMetrics&)> on_step_;
   Console& console_;

@@ -16,9 +16,15 @@ std::string LastSteps(int64_t count, int64_t num_steps) {
   return absl::StrCat("the last ", count, " of ", num_steps, " steps");
 }
 
+// " (first of language decoder.final_norm.weight)"
+std::string FirstParameter(const StepTally& tally) {
+  const std::string& name = tally.non_finite_parameter();
+  return name.empty() ? "" : absl::StrCat(" (first of ", name, ")");
+}
+
 }  // namespace
 
-void StepTally::Add(StepOutcome outcome, double loss_sum) {
+void StepTally::Add(StepOutcome outcome, double loss_sum, std::string_view non_finite_parameter) {
   const bool skipped = outcome != StepOutcome::kApplied;
   ++num_steps_;
   num_skipped_ += skipped;
@@ -26,17 +32,19 @@ void StepTally::Add(StepOutcome outcome, double loss_sum) {
   if (outcome == StepOutcome::kNoTokens) return;
   const bool finite = outcome == StepOutcome::kApplied && std::isfinite(loss_sum);
   not_finite_in_a_row_ = finite ? 0 : not_finite_in_a_row_ + 1;
+  if (finite) non_finite_parameter_.clear();
+  if (non_finite_parameter_.empty()) non_finite_parameter_ = non_finite_parameter;
 }
 
 std::string DescribeSkipped(const StepTally& tally) {
   const int64_t skipped = tally.skipped_in_a_row();
   if (skipped == 0) return "";
   const int64_t not_finite = tally.not_finite_in_a_row();
-  return absl::StrCat(LastSteps(skipped, tally.num_steps()), skipped == 1 ? " was" : " were",
-                      " skipped: ",
-                      not_finite >= skipped ? "a gradient was infinite or NaN"
-                      : not_finite == 0     ? "no token had a loss"
-                                        : "a gradient was infinite or NaN, or no token had a loss");
+  return absl::StrCat(
+      LastSteps(skipped, tally.num_steps()), skipped == 1 ? " was" : " were", " skipped: ",
+      not_finite == 0 ? "no token had a loss"
+                      : absl::StrCat("a gradient was infinite or NaN", FirstParameter(tally),
+                                     not_finite >= skipped ? "" : ", or no token had a loss"));
 }
 
 absl::Status JudgeRun(const StepTally& tally, std::optional<double> validation_loss) {
@@ -46,7 +54,7 @@ absl::Status JudgeRun(const StepTally& tally, std::optional<double> validation_l
     return DivergedError(
         absl::StrCat("the run diverged: gradients or the loss were infinite or NaN in ", steps,
                      steps == 1 ? " step" : " steps in a row", ", up to the last of ",
-                     tally.num_steps(), kAdvice));
+                     tally.num_steps(), FirstParameter(tally), kAdvice));
   }
   if (validation_loss.has_value() && !std::isfinite(*validation_loss)) {
     return DivergedError(

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "hetero/optim/optimizer.h"
@@ -15,8 +16,8 @@ namespace hetero {
 // Every rank keeps one; all agree, as all know the same of every step.
 class StepTally {
  public:
-  // `loss_sum`: over the tokens of the step.
-  void Add(StepOutcome outcome, double loss_sum);
+  // `loss_sum`: over the tokens of the step. `non_finite_parameter`: of StepReport.
+  void Add(StepOutcome outcome, double loss_sum, std::string_view non_finite_parameter = "");
 
   int64_t num_steps() const { return num_steps_; }
   int64_t num_skipped() const { return num_skipped_; }
@@ -25,12 +26,15 @@ class StepTally {
   // and do not end their row.
   int64_t skipped_in_a_row() const { return skipped_in_a_row_; }
   int64_t not_finite_in_a_row() const { return not_finite_in_a_row_; }
+  // Of the first step of that row with a gradient that was not finite; empty where there is none.
+  const std::string& non_finite_parameter() const { return non_finite_parameter_; }
 
  private:
   int64_t num_steps_ = 0;
   int64_t num_skipped_ = 0;
   int64_t skipped_in_a_row_ = 0;
   int64_t not_finite_in_a_row_ = 0;
+  std::string non_finite_parameter_;
 };
 
 // "the last 3 of 4 steps were skipped: a gradient was infinite or NaN"; empty when the last step

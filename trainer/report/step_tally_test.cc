@@ -50,6 +50,7 @@ TEST(StepTallyTest, SaysWhichStepsWereSkippedAndWhy) {
   tally.Add(StepOutcome::kApplied, 1);
   tally.Add(StepOutcome::kNonFinite, kInfinity);
   EXPECT_EQ(DescribeSkipped(tally), "the last step was skipped: a gradient was infinite or NaN");
+  EXPECT_EQ(tally.non_finite_parameter(), "");
   EXPECT_THAT(JudgeRun(tally, std::nullopt),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("NaN in 1 step, up to the last of 4;")));
@@ -57,6 +58,20 @@ TEST(StepTallyTest, SaysWhichStepsWereSkippedAndWhy) {
   EXPECT_EQ(DescribeSkipped(tally),
             "the last 2 of 5 steps were skipped: a gradient was infinite or NaN, or no token had a "
             "loss");
+}
+
+TEST(StepTallyTest, NamesTheParameterWithWhichARowBegan) {
+  StepTally tally;
+  tally.Add(StepOutcome::kNonFinite, 1, "language embedding");
+  tally.Add(StepOutcome::kApplied, 1);
+  tally.Add(StepOutcome::kNonFinite, 1, "radio_encoder projector");
+  tally.Add(StepOutcome::kNonFinite, 1, "language head");
+  EXPECT_EQ(DescribeSkipped(tally),
+            "the last 2 of 4 steps were skipped: a gradient was infinite or NaN (first of "
+            "radio_encoder projector)");
+  EXPECT_THAT(JudgeRun(tally, std::nullopt),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("up to the last of 4 (first of radio_encoder projector);")));
 }
 
 TEST(StepTallyTest, TokensWithoutALossInEveryStepAreNoDivergence) {

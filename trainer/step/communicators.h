@@ -13,7 +13,7 @@
 #include "hetero/grid/module_grid.h"
 #include "hetero/grid/rank.h"
 #include "hetero/models/stage.h"
-#include "hetero/optim/gradient_sync.h"
+#include "hetero/optim/bucket_traffic.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 

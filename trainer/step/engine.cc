@@ -30,12 +30,18 @@ std::string_view CategoryOf(OpKind kind) {
     case OpKind::kWaitSend:
       return "send";
     case OpKind::kReduceGradients:
+    case OpKind::kGatherParameters:
     case OpKind::kFinishStep:
       return "gradients";
     case OpKind::kUpdate:
       return "optimizer";
   }
   return "";
+}
+
+bool HasMedia(std::span<const ModalityBatch> modalities) {
+  return std::ranges::any_of(modalities,
+                             [](const ModalityBatch& batch) { return !batch.sizes.empty(); });
 }
 
 }  // namespace
@@ -66,6 +72,8 @@ absl::Status Engine::Run(Split split, int64_t step,
     }
     HETERO_RETURN_IF_ERROR(Execute(split, step, op))
         .With(absl::StrCat("step ", step, " ", program.names[i]));
+    if (!EndsBackward(op.kind) || !IsLastMicrobatch(op)) continue;
+    HETERO_RETURN_IF_ERROR(Ready(op)).With(absl::StrCat("step ", step, " ", program.names[i]));
   }
   return absl::OkStatus();
 }
@@ -89,6 +97,7 @@ absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {
     case OpKind::kLoad: {
       HETERO_ASSIGN_OR_RETURN(slot.batch, runtime.feeds[static_cast<int>(split)]->Load(
                                               op.slot, step, op.microbatch, *stream_));
+      if (split == Split::kTrain) own_[own].read_media |= HasMedia(slot.batch.modalities);
       return absl::OkStatus();
     }
     case OpKind::kForward:
@@ -147,7 +156,8 @@ absl::Status Engine::Forward(Split split, const Op& op, int own, Slot& slot) {
   const bool trains = split == Split::kTrain && stage.runs_backward;
   ModuleContext context{.stream = *stream_,
                         .activations = slot.activations,
-                        .mode = trains ? Mode::kTrain : Mode::kEval};
+                        .mode = trains ? Mode::kTrain : Mode::kEval,
+                        .traffic = own_[own].traffic};
   StageInput input{.tokens = slot.batch.tokens, .modalities = slot.batch.modalities};
   if (stage.place.first()) {
     input.edges = slot.inputs;
@@ -172,7 +182,8 @@ absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
       .stream = *stream_,
       .activations = slot.activations,
       .needs_input_gradient = returns,
-      .weight_gradients = op.kind == OpKind::kBackwardInput ? &slot.weight_gradients : nullptr};
+      .weight_gradients = op.kind == OpKind::kBackwardInput ? &slot.weight_gradients : nullptr,
+      .traffic = IsLastMicrobatch(op) ? own_[own].traffic : nullptr};
   StageInputGradients d_input;
   if (stage.place.first()) {
     d_input.edges = slot.d_inputs;
@@ -180,6 +191,13 @@ absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
     d_input.previous_stage = slot.d_inputs[0];
   }
   return own_[own].stage->Backward(context, op.slot, slot.d_output, d_input);
+}
+
+// Buckets that no layer of the last backward completed: on every rank of the stage at the same
+// place, whatever its samples hold, so that no two wait for each other.
+absl::Status Engine::Ready(const Op& op) {
+  ParameterTraffic* const traffic = own_[OwnIndex(op.stage)].traffic;
+  return traffic == nullptr ? absl::OkStatus() : traffic->Ready(0);
 }
 
 SampleRows Engine::RowsOf(const PlanEdge& edge, const SampleFacts& sample) const {

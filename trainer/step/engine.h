@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -23,7 +24,9 @@
 #include "hetero/grid/layout.h"
 #include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/models/stage.h"
+#include "hetero/params/bucket_options.h"
 #include "hetero/params/parameter_store.h"
+#include "hetero/params/parameter_traffic.h"
 #include "hetero/params/table.h"
 #include "hetero/telemetry/spans.h"
 #include "hetero/tensor/arena.h"
@@ -55,6 +58,8 @@ struct EngineOptions {
   // Makes the feed of one of this rank's stages; its buffers count in the ledger.
   std::function<absl::StatusOr<BatchFeed>(const StepPlan&, int stage, Split, Device, MemoryLedger&)>
       make_feed;
+  // Of a module's gradients; unset: as BucketOptions without numbers.
+  std::function<BucketOptions(std::string_view module)> buckets = {};
   std::optional<EngineMemory> memory;  // unset: arenas without end that only count
   SpanBuffer* spans = nullptr;         // of this rank; null: no time is recorded
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
@@ -72,6 +77,9 @@ class Engine {
     ModuleCommunicators communicators;  // of the module
     std::unique_ptr<ParameterStore> parameters;
     std::unique_ptr<Stage> stage;
+    ParameterTraffic* traffic = nullptr;  // told of the stage's layers; null: nobody asks
+    // Since it was set to false, a microbatch of training had images, clips or the like.
+    bool read_media = false;
   };
 
   static absl::StatusOr<std::unique_ptr<Engine>> Create(EngineOptions options);
@@ -158,6 +166,10 @@ class Engine {
   absl::Status Receive(const Op& op, Slot& slot);
   absl::Status Forward(Split split, const Op& op, int own, Slot& slot);
   absl::Status Backward(const Op& op, int own, Slot& slot);
+  absl::Status Ready(const Op& op);
+  bool IsLastMicrobatch(const Op& op) const {
+    return op.microbatch + 1 == options_.train.num_microbatches();
+  }
   // What a sample sends over an edge.
   SampleRows RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
   // Of the microbatch and the edge of `op`, a transfer, between the lanes of its stage's block.

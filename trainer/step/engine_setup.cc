@@ -4,6 +4,7 @@
 #include "absl/log/check.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/row_plan.h"
+#include "hetero/optim/module_optimizer.h"
 #include "hetero/trainer/step/engine.h"
 #include "hetero/trainer/step/shard_spec.h"
 
@@ -52,9 +53,12 @@ absl::Status Engine::MakeStage(int index) {
   const ShardSpec shard = ShardSpecOf(grid, options_.rank, plan_stage.place);
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                           options_.model.MakeTable(plan_stage.module, shard));
+  const BucketOptions buckets =
+      options_.buckets ? options_.buckets(plan_stage.module) : BucketOptions();
   HETERO_ASSIGN_OR_RETURN(
       own.parameters,
-      ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_));
+      ParameterStore::Create(table.Stage(plan_stage.place.stage), shard, options_.device, ledger_,
+                             SharingOf(grid, options_.rank, buckets)));
   HETERO_RETURN_IF_ERROR(own.parameters->Initialize(options_.seed, *stream_));
   HETERO_ASSIGN_OR_RETURN(own.communicators, CommunicatorsOf(grid, table));
   HETERO_ASSIGN_OR_RETURN(own.stage, options_.model.MakeStage(plan_stage.module, plan_stage.place,

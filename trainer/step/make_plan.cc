@@ -217,15 +217,15 @@ class PlanBuilder {
         break;
     }
     if (evaluate) return program;
-    for (const int s : stages) {
-      const int chunk = plan_.stages[s].chunk;
-      program.push_back({.kind = OpKind::kReduceGradients, .stage = s, .chunk = chunk});
-    }
+    const auto each_stage = [&](OpKind kind) {
+      for (const int s : stages) {
+        program.push_back({.kind = kind, .stage = s, .chunk = plan_.stages[s].chunk});
+      }
+    };
+    each_stage(OpKind::kReduceGradients);
     program.push_back({.kind = OpKind::kUpdate});
-    for (const int s : stages) {
-      const int chunk = plan_.stages[s].chunk;
-      program.push_back({.kind = OpKind::kFinishStep, .stage = s, .chunk = chunk});
-    }
+    each_stage(OpKind::kGatherParameters);
+    each_stage(OpKind::kFinishStep);
     return program;
   }
 

@@ -32,6 +32,8 @@ std::string Letters(const Op& op) {
       return "G";
     case OpKind::kUpdate:
       return "U";
+    case OpKind::kGatherParameters:
+      return "P";
     case OpKind::kFinishStep:
       return "S";
   }

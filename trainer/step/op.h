@@ -18,12 +18,13 @@ enum class OpKind : uint8_t {
   kWaitSend,     // what was sent may be overwritten
   kLoad,         // brings what the stage reads of a microbatch to the device
   kForward,
-  kBackward,         // both halves at once
-  kBackwardInput,    // the gradient of what the stage read; leaves the weights' for later
-  kBackwardWeight,   // the gradients that kBackwardInput left
-  kReduceGradients,  // sums the gradients of a stage over its data-parallel ranks
-  kUpdate,           // the optimizer's step, with the rest of the world
-  kFinishStep,       // what follows from the step's statistics and outcome, Stage::FinishStep
+  kBackward,          // both halves at once
+  kBackwardInput,     // the gradient of what the stage read; leaves the weights' for later
+  kBackwardWeight,    // the gradients that kBackwardInput left
+  kReduceGradients,   // the sums of a stage's gradients over its data-parallel ranks are complete
+  kUpdate,            // the optimizer's step, with the rest of the world
+  kGatherParameters,  // starts to fetch what other data-parallel ranks updated of a stage
+  kFinishStep,        // what follows from the step's statistics and outcome, Stage::FinishStep
 };
 
 struct Op {
@@ -60,8 +61,8 @@ constexpr bool EndsBackward(OpKind kind) {
 }
 
 // "F3", "B3", its halves "I3" (input) and "W3" (weight), "L3" (load), "G" (gradients), "U"
-// (update), "S" (finish). Transfers are "sf3", "rf3", "sb3", "rb3": send or receive, forward or
-// backward.
+// (update), "P" (parameters), "S" (finish). Transfers are "sf3", "rf3", "sb3", "rb3": send or
+// receive, forward or backward.
 // "+rf3" posts one and "rf3" waits for it. Behind chunk 0 it is told: "F3'1".
 std::string ToString(const Op& op);
 std::string ToString(std::span<const Op> program);

@@ -37,6 +37,12 @@ class OrderChecker {
       const std::deque<int>& left = (op.kind == OpKind::kPostSend ? sends_ : receives_)[op.channel];
       if (!left.empty() && left.front() == op.microbatch) return Refuse(op, "is not waited for");
     }
+    for (const Op& op : program_) {
+      const Op gather = As(op, OpKind::kGatherParameters);
+      if (op.kind == OpKind::kReduceGradients && !Did(gather, gather.kind)) {
+        return Refuse(gather, absl::StrCat("does not follow ", name_(op)));
+      }
+    }
     return absl::OkStatus();
   }
 
@@ -50,6 +56,7 @@ class OrderChecker {
     std::vector<uint16_t> done;  // by microbatch: bits of the kinds of operations
     std::vector<Slot> slots;
     std::deque<int> without_weights;  // microbatches whose input half alone has run
+    int last_backward = -1;           // microbatch
   };
 
   absl::Status Check(const Op& op) {
@@ -86,6 +93,7 @@ class OrderChecker {
         if (Did(op, OpKind::kBackward) || Did(op, OpKind::kBackwardInput)) {
           return Refuse(op, "is a second backward of its microbatch");
         }
+        if (absl::Status status = AfterEarlierBackward(op); !status.ok()) return status;
         if (op.kind == OpKind::kBackwardInput) {
           stages_[op.stage].without_weights.push_back(op.microbatch);
         }
@@ -101,10 +109,23 @@ class OrderChecker {
         }
         updated_ = true;
         return absl::OkStatus();
+      case OpKind::kGatherParameters:
       case OpKind::kFinishStep:
         return updated_ ? absl::OkStatus() : Early(op, {}, OpKind::kUpdate);
     }
     return absl::OkStatus();
+  }
+
+  // The sums of gradients begin in the backward of the last microbatch.
+  absl::Status AfterEarlierBackward(const Op& op) {
+    int& last = stages_[op.stage].last_backward;
+    if (op.microbatch > last) {
+      last = op.microbatch;
+      return absl::OkStatus();
+    }
+    Op later = op;
+    later.microbatch = last;
+    return Refuse(op, absl::StrCat("comes behind ", name_(later)));
   }
 
   absl::Status WeightHalf(const Op& op) {

@@ -32,7 +32,8 @@ std::vector<Op> Middle(int m, int receives_ahead, std::optional<int> weight_dela
                                                  .receive_backward = {BackwardChannel(1)},
                                                  .send_backward = {BackwardChannel(0)}},
                                                 receives_ahead);
-  for (const OpKind kind : {OpKind::kReduceGradients, OpKind::kUpdate, OpKind::kFinishStep}) {
+  for (const OpKind kind : {OpKind::kReduceGradients, OpKind::kUpdate, OpKind::kGatherParameters,
+                            OpKind::kFinishStep}) {
     program.push_back({.kind = kind});
   }
   return program;
@@ -81,6 +82,11 @@ TEST(CheckOrderTest, SwappedOperationsAreNamed) {
                 "rf1 is waited for before microbatch 0, which was posted before it");
   ExpectRefused(Swapped(Middle(4, 2), "B3", "G"), "B3 does not come before its stage's step ends");
   ExpectRefused(Swapped(Middle(4, 2), "S", "U"), "S comes before U");
+  ExpectRefused(Swapped(Middle(4, 2), "P", "U"), "P comes before U");
+  ExpectRefused(Without(Middle(4, 2), "P"), "P does not follow G");
+  const std::vector<Op> alone =
+      MakePipelineProgram({.num_microbatches = 4, .warmup = 1, .num_slots = 2}, 0);
+  ExpectRefused(Swapped(alone, "B2", "B3"), "B2 comes behind B3");
   ExpectRefused(Swapped(Middle(4, 2), "G", "U"), "U comes before G");
 }
 

@@ -165,6 +165,8 @@ std::string StepPlan::OpName(const Op& op) const {
   switch (op.kind) {
     case OpKind::kReduceGradients:
       return absl::StrCat(stages[op.stage].name(), " gradients");
+    case OpKind::kGatherParameters:
+      return absl::StrCat(stages[op.stage].name(), " parameters");
     case OpKind::kFinishStep:
       return absl::StrCat(stages[op.stage].name(), " finish");
     case OpKind::kUpdate:

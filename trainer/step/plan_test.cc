@@ -89,7 +89,7 @@ TEST(PlanTest, AStepEndsWithGradientsAndTheUpdate) {
   const StepPlan plan = MakePlan(Disjoint(2, 4, 2, 2), Vision(), 8, 64, {2}).value();
   for (const RankClass& ranks : plan.classes) {
     const std::string text = ToString(ranks.train);
-    EXPECT_TRUE(text.ends_with(" G U S")) << text;
+    EXPECT_TRUE(text.ends_with(" G U P S")) << text;
     EXPECT_THAT(ToString(ranks.evaluate), Not(HasSubstr("U")));
   }
 }

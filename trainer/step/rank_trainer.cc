@@ -1,5 +1,6 @@
 #include "hetero/trainer/step/rank_trainer.h"
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <utility>
@@ -21,49 +22,96 @@ absl::Status RefuseInvalidIds(std::span<const double> sums) {
                    "applied"));
 }
 
+// Whose gradients and parameters the whole run knows.
+absl::StatusOr<std::vector<OptimizedModule>> ModulesOf(const EngineOptions& options,
+                                                       const OptimizerSettings& settings) {
+  std::vector<OptimizedModule> modules;
+  for (const GraphModule& module : options.model.graph().modules) {
+    OptimizedModule optimized{.name = module.name,
+                              .clip_share = settings.modules.at(module.name).clip_share};
+    const auto stage = std::ranges::find(options.train.stages, module.name, &PlanStage::module);
+    const ShardSpec all_stages{.pp = {.rank = 0, .size = stage->place.num_stages}};
+    HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
+                            options.model.MakeTable(module.name, all_stages));
+    for (const ParameterSpec& spec : table.specs()) {
+      if (spec.trainable && !spec.is_buffer) optimized.parameters.push_back(spec.name);
+    }
+    if (settings.correct_partial_participation && !module.owns_samples) {
+      optimized.corrected_ranks = options.layout.Find(module.name)->num_lanes();
+    }
+    modules.push_back(std::move(optimized));
+  }
+  return modules;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
     EngineOptions options, const OptimizerSettings& settings) {
   auto trainer = std::unique_ptr<RankTrainer>(new RankTrainer(settings.schedule));
   trainer->samples_per_step_ = options.train.batch.global_batch_size;
-  const Layout& layout = options.layout;
-  const GlobalRank rank = options.rank;
-  const Device device = options.device;
-  CommunicatorFactory& factory = options.factory;
-  std::vector<std::string> modules = options.model.graph().ModuleNames();
+  trainer->corrects_ = settings.correct_partial_participation;
   trainer->num_totals_ = options.model.graph().num_totals;
   trainer->minimized_ = options.model.graph().metrics.front().numerator;
+  options.buckets = [&settings](std::string_view module) {
+    return settings.modules.at(module).buckets;
+  };
+  const EngineOptions kept = options;
   HETERO_ASSIGN_OR_RETURN(trainer->engine_, Engine::Create(std::move(options)));
+  HETERO_RETURN_IF_ERROR(trainer->MakeOptimizers(kept, settings));
+  HETERO_ASSIGN_OR_RETURN(
+      trainer->totals_,
+      Buffer::Allocate(kept.device, MemoryLabel::kWorkspace,
+                       trainer->num_totals_ * SizeOf(DType::kF64), trainer->engine_->ledger()));
+  return trainer;
+}
+
+absl::Status RankTrainer::MakeOptimizers(const EngineOptions& options,
+                                         const OptimizerSettings& settings) {
+  const Layout& layout = options.layout;
+  const GlobalRank rank = options.rank;
   if (layout.world_size() > 1) {
     Group world;
     for (int64_t r = 0; r < layout.world_size(); ++r) world.push_back(GlobalRank(r));
-    HETERO_ASSIGN_OR_RETURN(trainer->control_, factory.Create({"control", std::move(world)}));
+    HETERO_ASSIGN_OR_RETURN(control_, options.factory.Create({"control", std::move(world)}));
   }
-  MemoryLedger& ledger = trainer->engine_->ledger();
+  MemoryLedger& ledger = engine_->ledger();
+  Stream& stream = engine_->stream();
+  HETERO_ASSIGN_OR_RETURN(side_, SideStream::Create(stream));
   std::vector<ModuleOptimizer*> local;
-  for (Engine::OwnStage& own : trainer->engine_->stages()) {
+  for (Engine::OwnStage& own : engine_->stages()) {
+    const ModuleOptimizerOptions& of_module = settings.modules.at(own.grid->name());
     HETERO_ASSIGN_OR_RETURN(
         GradientCommunicators gradients,
-        MakeGradientCommunicators(own.name, *own.grid, *own.parameters, rank, factory));
-    trainer->gradient_syncs_.emplace_back(own.grid->name(), *own.parameters, gradients.groups);
-    trainer->gradients_.push_back(std::move(gradients));
+        MakeGradientCommunicators(own.name, *own.grid, *own.parameters, rank, options.factory));
     HETERO_ASSIGN_OR_RETURN(
-        std::unique_ptr<ModuleOptimizer> optimizer,
-        ModuleOptimizer::Create(settings.adamw, *own.parameters, *own.grid, rank, device, ledger));
-    HETERO_RETURN_IF_ERROR(optimizer->LoadMasters(trainer->engine_->stream()));
+        std::unique_ptr<BucketTraffic> traffic,
+        BucketTraffic::Create(own.name, *own.parameters, gradients.groups,
+                              {.overlap_gradient_reduce = of_module.overlap_gradient_reduce,
+                               .overlap_parameter_gather = of_module.overlap_parameter_gather},
+                              *side_, options.device, ledger));
+    own.traffic = traffic.get();
+    traffic_.push_back(std::move(traffic));
+    gradients_.push_back(std::move(gradients));
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<ModuleOptimizer> optimizer,
+                            ModuleOptimizer::Create(of_module, *own.parameters, *own.grid, rank,
+                                                    options.device, ledger));
+    HETERO_RETURN_IF_ERROR(optimizer->LoadMasters(stream));
     local.push_back(optimizer.get());
-    trainer->module_optimizers_.push_back(std::move(optimizer));
+    module_optimizers_.push_back(std::move(optimizer));
+    counts_input_.push_back(options.train.stages[own.index].place.first() &&
+                            own.grid->Coord(rank, Axis::kTp) == 0);
   }
-  HETERO_ASSIGN_OR_RETURN(
-      trainer->optimizer_,
-      Optimizer::Create(settings.schedule, settings.clip_gradient_norm, std::move(modules),
-                        std::move(local), trainer->control_.get(), trainer->num_totals_, device,
-                        ledger));
-  HETERO_ASSIGN_OR_RETURN(trainer->totals_,
-                          Buffer::Allocate(device, MemoryLabel::kWorkspace,
-                                           trainer->num_totals_ * SizeOf(DType::kF64), ledger));
-  return trainer;
+  participants_.resize(local.size());
+  HETERO_ASSIGN_OR_RETURN(std::vector<OptimizedModule> modules, ModulesOf(options, settings));
+  HETERO_ASSIGN_OR_RETURN(optimizer_,
+                          Optimizer::Create({.learning_rate = settings.schedule,
+                                             .weight_decay = settings.weight_decay,
+                                             .clip_gradient_norm = settings.clip_gradient_norm,
+                                             .modules = std::move(modules),
+                                             .num_addends = num_totals_},
+                                            std::move(local), control_.get(), stream, ledger));
+  return absl::OkStatus();
 }
 
 absl::Status RankTrainer::TakeTotals(const TensorView& totals) {
@@ -90,25 +138,35 @@ absl::Status RankTrainer::Queue(int64_t step) {
 
 absl::Status RankTrainer::Finish(const Op& op) {
   if (op.kind == OpKind::kUpdate) return Update();
-  Stream& stream = engine_->stream();
   const int i = engine_->OwnIndex(op.stage);
   Engine::OwnStage& own = engine_->stages()[i];
-  if (op.kind == OpKind::kFinishStep) {
-    return own.stage->FinishStep(optimizer_->decisions(), stream);
+  switch (op.kind) {
+    case OpKind::kReduceGradients:
+      return traffic_[i]->Reduce();
+    case OpKind::kGatherParameters:
+      return traffic_[i]->Gather();
+    default:
+      return own.stage->FinishStep(optimizer_->decisions(i), engine_->stream());
   }
-  HETERO_RETURN_IF_ERROR(own.parameters->FinishGradients(stream));
-  return gradient_syncs_[i].Run(stream);
+}
+
+std::span<const double> RankTrainer::Participants() {
+  if (!corrects_) return {};
+  for (size_t i = 0; i < participants_.size(); ++i) {
+    const bool took_part = std::exchange(engine_->stages()[i].read_media, false);
+    participants_[i] = took_part && counts_input_[i] ? 1 : 0;
+  }
+  return participants_;
 }
 
 absl::Status RankTrainer::Update() {
-  Stream& stream = engine_->stream();
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   return optimizer_->Queue({.samples = samples_per_step_,
+                            .participants = Participants(),
                             .tokens = totals.Rows(kStageLossWeight, 1),
                             .faults = totals.Rows(kStageInvalidIds, 1),
-                            .addends = totals},
-                           stream);
+                            .addends = totals});
 }
 
 absl::StatusOr<StepResult> RankTrainer::Result() {

@@ -8,25 +8,33 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
-#include "hetero/optim/gradient_sync.h"
+#include "hetero/optim/bucket_traffic.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
+#include "hetero/optim/module_options.h"
 #include "hetero/optim/optimizer.h"
+#include "hetero/optim/weight_decay.h"
+#include "hetero/tensor/side_stream.h"
 #include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/engine.h"
 
 namespace hetero {
 
 struct OptimizerSettings {
-  AdamWOptions adamw;
-  double clip_gradient_norm = 0;  // 0: none
+  absl::flat_hash_map<std::string, ModuleOptimizerOptions> modules;  // all of the run, by name
+  double clip_gradient_norm = 0;                                     // 0: none
   LearningRateSchedule schedule;
+  WeightDecaySchedule weight_decay;  // of modules without one of their own
+  // An encoder's gradient counts as if all its data-parallel ranks had had input.
+  bool correct_partial_participation = false;
 };
 
 // What all ranks know after a step.
@@ -69,9 +77,12 @@ class RankTrainer {
  private:
   explicit RankTrainer(const LearningRateSchedule& schedule) : schedule_(schedule) {}
 
+  absl::Status MakeOptimizers(const EngineOptions& options, const OptimizerSettings& settings);
+
   // What a step does beside the work of stages and edges.
   absl::Status Finish(const Op& op);
   absl::Status Update();
+  std::span<const double> Participants();
 
   // Overwrites `totals` with those of this rank's stages.
   absl::Status TakeTotals(const TensorView& totals);
@@ -80,10 +91,14 @@ class RankTrainer {
   int64_t samples_per_step_ = 0;
   int num_totals_ = kNumStageTotals;
   int minimized_ = kStageLossSum;
+  bool corrects_ = false;  // gradients of modules that not all ranks took part in
   std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Communicator> control_;         // null for a world of one
-  std::vector<GradientCommunicators> gradients_;  // by own stage
-  std::vector<GradientSync> gradient_syncs_;      // by own stage
+  std::unique_ptr<Communicator> control_;                // null for a world of one
+  std::unique_ptr<SideStream> side_;                     // of traffic_
+  std::vector<GradientCommunicators> gradients_;         // by own stage
+  std::vector<std::unique_ptr<BucketTraffic>> traffic_;  // by own stage
+  std::vector<bool> counts_input_;    // by own stage: one rank of those that share its microbatches
+  std::vector<double> participants_;  // by own stage, in this step
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
   Buffer totals_;

@@ -17,6 +17,8 @@ std::string LayerPrefix(std::string_view prefix, int64_t layer) {
   return absl::StrCat(prefix, "decoder.layers.", layer, ".");
 }
 
+int NumberOf(int64_t layer) { return 1 + static_cast<int>(layer); }
+
 int StageOf(int64_t layer, const EncoderLayersConfig& config, int num_stages) {
   return static_cast<int>(layer * num_stages / config.num_layers);
 }
@@ -29,6 +31,7 @@ std::vector<ParameterSpec> EncoderLayers::Parameters(const EncoderLayersConfig& 
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     for (ParameterSpec& spec : EncoderLayer::Parameters(config.layer, LayerPrefix(prefix, layer))) {
       spec.stage = StageOf(layer, config, num_stages);
+      spec.layer = NumberOf(layer);
       specs.push_back(std::move(spec));
     }
   }
@@ -40,7 +43,8 @@ std::vector<ParameterSpec> EncoderLayers::Parameters(const EncoderLayersConfig& 
                      .init = Init::Constant(value),
                      .partial_over_tp = true,
                      .decay = false,
-                     .stage = num_stages - 1});
+                     .stage = num_stages - 1,
+                     .layer = kLastLayer});
   }
   return specs;
 }
@@ -56,6 +60,7 @@ absl::StatusOr<EncoderLayers> EncoderLayers::Create(const EncoderLayersConfig& c
     HETERO_ASSIGN_OR_RETURN(
         const EncoderLayer made,
         EncoderLayer::Create(config.layer, LayerPrefix(prefix, layer), parameters, sequence));
+    if (layers.layers_.empty()) layers.first_number_ = NumberOf(layer);
     layers.layers_.push_back(made);
   }
   if (place.last() && config.final_norm) {
@@ -73,12 +78,15 @@ absl::StatusOr<ConstTensorView> EncoderLayers::Forward(ModuleContext& context,
                                                        Saved& saved) const {
   saved.layers.resize(layers_.size());
   HETERO_ASSIGN_OR_RETURN(
-      hidden_RC, RunLayers(context, hidden_RC, std::ssize(layers_),
-                           [&](ModuleContext& of_layer, int64_t i, ConstTensorView input_RC) {
-                             return layers_[i].Forward(of_layer, input_RC, segments,
-                                                       saved.layers[i]);
-                           }));
+      hidden_RC,
+      RunLayers(context, hidden_RC, std::ssize(layers_),
+                [&](ModuleContext& of_layer, int64_t i,
+                    ConstTensorView input_RC) -> absl::StatusOr<ConstTensorView> {
+                  HETERO_RETURN_IF_ERROR(of_layer.BeginLayer(first_number_ + static_cast<int>(i)));
+                  return layers_[i].Forward(of_layer, input_RC, segments, saved.layers[i]);
+                }));
   if (final_norm_.weight_C == nullptr) return hidden_RC;
+  HETERO_RETURN_IF_ERROR(context.BeginLayer(kLastLayer));
   return ApplyLayerNorm(context, hidden_RC, final_norm_, norm_epsilon_, saved.final_norm);
 }
 
@@ -88,8 +96,10 @@ absl::Status EncoderLayers::Backward(ModuleContext& context, const Saved& saved,
     HETERO_RETURN_IF_ERROR(
         LayerNormGradient(context, saved.final_norm, d_hidden_RC, {}, d_hidden_RC, final_norm_));
   }
+  HETERO_RETURN_IF_ERROR(context.EndLayer(kLastLayer));
   for (size_t i = layers_.size(); i-- > 0;) {
     HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_RC));
+    HETERO_RETURN_IF_ERROR(context.EndLayer(first_number_ + static_cast<int>(i)));
   }
   return absl::OkStatus();
 }

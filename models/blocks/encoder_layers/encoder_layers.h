@@ -39,6 +39,8 @@ class EncoderLayers {
 
   // Of all stages; layer l of L lies on stage l * num_stages / L, the norm on the last. `prefix`
   // ends with a dot or is empty; names are "decoder.layers.3." and "decoder.final_layernorm.".
+  // Layer l has number 1 + l (ParameterSpec::layer), the norm is of kLastLayer: 0 is left to what
+  // comes before.
   static std::vector<ParameterSpec> Parameters(const EncoderLayersConfig& config,
                                                std::string_view prefix, int num_stages);
 
@@ -59,6 +61,7 @@ class EncoderLayers {
 
  private:
   double norm_epsilon_ = 0;
+  int first_number_ = 0;  // of layers_
   std::vector<EncoderLayer> layers_;
   LayerNormParameters final_norm_;  // null on every other stage
 };

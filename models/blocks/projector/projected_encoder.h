@@ -88,6 +88,7 @@ class ProjectedEncoder {
     HETERO_ASSIGN_OR_RETURN(saved.features_RD,
                             encoder_.Forward(of_encoder, batch, upstream, saved.encoder));
     if (!projector_.has_value()) return saved.features_RD;
+    HETERO_RETURN_IF_ERROR(context.BeginLayer(kLastLayer));
     return projector_->Forward(of_projector, saved.features_RD, Encoder::NumFeatures(saved.encoder),
                                saved.projector);
   }

@@ -30,7 +30,8 @@ std::vector<ParameterSpec> Projector::Parameters(const ProjectorConfig& config,
                      .storage = config.storage,
                      .init = Init::Normal(std),
                      .dims = std::move(dims),
-                     .stage = stage});
+                     .stage = stage,
+                     .layer = kLastLayer});
   };
   const DimSharding whole, sharded{ShardAxis::kTp, {}};
   if (config.kind == ProjectorConfig::Kind::kAffine) {
@@ -44,7 +45,8 @@ std::vector<ParameterSpec> Projector::Parameters(const ProjectorConfig& config,
                      .init = Init::Constant(1),
                      .partial_over_tp = true,
                      .decay = false,
-                     .stage = stage});
+                     .stage = stage,
+                     .layer = kLastLayer});
   }
   matrix(kFc1, config.ffn_size, config.input_size, config.init_std, {sharded, whole});
   matrix(kFc2, config.output_size, config.ffn_size, config.output_init_std, {whole, sharded});

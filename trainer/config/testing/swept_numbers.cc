@@ -76,6 +76,10 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "model.language.pattern=M*E-",
       "model.language.mlp={ffn_size: 64}",
       "model.language.experts.expert_rows_bound=2",
+      "optimizer.weight_decay_schedule={style: LINEAR start: 0.01}",
+      "optimizer.buckets.bucket_elements=1000",
+      "optimizer.per_module[0]={module: \"radio_encoder\" learning_rate_scale: 0.5 "
+      "weight_decay: 0.02 clip_share: 0.5 buckets {num_buckets: 2}}",
       "schedule.style=WARMUP_STABLE_DECAY",
       "schedule.tail=TAIL_LINEAR"};
   const auto base = [&](std::vector<std::string> assignments) {

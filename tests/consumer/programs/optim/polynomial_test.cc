@@ -63,8 +63,8 @@ absl::StatusOr<double> Fit() {
 
   HETERO_ASSIGN_OR_RETURN(
       const auto module,
-      hetero::ModuleOptimizer::Create({.beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8}, *store, grid,
-                                      hetero::GlobalRank(0), device, memory));
+      hetero::ModuleOptimizer::Create({.adamw = {.beta1 = 0.9, .beta2 = 0.99, .epsilon = 1e-8}},
+                                      *store, grid, hetero::GlobalRank(0), device, memory));
   HETERO_ASSIGN_OR_RETURN(
       const hetero::LearningRateSchedule schedule,
       hetero::LearningRateSchedule::Make({.style = hetero::LearningRateStyle::kCosine,
@@ -73,8 +73,11 @@ absl::StatusOr<double> Fit() {
                                           .decay_samples = kNumSteps * kNumPoints}));
   HETERO_ASSIGN_OR_RETURN(
       const auto optimizer,
-      hetero::Optimizer::Create(schedule, /*clip_gradient_norm=*/1.0, {"cubic"}, {module.get()},
-                                /*control=*/nullptr, /*num_addends=*/1, device, memory));
+      hetero::Optimizer::Create({.learning_rate = schedule,
+                                 .clip_gradient_norm = 1.0,
+                                 .modules = {{"cubic", {"coefficients"}}},
+                                 .num_addends = 1},
+                                {module.get()}, /*control=*/nullptr, stream, memory));
 
   const double points = kNumPoints;
   double loss = 0;
@@ -87,8 +90,7 @@ absl::StatusOr<double> Fit() {
         const hetero::StepReport report,
         optimizer->Step({.samples = kNumPoints,
                          .tokens = hetero::ConstTensorView(&points, hetero::DType::kF64, {1}),
-                         .addends = hetero::ConstTensorView(&sum, hetero::DType::kF64, {1})},
-                        stream));
+                         .addends = hetero::ConstTensorView(&sum, hetero::DType::kF64, {1})}));
     loss = report.sums[0] / report.tokens;
     if (step % 100 == 0) {
       std::printf("step %3d: loss %.3e, gradient norm %.3e, learning rate %.4f\n", step, loss,
