@@ -9,7 +9,8 @@ def _archives_aspect_impl(target, ctx):
             if linker_input.owner != target.label:
                 continue
             for library in linker_input.libraries:
-                archive = library.pic_static_library or library.static_library
+                # Programs link the first; the other would compile everything once more.
+                archive = library.static_library or library.pic_static_library
                 if archive:
                     files.append(archive)
     transitive = [
