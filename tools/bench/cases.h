@@ -19,11 +19,16 @@ struct LayerRanks {
   ShardSpec shard;
   Communicator* tensor_parallel = nullptr;
   Communicator* expert_parallel = nullptr;
+  Communicator* data_parallel = nullptr;
 };
 
 // One rank's part of the layers that ranks share. Tensor-parallel ranks divide the tokens, expert-
 // parallel ones have as many each and as many experts as the sizes say.
 std::vector<Case> SharedLayerCases(const Sizes& sizes, const LayerRanks& ranks);
+
+// A few layers of data-parallel ranks: forward and backward with the sums of their gradients, and
+// forward with the gathers of their parameters. Precondition: ranks.data_parallel.
+std::vector<Case> TrafficCases(const Sizes& sizes, const LayerRanks& ranks);
 
 // The parts of it.
 std::vector<Case> LayerCases(const Sizes& sizes);

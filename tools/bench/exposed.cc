@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <memory>
+#include <string_view>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -26,7 +27,12 @@ namespace {
 
 constexpr int kWarmUpCalls = 3;
 
-enum class Family : uint8_t { kTensorParallel, kExpertParallel };
+enum class Family : uint8_t { kTensorParallel, kExpertParallel, kDataParallel };
+
+constexpr std::string_view Name(Family family) {
+  constexpr std::string_view kNames[] = {"tp ", "ep ", "dp "};
+  return kNames[static_cast<int>(family)];
+}
 
 // What a rank measures of a layer: microseconds of a call in every sample.
 struct Samples {
@@ -158,11 +164,20 @@ absl::Status RunRank(const Sizes& sizes, const ExposedOptions& options, Family f
     HETERO_ASSIGN_OR_RETURN(auto made, factory.Create({"model", members}));
     SwitchedCommunicator communicator(std::move(made));
     const ShardSpec::Axis place = {.rank = me.value(), .size = options.num_ranks};
-    const LayerRanks ranks =
-        family == Family::kTensorParallel
-            ? LayerRanks{.shard = {.tp = place}, .tensor_parallel = &communicator}
-            : LayerRanks{.shard = {.ep = place}, .expert_parallel = &communicator};
-    for (const Case& layer : SharedLayerCases(sizes, ranks)) {
+    LayerRanks ranks;
+    switch (family) {
+      case Family::kTensorParallel:
+        ranks = {.shard = {.tp = place}, .tensor_parallel = &communicator};
+        break;
+      case Family::kExpertParallel:
+        ranks = {.shard = {.ep = place}, .expert_parallel = &communicator};
+        break;
+      case Family::kDataParallel:
+        ranks.data_parallel = &communicator;
+        break;
+    }
+    for (const Case& layer : family == Family::kDataParallel ? TrafficCases(sizes, ranks)
+                                                             : SharedLayerCases(sizes, ranks)) {
       layers.push_back(std::make_unique<RankLayer>(me, device, options));
       HETERO_ASSIGN_OR_RETURN(Samples measured,
                               layers.back()->Measure(layer, device, communicator));
@@ -199,7 +214,8 @@ absl::StatusOr<std::vector<ExposedRow>> MeasureExposed(const Sizes& sizes,
     for (int i = 0; i < options.num_ranks; ++i) run.devices.push_back({DeviceKind::kCuda, i});
   }
   std::vector<ExposedRow> rows;
-  for (const Family family : {Family::kTensorParallel, Family::kExpertParallel}) {
+  for (const Family family :
+       {Family::kTensorParallel, Family::kExpertParallel, Family::kDataParallel}) {
     std::vector<std::vector<Samples>> ranks(static_cast<size_t>(options.num_ranks));
     HETERO_RETURN_IF_ERROR(RunRanks(
         options.num_ranks,
@@ -211,12 +227,12 @@ absl::StatusOr<std::vector<ExposedRow>> MeasureExposed(const Sizes& sizes,
         run));
     for (size_t layer = 0; layer < ranks[0].size(); ++layer) {
       const std::vector<double> with_us = Slowest(ranks, layer, &Samples::with_us);
-      ExposedRow row = {.name = absl::StrCat(family == Family::kTensorParallel ? "tp " : "ep ",
-                                             options.num_ranks, " ", ranks[0][layer].name),
-                        .with_us = Median(with_us),
-                        .serial_us = Median(Slowest(ranks, layer, &Samples::serial_us)),
-                        .without_us = Median(Slowest(ranks, layer, &Samples::without_us)),
-                        .alone_us = Median(Slowest(ranks, layer, &Samples::alone_us))};
+      ExposedRow row = {
+          .name = absl::StrCat(Name(family), options.num_ranks, " ", ranks[0][layer].name),
+          .with_us = Median(with_us),
+          .serial_us = Median(Slowest(ranks, layer, &Samples::serial_us)),
+          .without_us = Median(Slowest(ranks, layer, &Samples::without_us)),
+          .alone_us = Median(Slowest(ranks, layer, &Samples::alone_us))};
       const auto [least, most] = std::ranges::minmax(with_us);
       row.spread = (most - least) / row.with_us;
       rows.push_back(std::move(row));

@@ -1,9 +1,9 @@
 #ifndef HETERO_TOOLS_BENCH_EXPOSED_H_
 #define HETERO_TOOLS_BENCH_EXPOSED_H_
 
-// How much of a layer's communication its products hide: forward and backward of a layer that ranks
-// share, measured as it trains, with the side stream's work on the stream itself, and without its
-// communication.
+// How much of a layer's communication its products hide, and of the traffic of gradients and
+// parameters: forward and backward of layers that ranks share, measured as it trains, with the side
+// stream's work on the stream itself, and without its communication.
 
 #include <cstdint>
 #include <string>
@@ -34,7 +34,7 @@ struct ExposedRow {
   double hidden_us() const { return alone_us - exposed_us(); }
 };
 
-// Tensor-parallel ranks first, then expert-parallel ones.
+// Tensor-parallel ranks first, then expert-parallel and data-parallel ones.
 // Errors: those of the device and the layers.
 absl::StatusOr<std::vector<ExposedRow>> MeasureExposed(const Sizes& sizes,
                                                        const ExposedOptions& options);

@@ -17,7 +17,7 @@ TEST(ExposedTest, EveryLayerThatRanksShareIsMeasured) {
   const absl::StatusOr<std::vector<ExposedRow>> rows =
       MeasureExposed(Tiny(), {.on_gpus = false, .num_ranks = 2, .samples = 3, .calls = 1});
   ASSERT_THAT(rows, IsOk());
-  EXPECT_EQ(rows->size(), 5);
+  EXPECT_EQ(rows->size(), 7);
   for (const ExposedRow& row : *rows) {
     EXPECT_GT(row.with_us, 0) << row.name;
     EXPECT_GT(row.serial_us, 0) << row.name;
@@ -26,6 +26,8 @@ TEST(ExposedTest, EveryLayerThatRanksShareIsMeasured) {
   }
   EXPECT_THAT(ToText(*rows), HasSubstr("tp 2 layer.attention"));
   EXPECT_THAT(ToText(*rows), HasSubstr("ep 2 layer.moe"));
+  EXPECT_THAT(ToText(*rows), HasSubstr("dp 2 gradients of 4 mlp"));
+  EXPECT_THAT(ToText(*rows), HasSubstr("dp 2 parameters of 4 mlp"));
 }
 
 TEST(ExposedTest, WhatProductsHideIsNotExposed) {
