@@ -104,12 +104,13 @@ absl::Status BucketTraffic::ReduceFrom(int layer) {
   const size_t first = num_reduced_;
   while (num_reduced_ < buckets_.size() && buckets_[num_reduced_].layer >= layer) ++num_reduced_;
   if (first == num_reduced_) return absl::OkStatus();
-  HETERO_ASSIGN_OR_RETURN(reduced_, side_.Run([&](Stream& beside) -> absl::Status {
+  HETERO_ASSIGN_OR_RETURN(SideStream::Mark end, side_.Run([&](Stream& beside) -> absl::Status {
     for (size_t i = first; i < num_reduced_; ++i) {
       HETERO_RETURN_IF_ERROR(Reduce(buckets_[i], beside));
     }
     return absl::OkStatus();
   }));
+  reduced_.push_back(std::move(end));
   return absl::OkStatus();
 }
 
@@ -118,7 +119,9 @@ absl::Status BucketTraffic::Reduce() {
   HETERO_RETURN_IF_ERROR(AllNeeded());
   HETERO_RETURN_IF_ERROR(ReduceFrom(std::numeric_limits<int>::min()));
   num_reduced_ = 0;
-  return side_.Join(std::exchange(reduced_, {}));
+  for (SideStream::Mark& end : reduced_) HETERO_RETURN_IF_ERROR(side_.Join(std::move(end)));
+  reduced_.clear();
+  return absl::OkStatus();
 }
 
 absl::Status BucketTraffic::Reduce(const Bucket& bucket, Stream& beside) {

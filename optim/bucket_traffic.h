@@ -112,11 +112,11 @@ class BucketTraffic : public ParameterTraffic {
 
   TrafficOptions options_;
   SideStream& side_;
-  std::vector<Bucket> buckets_;  // in the order in which backward completes them
-  Buffer packed_;                // the largest Partial
-  size_t num_reduced_ = 0;       // of buckets_ in this step, from the first
-  size_t num_needed_ = 0;        // of buckets_ whose gather was waited for, from the last
-  SideStream::Mark reduced_;
+  std::vector<Bucket> buckets_;            // in the order in which backward completes them
+  Buffer packed_;                          // the largest Partial
+  size_t num_reduced_ = 0;                 // of buckets_ in this step, from the first
+  size_t num_needed_ = 0;                  // of buckets_ whose gather was waited for, from the last
+  std::vector<SideStream::Mark> reduced_;  // ends of the sums under way
 };
 
 }  // namespace hetero
