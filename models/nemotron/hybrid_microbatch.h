@@ -33,7 +33,6 @@ inline const TestTokens kTextOnly{
 
 inline std::vector<double> RandomRows(int64_t rows, uint64_t seed) {
   std::vector<double> values(rows * 8);
-  values.reserve(1);
   FillRandom(TensorView(values.data(), DType::kF64, {rows * 8}), seed, 1);
   return values;
 }
