@@ -4,7 +4,6 @@
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
-#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
@@ -18,12 +17,6 @@ absl::Status ExpectLike(std::string_view operand, const ConstTensorView& view,
   if (std::ranges::equal(view.dims(), like.dims())) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(operand, " is ", view.ToString(), "; expected the dims of ", like.ToString()));
-}
-
-// Parts that a GPU sums separately: enough to fill one, few enough to fold in one block.
-int64_t NumPartials(int64_t num_elements) {
-  constexpr int64_t kElements = 4096;
-  return std::min<int64_t>(1024, CeilDiv(num_elements, kElements));
 }
 
 }  // namespace
@@ -61,22 +54,6 @@ absl::Status Copy(const ConstTensorView& source, const TensorView& destination, 
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(stream, internal::CopyCpu(source, destination),
                          internal::CopyCuda(source, destination, stream));
-}
-
-absl::Status SumOfSquares(const ConstTensorView& x, const TensorView& totals, bool accumulate,
-                          Stream& stream) {
-  HETERO_RETURN_IF_ERROR(ExpectRows("x", x));
-  HETERO_RETURN_IF_ERROR(ExpectDense("totals", totals, DType::kF64, {2}));
-  ArenaScope scratch(stream.workspace());
-  TensorView partials;
-  if (stream.device().IsCuda()) {
-    HETERO_ASSIGN_OR_RETURN(
-        partials, stream.workspace().Allocate(DType::kF64, {NumPartials(x.num_elements()), 2}));
-  }
-  OperationScope scope(stream, {"sum_of_squares", 2.0 * x.num_elements(), 1.0 * x.num_bytes()});
-  if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::SumOfSquaresCpu(x, totals, accumulate),
-                         internal::SumOfSquaresCuda(x, totals, accumulate, partials, stream));
 }
 
 }  // namespace hetero

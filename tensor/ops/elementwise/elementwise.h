@@ -27,26 +27,16 @@ absl::Status Fill(double value, const TensorView& x, Stream& stream);
 // a type to itself.
 absl::Status Copy(const ConstTensorView& source, const TensorView& destination, Stream& stream);
 
-// totals = {Σ x², number of elements that are NaN or infinite}, f64[2], added to totals if
-// `accumulate`. The squares are summed in f64 in an order that only the extents fix, over finite
-// elements only.
-absl::Status SumOfSquares(const ConstTensorView& x, const TensorView& totals, bool accumulate,
-                          Stream& stream);
-
 namespace internal {
 
 absl::Status AddCpu(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out);
 absl::Status FillCpu(double value, const TensorView& x);
 absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destination);
-absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals, bool accumulate);
 
 absl::Status AddCuda(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
                      Stream& stream);
 absl::Status FillCuda(double value, const TensorView& x, Stream& stream);
 absl::Status CopyCuda(const ConstTensorView& source, const TensorView& destination, Stream& stream);
-// `partials` f64 [parts, 2]: scratch. Its extent fixes the order of the sum.
-absl::Status SumOfSquaresCuda(const ConstTensorView& x, const TensorView& totals, bool accumulate,
-                              const TensorView& partials, Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

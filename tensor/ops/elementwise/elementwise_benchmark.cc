@@ -20,15 +20,5 @@ void BM_Add(benchmark::State& state) {
 }
 BENCHMARK(BM_Add)->Arg(384 * 128)->Arg(1 << 24);
 
-void BM_SumOfSquares(benchmark::State& state) {
-  std::mt19937 generator(1);
-  auto x = HostTensor<float>::Normal({state.range(0)}, generator);
-  HostTensor<double> totals({2});
-  StreamWithWorkspace stream;
-  for (auto _ : state) CHECK_OK(SumOfSquares(x.view(), totals.view(), false, *stream));
-  ReportBytes(state, x.view().num_bytes());
-}
-BENCHMARK(BM_SumOfSquares)->Arg(860592)->Arg(1 << 24);
-
 }  // namespace
 }  // namespace hetero

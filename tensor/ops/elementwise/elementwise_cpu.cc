@@ -1,8 +1,6 @@
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <limits>
 #include <type_traits>
 
 #include "hetero/tensor/ops/cpu_kernel.h"
@@ -26,30 +24,6 @@ HETERO_CPU_KERNEL void ConvertRow(const From* source, To* destination, int64_t n
     } else {
       destination[i] = static_cast<To>(source[i]);
     }
-  }
-}
-
-// Kept in kLanes partial sums, so that the order is the same whatever the vector width.
-template <typename T>
-HETERO_CPU_KERNEL void SumSquaresRow(const T* x, int64_t n, double* sum, double* not_finite) {
-  constexpr int64_t kLanes = 16;
-  double squares[kLanes] = {};
-  int64_t bad[kLanes] = {};
-  const auto add = [&](int64_t lane, T value) __attribute__((always_inline)) {
-    const bool finite = std::abs(value) <= std::numeric_limits<T>::max();
-    const double kept = finite ? static_cast<double>(value) : 0.0;
-    squares[lane] += kept * kept;
-    bad[lane] += finite ? 0 : 1;
-  };
-  int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-#pragma omp simd
-    for (int64_t lane = 0; lane < kLanes; ++lane) add(lane, x[i + lane]);
-  }
-  for (int64_t lane = 0; i < n; ++i, ++lane) add(lane, x[i]);
-  for (int64_t lane = 0; lane < kLanes; ++lane) {
-    *sum += squares[lane];
-    *not_finite += static_cast<double>(bad[lane]);
   }
 }
 
@@ -122,21 +96,6 @@ absl::Status CopyCpu(const ConstTensorView& source, const TensorView& destinatio
     });
   });
   return absl::OkStatus();
-}
-
-absl::Status SumOfSquaresCpu(const ConstTensorView& x, const TensorView& totals, bool accumulate) {
-  const RowShape shape{x};
-  return VisitFloat(x.dtype(), [&]<typename T>() {
-    double sum = 0;
-    double not_finite = 0;
-    for (int64_t r = 0; r < shape.rows; ++r) {
-      cpu::RunKernel<SumSquaresRow<T>>(x.data<T>() + r * x.stride(0), shape.columns, &sum,
-                                       &not_finite);
-    }
-    double* out = totals.data<double>();
-    out[0] = accumulate ? out[0] + sum : sum;
-    out[1] = accumulate ? out[1] + not_finite : not_finite;
-  });
 }
 
 }  // namespace hetero::internal

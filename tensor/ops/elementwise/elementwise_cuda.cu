@@ -140,44 +140,6 @@ absl::Status VisitFloatOrDouble(DType dtype, Function&& function) {
   return cuda::VisitFloat(dtype, function);
 }
 
-// partials[block] = {Σ x², count of what is not finite} of the block's elements.
-template <typename T>
-__global__ __launch_bounds__(kThreads) void SumOfSquaresKernel(Rows<const T> x, int64_t columns,
-                                                               int64_t num_elements,
-                                                               double2* partials) {
-  double sum = 0;
-  double not_finite = 0;
-  const int64_t stride = int64_t{gridDim.x} * kThreads;
-#pragma unroll 4
-  for (int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x; i < num_elements; i += stride) {
-    const int64_t row = columns == num_elements ? 0 : i / columns;
-    const double value = static_cast<double>(Widen(x.data[row * x.stride + (i - row * columns)]));
-    const bool finite = isfinite(value);
-    sum += finite ? value * value : 0.0;
-    not_finite += finite ? 0.0 : 1.0;
-  }
-  sum = cuda::BlockSum<kThreads>(sum);
-  not_finite = cuda::BlockSum<kThreads>(not_finite);
-  if (threadIdx.x == 0) partials[blockIdx.x] = {sum, not_finite};
-}
-
-__global__ __launch_bounds__(kThreads) void FoldTotalsKernel(const double2* partials,
-                                                             int num_partials, bool accumulate,
-                                                             double* totals) {
-  double sum = 0;
-  double not_finite = 0;
-  for (int i = threadIdx.x; i < num_partials; i += kThreads) {
-    sum += partials[i].x;
-    not_finite += partials[i].y;
-  }
-  sum = cuda::BlockSum<kThreads>(sum);
-  not_finite = cuda::BlockSum<kThreads>(not_finite);
-  if (threadIdx.x == 0) {
-    totals[0] = accumulate ? totals[0] + sum : sum;
-    totals[1] = accumulate ? totals[1] + not_finite : not_finite;
-  }
-}
-
 }  // namespace
 
 absl::Status AddCuda(const ConstTensorView& a, const ConstTensorView& b, const TensorView& out,
@@ -224,23 +186,6 @@ absl::Status CopyCuda(const ConstTensorView& source, const TensorView& destinati
       return Map<1, From, To>(CopyFunction{}, source, {}, destination, stream);
     });
   });
-}
-
-absl::Status SumOfSquaresCuda(const ConstTensorView& x, const TensorView& totals, bool accumulate,
-                              const TensorView& partials, Stream& stream) {
-  const RowShape shape{x};
-  auto* const of_block = static_cast<double2*>(partials.address());
-  const int num_partials = static_cast<int>(partials.dim(0));
-  const absl::Status status = VisitFloatOrDouble(x.dtype(), [&]<typename T>() {
-    const cuda::LaunchShape launch = {.grid = static_cast<unsigned>(num_partials),
-                                      .block = kThreads};
-    return HETERO_CUDA_LAUNCH(SumOfSquaresKernel<T>, launch, stream, RowsOf<T>(x), shape.columns,
-                              shape.num_elements(), of_block);
-  });
-  HETERO_RETURN_IF_ERROR(status);
-  const cuda::LaunchShape launch = {.grid = 1, .block = kThreads};
-  return HETERO_CUDA_LAUNCH(FoldTotalsKernel, launch, stream, of_block, num_partials, accumulate,
-                            totals.data<double>());
 }
 
 }  // namespace hetero::internal

@@ -1,5 +1,4 @@
 #include <cstdint>
-#include <limits>
 #include <random>
 #include <tuple>
 #include <vector>
@@ -79,38 +78,10 @@ TEST_P(ElementwiseCudaTest, CopiesAndConverts) {
   }
 }
 
-TEST_P(ElementwiseCudaTest, SumOfSquaresEqualsTheCpuAndItself) {
-  const auto x = Draw();
-  const DeviceTensor gpu_x(dtype_, x, *gpu_);
-  HostTensor<double> totals({2});
-  DeviceTensor gpu_totals(DType::kF64, {2}, *gpu_), again(DType::kF64, {2}, *gpu_);
-  for (const bool accumulate : {false, true}) {
-    ASSERT_THAT(SumOfSquares(x.view(), totals.view(), accumulate, *cpu_), IsOk());
-    for (const TensorView& view : {gpu_totals.view(), again.view()}) {
-      ASSERT_THAT(SumOfSquares(gpu_x.view(), view, accumulate, *gpu_), IsOk());
-    }
-  }
-  EXPECT_THAT(gpu_totals.Values(), IsCloseTo(totals.values(), {.relative = 1e-13}));
-  EXPECT_EQ(gpu_totals.Bits(), again.Bits());
-}
-
 INSTANTIATE_TEST_SUITE_P(Extents, ElementwiseCudaTest,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16,
                                                               DType::kF64),
                                             ::testing::ValuesIn(kExtents)));
-
-TEST(ElementwiseCudaTest, CountsWhatIsNotFinite) {
-  StreamWithWorkspace gpu(DeviceKind::kCuda);
-  HostTensor<float> x({1003});
-  for (float& value : x.values()) value = 2;
-  x[0] = std::numeric_limits<float>::infinity();
-  x[500] = -x[0];
-  x[1002] = std::numeric_limits<float>::quiet_NaN();
-  const DeviceTensor gpu_x(DType::kF32, x, *gpu);
-  const DeviceTensor totals(DType::kF64, {2}, *gpu);
-  ASSERT_THAT(SumOfSquares(gpu_x.view(), totals.view(), false, *gpu), IsOk());
-  EXPECT_THAT(totals.Values(), ::testing::ElementsAre(4000.0, 3.0));
-}
 
 TEST(ElementwiseCudaTest, IntegersAreFilledAndCopied) {
   StreamWithWorkspace gpu(DeviceKind::kCuda);

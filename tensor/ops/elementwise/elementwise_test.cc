@@ -1,8 +1,6 @@
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
-#include <cmath>
 #include <cstdint>
-#include <limits>
 #include <random>
 #include <span>
 #include <vector>
@@ -77,32 +75,6 @@ TEST(CopyTest, GathersAndSpreadsColumns) {
   ASSERT_THAT(Copy(narrow.view(), wide.view().Columns(2, 2), *stream), IsOk());
   EXPECT_THAT(wide.values(), ElementsAre(0, 1, 1, 2, 4, 5, 5, 6, 8, 9, 9, 10));
 }
-
-class SumOfSquaresTest : public ::testing::TestWithParam<int64_t> {};
-
-TEST_P(SumOfSquaresTest, AddsInDoubleAndCountsWhatIsNotFinite) {
-  const int64_t n = GetParam();
-  std::mt19937_64 generator(n);
-  auto x = HostTensor<float>::Normal({n}, generator, 1e15);
-  double expected = 0;
-  for (float value : x.values()) expected += static_cast<double>(value) * value;
-  HostTensor<double> totals({2});
-  StreamWithWorkspace stream;
-  ASSERT_THAT(SumOfSquares(x.view(), totals.view(), false, *stream), IsOk());
-  EXPECT_THAT(totals.values(), IsCloseTo(std::vector<double>{expected, 0}, {.relative = 1e-13}));
-  if (n < 3) return;
-  expected -= static_cast<double>(x[0]) * x[0] + static_cast<double>(x[n - 1]) * x[n - 1] +
-              static_cast<double>(x[1]) * x[1];
-  x[0] = std::numeric_limits<float>::infinity();
-  x[1] = -x[0];
-  x[n - 1] = std::nanf("");
-  ASSERT_THAT(Fill(1, totals.view(), *stream), IsOk());
-  ASSERT_THAT(SumOfSquares(x.view(), totals.view(), true, *stream), IsOk());
-  EXPECT_THAT(totals.values(),
-              IsCloseTo(std::vector<double>{1 + expected, 4}, {.relative = 1e-13}));
-}
-
-INSTANTIATE_TEST_SUITE_P(Lengths, SumOfSquaresTest, ::testing::Values(0, 1, 15, 16, 17, 1003));
 
 TEST(ElementwiseErrorsTest, NameTheOperand) {
   HostTensor<float> x({2, 3}), y({3, 2});
