@@ -79,6 +79,11 @@ class Storage {
   virtual absl::StatusOr<std::unique_ptr<WritableFile>> Create(
       const std::filesystem::path& path) = 0;
 
+  // A file that Create made, for ranges that another rank writes: what it has stays. NOT_FOUND when
+  // there is none.
+  virtual absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWriting(
+      const std::filesystem::path& path) = 0;
+
   // A file of that text, which appears whole or not at all; its bytes are durable. ALREADY_EXISTS
   // when something has the name: of many that try at once exactly one succeeds.
   virtual absl::Status CreateExclusive(const std::filesystem::path& path,
