@@ -1,0 +1,99 @@
+#ifndef HETERO_CKPT_SAVE_H_
+#define HETERO_CKPT_SAVE_H_
+
+// Writes the files of a checkpoint. Every rank writes its share: boxes that several hold are
+// divided among them by bytes. Member 0 writes what describes them. Publication, retention and
+// leases are ckpt/publish.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "hetero/ckpt/checkpoint_tensor.h"
+#include "hetero/ckpt/exchange.h"
+#include "hetero/tensor/stream.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+
+class Storage;
+
+struct SaveOptions {
+  std::string save_id;  // the same on all ranks
+  int64_t iteration = 0;
+  std::string key_style = "mcore";
+  // Of member 0, for the manifest: how ranks were arranged; counters, schedules, streams, cursors.
+  nlohmann::json grids = nlohmann::json::object();
+  nlohmann::json state = nlohmann::json::object();
+  // Of member 0, for other readers: what common.pt holds.
+  nlohmann::json common = nlohmann::json::object();
+  int num_files = 2;  // of a rank, each with a thread
+  // Memory of this rank through which state goes to the files; 0: a quarter of what it writes. At
+  // least one block a file.
+  int64_t ring_bytes = 0;
+  int64_t max_chunk_bytes = int64_t{1} << 30;  // longer ones are cut along their first dim
+};
+
+struct SaveReport {
+  int64_t bytes = 0;         // in the files of this rank
+  int64_t total_bytes = 0;   // of all ranks
+  int64_t ring_bytes = 0;    // of memory that the state went through
+  bool plan_cached = false;  // nothing of the structure had changed since the last save
+  absl::Duration planned;    // until the plan stood
+  absl::Duration copied;     // from then until the state might change
+  absl::Duration written;    // from then until the last file was closed
+};
+
+// The saves of one rank, one at a time. All members of the exchange call the same in the same
+// order. An error of a member is that of all: nobody is left waiting.
+class Saver {
+ public:
+  // Both outlive the saver.
+  Saver(Storage& storage, Exchange& exchange);
+  // Waits for threads that still write.
+  ~Saver();
+
+  // Starts to save into the existing, empty `directory`. What `stream` holds now is done before
+  // state is read. Tensors stay as they are until AwaitCopied has returned.
+  // Errors: before any file exists INVALID_ARGUMENT naming key, box and ranks: a tensor or object
+  // that ranks describe differently, two write or nobody; FAILED_PRECONDITION a save in flight.
+  absl::Status Begin(std::string_view directory, const CheckpointState& state,
+                     const SaveOptions& options, Stream& stream);
+
+  // Returns when the state may change; without a save in flight at once. Not collective. What went
+  // wrong on the way is told by Finish.
+  void AwaitCopied();
+
+  bool in_flight() const;
+
+  // Whether this rank's files are written, or a failure is known: Finish will not wait for this
+  // rank. Not collective.
+  bool IsWritten() const;
+
+  // Waits for the files of all ranks; member 0 then writes the index, common state and manifest and
+  // syncs the directory. What is left of a save that failed is of no use to anybody.
+  // Errors: the first failure of a rank, the same on all.
+  absl::StatusOr<SaveReport> Finish();
+
+ private:
+  struct Flight;
+  struct Plan;
+
+  Storage& storage_;
+  Exchange& exchange_;
+  std::unique_ptr<Plan> plan_;  // of the last save
+  std::unique_ptr<Flight> flight_;
+};
+
+// Begin and Finish.
+absl::StatusOr<SaveReport> Save(Storage& storage, std::string_view directory,
+                                const CheckpointState& state, Exchange& exchange,
+                                const SaveOptions& options, Stream& stream);
+
+}  // namespace hetero
+
+#endif  // HETERO_CKPT_SAVE_H_
