@@ -13,12 +13,11 @@
 #include "absl/time/time.h"
 #include "hetero/ckpt/checkpoint_tensor.h"
 #include "hetero/ckpt/exchange.h"
+#include "hetero/ckpt/storage/storage.h"
 #include "hetero/tensor/stream.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
-
-class Storage;
 
 struct LoadOptions {
   // Keys and object names that may be absent from the checkpoint and then keep their values: "*"

@@ -15,12 +15,11 @@
 #include "absl/time/time.h"
 #include "hetero/ckpt/checkpoint_tensor.h"
 #include "hetero/ckpt/exchange.h"
+#include "hetero/ckpt/storage/storage.h"
 #include "hetero/tensor/stream.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
-
-class Storage;
 
 struct SaveOptions {
   std::string save_id;  // the same on all ranks

@@ -4,6 +4,7 @@
 // How the tensors of a table lie in the tensors of a file that has other names and shapes: a list
 // of boxes. Models say theirs, whoever reads and writes files needs to know nothing else of them.
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -15,7 +16,7 @@ struct Box {
   std::vector<int64_t> offset;
   std::vector<int64_t> size;
 
-  bool operator==(const Box&) const = default;
+  auto operator<=>(const Box&) const = default;
 };
 
 // `own` of the parameter `name` is `stored` of the file's tensor `key`, which has `key_shape`. Both
@@ -27,6 +28,8 @@ struct BoxMap {
   std::string key;
   std::vector<int64_t> key_shape;
   Box stored;
+  // A vocabulary: the files of others may have more rows (dim 0) of the key, which are padding.
+  bool padded_rows = false;
 
   bool operator==(const BoxMap&) const = default;
 };

@@ -1,25 +1,18 @@
 #ifndef HETERO_CKPT_PLAN_BOX_H_
 #define HETERO_CKPT_PLAN_BOX_H_
 
-// Boxes of a tensor, in elements.
+// Arithmetic of boxes: elements [offset[d], offset[d] + size[d]) in every dim d. Without dims, the
+// one element of a scalar.
 
-#include <compare>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "hetero/params/box_map.h"
+
 namespace hetero {
-
-// Elements [offset[d], offset[d] + size[d]) in every dim d. Without dims: the one element of a
-// scalar.
-struct Box {
-  std::vector<int64_t> offset;
-  std::vector<int64_t> size;
-
-  auto operator<=>(const Box&) const = default;
-};
 
 // All of a tensor of `shape`.
 Box WholeBox(std::span<const int64_t> shape);

@@ -1,11 +1,11 @@
 #ifndef HETERO_CKPT_PLAN_NAME_MAP_H_
 #define HETERO_CKPT_PLAN_NAME_MAP_H_
 
-// How the tensors of a parameter table lie in the tensors of a file: a list of boxes. Rows that a
-// file interleaves or keeps apart, stacked layers and tensors of one expert each are all that.
+// A list of boxes (params/box_map.h), checked, and the state of a rank in the tensors of a file.
+// Rows that a file interleaves or keeps apart, stacked layers and tensors of one expert each are
+// all boxes.
 
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <span>
 #include <string>
@@ -14,21 +14,10 @@
 
 #include "absl/status/statusor.h"
 #include "hetero/ckpt/checkpoint_tensor.h"
-#include "hetero/ckpt/plan/box.h"
+#include "hetero/params/box_map.h"
 #include "hetero/params/state_tensor.h"
 
 namespace hetero {
-
-// Box `own` of tensor `name` is box `stored` of `key` in the file. Both have the same elements in
-// the same row-major order: their sizes are equal but for dims of size 1.
-struct BoxMap {
-  std::string name;
-  Box own;
-  std::string key;
-  std::vector<int64_t> key_shape;
-  Box stored;
-  bool padded_rows = false;  // of CheckpointTensor
-};
 
 class NameMap {
  public:
