@@ -10,8 +10,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "hetero/base/nearest_name.h"
 #include "hetero/base/status.h"
-#include "hetero/trainer/config/nearest_name.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {

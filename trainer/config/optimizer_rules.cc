@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "hetero/base/nearest_name.h"
 #include "hetero/optim/config/from_proto.h"
-#include "hetero/trainer/config/nearest_name.h"
 
 namespace hetero {
 namespace {

@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "google/protobuf/descriptor.h"
 #include "hetero/base/config/field_rules.h"
-#include "hetero/trainer/config/nearest_name.h"
+#include "hetero/base/nearest_name.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {

@@ -1,5 +1,5 @@
-#ifndef HETERO_TRAINER_CONFIG_NEAREST_NAME_H_
-#define HETERO_TRAINER_CONFIG_NEAREST_NAME_H_
+#ifndef HETERO_BASE_NEAREST_NAME_H_
+#define HETERO_BASE_NEAREST_NAME_H_
 
 #include <span>
 #include <string_view>
@@ -12,4 +12,4 @@ std::string_view NearestName(std::string_view name, std::span<const std::string_
 
 }  // namespace hetero
 
-#endif  // HETERO_TRAINER_CONFIG_NEAREST_NAME_H_
+#endif  // HETERO_BASE_NEAREST_NAME_H_

@@ -1,4 +1,4 @@
-#include "hetero/trainer/config/nearest_name.h"
+#include "hetero/base/nearest_name.h"
 
 #include <algorithm>
 #include <cstddef>
