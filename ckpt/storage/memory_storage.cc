@@ -123,6 +123,11 @@ void MemoryStorage::set_capacity(int64_t bytes) {
   capacity_ = bytes;
 }
 
+MemoryDisk MemoryStorage::disk() const {
+  absl::MutexLock lock(&mutex_);
+  return disk_;
+}
+
 void MemoryStorage::Change(const DiskChange& change) {
   Apply(change, disk_);
   Record(change);

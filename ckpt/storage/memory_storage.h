@@ -69,6 +69,8 @@ class MemoryStorage : public Storage {
 
   void set_capacity(int64_t bytes);
 
+  internal::MemoryDisk disk() const;
+
   absl::StatusOr<std::unique_ptr<WritableFile>> Create(const std::filesystem::path& path) override;
   absl::StatusOr<std::unique_ptr<WritableFile>> OpenForWriting(
       const std::filesystem::path& path) override;

@@ -52,10 +52,10 @@ std::string_view StorageOperationName(StorageOperation operation) {
 }
 
 FaultStorage::Verdict FaultStorage::Meet(Operation operation, const fs::path& path,
-                                         const fs::path& to) {
+                                         const fs::path& to, RenameMode mode) {
   absl::MutexLock lock(&mutex_);
   const StorageCall call = {
-      .operation = operation, .path = path, .to = to, .index = std::ssize(calls_)};
+      .operation = operation, .path = path, .to = to, .mode = mode, .index = std::ssize(calls_)};
   const absl::Status death = absl::AbortedError(
       absl::StrCat(path.native(), ": ", StorageOperationName(operation), ": the process is gone"));
   if (dead_) return {.status = death, .perform = false};
@@ -164,7 +164,7 @@ absl::StatusOr<std::unique_ptr<ReadableFile>> FaultStorage::Open(const fs::path&
 }
 
 absl::Status FaultStorage::Rename(const fs::path& from, const fs::path& to, RenameMode mode) {
-  const Verdict verdict = Meet(Operation::kRename, from, to);
+  const Verdict verdict = Meet(Operation::kRename, from, to, mode);
   return verdict.perform ? base_.Rename(from, to, mode) : verdict.status;
 }
 

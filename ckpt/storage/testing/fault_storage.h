@@ -44,8 +44,9 @@ std::string_view StorageOperationName(StorageOperation operation);
 struct StorageCall {
   StorageOperation operation;
   std::filesystem::path path;
-  std::filesystem::path to = {};  // of a rename
-  int64_t index = 0;              // among the calls so far that change something
+  std::filesystem::path to = {};  // of a rename, like `mode`
+  RenameMode mode = RenameMode::kReplace;
+  int64_t index = 0;  // among the calls so far that change something
 };
 
 struct StorageFault {
@@ -105,7 +106,7 @@ class FaultStorage : public Storage {
   };
 
   Verdict Meet(StorageOperation operation, const std::filesystem::path& path,
-               const std::filesystem::path& to = {});
+               const std::filesystem::path& to = {}, RenameMode mode = RenameMode::kReplace);
 
   Storage& base_;
   Decide decide_;

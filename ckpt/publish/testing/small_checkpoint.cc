@@ -1,0 +1,76 @@
+#include "hetero/ckpt/publish/testing/small_checkpoint.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/ckpt/publish/completeness.h"
+#include "hetero/ckpt/publish/names.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+// Names and texts of all files but the manifest.
+std::vector<std::pair<std::string, std::string>> Files(int64_t iteration,
+                                                       std::string_view save_id) {
+  std::vector<std::pair<std::string, std::string>> files;
+  for (int i = 0; i < 2; ++i) {
+    std::string text;
+    for (int line = 0; line < 8; ++line) {
+      absl::StrAppend(&text, "file ", i, " line ", line, " of iteration ", iteration, " by save ",
+                      save_id, "\n");
+    }
+    files.emplace_back(absl::StrCat("data_", i, ".txt"), text);
+  }
+  files.emplace_back(kBackendName,
+                     R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1})");
+  return files;
+}
+
+}  // namespace
+
+absl::Status WriteSmallCheckpoint(Storage& storage, const fs::path& directory, int64_t iteration,
+                                  std::string_view save_id) {
+  json manifest = {{"iteration", iteration},
+                   {"save_id", save_id},
+                   {"files", json::array()},
+                   {"tensors", json::object()},
+                   {"objects", json::object()}};
+  for (const auto& [name, text] : Files(iteration, save_id)) {
+    HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file,
+                            storage.Create(directory / name));
+    HETERO_RETURN_IF_ERROR(file->Allocate(std::ssize(text)));
+    const int64_t half = std::ssize(text) / 2;
+    HETERO_RETURN_IF_ERROR(file->Write(half, AsBytes(text).subspan(half)));
+    HETERO_RETURN_IF_ERROR(file->Write(0, AsBytes(text).first(half)));
+    HETERO_RETURN_IF_ERROR(file->Sync());
+    HETERO_RETURN_IF_ERROR(file->Close());
+    const size_t index = manifest["files"].size();
+    manifest["tensors"][absl::StrCat("key", index)] = {{"chunks", {{index, 0, text.size()}}}};
+    manifest["files"].push_back({name, text.size(), 0});
+  }
+  return WriteText(storage, directory / kManifestName, manifest.dump());
+}
+
+absl::StatusOr<int64_t> VerifySmallCheckpoint(Storage& storage, const fs::path& directory) {
+  HETERO_ASSIGN_OR_RETURN(const std::string text, CheckComplete(storage, directory));
+  const json manifest = json::parse(text);
+  const int64_t iteration = manifest["iteration"];
+  for (const auto& [name, expected] : Files(iteration, manifest["save_id"].get<std::string>())) {
+    HETERO_ASSIGN_OR_RETURN(const std::string actual, ReadText(storage, directory / name));
+    if (actual != expected) {
+      return absl::DataLossError(absl::StrCat((directory / name).native(), " is not of iteration ",
+                                              iteration, ": ", actual));
+    }
+  }
+  return iteration;
+}
+
+}  // namespace hetero
