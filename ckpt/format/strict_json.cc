@@ -125,7 +125,7 @@ absl::StatusOr<std::vector<int64_t>> Int64sOf(const Json& value, std::string_vie
 }
 
 std::string Shortened(const Json& value) {
-  constexpr size_t kLetters = 80;
+  constexpr size_t kLetters = 120;
   if (value.is_structured() && value.size() > kLetters) {
     return absl::StrCat(value.is_array() ? "an array" : "an object", " of ", value.size());
   }
