@@ -1,19 +1,14 @@
 #include "hetero/ckpt/publish/completeness.h"
 
 #include <cstdint>
-#include <map>
+#include <functional>
+#include <memory>
 #include <set>
-#include <utility>
 #include <vector>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/strip.h"
 #include "hetero/base/status.h"
-#include "hetero/ckpt/publish/names.h"
-#include "hetero/ckpt/publish/sha256.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
@@ -22,81 +17,49 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
+// By it Megatron knows a directory as a checkpoint.
+constexpr std::string_view kBackend = "metadata.json";
+
 // Of a million chunks and more.
 constexpr int64_t kMostManifestBytes = int64_t{4} << 30;
 constexpr int64_t kMostSmallFileBytes = 1 << 16;
 
-struct ListedFile {
-  std::string name;
-  int64_t size;
-};
-
-absl::StatusOr<std::vector<ListedFile>> FilesOf(const std::string& manifest, const fs::path& path) {
-  const json parsed = json::parse(manifest, nullptr, /*allow_exceptions=*/false);
-  const auto error = [&](std::string_view what) {
-    return absl::DataLossError(absl::StrCat(path.native(), ": ", what));
-  };
-  if (!parsed.is_object()) return error("is no JSON object");
-  const auto files = parsed.find("files");
-  if (files == parsed.end() || !files->is_array()) return error("lists no files");
-  std::vector<ListedFile> listed;
-  for (const json& file : *files) {
-    if (!file.is_array() || file.size() != 3 || !file[0].is_string() ||
-        !file[1].is_number_integer()) {
-      return error(absl::StrCat("entry ", listed.size(), " of its files is not [name, size, crc]"));
-    }
-    listed.push_back({.name = file[0], .size = file[1]});
-    const std::string& name = listed.back().name;
-    if (name.empty() || absl::StrContains(name, '/') || name == "." || name == "..") {
-      return error(absl::StrCat("\"", name, "\" is no name of a file in its folder"));
-    }
-  }
-  return listed;
-}
-
 // The first key of which a manifest says that it lies in a file, for messages.
-std::string FirstKeyIn(const std::string& manifest, size_t file) {
-  const json parsed = json::parse(manifest, nullptr, /*allow_exceptions=*/false);
-  const auto in_file = [&](const json& at) {
-    return at.is_array() && !at.empty() && at[0].is_number_integer() &&
-           at[0].get<int64_t>() == static_cast<int64_t>(file);
-  };
-  if (!parsed.is_object()) return "";
-  const json tensors = parsed.value("tensors", json::object());
-  for (const auto& [key, tensor] : tensors.items()) {
-    if (!tensor.is_object() || !tensor.contains("chunks")) continue;
-    for (const json& chunk : tensor["chunks"]) {
-      if (in_file(chunk)) return key;
+std::string FirstKeyIn(const Manifest& manifest, int file) {
+  for (const auto& [key, tensor] : manifest.tensors) {
+    for (const ManifestChunk& chunk : tensor.chunks) {
+      if (chunk.file == file) return key;
     }
   }
-  const json objects = parsed.value("objects", json::object());
-  for (const auto& [name, at] : objects.items()) {
-    if (in_file(at)) return name;
+  for (const auto& [name, object] : manifest.objects) {
+    if (object.file == file) return name;
   }
   return "";
 }
 
-absl::StatusOr<std::vector<ListedFile>> CheckFiles(Storage& storage, const fs::path& directory,
-                                                   const std::string& manifest) {
-  HETERO_ASSIGN_OR_RETURN(const std::vector<ListedFile> files,
-                          FilesOf(manifest, directory / kManifestName));
-  for (size_t i = 0; i < files.size(); ++i) {
+// The manifest of a text whose files are all there.
+absl::StatusOr<Manifest> CheckFiles(Storage& storage, const fs::path& directory,
+                                    std::string_view text) {
+  absl::StatusOr<Manifest> manifest = ParseManifest(text);
+  HETERO_RETURN_IF_ERROR(manifest).With((directory / kManifestName).native());
+  for (int i = 0; i < std::ssize(manifest->files); ++i) {
+    const ManifestFile& listed = manifest->files[i];
     const auto lost = [&](std::string_view what) {
-      const std::string key = FirstKeyIn(manifest, i);
+      const std::string key = FirstKeyIn(*manifest, i);
       return absl::DataLossError(
-          absl::StrCat((directory / files[i].name).native(), what,
+          absl::StrCat((directory / listed.name).native(), what,
                        key.empty() ? "" : absl::StrCat("; it holds \"", key, "\"")));
     };
     const absl::StatusOr<std::unique_ptr<ReadableFile>> file =
-        storage.Open(directory / files[i].name);
+        storage.Open(directory / listed.name);
     if (absl::IsNotFound(file.status())) return lost(" is missing");
     HETERO_RETURN_IF_ERROR(file);
-    if ((*file)->size() != files[i].size) {
+    if ((*file)->size() != listed.bytes) {
       return lost(
-          absl::StrCat(" has ", (*file)->size(), " bytes, the manifest says ", files[i].size));
+          absl::StrCat(" has ", (*file)->size(), " bytes, the manifest says ", listed.bytes));
     }
   }
-  return files;
+  return manifest;
 }
 
 absl::StatusOr<std::string> ReadOrLost(Storage& storage, const fs::path& path, int64_t most) {
@@ -107,14 +70,9 @@ absl::StatusOr<std::string> ReadOrLost(Storage& storage, const fs::path& path, i
 
 }  // namespace
 
-std::string CommitText(std::string_view manifest) {
-  return absl::StrCat("sha256 ", Sha256Hex(manifest), " ", kManifestName, "\n");
-}
-
 CheckpointKind KindOfCheckpoint(Storage& storage, const fs::path& directory) {
   if (storage.Exists(directory / kManifestName)) return CheckpointKind::kOurs;
-  return storage.Exists(directory / kBackendName) ? CheckpointKind::kForeign
-                                                  : CheckpointKind::kNone;
+  return storage.Exists(directory / kBackend) ? CheckpointKind::kForeign : CheckpointKind::kNone;
 }
 
 bool IsCommitted(Storage& storage, const fs::path& directory) {
@@ -127,48 +85,39 @@ absl::StatusOr<std::string> ReadCommittedManifest(Storage& storage, const fs::pa
   HETERO_RETURN_IF_ERROR(commit).With("not a complete checkpoint");
   HETERO_ASSIGN_OR_RETURN(std::string manifest,
                           ReadOrLost(storage, directory / kManifestName, kMostManifestBytes));
-  const std::string expected = CommitText(manifest);
-  if (*commit == expected) return manifest;
-  if (commit->size() != expected.size() || !absl::StartsWith(*commit, "sha256 ")) {
-    return absl::DataLossError(absl::StrCat(
-        commit_path.native(), ": not a complete checkpoint: it does not read \"sha256 <digits> ",
-        kManifestName, "\""));
-  }
-  return absl::DataLossError(
-      absl::StrCat((directory / kManifestName).native(),
-                   ": not a complete checkpoint: ", absl::StripAsciiWhitespace(expected),
-                   " is not what COMMIT says, ", absl::StripAsciiWhitespace(*commit)));
-}
-
-absl::StatusOr<std::string> CheckComplete(Storage& storage, const fs::path& directory) {
-  HETERO_ASSIGN_OR_RETURN(std::string manifest, ReadCommittedManifest(storage, directory));
-  HETERO_RETURN_IF_ERROR(CheckFiles(storage, directory, manifest));
+  HETERO_RETURN_IF_ERROR(CheckCommit(*commit, manifest))
+      .With(absl::StrCat(directory.native(), ": not a complete checkpoint"));
   return manifest;
 }
 
+absl::StatusOr<std::string> CheckComplete(Storage& storage, const fs::path& directory) {
+  HETERO_ASSIGN_OR_RETURN(std::string text, ReadCommittedManifest(storage, directory));
+  HETERO_RETURN_IF_ERROR(CheckFiles(storage, directory, text));
+  return text;
+}
+
 absl::StatusOr<std::string> CheckStaged(Storage& storage, const fs::path& directory) {
-  HETERO_ASSIGN_OR_RETURN(std::string manifest,
+  HETERO_ASSIGN_OR_RETURN(std::string text,
                           ReadOrLost(storage, directory / kManifestName, kMostManifestBytes));
-  HETERO_ASSIGN_OR_RETURN(const std::vector<ListedFile> files,
-                          CheckFiles(storage, directory, manifest));
+  HETERO_ASSIGN_OR_RETURN(const Manifest manifest, CheckFiles(storage, directory, text));
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> names, storage.List(directory));
-  std::set<std::string> known = {std::string(kManifestName)};
-  for (const ListedFile& file : files) known.insert(file.name);
+  std::set<std::string, std::less<>> known = {std::string(kManifestName)};
+  for (const ManifestFile& file : manifest.files) known.insert(file.name);
   for (const std::string& name : names) {
     if (!known.contains(name)) {
       return absl::DataLossError(
           absl::StrCat((directory / name).native(), " is not in the manifest"));
     }
   }
-  return manifest;
+  return text;
 }
 
 absl::Status CheckBackend(Storage& storage, const fs::path& directory) {
-  const fs::path path = directory / kBackendName;
+  const fs::path path = directory / kBackend;
   const absl::StatusOr<std::string> text = ReadText(storage, path, kMostSmallFileBytes);
   if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(absl::StrCat(
-        directory.native(), " is not a distributed checkpoint: it has no ", kBackendName));
+    return absl::NotFoundError(
+        absl::StrCat(directory.native(), " is not a distributed checkpoint: it has no ", kBackend));
   }
   HETERO_RETURN_IF_ERROR(text);
   const json parsed = json::parse(*text, nullptr, /*allow_exceptions=*/false);

@@ -14,9 +14,6 @@
 
 namespace hetero {
 
-// The text of COMMIT: "sha256 <digits> manifest.json\n".
-std::string CommitText(std::string_view manifest);
-
 enum class CheckpointKind {
   kNone,     // no folder, or nothing of a checkpoint in it
   kOurs,     // has a manifest
@@ -28,13 +25,13 @@ CheckpointKind KindOfCheckpoint(Storage& storage, const std::filesystem::path& d
 bool IsCommitted(Storage& storage, const std::filesystem::path& directory);
 
 // The manifest of a directory whose COMMIT matches it.
-// Errors, DATA_LOSS naming the file: the directory, COMMIT or the manifest is missing, COMMIT is no
-// such text, or the digests differ.
+// Errors: DATA_LOSS naming the file when the directory, COMMIT or the manifest is missing, or
+// COMMIT is not that of the manifest.
 absl::StatusOr<std::string> ReadCommittedManifest(Storage& storage,
                                                   const std::filesystem::path& directory);
 
 // As ReadCommittedManifest, and every file listed is there with its size. Checksums are not read.
-// Errors: DATA_LOSS naming the first file, both sizes and what it holds.
+// Errors: DATA_LOSS naming the first file, both sizes and what it holds; those of ParseManifest.
 absl::StatusOr<std::string> CheckComplete(Storage& storage, const std::filesystem::path& directory);
 
 // CheckComplete of a directory that has no COMMIT yet and may hold nothing else.

@@ -1,7 +1,7 @@
 #ifndef HETERO_CKPT_PUBLISH_NAMES_H_
 #define HETERO_CKPT_PUBLISH_NAMES_H_
 
-// Names in a folder of checkpoints, and of the files that make one complete.
+// Names in a folder of checkpoints.
 //
 //   latest_checkpointed_iteration.txt   the tracker
 //   iter_0000010                        a published checkpoint
@@ -25,10 +25,6 @@ inline constexpr std::string_view kTrashPrefix = ".trash.";
 inline constexpr std::string_view kReaderPrefix = ".reader.";
 inline constexpr std::string_view kRunName = ".run";
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
-
-inline constexpr std::string_view kManifestName = "manifest.json";
-inline constexpr std::string_view kCommitName = "COMMIT";
-inline constexpr std::string_view kBackendName = "metadata.json";
 
 // "iter_0000010". Precondition: `iteration` is not negative.
 std::string IterationName(int64_t iteration);

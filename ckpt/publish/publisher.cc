@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/publish/names.h"
 #include "hetero/ckpt/publish/tracker.h"

