@@ -85,15 +85,27 @@ absl::Status CheckInPlace(const ConstTensorView& smaller, const ConstTensorView&
       absl::StrCat("input and output overlap; expected ", place, " or memory apart"));
 }
 
+// What a GPU needs for communication shows in the account of its stream. A CPU's account is of the
+// work of a thread, which mostly waits here.
+std::optional<OperationScope> TimedOnGpu(std::string_view name, double bytes, Stream& stream) {
+  if (!stream.device().IsCuda() || stream.shape_only()) return std::nullopt;
+  return std::optional<OperationScope>(std::in_place, stream, OperationCost{name, 0, bytes});
+}
+
 // Keeps the wait for an exchange in the flight ring, as a call of its own: others may lie between.
 class RecordedTransfer final : public TransferHandle {
  public:
   RecordedTransfer(std::unique_ptr<TransferHandle> transfer, FlightRing* flight,
-                   std::string_view name, std::string_view where)
-      : transfer_(std::move(transfer)), flight_(flight), name_(name), where_(where) {}
+                   std::string_view name, std::string_view where, Stream& stream)
+      : transfer_(std::move(transfer)),
+        flight_(flight),
+        name_(name),
+        where_(where),
+        stream_(stream) {}
 
   absl::Status Wait() override {
     FlightCall record(flight_, name_, "wait", where_);
+    const std::optional<OperationScope> timed = TimedOnGpu("wait for exchange", 0, stream_);
     HETERO_RETURN_IF_ERROR(transfer_->Wait());
     record.End();
     return absl::OkStatus();
@@ -104,6 +116,7 @@ class RecordedTransfer final : public TransferHandle {
   FlightRing* const flight_;
   const std::string name_;
   const std::string where_;
+  Stream& stream_;
 };
 
 }  // namespace
@@ -198,8 +211,11 @@ int64_t CheckedCommunicator::BytesSent(const Collective& call) const {
 absl::Status CheckedCommunicator::CheckAndRun(const Collective& call, Stream& stream) {
   const absl::Status valid = Check(call, stream);
   if (!valid.ok()) return Fail(Name(call.kind), call.name, valid);
-  return Account(Name(call.kind), call.name, BytesSent(call), stream,
-                 [&] { return RunCollective(call, stream); });
+  return Account(Name(call.kind), call.name, BytesSent(call), stream, [&]() -> absl::Status {
+    const std::optional<OperationScope> timed =
+        TimedOnGpu(Name(call.kind), static_cast<double>(BytesSent(call)), stream);
+    return RunCollective(call, stream);
+  });
 }
 
 absl::Status CheckedCommunicator::AllReduce(ConstTensorView input, TensorView output, ReduceOp op,
@@ -288,7 +304,8 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
   HETERO_RETURN_IF_ERROR(Account("exchange", name, sent_bytes, stream, [&]() -> absl::Status {
     if (!has_messages) return absl::OkStatus();
     HETERO_ASSIGN_OR_RETURN(transfer, RunExchange(sends_, receives_, stream, name));
-    transfer = std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_);
+    transfer =
+        std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_, stream);
     return absl::OkStatus();
   }));
   return transfer;

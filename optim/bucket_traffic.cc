@@ -87,7 +87,7 @@ absl::Status BucketTraffic::Needed(int layer) {
     Bucket& next = buckets_[buckets_.size() - 1 - num_needed_];
     if (next.layer > layer) break;
     ++num_needed_;
-    HETERO_RETURN_IF_ERROR(side_.Join(std::move(next.gathered)));
+    HETERO_RETURN_IF_ERROR(side_.Join(std::move(next.gathered), "wait for parameters"));
   }
   return absl::OkStatus();
 }
@@ -119,7 +119,9 @@ absl::Status BucketTraffic::Reduce() {
   HETERO_RETURN_IF_ERROR(AllNeeded());
   HETERO_RETURN_IF_ERROR(ReduceFrom(std::numeric_limits<int>::min()));
   num_reduced_ = 0;
-  for (SideStream::Mark& end : reduced_) HETERO_RETURN_IF_ERROR(side_.Join(std::move(end)));
+  for (SideStream::Mark& end : reduced_) {
+    HETERO_RETURN_IF_ERROR(side_.Join(std::move(end), "wait for gradients"));
+  }
   reduced_.clear();
   return absl::OkStatus();
 }

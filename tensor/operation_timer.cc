@@ -32,6 +32,7 @@ void OperationTimer::Begin(const OperationCost& cost, Stream& stream) {
   Operation& operation = At(last_);
   operation.cost = cost;
   operation.outer = {};
+  operation.origin = origin_;
   for (const int64_t outer : open_) {
     if (outer != kUntimed) operation.outer = At(outer).cost.name;
   }
@@ -58,6 +59,11 @@ absl::StatusOr<bool> OperationTimer::ReadOldest() {
                           Event::TimeBetween(operation.start, operation.end));
   calls_.AddOperation(operation.cost.name, operation.cost.flops, operation.cost.bytes, time);
   if (!operation.outer.empty()) calls_.AddTime(operation.outer, -time);
+  if (operation.origin != nullptr) {
+    HETERO_ASSIGN_OR_RETURN(const absl::Duration start,
+                            Event::TimeBetween(*operation.origin, operation.start));
+    intervals_.push_back({operation.cost.name, start, time});
+  }
   ++first_;
   return true;
 }
@@ -66,8 +72,9 @@ absl::Status OperationTimer::Collect() {
   CHECK(open_.empty());
   HETERO_RETURN_IF_ERROR(status_).With("timing of operations");
   while (first_ < last_) {
+    HETERO_RETURN_IF_ERROR(At(first_).end.Synchronize());
     HETERO_ASSIGN_OR_RETURN(const bool read, ReadOldest());
-    CHECK(read) << "operation " << At(first_).cost.name << " has not run";
+    CHECK(read) << "operation " << At(first_).cost.name << " has run";
   }
   return absl::OkStatus();
 }

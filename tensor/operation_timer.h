@@ -7,10 +7,12 @@
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "hetero/telemetry/call_ledger.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/event.h"
@@ -33,12 +35,26 @@ class OperationTimer {
 
   // Calls, floating-point operations, bytes and device time of all operations timed so far. The
   // time of an operation is without that of operations inside its scope.
-  // Precondition: the timed operations have run.
+  // Waits for those that have not run.
   // Errors: INTERNAL what the device ran into.
   absl::Status Collect();
   const CallLedger& calls() const { return calls_; }
 
   int64_t num_untimed() const { return num_untimed_; }
+
+  // An operation's place in time, those inside its scope included.
+  struct Interval {
+    std::string_view name;
+    absl::Duration start;  // since `origin` of KeepIntervals
+    absl::Duration time;
+  };
+
+  // Keeps the intervals of the operations from now on. `origin` was recorded before them, is timed,
+  // and stays until Collect.
+  void KeepIntervals(const Event& origin) { origin_ = &origin; }
+
+  // What was kept and read, in the order in which the operations began.
+  std::vector<Interval> TakeIntervals() { return std::exchange(intervals_, {}); }
 
  private:
   friend class OperationScope;
@@ -47,7 +63,8 @@ class OperationTimer {
     Event start;
     Event end;
     OperationCost cost;
-    std::string_view outer;  // empty for the outermost
+    std::string_view outer;         // empty for the outermost
+    const Event* origin = nullptr;  // null: no interval is kept
     bool ended = false;
   };
 
@@ -57,7 +74,7 @@ class OperationTimer {
   void Begin(const OperationCost& cost, Stream& stream);
   void End(Stream& stream);
 
-  // Reads the oldest operation; false if it has not run.
+  // Reads the oldest operation; false if it has not ended or run.
   absl::StatusOr<bool> ReadOldest();
 
   int64_t capacity() const { return static_cast<int64_t>(ring_.size()); }
@@ -68,6 +85,8 @@ class OperationTimer {
   int64_t last_ = 0;
   std::vector<int64_t> open_;  // innermost last; kUntimed for one beyond the capacity
   int64_t num_untimed_ = 0;
+  const Event* origin_ = nullptr;
+  std::vector<Interval> intervals_;
   absl::Status status_;  // the first error of a scope
   CallLedger calls_;
 };

@@ -61,7 +61,11 @@ absl::StatusOr<SideStream::Mark> SideStream::RunAfter(Mark point, Work work) {
   return EndOf(*beside_);
 }
 
-absl::Status SideStream::Join(Mark mark) { return MakeWait(stream_, std::move(mark)); }
+absl::Status SideStream::Join(Mark mark, std::string_view wait) {
+  if (mark.event_ == nullptr) return absl::OkStatus();
+  const OperationScope scope(stream_, {wait});
+  return MakeWait(stream_, std::move(mark));
+}
 
 void SideStream::MoveCalls() {
   CallLedger& ledger = stream_.ledger();

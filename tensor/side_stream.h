@@ -11,7 +11,7 @@
 //     return communicator.AllGather(own, all, beside, name);
 //   }));
 //   ... work on `stream` that does not read `all` ...
-//   HETERO_RETURN_IF_ERROR(side->Join(std::move(gathered)));
+//   HETERO_RETURN_IF_ERROR(side->Join(std::move(gathered), "wait for weights"));
 //   ... work on `stream` that does ...
 //
 // Memory: what the work reads and writes stays as it is until the mark is joined. A scope of an
@@ -20,6 +20,7 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -28,6 +29,7 @@
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/event.h"
 #include "hetero/tensor/memory.h"
+#include "hetero/tensor/operation_timer.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero {
@@ -68,8 +70,14 @@ class SideStream {
   absl::StatusOr<Mark> RunAfter(Mark point, Work work);
 
   // What is queued on the stream from now on runs after `mark`, and after what the side held before
-  // it.
-  absl::Status Join(Mark mark);
+  // it. `wait`, a string literal, names in the stream's account the time that a GPU waits: what of
+  // the work is not hidden.
+  absl::Status Join(Mark mark, std::string_view wait);
+
+  // As Stream::TimeOperations for what runs on a queue of the side's own.
+  void TimeOperations(OperationTimer* timer) {
+    if (beside_ != nullptr) beside_->TimeOperations(timer);
+  }
 
   // Whether the side has a queue of its own. On a GPU it can be had without one, to see what
   // overlap gives: work then runs on the stream. Precondition: all marks are joined.

@@ -36,8 +36,8 @@ absl::StatusOr<std::vector<std::string>> Calls(Device device) {
   HETERO_RETURN_IF_ERROR(call("beside")(stream));
   HETERO_ASSIGN_OR_RETURN(SideStream::Mark second,
                           side->RunAfter(std::move(before), call("second")));
-  HETERO_RETURN_IF_ERROR(side->Join(std::move(second)));
-  HETERO_RETURN_IF_ERROR(side->Join(std::move(first)));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(second), "wait"));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(first), "wait"));
   HETERO_RETURN_IF_ERROR(call("behind")(stream));
   std::vector<std::string> names;
   for (const CollectiveCall& one : stream.ledger().collectives()) names.push_back(one.name);

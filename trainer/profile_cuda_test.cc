@@ -25,7 +25,7 @@ using ::testing::Le;
 using ::testing::Not;
 using ::testing::SizeIs;
 
-constexpr int kSteps = 70;  // one of them sampled
+constexpr int kSteps = 70;  // two of them sampled
 
 // Large enough that the GPU, not the host that queues, decides how long a step takes.
 const RecipeRun& ProfiledRun() {
@@ -74,7 +74,7 @@ std::vector<Row> ProfileRows(std::string_view output) {
 TEST(ProfileCudaTest, OperationsAddUpToTheStep) {
   const RecipeRun& run = ProfiledRun();
   ASSERT_THAT(run.status, IsOk());
-  EXPECT_THAT(run.output, HasSubstr("device time of 1 sampled step"));
+  EXPECT_THAT(run.output, HasSubstr("device time of 2 sampled steps"));
   EXPECT_THAT(run.output, Not(HasSubstr("not timed")));
   const std::vector<Row> rows = ProfileRows(run.output);
   ASSERT_THAT(rows, SizeIs(Gt(10u))) << run.output;

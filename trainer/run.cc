@@ -50,9 +50,6 @@ std::vector<NamedValue> LearningRateScales(const Job& job) {
   return scales;
 }
 
-// Of a rank: about 25 MB, and a thousand steps of a long pipeline.
-constexpr int64_t kMaxSpans = 100'000;
-
 void PrintNotes(const Job& job, Console& console) {
   for (const std::string& note : job.notes) console.Print(note);
 }

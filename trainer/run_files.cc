@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -72,6 +73,17 @@ absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
                       .thread_id = rank,
                       .thread_name = RankText(GlobalRank(rank), *grid),
                       .spans = &*records[r].spans});
+    for (size_t q = 0; q < records[r].queues.size(); ++q) {
+      const QueueSpans& queue = records[r].queues[q];
+      if (queue.spans.records().empty()) continue;
+      const auto number = static_cast<int64_t>(records.size() * (q + 1) + r);
+      tracks.push_back(
+          {.process_id = tracks.back().process_id,
+           .process_name = tracks.back().process_name,
+           .thread_id = number,
+           .thread_name = absl::StrCat(RankText(GlobalRank(rank), *grid), " GPU: ", queue.name),
+           .spans = &queue.spans});
+    }
   }
   return WriteChromeTrace(path.native(), tracks);
 }

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/tensor/side_stream.h"
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/step/step_clock.h"
@@ -34,8 +35,14 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
 
   Stream& stream = engine.stream();
   const bool on_gpu = stream.device().kind == DeviceKind::kCuda;
-  HETERO_ASSIGN_OR_RETURN(StepClock clock,
-                          StepClock::Create(stream.device(), job.profile && on_gpu));
+  HETERO_ASSIGN_OR_RETURN(SideStream* const layers_side, stream.State<SideStream>());
+  HETERO_ASSIGN_OR_RETURN(
+      StepClock clock,
+      StepClock::Create(stream.device(),
+                        {.samples = on_gpu && (job.profile || record.spans.has_value()),
+                         .sides = {{"communication of layers", layers_side},
+                                   {"gradients and parameters", &trainer.traffic_side()}},
+                         .max_spans = record.spans.has_value() ? kMaxSpans : 0}));
   TrainingAccount account;
   account.Start(stream.ledger());
   HETERO_RETURN_IF_ERROR(clock.Start(stream));
@@ -63,7 +70,7 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
   while (queued < job.sizes.train_steps && !ends_early()) {
     HETERO_ASSIGN_OR_RETURN(stopped, trainer.AnyStop(stop_requested()));
     if (stopped) break;
-    clock.BeginStep(queued, job.sizes.train_steps, stream);
+    HETERO_RETURN_IF_ERROR(clock.BeginStep(queued, job.sizes.train_steps, stream));
     HETERO_RETURN_IF_ERROR(trainer.Queue(queued));
     HETERO_RETURN_IF_ERROR(clock.EndStep(stream));
     if (queued == 0 && stream.ledger().collective_hash() != predicted.collective_hash() &&
@@ -91,7 +98,9 @@ absl::Status RunSteps(const Job& job, RankTrainer& trainer, const CallLedger& pr
     record.profile = {.num_steps = samples->num_steps,
                       .time = samples->time,
                       .operations = OperationsOf(samples->calls),
+                      .beside = SumOf(samples->beside),
                       .num_untimed = samples->num_untimed};
+    record.queues = clock.TakeSpans();
   } else {
     record.profile = account.Profile(reported);
   }

@@ -102,7 +102,7 @@ absl::StatusOr<SideStream::Mark> SequenceParallel::StartReduceScatter(ConstTenso
 absl::Status SequenceParallel::Join(SideStream::Mark mark, Stream& stream) const {
   if (alone()) return absl::OkStatus();
   HETERO_ASSIGN_OR_RETURN(SideStream* const side, stream.State<SideStream>());
-  return side->Join(std::move(mark));
+  return side->Join(std::move(mark), "wait for tensor parallel");
 }
 
 }  // namespace hetero

@@ -73,8 +73,8 @@ TEST_F(SideStreamCudaTest, RunsBehindTheStreamAndBeforeTheJoin) {
     absl::StatusOr<SideStream::Mark> second =
         side_.Run([&](Stream& beside) { return CopyToDevice(b, c, beside); });
     ASSERT_THAT(second, IsOk());
-    ASSERT_THAT(side_.Join(*std::move(second)), IsOk());
-    ASSERT_THAT(side_.Join(*std::move(first)), IsOk());
+    ASSERT_THAT(side_.Join(*std::move(second), "wait"), IsOk());
+    ASSERT_THAT(side_.Join(*std::move(first), "wait"), IsOk());
     EXPECT_EQ(Last(c, *stream_), round);
   }
 }
@@ -92,7 +92,7 @@ TEST_F(SideStreamCudaTest, RunsBesideWhatCameAfterAPoint) {
   ASSERT_THAT(mark, IsOk());
   ASSERT_THAT(side_done->Synchronize(), IsOk());
   EXPECT_THAT(stream_done->IsDone(), IsOkAndHolds(false));
-  ASSERT_THAT(side_.Join(*std::move(mark)), IsOk());
+  ASSERT_THAT(side_.Join(*std::move(mark), "wait"), IsOk());
   EXPECT_THAT(stream_->Synchronize(), IsOk());
 }
 

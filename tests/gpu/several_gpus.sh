@@ -120,6 +120,12 @@ if enough 2 "overlap changes no bit, NCCL"; then
   tests "overlap changes no bit, NCCL" 'OverlapCudaTest.*'
 fi
 
+if enough 2 "gradients and parameters under layers"; then
+  tests "gradients and parameters under layers" 'TraceCudaTest.*'
+  sed -nE '/^rank [0-9]+: of |wait for |^beside|reduce_scatter|all_gather/p' \
+    "$records/gradients_and_parameters_under_layers.txt"
+fi
+
 like_the_cpu 2 "tp 2" $(ranks 2 0) $tp2
 like_the_cpu 2 "ep 2" $(ranks 2 0) $ep2
 like_the_cpu 4 "tp 2 + tp 2" $(ranks 2 2) $tp2

@@ -44,6 +44,14 @@ Operations OperationsOf(const CallLedger& calls) {
   return Operations(calls.operations().begin(), calls.operations().end());
 }
 
+Operations SumOf(std::span<const CallLedger> ledgers) {
+  Operations sum;
+  for (const CallLedger& ledger : ledgers) {
+    for (const auto& [name, totals] : ledger.operations()) Add(totals, sum[name]);
+  }
+  return sum;
+}
+
 void TrainingAccount::Start(const CallLedger& calls) {
   before_ = OperationsOf(calls);
   start_ = absl::Now();
@@ -71,6 +79,7 @@ RankProfile TrainingAccount::Profile(int64_t num_steps) const {
 
 std::string DescribeProfile(std::span<const RankProfile> ranks) {
   Operations operations;
+  Operations beside;
   absl::Duration all;
   absl::Duration waiting;
   absl::Duration inside;
@@ -85,6 +94,7 @@ std::string DescribeProfile(std::span<const RankProfile> ranks) {
       Add(totals, operations[name]);
       inside += totals.time;
     }
+    for (const auto& [name, totals] : rank.beside) Add(totals, beside[name]);
   }
   const bool sampled = !ranks[0].thread_time.has_value();
   if (num_steps == 0) {
@@ -97,22 +107,30 @@ std::string DescribeProfile(std::span<const RankProfile> ranks) {
   };
   std::string text;
   if (sampled) absl::StrAppend(&text, "device time of ", Counted(num_steps, "sampled step"), "\n");
-  absl::StrAppendFormat(&text, "%-32s %9s %6s %9s %9s %9s\n", "operation, all ranks", "ms/step",
-                        "share", "calls", "GFLOP/s", "GB/s");
-  for (const auto& [name, totals] :
-       Sorted(operations, [](const OperationTotals& totals) { return totals.time; })) {
-    absl::StrAppend(&text, row(name, totals.time));
-    absl::StrAppendFormat(&text, " %9.1f", static_cast<double>(totals.calls) / steps);
-    if (totals.time > absl::ZeroDuration()) {
-      const double seconds = absl::ToDoubleSeconds(totals.time);
-      absl::StrAppendFormat(&text, " %9.1f %9.1f", totals.flops / seconds * 1e-9,
-                            totals.bytes / seconds * 1e-9);
+  const auto append_table = [&](std::string_view heading, const Operations& rows) {
+    absl::StrAppendFormat(&text, "%-32s %9s %6s %9s %9s %9s\n", heading, "ms/step", "share",
+                          "calls", "GFLOP/s", "GB/s");
+    for (const auto& [name, totals] :
+         Sorted(rows, [](const OperationTotals& totals) { return totals.time; })) {
+      absl::StrAppend(&text, row(name, totals.time));
+      absl::StrAppendFormat(&text, " %9.1f", static_cast<double>(totals.calls) / steps);
+      if (totals.time > absl::ZeroDuration()) {
+        const double seconds = absl::ToDoubleSeconds(totals.time);
+        absl::StrAppendFormat(&text, " %9.1f %9.1f", totals.flops / seconds * 1e-9,
+                              totals.bytes / seconds * 1e-9);
+      }
+      text += '\n';
     }
-    text += '\n';
-  }
+  };
+  append_table("operation, all ranks", operations);
   absl::StrAppend(&text, row("outside operations", all - waiting - inside), "\n");
   if (!sampled) absl::StrAppend(&text, row("waiting", waiting), "\n");
   absl::StrAppend(&text, row("all ranks", all));
+  if (!beside.empty()) {
+    text += '\n';
+    append_table("beside, all ranks", beside);
+    text.pop_back();
+  }
   if (num_untimed > 0) {
     absl::StrAppend(&text, "\n", Counted(num_untimed, "operation"),
                     " not timed: more were queued than there are events for");

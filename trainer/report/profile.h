@@ -19,6 +19,7 @@ namespace hetero {
 using Operations = std::map<std::string_view, OperationTotals>;
 
 Operations OperationsOf(const CallLedger& calls);
+Operations SumOf(std::span<const CallLedger> ledgers);
 
 // Of one rank, over `num_steps` training steps: all of the run on the CPU, the sampled ones of a
 // GPU.
@@ -28,7 +29,8 @@ struct RankProfile {
   // Processor time of the rank's thread; none where operations run on a device of their own.
   std::optional<absl::Duration> thread_time;
   Operations operations;
-  int64_t num_untimed = 0;  // calls whose time `operations` lacks
+  Operations beside;        // of a GPU: what its other queues did at the same time
+  int64_t num_untimed = 0;  // calls whose time is missing
 };
 
 // Of a rank on the CPU: what its thread does and takes between Start and Stop, over as many
@@ -56,8 +58,9 @@ class TrainingAccount {
 
 // One row an operation, most time first: milliseconds a step over all ranks, its share, GFLOP/s and
 // GB/s while it ran. The last rows of a CPU are what the rank's thread did outside operations, and
-// waiting: for other ranks, for data, for a core. A GPU is outside operations while it communicates
-// and while it waits for ranks, data or the host.
+// waiting: for other ranks, for data, for a core. A GPU's rows "wait for …" are communication that
+// no work hides; below the sum stands what ran beside. It is outside operations while it waits for
+// data or the host.
 std::string DescribeProfile(std::span<const RankProfile> ranks);
 
 }  // namespace hetero

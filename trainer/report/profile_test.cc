@@ -15,6 +15,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::Pair;
@@ -38,7 +39,18 @@ TEST(ProfileTest, ASampledStepOfAGpuIsMeasuredAgainstItsOwnTime) {
   EXPECT_THAT(text, HasSubstr("outside operations                  10.000  25.0%\n"));
   EXPECT_THAT(text, HasSubstr("all ranks                           40.000 100.0%"));
   EXPECT_THAT(text, Not(HasSubstr("waiting")));
+  EXPECT_THAT(text, Not(HasSubstr("beside")));
   EXPECT_THAT(text, Not(HasSubstr("not timed")));
+  // Rank 0 hides half of what it communicates.
+  ranks[0].operations["wait for gradients"] = {.calls = 1, .time = absl::Milliseconds(2)};
+  ranks[0].beside["reduce_scatter"] = {.calls = 2, .bytes = 8e9, .time = absl::Milliseconds(4)};
+  EXPECT_THAT(DescribeProfile(ranks),
+              AllOf(HasSubstr("\nwait for gradients                   1.000   2.5%       0.5"),
+                    HasSubstr("\nall ranks                           40.000 100.0%\n"
+                              "beside, all ranks                  ms/step  share     calls   "
+                              "GFLOP/s      GB/s\n"
+                              "reduce_scatter                       2.000   5.0%       1.0"),
+                    EndsWith("2000.0")));
   ranks[1].num_untimed = 7;
   EXPECT_THAT(DescribeProfile(ranks), HasSubstr("\n7 operations not timed"));
   ranks[0].num_steps = ranks[1].num_steps = ranks[1].num_untimed = 1;

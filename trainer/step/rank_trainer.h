@@ -71,6 +71,8 @@ class RankTrainer {
       int64_t num_steps, absl::FunctionRef<bool()> stop_requested);
 
   Engine& engine() { return *engine_; }
+  // Where gradients are summed and parameters fetched.
+  SideStream& traffic_side() { return *side_; }
   const Optimizer& optimizer() const { return *optimizer_; }
   const LearningRateSchedule& schedule() const { return schedule_; }
 

@@ -2,7 +2,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
@@ -17,13 +19,15 @@ namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::SizeIs;
 
 constexpr absl::Duration kNap = absl::Milliseconds(10);
 
 class StepClockTest : public ::testing::Test {
  protected:
   void Begin(bool samples) {
-    absl::StatusOr<StepClock> clock = StepClock::Create(stream_->device(), samples);
+    absl::StatusOr<StepClock> clock =
+        StepClock::Create(stream_->device(), {.samples = samples, .max_spans = 10});
     ASSERT_THAT(clock, IsOk());
     clock_ = *std::move(clock);
     ASSERT_THAT(clock_->Start(*stream_), IsOk());
@@ -31,7 +35,7 @@ class StepClockTest : public ::testing::Test {
 
   // One operation of a nap in a step.
   void Queue(int64_t step, int64_t num_steps = 1000) {
-    clock_->BeginStep(step, num_steps, *stream_);
+    ASSERT_THAT(clock_->BeginStep(step, num_steps, *stream_), IsOk());
     {
       const OperationScope scope(*stream_, {"nap", 1e6, 2e6});
       absl::SleepFor(kNap);
@@ -88,27 +92,41 @@ TEST_F(StepClockTest, WhatRunsBeforeAStartBelongsToNoStep) {
 
 TEST_F(StepClockTest, OperationsOfSampledStepsAreTimed) {
   Begin(/*samples=*/true);
+  const absl::Time start = absl::Now();
   Queue(0);
   Queue(1);
   Elapsed();
   Queue(2);
-  const absl::Duration sampled = Elapsed();
+  absl::Duration sampled = Elapsed();
+  EXPECT_TRUE(clock_->samples()->calls.operations().empty());
+  Queue(3);
+  sampled += Elapsed();
   Elapsed();
   const std::optional<StepClock::Samples> samples = clock_->samples();
   ASSERT_TRUE(samples.has_value());
-  EXPECT_EQ(samples->num_steps, 1);
+  EXPECT_EQ(samples->num_steps, 2);
   EXPECT_EQ(samples->time, sampled);
   EXPECT_EQ(samples->num_untimed, 0);
   const OperationTotals nap = samples->calls.operations().at("nap");
-  EXPECT_EQ(nap.calls, 1);
-  EXPECT_EQ(nap.bytes, 2e6);
-  EXPECT_GE(nap.time, kNap);
+  EXPECT_EQ(nap.calls, 2);
+  EXPECT_EQ(nap.bytes, 4e6);
+  EXPECT_GE(nap.time, 2 * kNap);
   EXPECT_LE(nap.time, samples->time);
+  // In the trace they lie one behind the other, inside the time in which they ran.
+  const std::vector<QueueSpans> queues = clock_->TakeSpans();
+  ASSERT_THAT(queues, SizeIs(1));
+  EXPECT_EQ(queues[0].name, "stream");
+  const std::span<const SpanRecord> spans = queues[0].spans.records();
+  ASSERT_THAT(spans, SizeIs(2));
+  EXPECT_EQ(spans[0].name, "nap");
+  EXPECT_GE(spans[0].start_ns, absl::ToUnixNanos(start));
+  EXPECT_GE(spans[1].start_ns, spans[0].start_ns + spans[0].duration_ns);
+  EXPECT_LE(spans[1].start_ns + spans[1].duration_ns, absl::GetCurrentTimeNanos());
 }
 
-TEST(StepClockSamplesTest, AreOneStepIn512AfterTheFirst) {
+TEST(StepClockSamplesTest, AreTwoStepsIn512AfterTheFirst) {
   for (int64_t step = 0; step < 2000; ++step) {
-    EXPECT_EQ(StepClock::IsSampled(step, 2000), step % 512 == 1) << step;
+    EXPECT_EQ(StepClock::IsSampled(step, 2000), step % 512 == 1 || step % 512 == 2) << step;
   }
   EXPECT_TRUE(StepClock::IsSampled(1, 2));
   EXPECT_TRUE(StepClock::IsSampled(0, 1));

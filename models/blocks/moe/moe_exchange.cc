@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 #include <utility>
 
 #include "hetero/base/status.h"
@@ -11,6 +12,7 @@ namespace hetero {
 namespace {
 
 constexpr double kDefaultBoundOnGpus = 2;
+constexpr std::string_view kWait = "wait for expert parallel";
 
 TensorView Column(const TensorView& values) { return values.Reshape({values.dim(0), 1}); }
 
@@ -105,7 +107,7 @@ absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
   for (int64_t i = 0; i < saved.plan.num_rounds(); ++i) {
     const ExchangeRound round = saved.plan.Round(i);
     const int64_t n = round.num_arrived;
-    HETERO_RETURN_IF_ERROR(side->Join(std::move(i == 0 ? sent : returned)));
+    HETERO_RETURN_IF_ERROR(side->Join(std::move(i == 0 ? sent : returned), kWait));
     if (i > 0) {
       HETERO_RETURN_IF_ERROR(SendRows(saved, round, buffers, stream));
     }
@@ -123,7 +125,7 @@ absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
   into_out.result = out_TH;
   HETERO_RETURN_IF_ERROR(
       shared_fc2_.Forward(into_out, saved.shared_activated_NS, saved.hidden_TH).status());
-  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned), kWait));
   return SumTokenRows(buffers.own_OH, saved.rows_TKP, out_TH, out_TH, stream);
 }
 
@@ -155,7 +157,7 @@ absl::StatusOr<SideStream::Mark> MoeBlock::RoundsBackward(
     const int64_t n = round.num_arrived;
     const ExpertRows rows = saved.experts.First(n);
     if (saved.plan.num_rounds() > 1) {
-      HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
+      HETERO_RETURN_IF_ERROR(side->Join(std::move(returned), kWait));
       HETERO_RETURN_IF_ERROR(SendRows(saved, round, buffers, stream));
       HETERO_RETURN_IF_ERROR(SortRows(saved, round, buffers, stream));
       HETERO_RETURN_IF_ERROR(experts_.Activate(rows, stream));
@@ -203,7 +205,7 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
       shared_fc1_.StartBackward(context, saved.normed_TH, saved.shared_inner_NS.dim(0)));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
                           SharedBackward(context, saved, std::move(all_d_out)));
-  HETERO_RETURN_IF_ERROR(side->Join(std::move(sent)));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(sent), kWait));
 
   ExpertGradients gradients = experts_.GradientsOf(context);
   if (saved.plan.num_rounds() > 1 && context.weight_gradients != nullptr && gradients.wanted()) {
@@ -222,7 +224,7 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
               SideStream::Mark returned,
               RoundsBackward(at_once, saved, kept_d_out_TH, gradients, own, nobody_wants));
           HETERO_ASSIGN_OR_RETURN(SideStream* const side_of_later, later.State<SideStream>());
-          return side_of_later->Join(std::move(returned));
+          return side_of_later->Join(std::move(returned), kWait);
         }));
     gradients = {};
   }
@@ -230,7 +232,7 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
                           RoundsBackward(context, saved, d_out_TH, gradients, buffers, d_probs_O));
   HETERO_RETURN_IF_ERROR(
       shared_fc1_.FinishBackwardTo(context, d_inner_NS, std::move(all_normed), d_normed_TH));
-  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned)));
+  HETERO_RETURN_IF_ERROR(side->Join(std::move(returned), kWait));
   return SumTokenRows(buffers.own_OH, saved.rows_TKP, d_normed_TH, d_normed_TH, stream);
 }
 
