@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -53,13 +54,14 @@ class Saver {
  public:
   // Both outlive the saver.
   Saver(Storage& storage, Exchange& exchange);
-  // Waits for threads that still write.
+  // Ends a save in flight: its threads stop after the block that they write.
   ~Saver();
 
   // Starts to save into the existing, empty `directory`. What `stream` holds now is done before
   // state is read. Tensors stay as they are until AwaitCopied has returned.
   // Errors: before any file exists INVALID_ARGUMENT naming key, box and ranks: a tensor or object
-  // that ranks describe differently, two write or nobody; FAILED_PRECONDITION a save in flight.
+  // that ranks describe differently, two write or nobody, or options that differ;
+  // RESOURCE_EXHAUSTED a file system without room for it all; FAILED_PRECONDITION a save in flight.
   absl::Status Begin(std::string_view directory, const CheckpointState& state,
                      const SaveOptions& options, Stream& stream);
 
@@ -80,11 +82,17 @@ class Saver {
 
  private:
   struct Flight;
-  struct Plan;
+  struct Kept;
+
+  absl::Status MakePlan(const std::string& description, std::string_view directory,
+                        const SaveOptions& options);
+  absl::Status StartFlight(std::string_view directory, const CheckpointState& state,
+                           const SaveOptions& options, Stream& stream);
+  absl::StatusOr<SaveReport> Land(Flight& flight);
 
   Storage& storage_;
   Exchange& exchange_;
-  std::unique_ptr<Plan> plan_;  // of the last save
+  std::unique_ptr<Kept> kept_;  // from save to save
   std::unique_ptr<Flight> flight_;
 };
 

@@ -16,7 +16,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LIBRARIES = [
-    "base", "comm", "data", "grid", "models", "optim", "params", "telemetry", "tensor", "trainer",
+    "base", "ckpt", "comm", "data", "grid", "models", "optim", "params", "telemetry", "tensor", "trainer",
 ]  # fmt: skip
 
 _FENCE = re.compile(r"^```\w+ (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

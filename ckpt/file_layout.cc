@@ -1,0 +1,117 @@
+#include "hetero/ckpt/file_layout.h"
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/ckpt/format/element_type.h"
+#include "hetero/ckpt/format/torch_item.h"
+#include "hetero/ckpt/format/torch_object.h"
+#include "hetero/ckpt/plan/box.h"
+#include "hetero/ckpt/plan/distribution.h"
+#include "hetero/ckpt/plan/runs.h"
+
+namespace hetero {
+namespace {
+
+using Pieces = std::map<std::pair<std::string_view, Box>, const CheckpointTensor::Piece*>;
+
+Pieces PiecesOf(const CheckpointState& state) {
+  Pieces pieces;
+  for (const CheckpointTensor& tensor : state.tensors) {
+    for (const CheckpointTensor::Piece& piece : tensor.pieces) {
+      pieces.emplace(std::pair(std::string_view(tensor.key), piece.box), &piece);
+    }
+  }
+  return pieces;
+}
+
+// `file` with `item` behind what it has.
+size_t Append(FileItem item, FilePlan& file) {
+  file.bytes = item.offset + item.bytes;
+  file.items.push_back(std::move(item));
+  return file.items.size() - 1;
+}
+
+absl::StatusOr<FileItem> TensorItem(const OwnedChunk& chunk, const CheckpointTensor::Piece& piece,
+                                    int64_t offset) {
+  HETERO_ASSIGN_OR_RETURN(const ItemLayout item,
+                          LayOutItem(ElementTypeOf(chunk.tensor->dtype), chunk.box.size, offset));
+  return FileItem{.box = chunk.box,
+                  .local = piece.local,
+                  .runs = RunsOf(chunk.box, chunk.box, piece.box, piece.local),
+                  .offset = offset,
+                  .bytes = item.bytes(),
+                  .payload_offset = item.payload_offset,
+                  .payload_bytes = item.payload_bytes};
+}
+
+}  // namespace
+
+std::vector<OwnedChunk> OwnedChunks(const WorldPlan& plan, int64_t member, int64_t max_bytes) {
+  std::vector<OwnedChunk> chunks;
+  for (const auto& [key, tensor] : plan.tensors) {
+    for (const WorldShard& shard : tensor.shards) {
+      if (shard.owner != member) continue;
+      for (Box& box : CutToSize(shard.box, SizeOf(tensor.dtype), max_bytes)) {
+        chunks.push_back({.key = key, .tensor = &tensor, .shard = &shard, .box = std::move(box)});
+      }
+    }
+  }
+  return chunks;
+}
+
+int64_t FileLayout::bytes() const {
+  int64_t bytes = 0;
+  for (const FilePlan& file : files) bytes += file.bytes;
+  return bytes;
+}
+
+absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
+                                       const CheckpointState& state, int64_t num_files,
+                                       int64_t max_chunk_bytes) {
+  FileLayout layout;
+  std::vector<FilePlan> files(num_files);
+  for (int64_t n = 0; n < num_files; ++n) {
+    files[n].name = absl::StrCat("__", member, "_", n, ".distcp");
+  }
+  for (const CheckpointObject& object : state.objects) {
+    const auto writer = plan.writers.find(object.name);
+    if (!object.main || writer == plan.writers.end() || writer->second != member) continue;
+    const size_t file = layout.objects.size() % num_files;
+    FileItem item{.offset = files[file].bytes};
+    item.object = ObjectItem(object.value);
+    item.bytes = std::ssize(item.object);
+    const size_t index = Append(std::move(item), files[file]);
+    layout.objects.push_back({object.name, {file, index}});
+  }
+
+  const Pieces pieces = PiecesOf(state);
+  const std::vector<OwnedChunk> chunks = OwnedChunks(plan, member, max_chunk_bytes);
+  std::vector<int64_t> bytes;
+  for (const OwnedChunk& chunk : chunks) {
+    bytes.push_back(NumElements(chunk.box) * SizeOf(chunk.tensor->dtype));
+  }
+  layout.chunks.resize(chunks.size());
+  const std::vector<std::vector<size_t>> by_file = DivideAmongFiles(bytes, num_files);
+  for (size_t file = 0; file < by_file.size(); ++file) {
+    for (const size_t c : by_file[file]) {
+      const CheckpointTensor::Piece& piece = *pieces.at({chunks[c].key, chunks[c].shard->box});
+      HETERO_ASSIGN_OR_RETURN(FileItem item, TensorItem(chunks[c], piece, files[file].bytes));
+      layout.chunks[c] = {file, Append(std::move(item), files[file])};
+    }
+  }
+
+  // What holds nothing is no file.
+  std::vector<size_t> index(files.size());
+  for (size_t file = 0; file < files.size(); ++file) {
+    index[file] = layout.files.size();
+    if (!files[file].items.empty()) layout.files.push_back(std::move(files[file]));
+  }
+  for (FileLayout::Place& place : layout.chunks) place.file = index[place.file];
+  for (FileLayout::Object& object : layout.objects) object.place.file = index[object.place.file];
+  return layout;
+}
+
+}  // namespace hetero

@@ -1,0 +1,154 @@
+#ifndef HETERO_CKPT_SNAPSHOT_H_
+#define HETERO_CKPT_SNAPSHOT_H_
+
+// State on its way to files: one thread copies it into a ring of host memory, a thread a file
+// takes it from there. The ring bounds memory; while it has room, copying runs at the speed of
+// memory and not of the disk.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "hetero/base/index_range.h"
+#include "hetero/ckpt/format/manifest.h"
+#include "hetero/ckpt/plan/runs.h"
+#include "hetero/ckpt/storage/storage.h"
+#include "hetero/params/box_map.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/event.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/tensor/stream.h"
+#include "hetero/tensor/view.h"
+
+namespace hetero {
+
+// Something that lies in a file from `offset` on.
+struct FileItem {
+  // Of a tensor: a box of it and where it is; of an object neither, but its bytes.
+  Box box;
+  ConstTensorView local;
+  std::vector<RunRows> runs;  // of RunsOf for the box
+  std::string object;
+
+  int64_t offset = 0;
+  int64_t bytes = 0;  // with what a format puts around the payload
+  int64_t payload_offset = 0;
+  int64_t payload_bytes = 0;
+
+  // Known when it is written.
+  uint32_t crc32 = 0;  // of the payload; of an object all its bytes
+  std::vector<uint32_t> block_crc32;
+};
+
+// Items follow one another without gaps.
+struct FilePlan {
+  std::string name;
+  int64_t bytes = 0;
+  std::vector<FileItem> items;
+  uint32_t crc32 = 0;  // known when it is written
+};
+
+// Memory for snapshots one after another, kept between them.
+class SnapshotRing {
+ public:
+  // Makes it `bytes` long or a little more, in whole blocks.
+  // Errors: those of PinnedBuffer::Allocate.
+  absl::Status Resize(Device device, int64_t bytes);
+
+  static constexpr int64_t kSlotBytes = kBlockBytes;
+  int64_t num_slots() const { return num_slots_; }
+  std::byte* slot(int64_t i) const { return base_ + i * kSlotBytes; }
+
+ private:
+  PinnedBuffer memory_;
+  std::byte* base_ = nullptr;
+  int64_t num_slots_ = 0;
+};
+
+class Snapshot {
+ public:
+  // Starts. What `stream` holds now is done before anything is copied. Views stay as they are until
+  // AwaitCopied returned, everything else until the end of the snapshot.
+  // Errors: those of Event and StartThread.
+  static absl::StatusOr<std::unique_ptr<Snapshot>> Start(Storage& storage,
+                                                         std::filesystem::path directory,
+                                                         std::vector<FilePlan> files,
+                                                         int64_t ring_bytes, SnapshotRing& ring,
+                                                         Stream& stream);
+  // Waits for the threads.
+  ~Snapshot();
+
+  // Threads end soon, as after a failure.
+  void Cancel(const absl::Status& why);
+
+  // Returns when all views were read, or something failed.
+  void AwaitCopied();
+  // Whether the threads are done, or something failed.
+  bool IsWritten() const;
+  // Waits for the threads; the first failure.
+  absl::Status Join();
+
+  // With checksums. Precondition: Join returned OK.
+  const std::vector<FilePlan>& files() const { return files_; }
+  // Of the start until all views were read and until the end. Precondition: joined.
+  absl::Duration copied_after() const { return copied_after_; }
+  absl::Duration written_after() const { return written_after_; }
+
+ private:
+  // A block or less of an item's payload.
+  struct Part {
+    size_t item = 0;
+    size_t block = 0;
+    IndexRange elements;  // of the item's box
+    int64_t at = 0;       // bytes in the slot
+  };
+  // What is copied and written through one slot.
+  struct Batch {
+    size_t file = 0;
+    std::vector<Part> parts;
+    int64_t slot = -1;
+  };
+
+  Snapshot(Storage& storage, std::filesystem::path directory, std::vector<FilePlan> files,
+           SnapshotRing& ring, Device device);
+
+  void MakeBatches();
+  absl::Status Copy(int64_t ring_bytes);
+  absl::Status CopyBatch(Batch& batch, Stream& stream);
+  absl::Status Write(size_t file);
+  absl::Status WriteBatch(const Batch& batch, WritableFile& file);
+  absl::Status FinishItem(FileItem& item, WritableFile& file, FilePlan& plan);
+  void End(const absl::Status& status);
+
+  Storage& storage_;
+  const std::filesystem::path directory_;
+  std::vector<FilePlan> files_;
+  SnapshotRing& ring_;
+  const Device device_;
+  Event ready_;
+  std::vector<Batch> batches_;
+  std::vector<Event> copied_events_;  // a slot
+  const absl::Time start_;
+  absl::Duration copied_after_, written_after_;
+
+  mutable absl::Mutex mutex_;
+  std::vector<int64_t> free_slots_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::vector<const Batch*>> queues_ ABSL_GUARDED_BY(mutex_);  // a file
+  bool copied_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t running_ ABSL_GUARDED_BY(mutex_) = 0;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_CKPT_SNAPSHOT_H_
