@@ -1,0 +1,33 @@
+#ifndef HETERO_CKPT_INSPECT_CONVERT_H_
+#define HETERO_CKPT_INSPECT_CONVERT_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/ckpt/inspect/tensors.h"
+#include "hetero/ckpt/storage/storage.h"
+
+namespace hetero {
+
+struct ConvertOptions {
+  // Tensors whose names begin with it; their names stay whole.
+  std::string_view prefix = "";
+  int64_t max_file_bytes = 5'000'000'000;
+  // Called with a key before it is read; its error ends it.
+  std::function<absl::Status(std::string_view key)> before_each = {};
+};
+
+// Writes tensors as safetensors files in `folder`, which is made and must be empty, one in memory
+// at a time. Returns how many. Errors: ALREADY_EXISTS the folder has files; NOT_FOUND no name
+// begins so; those of reading and writing.
+absl::StatusOr<int64_t> WriteAsSafetensors(const StoredTensors& tensors, Storage& storage,
+                                           const std::filesystem::path& folder,
+                                           const ConvertOptions& options);
+
+}  // namespace hetero
+
+#endif  // HETERO_CKPT_INSPECT_CONVERT_H_

@@ -1,0 +1,53 @@
+#ifndef HETERO_CKPT_INSPECT_TENSORS_H_
+#define HETERO_CKPT_INSPECT_TENSORS_H_
+
+// Whole tensors of a checkpoint of ours or of safetensors files, one at a time.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/ckpt/format/element_type.h"
+#include "hetero/ckpt/storage/storage.h"
+
+namespace hetero {
+
+struct TensorHead {
+  ElementType type = ElementType::kF32;
+  std::vector<int64_t> shape;
+
+  // "bf16 [4,8]".
+  std::string ToString() const;
+  bool operator==(const TensorHead&) const = default;
+};
+
+class StoredTensors {
+ public:
+  // `path` is the directory of a complete checkpoint, a safetensors file, or a folder of such.
+  // Errors: those of CheckComplete, ParseManifest and SafetensorsReader::Open; NOT_FOUND when it is
+  // neither.
+  static absl::StatusOr<std::unique_ptr<StoredTensors>> Open(Storage& storage,
+                                                             const std::filesystem::path& path);
+  virtual ~StoredTensors() = default;
+
+  const std::map<std::string, TensorHead, std::less<>>& heads() const { return heads_; }
+
+  // The elements, row-major. Precondition: `key` is one of heads().
+  // Errors: DATA_LOSS naming file, key and chunk when a checksum is not that of the manifest; those
+  // of reading; UNIMPLEMENTED for elements of less than a byte in several chunks.
+  virtual absl::StatusOr<std::vector<std::byte>> Read(std::string_view key) const = 0;
+
+ protected:
+  std::map<std::string, TensorHead, std::less<>> heads_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_CKPT_INSPECT_TENSORS_H_

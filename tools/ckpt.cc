@@ -1,0 +1,218 @@
+// Looks at checkpoints, compares and converts them, without a device.
+//
+//   bazel run //tools:ckpt -- list runs/7/checkpoints
+//   bazel run //tools:ckpt -- verify runs/7/checkpoints
+
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "hetero/base/exceptions.h"
+#include "hetero/base/status.h"
+#include "hetero/base/system_error.h"
+#include "hetero/ckpt/inspect/contents.h"
+#include "hetero/ckpt/inspect/convert.h"
+#include "hetero/ckpt/inspect/difference.h"
+#include "hetero/ckpt/inspect/tensors.h"
+#include "hetero/ckpt/inspect/verify.h"
+#include "hetero/ckpt/publish/completeness.h"
+#include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/process.h"
+#include "hetero/trainer/signals.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kUsage =
+    "Looks at checkpoints, compares and converts them, without a device.\n\n"
+    "  ckpt list FOLDER             the checkpoints there and where a run goes on\n"
+    "  ckpt list CHECKPOINT         its tensors and objects\n"
+    "  ckpt verify FOLDER           read every byte of every checkpoint there\n"
+    "  ckpt verify CHECKPOINT       read every byte and name damage by file and tensor\n"
+    "  ckpt diff FIRST SECOND       compare tensors by name: bytes, and how far numbers differ\n"
+    "  ckpt convert FROM FOLDER     write FROM's tensors as safetensors files\n\n"
+    "  FIRST, SECOND, FROM          a checkpoint, a safetensors file, or a folder of those\n"
+    "  --prefix=NAME                of convert: only tensors whose names begin so\n\n"
+    "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage or differences,\n"
+    "6 stopped by a signal, 7 out of memory or disk.\n";
+
+struct CommandLine {
+  bool help = false;
+  std::string_view command;
+  std::vector<std::string_view> paths;
+  std::string_view prefix;
+};
+
+absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
+  CommandLine line;
+  for (std::string_view argument : arguments) {
+    if (argument == "--help" || argument == "-h") {
+      line.help = true;
+    } else if (absl::ConsumePrefix(&argument, "--prefix=")) {
+      line.prefix = argument;
+    } else if (absl::StartsWith(argument, "-")) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag ", argument, "; there are --prefix, --help"));
+    } else if (line.command.empty()) {
+      line.command = argument;
+    } else {
+      line.paths.push_back(argument);
+    }
+  }
+  if (line.help) return line;
+  const bool one = line.command == "list" || line.command == "verify";
+  const bool two = line.command == "diff" || line.command == "convert";
+  if (!one && !two) {
+    return absl::InvalidArgumentError(
+        line.command.empty()
+            ? "no command is given; see --help"
+            : absl::StrCat("\"", line.command,
+                           "\" is no command; there are list, verify, diff, convert"));
+  }
+  if (line.paths.size() != (one ? 1 : 2)) {
+    return absl::InvalidArgumentError(absl::StrCat(line.command, " takes ", one ? 1 : 2,
+                                                   one ? " path, " : " paths, ", line.paths.size(),
+                                                   " are given; see --help"));
+  }
+  if (!line.prefix.empty() && line.command != "convert") {
+    return absl::InvalidArgumentError("--prefix is used with convert only");
+  }
+  return line;
+}
+
+absl::Status List(Storage& storage, const fs::path& path) {
+  if (KindOfCheckpoint(storage, path) == CheckpointKind::kOurs) {
+    HETERO_ASSIGN_OR_RETURN(const std::string text, CheckpointText(storage, path));
+    std::fputs(text.c_str(), stdout);
+    return absl::OkStatus();
+  }
+  HETERO_ASSIGN_OR_RETURN(const FolderContents contents, ListFolder(storage, path));
+  std::fputs(FolderText(contents).c_str(), stdout);
+  return absl::OkStatus();
+}
+
+absl::Status Verify(Storage& storage, const fs::path& path,
+                    const std::function<absl::Status()>& go_on) {
+  std::vector<fs::path> checkpoints = {path};
+  if (KindOfCheckpoint(storage, path) != CheckpointKind::kOurs && !IsCommitted(storage, path)) {
+    HETERO_ASSIGN_OR_RETURN(const FolderContents contents, ListFolder(storage, path));
+    checkpoints.clear();
+    for (const CheckpointSummary& at : contents.checkpoints) {
+      if (KindOfCheckpoint(storage, path / at.name) == CheckpointKind::kForeign) {
+        absl::PrintF("%s: %s\n", at.name, at.problem);
+      } else {
+        checkpoints.push_back(path / at.name);
+      }
+    }
+    if (checkpoints.empty()) {
+      return absl::NotFoundError(
+          absl::StrCat(path.native(), " holds no checkpoint of this program"));
+    }
+  }
+  int64_t damaged = 0;
+  for (const fs::path& checkpoint : checkpoints) {
+    const absl::StatusOr<VerifyReport> report =
+        VerifyCheckpoint(storage, checkpoint, {.progress = [&](int64_t) { return go_on(); }});
+    if (absl::IsNotFound(report.status()) && checkpoints.size() > 1) {
+      absl::PrintF("%s\n", report.status().message());
+      ++damaged;
+      continue;
+    }
+    HETERO_RETURN_IF_ERROR(report);
+    for (const Damage& damage : report->damages) {
+      absl::PrintF("%s/%s\n", checkpoint.filename().native(), damage.ToString());
+    }
+    absl::PrintF("%s: %d files, %.3f GB, %d tensors, %d objects read; %d damages\n",
+                 checkpoint.filename().native(), report->files,
+                 static_cast<double>(report->bytes) * 1e-9, report->tensors, report->objects,
+                 report->damages.size());
+    if (!report->damages.empty()) ++damaged;
+  }
+  if (damaged == 0) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrCat(damaged, " of ", checkpoints.size(), " checkpoints are damaged"));
+}
+
+absl::Status Diff(Storage& storage, const fs::path& first, const fs::path& second,
+                  const std::function<absl::Status(std::string_view)>& before_each) {
+  HETERO_ASSIGN_OR_RETURN(const auto left, StoredTensors::Open(storage, first));
+  HETERO_ASSIGN_OR_RETURN(const auto right, StoredTensors::Open(storage, second));
+  HETERO_ASSIGN_OR_RETURN(const DifferenceReport report,
+                          CompareTensors(*left, *right, before_each));
+  for (const std::string& key : report.only_first) absl::PrintF("only in the first: %s\n", key);
+  for (const std::string& key : report.only_second) absl::PrintF("only in the second: %s\n", key);
+  for (const TensorDifference& at : report.different) absl::PrintF("%s\n", at.ToString());
+  absl::PrintF("%d tensors are equal, %d differ, %d are only in the first, %d in the second\n",
+               report.equal, report.different.size(), report.only_first.size(),
+               report.only_second.size());
+  if (report.none()) return absl::OkStatus();
+  return absl::DataLossError("the two differ");
+}
+
+absl::Status Convert(Storage& storage, const fs::path& from, const fs::path& folder,
+                     const ConvertOptions& options) {
+  HETERO_ASSIGN_OR_RETURN(const auto tensors, StoredTensors::Open(storage, from));
+  HETERO_ASSIGN_OR_RETURN(const int64_t count,
+                          WriteAsSafetensors(*tensors, storage, folder, options));
+  absl::PrintF("%s: %d tensors\n", folder.native(), count);
+  return absl::OkStatus();
+}
+
+absl::Status Main(std::span<char* const> arguments) {
+  HETERO_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments));
+  if (line.help) {
+    std::fputs(kUsage.data(), stdout);
+    return absl::OkStatus();
+  }
+  HETERO_ASSIGN_OR_RETURN(const fs::path working_folder, WorkingFolder());
+  std::vector<fs::path> paths;
+  for (const std::string_view path : line.paths) {
+    paths.push_back((working_folder / path).lexically_normal());
+    // "folder/" has no last name.
+    if (!paths.back().has_filename()) paths.back() = paths.back().parent_path();
+  }
+  const StopSignals signals;
+  const auto go_on = [&] {
+    return signals.requested() == 0
+               ? absl::OkStatus()
+               : absl::CancelledError(absl::StrCat(line.command, " was not finished"));
+  };
+  const auto before_each = [&](std::string_view) { return go_on(); };
+  PosixStorage storage;
+  if (line.command == "list") return List(storage, paths[0]);
+  if (line.command == "verify") return Verify(storage, paths[0], go_on);
+  if (line.command == "diff") return Diff(storage, paths[0], paths[1], before_each);
+  return Convert(storage, paths[0], paths[1], {.prefix = line.prefix, .before_each = before_each});
+}
+
+}  // namespace
+}  // namespace hetero
+
+int main(int argc, char** argv) {
+  absl::Status status = hetero::PrepareProcess();
+  if (status.ok()) {
+    status =
+        hetero::CatchExceptions([&] { return hetero::Main(std::span(argv, argc).subspan(1)); });
+  }
+  if (std::fflush(stdout) != 0) {
+    status.Update(hetero::SystemError(errno, "cannot write to standard output"));
+  }
+  if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
+  return static_cast<int>(hetero::ExitCodeFor(status));
+}

@@ -1,0 +1,105 @@
+// The program as a user meets it: what it prints and its exit codes.
+
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status_matchers.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/ckpt/inspect/testing/two_tensors.h"
+#include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/data/file/shell_word.h"
+#include "hetero/data/file/test_folder.h"
+
+namespace hetero {
+namespace {
+
+namespace fs = std::filesystem;
+
+using ::absl_testing::IsOk;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+struct Result {
+  int exit_code = 0;
+  std::string output;  // standard output and error
+};
+
+Result Ckpt(std::string_view arguments, const fs::path& folder) {
+  static const std::string program = data::ShellWord(fs::absolute("tools/ckpt").native());
+  const std::string text = absl::StrCat("cd ", data::ShellWord(folder.native()), " && ", program,
+                                        " ", arguments, " 2>&1");
+  Result result;
+  FILE* const pipe = popen(text.c_str(), "r");
+  std::array<char, 4096> piece;
+  while (const size_t size = fread(piece.data(), 1, piece.size(), pipe)) {
+    result.output.append(piece.data(), size);
+  }
+  const int status = pclose(pipe);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+TEST(CkptTest, ListsVerifiesComparesAndConverts) {
+  const fs::path folder = data::FreshFolder("checkpoints");
+  PosixStorage storage;
+  ASSERT_THAT(PublishTwoTensors(storage, folder, 10), IsOk());
+  ASSERT_THAT(PublishTwoTensors(storage, folder, 20, /*change=*/0.25), IsOk());
+
+  Result result = Ckpt("list .", folder);
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.output, AllOf(HasSubstr("  iter_0000010  0.000 GB, 2 tensors"),
+                                   HasSubstr("* iter_0000020  0.000 GB, 2 tensors")));
+  result = Ckpt("list iter_0000010/", folder);
+  EXPECT_THAT(result.output, HasSubstr("w  f32  [4,8]  2 chunks  128 bytes"));
+
+  result = Ckpt("verify .", folder);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("iter_0000010: 4 files"), HasSubstr("iter_0000020: 4 files")));
+
+  result = Ckpt("diff iter_0000010 iter_0000020", folder);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output, HasSubstr("w: 1 of 32 elements differ, by 0.25 at most"));
+  EXPECT_EQ(Ckpt("convert iter_0000010 exported", folder).exit_code, 0);
+  result = Ckpt("diff iter_0000010 exported", folder);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("2 tensors are equal"));
+
+  fs::resize_file(folder / "iter_0000010/__1_0.distcp", 40);
+  result = Ckpt("verify .", folder);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("iter_0000010/__1_0.distcp, tensor \"w\": has 40 bytes"),
+                    HasSubstr("1 of 2 checkpoints are damaged")));
+}
+
+TEST(CkptTest, CommandsThatCannotWorkSayWhatWould) {
+  const fs::path folder = data::FreshFolder("empty");
+  for (const auto& [arguments, message] :
+       std::initializer_list<std::pair<const char*, const char*>>{
+           {"", "no command is given"},
+           {"check .", "there are list, verify, diff, convert"},
+           {"list", "list takes 1 path, 0 are given"},
+           {"diff a", "diff takes 2 paths, 1 are given"},
+           {"--deep verify .", "unknown flag --deep"},
+           {"verify --prefix=x .", "--prefix is used with convert only"},
+           {"verify .", "holds no checkpoint"},
+           {"list nowhere", "nowhere"}}) {
+    const Result result = Ckpt(arguments, folder);
+    EXPECT_EQ(result.exit_code, 2) << arguments;
+    EXPECT_THAT(result.output, HasSubstr(message)) << arguments;
+  }
+  EXPECT_EQ(Ckpt("--help", folder).exit_code, 0);
+}
+
+}  // namespace
+}  // namespace hetero
