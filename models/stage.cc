@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/log/check.h"
+#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/copy.h"
@@ -48,6 +49,15 @@ absl::StatusOr<StageStatistics> Stage::TakeStatistics(Stream& stream) {
                          .invalid_ids = static_cast<int64_t>(sums[kStageInvalidIds]),
                          .expert_exchanges = static_cast<int64_t>(sums[kStageExpertExchanges]),
                          .expert_rounds = static_cast<int64_t>(sums[kStageExpertRounds])};
+}
+
+absl::StatusOr<std::vector<BoxMap>> Model::NamesIn(NameScheme, std::string_view module) const {
+  HETERO_ASSIGN_OR_RETURN(const ParameterTable table, MakeTable(module, {}));
+  std::vector<BoxMap> maps;
+  for (const ParameterSpec& spec : table.specs()) {
+    maps.push_back(WholeTensor(spec, absl::StrCat(module, ".", spec.name)));
+  }
+  return maps;
 }
 
 }  // namespace hetero

@@ -22,6 +22,8 @@
 #include "hetero/grid/module_grid.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/flops.h"
+#include "hetero/models/names/names.h"
+#include "hetero/params/box_map.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/sample_facts.h"
@@ -256,6 +258,11 @@ class Model {
 
   virtual absl::StatusOr<std::unique_ptr<Stage>> MakeStage(
       std::string_view module, StagePlace place, const StageResources& resources) const = 0;
+
+  // How the module's parameters and buffers lie in checkpoints of others. By default each is a
+  // tensor of its own, its name behind the module's.
+  virtual absl::StatusOr<std::vector<BoxMap>> NamesIn(NameScheme scheme,
+                                                      std::string_view module) const;
 };
 
 }  // namespace hetero

@@ -10,6 +10,7 @@
 #include "hetero/base/field_relations.h"
 #include "hetero/base/status.h"
 #include "hetero/models/nemotron/hybrid_flops.h"
+#include "hetero/models/nemotron/hybrid_names.h"
 
 namespace hetero {
 namespace {
@@ -41,6 +42,9 @@ class HybridModel : public Model {
   absl::StatusOr<std::unique_ptr<Stage>> MakeStage(std::string_view, StagePlace place,
                                                    const StageResources& resources) const override {
     return HybridStage::Create(config_, place, resources);
+  }
+  absl::StatusOr<std::vector<BoxMap>> NamesIn(NameScheme scheme, std::string_view) const override {
+    return HybridNames(config_, scheme, /*key_prefix=*/"");
   }
 
  private:

@@ -3,16 +3,25 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "hetero/base/status.h"
 #include "hetero/models/audio/audio_flops.h"
 #include "hetero/models/blocks/projector/encoder_stage.h"
+#include "hetero/models/blocks/projector/projector_names.h"
 #include "hetero/models/nemotron/hybrid_flops.h"
 #include "hetero/models/nemotron/hybrid_model.h"
+#include "hetero/models/nemotron/hybrid_names.h"
 #include "hetero/models/radio/radio_flops.h"
+#include "hetero/models/radio/radio_names.h"
 #include "hetero/params/counts.h"
 #include "hetero/tensor/audio_batch.h"
 
 namespace hetero {
 namespace {
+
+using VisionModule = ProjectedEncoder<RadioEncoder>;
+using HearingModule = ProjectedEncoder<AudioEncoder>;
 
 ModelGraph MakeGraph(const MultimodalConfig& config) {
   ModelGraph graph{.vocabulary_size = config.language.vocabulary_size};
@@ -56,6 +65,41 @@ Flops ProjectorFlops(const Encoder& config, int64_t rows) {
   return OfParameterProducts(
       static_cast<double>(rows) * row,
       {.inputs = config.train_encoder, .parameters = config.train_projector});
+}
+
+std::string MegatronSubmodule(std::string_view module) {
+  return absl::StrCat("modality_submodules.", module, ".");
+}
+
+absl::StatusOr<std::vector<BoxMap>> VisionNames(const VisionConfig& config, NameScheme scheme,
+                                                std::string_view prefix, std::string_view encoder,
+                                                std::string_view projector) {
+  HETERO_ASSIGN_OR_RETURN(
+      std::vector<BoxMap> maps,
+      RadioNames(config.encoder, scheme,
+                 {.name = VisionModule::kEncoder,
+                  .key = absl::StrCat(prefix, encoder),
+                  .final_norm_key = "vision_projector.vision_final_layernorm."}));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<BoxMap> of_projector,
+                          ProjectorNames(config.projector, scheme, VisionModule::kProjector,
+                                         absl::StrCat(prefix, projector)));
+  maps.insert(maps.end(), of_projector.begin(), of_projector.end());
+  return maps;
+}
+
+// No published model has this encoder: its parameters keep their names.
+absl::StatusOr<std::vector<BoxMap>> HearingNames(const HearingConfig& config,
+                                                 std::string_view prefix) {
+  std::vector<BoxMap> maps;
+  for (const ParameterSpec& spec : HearingModule::Parameters(config, 1)) {
+    std::string_view rest = spec.name;
+    const bool of_encoder = absl::ConsumePrefix(&rest, HearingModule::kEncoder);
+    absl::ConsumePrefix(&rest, HearingModule::kProjector);
+    maps.push_back(WholeTensor(
+        spec, absl::StrCat(prefix, of_encoder ? "encoders.audio_encoder." : "input_projections.0.",
+                           rest)));
+  }
+  return maps;
 }
 
 class MultimodalModel : public Model {
@@ -113,6 +157,20 @@ class MultimodalModel : public Model {
       return EncoderStage<AudioEncoder>::Create(*config_.hearing, place, resources);
     }
     return HybridStage::Create(config_.language, place, resources);
+  }
+  absl::StatusOr<std::vector<BoxMap>> NamesIn(NameScheme scheme,
+                                              std::string_view module) const override {
+    const bool megatron = scheme == NameScheme::kMegatron;
+    if (module == kLanguageModule) {
+      return HybridNames(config_.language, scheme, "language_model.");
+    }
+    if (module == kRadioEncoderModule) {
+      return megatron ? VisionNames(config_.vision.value(), scheme, MegatronSubmodule(module),
+                                    "encoders.radio_encoder.radio_model.", "input_projections.0.")
+                      : VisionNames(config_.vision.value(), scheme, "",
+                                    "vision_model.radio_model.model.", "mlp1.");
+    }
+    return HearingNames(config_.hearing.value(), megatron ? MegatronSubmodule(module) : "");
   }
 
  private:

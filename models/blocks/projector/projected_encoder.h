@@ -45,7 +45,11 @@ class ProjectedEncoder {
     Projector::Saved projector;
   };
 
-  // Of all stages: the encoder's below "encoder.", the projector's below "projector.".
+  // What the names of the parts' parameters begin with.
+  static constexpr std::string_view kEncoder = "encoder.";
+  static constexpr std::string_view kProjector = "projector.";
+
+  // Of all stages: the encoder's and the projector's.
   static std::vector<ParameterSpec> Parameters(const Config& config, int num_stages) {
     std::vector<ParameterSpec> specs;
     const auto add = [&](std::vector<ParameterSpec> part, bool trainable) {
@@ -119,9 +123,6 @@ class ProjectedEncoder {
   }
 
  private:
-  static constexpr std::string_view kEncoder = "encoder.";
-  static constexpr std::string_view kProjector = "projector.";
-
   ProjectedEncoder(const Config& config, Encoder encoder)
       : config_(config), encoder_(std::move(encoder)) {}
 
