@@ -2,6 +2,7 @@
 
 #include <numeric>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -27,6 +28,84 @@ TEST(FlatStatesTest, ARangeIsTheEndOfARowWholeRowsAndTheBeginOfOne) {
   EXPECT_THAT(states[1].local.dims(), ElementsAre(2, 5));
   EXPECT_THAT(states[1].boxes, ElementsAre(ShardBox{{5, 0}, {0, 0}, {2, 5}}));
   EXPECT_EQ(states[1].local.address(), &own[2]);
+}
+
+struct FlatRange {
+  std::vector<int64_t> shape;
+  int64_t begin;
+  int64_t end;
+  std::vector<std::vector<std::vector<int64_t>>> boxes;  // first element, extent
+};
+
+std::vector<StateTensor> PiecesOf(const std::vector<int64_t>& shape, const ElementRange& range,
+                                  std::vector<float>& memory) {
+  const ParameterSpec spec{.name = "w", .shape = shape};
+  memory.resize(range.count);
+  return FlatStates("w", spec, ShardOf(spec, {}).value(), range,
+                    TensorView(std::span(memory), {range.count}));
+}
+
+TEST(FlatStatesTest, RangesAreTheseBoxes) {
+  const std::vector<FlatRange> cases = {
+      {{4, 8}, 0, 13, {{{0, 0}, {1, 8}}, {{1, 0}, {1, 5}}}},
+      {{4, 8}, 13, 32, {{{1, 5}, {1, 3}}, {{2, 0}, {2, 8}}}},
+      {{4, 8}, 8, 24, {{{1, 0}, {2, 8}}}},
+      {{4, 8}, 3, 5, {{{0, 3}, {1, 2}}}},
+      {{2, 3, 4},
+       5,
+       23,
+       {{{0, 1, 1}, {1, 1, 3}},
+        {{0, 2, 0}, {1, 1, 4}},
+        {{1, 0, 0}, {1, 2, 4}},
+        {{1, 2, 0}, {1, 1, 3}}}},
+      {{4, 3, 4},
+       5,
+       43,
+       {{{0, 1, 1}, {1, 1, 3}},
+        {{0, 2, 0}, {1, 1, 4}},
+        {{1, 0, 0}, {2, 3, 4}},
+        {{3, 0, 0}, {1, 1, 4}},
+        {{3, 1, 0}, {1, 1, 3}}}},
+      {{128, 2, 3}, 5, 7, {{{0, 1, 2}, {1, 1, 1}}, {{1, 0, 0}, {1, 1, 1}}}},
+      {{4, 8}, 7, 7, {}}};
+  for (const FlatRange& range : cases) {
+    std::vector<float> memory;
+    std::vector<std::vector<std::vector<int64_t>>> boxes;
+    for (const StateTensor& piece :
+         PiecesOf(range.shape, {range.begin, range.end - range.begin}, memory)) {
+      ASSERT_EQ(piece.boxes.size(), 1u);
+      boxes.push_back({piece.boxes[0].logical_begin, piece.boxes[0].extent});
+    }
+    EXPECT_EQ(boxes, range.boxes) << range.begin << " to " << range.end;
+  }
+}
+
+// Beyond what the cases above show: never more boxes than rows that are cut, and whole ones.
+TEST(FlatStatesTest, ARangeIsFewBoxes) {
+  std::mt19937_64 random = FreshGenerator();
+  for (int round = 0; round < 20000; ++round) {
+    std::vector<int64_t> shape(1 + random() % 4);
+    int64_t all = 1;
+    for (int64_t& size : shape) {
+      size = 1 + random() % 6;
+      all *= size;
+    }
+    const int64_t begin = random() % (all + 1), count = random() % (all - begin + 1);
+    std::vector<float> memory;
+    const std::vector<StateTensor> pieces = PiecesOf(shape, {begin, count}, memory);
+    ASSERT_LE(pieces.size(), 2 * shape.size() - 1);
+    int64_t next = begin;
+    for (const StateTensor& piece : pieces) {
+      int64_t first = 0, elements = 1;
+      for (size_t d = 0; d < shape.size(); ++d) {
+        first = first * shape[d] + piece.boxes[0].logical_begin[d];
+        elements *= piece.boxes[0].extent[d];
+      }
+      ASSERT_EQ(first, next);
+      next += elements;
+    }
+    ASSERT_EQ(next, begin + count);
+  }
 }
 
 // Every element once, at the place that the shard says.

@@ -2,12 +2,14 @@
 
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/ckpt/plan/box.h"
 #include "hetero/params/shard.h"
 
 namespace hetero {
@@ -144,6 +146,54 @@ TEST(NameMapTest, LayersStackAndExpertsComeOutOfTheirTensor) {
        .local = TensorView(std::span<float>(experts), {1, 1, 4})}};
   EXPECT_EQ(Describe(map.Apply(states).value()),
             "decoder.layers.qkv[5,1920,0]+[1,1920,4] experts.1[2,0]+[1,4] ");
+}
+
+// A rank's part of a tensor of four dims, divided along the first and third.
+TEST(NameMapTest, PartsOfADividedTensorAreDividedAlike) {
+  const DimSharding ten{.axis = ShardAxis::kEp};
+  const DimSharding six{.axis = ShardAxis::kTp, .blocks = {{18}, {12}, {12}}};
+  const ParameterSpec spec{.name = "w", .shape = {10, 3, 42, 9}, .dims = {ten, {}, six, {}}};
+  const Shard shard = ShardOf(spec, {.tp = {3, 6}, .ep = {0, 10}}).value();
+  ASSERT_THAT(shard.shape, ElementsAre(1, 3, 7, 9));
+  std::vector<float> memory(3 * 7 * 9);
+  const std::vector<StateTensor> states = {
+      {.name = "w",
+       .shape = spec.shape,
+       .boxes = shard.boxes,
+       .local = TensorView(std::span<float>(memory), {1, 3, 7, 9})}};
+  // Of dim 1 the entries from 1 on, and the rest.
+  const NameMap columns = NameMap::Create({{.name = "w",
+                                            .own = {{0, 0, 0, 0}, {10, 1, 42, 9}},
+                                            .key = "first",
+                                            .key_shape = {10, 1, 42, 9},
+                                            .stored = {{0, 0, 0, 0}, {10, 1, 42, 9}}},
+                                           {.name = "w",
+                                            .own = {{0, 1, 0, 0}, {10, 2, 42, 9}},
+                                            .key = "others",
+                                            .key_shape = {10, 2, 42, 9},
+                                            .stored = {{0, 0, 0, 0}, {10, 2, 42, 9}}}})
+                              .value();
+  const std::vector<CheckpointTensor> parts = columns.Apply(states).value();
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_THAT(parts[1].shape, ElementsAre(10, 2, 42, 9));
+  int64_t elements = 0;
+  for (const CheckpointTensor::Piece& piece : parts[1].pieces) {
+    EXPECT_EQ(piece.box.size[1], 2);
+    elements += NumElements(piece.box);
+  }
+  EXPECT_EQ(elements, 2 * 7 * 9);
+  // Of dim 2 the three blocks: 3, 2 and 2 of the rank's 7 entries.
+  std::vector<BoxMap> blocks;
+  for (const auto& [begin, size] : {std::pair<int64_t, int64_t>{0, 18}, {18, 12}, {30, 12}}) {
+    blocks.push_back({.name = "w",
+                      .own = {{0, 0, begin, 0}, {10, 3, size, 9}},
+                      .key = "block" + std::to_string(begin),
+                      .key_shape = {10, 3, size, 9},
+                      .stored = {{0, 0, 0, 0}, {10, 3, size, 9}}});
+  }
+  const NameMap rows = NameMap::Create(std::move(blocks)).value();
+  EXPECT_EQ(Describe(rows.Apply(states).value()),
+            "block0[0,0,9,0]+[1,3,3,9] block18[0,0,6,0]+[1,3,2,9] block30[0,0,6,0]+[1,3,2,9] ");
 }
 
 TEST(NameMapTest, WhatIsNotCoveredOnceIsRefused) {
