@@ -17,12 +17,13 @@
 namespace hetero {
 namespace {
 
-constexpr int kLanguageLayers = 4;
 constexpr int64_t kEncoderLayers = 2;
 
 // What of a branch there is to divide, and how it lies in files.
 struct Branch {
   std::string name;
+  int num_layers = 1;
+  bool tiny = false;
   std::vector<ParameterSpec> specs;  // `stage` is the layer, for the layout to divide
   std::vector<BoxMap> boxes;
 };
@@ -53,11 +54,12 @@ void AddSplit(const ParameterSpec& spec, const std::string& key,
   }
 }
 
-Branch Language() {
+Branch Language(SmallModelSize size) {
   const DimSharding tp{.axis = ShardAxis::kTp};
   const DimSharding ep{.axis = ShardAxis::kEp};
   const DimSharding expt_tp{.axis = ShardAxis::kExptTp};
-  Branch branch{.name = "language"};
+  const bool tiny = size == SmallModelSize::kTiny;
+  Branch branch{.name = "language", .num_layers = tiny ? 2 : 4, .tiny = tiny};
   const auto add = [&](ParameterSpec spec) -> const ParameterSpec& {
     return branch.specs.emplace_back(std::move(spec));
   };
@@ -68,7 +70,7 @@ Branch Language() {
                 .storage = DType::kBF16,
                 .dims = {{.axis = ShardAxis::kTp, .tile = 2}, {}}}),
            key("embedding.word_embeddings.weight"), branch);
-  for (int layer = 0; layer < kLanguageLayers; ++layer) {
+  for (int layer = 0; layer < branch.num_layers; ++layer) {
     const std::string prefix = absl::StrCat("decoder.layers.", layer, ".");
     const auto in_layer = [&](std::string_view name) { return absl::StrCat(prefix, name); };
     AddWhole(add({.name = in_layer("norm"), .shape = {8}, .storage = DType::kBF16, .stage = layer}),
@@ -123,8 +125,8 @@ Branch Language() {
 }
 
 // Layers are stacked in files.
-Branch Encoder() {
-  Branch branch{.name = "radio_encoder"};
+Branch Encoder(SmallModelSize size) {
+  Branch branch{.name = "radio_encoder", .tiny = size == SmallModelSize::kTiny};
   const auto add = [&](std::string_view name, int64_t layer, std::vector<int64_t> shape,
                        std::vector<DimSharding> dims) {
     const ParameterSpec& spec =
@@ -152,7 +154,11 @@ Branch Encoder() {
   return branch;
 }
 
-int64_t LayersOf(const Branch& branch) { return branch.name == "language" ? kLanguageLayers : 1; }
+// Whether files hold moments of the parameter.
+bool HasMoments(const Branch& branch, const ParameterSpec& spec) {
+  return !branch.tiny ||
+         (branch.name == "language" && spec.name != "embedding" && spec.shape.size() > 1);
+}
 
 }  // namespace
 
@@ -183,7 +189,7 @@ void SmallModel::Memory::Add(const Branch& branch, const BranchLayout& layout, i
                              .pp = {stage, layout.pp}};
   std::vector<StateTensor> weights, moments;
   for (const ParameterSpec& spec : branch.specs) {
-    if (spec.stage * layout.pp / LayersOf(branch) != stage) continue;
+    if (spec.stage * layout.pp / branch.num_layers != stage) continue;
     const bool expert = spec.gradient_group == GradientGroup::kExpert;
     const Shard shard = ShardOf(spec, shard_spec).value();
     weights.push_back({.name = spec.name,
@@ -191,6 +197,7 @@ void SmallModel::Memory::Add(const Branch& branch, const BranchLayout& layout, i
                        .boxes = shard.boxes,
                        .replica = expert ? expt_dp : dp,
                        .local = Allocate(spec.storage, shard.shape)});
+    if (!HasMoments(branch, spec)) continue;
     // Each data-parallel rank has a share of the moments.
     const int64_t shares = expert ? layout.tp * layout.dp / expt_ranks : layout.dp;
     const int64_t share = expert ? expt_dp : dp, all = NumElements(shard.shape);
@@ -261,10 +268,10 @@ std::vector<ModelLayout> LayoutsOf(int64_t num_ranks) {
   return layouts;
 }
 
-SmallModel::SmallModel(const ModelLayout& layout, int64_t rank)
+SmallModel::SmallModel(const ModelLayout& layout, int64_t rank, SmallModelSize size)
     : memory_(std::make_unique<Memory>()) {
-  memory_->Add(Language(), layout.language, rank, state_);
-  memory_->Add(Encoder(), layout.encoder, rank, state_);
+  memory_->Add(Language(size), layout.language, rank, state_);
+  memory_->Add(Encoder(size), layout.encoder, rank, state_);
 }
 
 SmallModel::~SmallModel() = default;

@@ -37,10 +37,16 @@ struct ModelLayout {
 // Any of those that fit on `num_ranks` ranks: branches apart or on the same ranks.
 std::vector<ModelLayout> LayoutsOf(int64_t num_ranks);
 
+enum class SmallModelSize {
+  kFull,
+  // Two layers, a frozen encoder, moments of matrices only: a checkpoint below 128 KiB.
+  kTiny,
+};
+
 // What a rank has; owns the memory.
 class SmallModel {
  public:
-  SmallModel(const ModelLayout& layout, int64_t rank);
+  SmallModel(const ModelLayout& layout, int64_t rank, SmallModelSize size = SmallModelSize::kFull);
   ~SmallModel();
   SmallModel(SmallModel&&) noexcept;
 
