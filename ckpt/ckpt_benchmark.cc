@@ -15,9 +15,11 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
+#include "hetero/ckpt/checkpoint_index.h"
 #include "hetero/ckpt/exchange.h"
 #include "hetero/ckpt/load.h"
 #include "hetero/ckpt/save.h"
+#include "hetero/ckpt/storage/memory_storage.h"
 #include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/ckpt/testing/world.h"
 #include "hetero/tensor/arena.h"
@@ -126,13 +128,15 @@ void BM_Save(benchmark::State& bench) {
   SetRates(bench);
 }
 
+// The argument: reading threads.
 void BM_Load(benchmark::State& bench) {
   const Folder folder;
   PosixStorage storage;
   State state;
   const std::string directory = folder.Fresh();
   CHECK_OK(SaveAlone(storage, directory, state.state));
-  for (auto _ : bench) CHECK_OK(LoadAlone(storage, directory, state.state).status());
+  const LoadOptions options{.num_readers = static_cast<int>(bench.range(0))};
+  for (auto _ : bench) CHECK_OK(LoadAlone(storage, directory, state.state, options).status());
   SetRates(bench);
 }
 
@@ -159,11 +163,67 @@ void BM_AsyncStall(benchmark::State& bench) {
   }
 }
 
+// Many small tensors: what a save and the opening of a checkpoint cost beside their bytes. The
+// argument: tensors.
+class Many {
+ public:
+  explicit Many(int64_t count) {
+    for (int64_t i = 0; i < count; ++i) {
+      tensors_.emplace_back(absl::StrCat("language_model.decoder.layers.", i, ".weight"),
+                            DType::kF32, std::vector<int64_t>{4, 4});
+      state_.tensors.push_back(tensors_.back().tensor());
+    }
+  }
+
+  const CheckpointState& state() const { return state_; }
+
+ private:
+  std::vector<WholeTensor> tensors_;
+  CheckpointState state_;
+};
+
+// Until threads write, with the plan of the save before.
+void BM_BeginAgain(benchmark::State& bench) {
+  MemoryStorage storage;
+  const Many many(bench.range(0));
+  Exchange exchange;
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream stream(Device{}, workspace);
+  Saver saver(storage, exchange);
+  int64_t saves = 0;
+  const auto save = [&] {
+    const std::string directory = absl::StrCat("/", saves++);
+    CHECK_OK(storage.MakeDirectory(directory));
+    CHECK_OK(saver.Begin(directory, many.state(), {.save_id = "b"}, stream));
+    const SaveReport report = saver.Finish().value();
+    CHECK_OK(storage.RemoveTree(directory));
+    return report;
+  };
+  save();
+  for (auto _ : bench) {
+    const SaveReport report = save();
+    CHECK(report.plan_cached);
+    bench.SetIterationTime(absl::ToDoubleSeconds(report.planned));
+  }
+}
+
+void BM_OpenIndex(benchmark::State& bench) {
+  MemoryStorage storage;
+  const Many many(bench.range(0));
+  CHECK_OK(SaveAlone(storage, "/c", many.state()));
+  for (auto _ : bench) {
+    const std::string bytes = ReadIndexBytes(storage, "/c", /*foreign=*/false).value();
+    benchmark::DoNotOptimize(ParseIndexBytes(bytes).value().tensors.size());
+  }
+}
+
 BENCHMARK(BM_DirectWrite)->Iterations(3)->UseRealTime();
 BENCHMARK(BM_Save)->Iterations(3)->UseRealTime();
 BENCHMARK(BM_DirectRead)->Iterations(3)->UseRealTime();
-BENCHMARK(BM_Load)->Iterations(3)->UseRealTime();
+BENCHMARK(BM_Load)->Arg(2)->Arg(4)->Iterations(3)->UseRealTime();
 BENCHMARK(BM_AsyncStall)->Arg(0)->Arg(1000)->Arg(3000)->Iterations(3)->UseManualTime();
+BENCHMARK(BM_BeginAgain)->Arg(1000)->Arg(10000)->Iterations(5)->UseManualTime();
+BENCHMARK(BM_OpenIndex)->Arg(10000)->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace hetero
