@@ -12,6 +12,22 @@ namespace {
 // Two rows of scores: as they are, and as the selection consumes them.
 constexpr int64_t kScratchRows = 2;
 
+absl::Status ValidateGroups(const RouterGroups& groups, int64_t num_experts, int64_t top_k) {
+  const auto& [count, chosen] = groups;
+  if (count < 1 || num_experts % count != 0 || (count > 1 && num_experts / count < 2)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(count, " groups for ", num_experts,
+                     " experts; expected groups of equally many, two at "
+                     "least"));
+  }
+  if (chosen < 1 || chosen > count || top_k > chosen * (num_experts / count)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "top-k is ", top_k, " from ", chosen, " of ", count, " groups of ", num_experts / count,
+        " experts; expected 1 to ", count, " groups that have as many"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status ValidateSequences(const RouterPlaces& places, int64_t num_sequences,
                                int64_t num_rows) {
   if (places.first < 0) {
@@ -47,6 +63,7 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
   const DType dtype = args.logits_TE.dtype();
   const int64_t num_tokens = args.logits_TE.dim(0);
   const int64_t num_experts = args.logits_TE.dim(1);
+  HETERO_RETURN_IF_ERROR(ValidateGroups(args.groups, num_experts, args.experts_TK.dim(1)));
   HETERO_RETURN_IF_ERROR(ExpectDense("expert_bias_E", args.expert_bias_E, dtype, {num_experts}));
   HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", args.counts_E, DType::kI32, {num_experts}));
   if (!args.total_counts_E.is_null()) {
@@ -71,8 +88,9 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
   ArenaScope scratch_scope(stream.workspace());
   TensorView scratch, partials;
   if (!stream.device().IsCuda()) {
-    HETERO_ASSIGN_OR_RETURN(scratch,
-                            stream.workspace().Allocate(dtype, {kScratchRows, num_experts}));
+    const int64_t group_rows = args.groups.limit() ? 1 : 0;
+    HETERO_ASSIGN_OR_RETURN(
+        scratch, stream.workspace().Allocate(dtype, {kScratchRows + group_rows, num_experts}));
   } else if (!args.aux_counts_BE.is_null()) {
     const int64_t num_chunks = internal::NumRouterChunks(
         internal::SequencesOf(args.places, num_sequences, num_tokens).length);

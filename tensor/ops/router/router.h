@@ -6,7 +6,10 @@
 // arXiv:2412.19437, section 2.1.2).
 //
 //   s = sigmoid(logits), selection: the K largest s + bias, ties to the lower expert,
-//   p_e = scale * s_e / (sum of the selected s + 1e-20); with K = 1 p = scale * s.
+//   p_e = scale * s_e / (sum of the selected s + 1e-20), or p_e = scale * s_e.
+//
+// With groups only the experts of some compete: of those whose two largest s + bias have the
+// largest sums, ties to the lower group (DeepSeek-V3, section 2.1.2).
 //
 // T rows, E experts, K experts a token, B sequences. A sequence has as many consecutive places as
 // any other and may end with padding. Row t is place RouterPlaces::first + t of all sequences, or
@@ -16,6 +19,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "hetero/base/rounding.h"
@@ -30,9 +34,19 @@ struct RouterPlaces {
   int64_t num_all = 0;  // of all sequences together; 0: as many as there are rows
 };
 
+// `count` groups of E / count consecutive experts each, two at least, of which a token chooses from
+// `chosen`, which have K experts at least.
+struct RouterGroups {
+  int64_t count = 1;
+  int64_t chosen = 1;
+
+  // Whether some expert may not compete.
+  bool limit() const { return chosen < count; }
+};
+
 // One pass over the logits: scores, selection, probabilities and counts; with the aux outputs also
 // what the balance loss sums, P_te = s_te / (sum over all experts + 1e-20) per sequence and how
-// often an expert is among the K largest P, that is, without bias.
+// often an expert is among the K largest P, that is, without bias and whatever its group.
 struct RouterForwardArgs {
   ConstTensorView logits_TE;
   ConstTensorView expert_bias_E;  // compute type
@@ -40,7 +54,9 @@ struct RouterForwardArgs {
   // behind them padding, which chooses no expert and is counted nowhere. Null: no padding.
   ConstTensorView token_offsets_B1;
   RouterPlaces places;
+  RouterGroups groups;
   double scale = 1;
+  std::optional<bool> normalized;  // p is divided by the sum; unset: with K > 1
   bool balanced = false;        // the n-th token takes experts (n K + j) mod E, j < K, not the best
   TensorView experts_TK;        // i32, ascending in each row; -1 for padding
   TensorView probs_TK;          // compute type; 0 for padding
@@ -49,8 +65,8 @@ struct RouterForwardArgs {
   TensorView aux_counts_BE;     // i32, overwritten, of these rows; null: no balance loss
   TensorView aux_prob_sums_BE;  // compute type, overwritten; null exactly with aux_counts_BE
 };
-// Errors: INVALID_ARGUMENT naming the operand; K > E; places not a multiple of B, or before the
-// first; offsets and aux outputs of different B.
+// Errors: INVALID_ARGUMENT naming the operand; K > E; groups that are not as said; places not a
+// multiple of B, or before the first; offsets and aux outputs of different B.
 absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream);
 
 // With n_be = aux_counts_be, the balance loss of a sequence of S_b tokens is
@@ -69,6 +85,7 @@ struct RouterBackwardArgs {
   ConstTensorView d_probs_TK;  // compute type
   RouterPlaces places;
   double scale = 1;
+  std::optional<bool> normalized;  // as forward
   ConstTensorView
       aux_counts_BE;           // i32, summed over the shards of a sequence; null: no balance loss
   double aux_coefficient = 0;  // c
@@ -90,6 +107,10 @@ absl::Status UpdateExpertBias(double rate, ConstTensorView decisions, TensorView
                               TensorView bias_E, Stream& stream);
 
 namespace internal {
+
+inline bool NormalizesProbs(std::optional<bool> normalized, int64_t top_k) {
+  return normalized.value_or(top_k > 1);
+}
 
 // B; one sequence where nothing says how many.
 inline int64_t NumRouterSequences(const RouterForwardArgs& args) {
@@ -117,6 +138,7 @@ inline RouterSequences SequencesOf(const RouterPlaces& places, int64_t count, in
           .first = places.first};
 }
 
+// A third row of scratch where groups limit.
 absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_2E);
 absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratch_2E);
 absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_counts_BE,

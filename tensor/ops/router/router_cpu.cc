@@ -51,6 +51,35 @@ HETERO_CPU_KERNEL void SelectLargest(T* scores, int64_t n, int64_t k, int32_t* c
   }
 }
 
+// Leaves the scores of the groups to choose from, and the others' below all that can be chosen.
+// `group_scores` is scratch of as many.
+template <typename T>
+HETERO_CPU_KERNEL void LimitToGroups(T* scores, int64_t n, const RouterGroups& groups,
+                                     T* group_scores) {
+  constexpr T kLowest = -std::numeric_limits<T>::infinity();
+  const int64_t size = n / groups.count;
+  for (int64_t g = 0; g < groups.count; ++g) {
+    T largest = kLowest, second = kLowest;
+    for (int64_t e = g * size; e < (g + 1) * size; ++e) {
+      if (scores[e] > largest) {
+        second = largest;
+        largest = scores[e];
+      } else if (scores[e] > second) {
+        second = scores[e];
+      }
+    }
+    group_scores[g] = largest + second;
+  }
+  for (int64_t g = 0; g < groups.count; ++g) {
+    int64_t better = 0;
+    for (int64_t other = 0; other < groups.count; ++other) {
+      better += group_scores[other] > group_scores[g] ||
+                (other < g && group_scores[other] == group_scores[g]);
+    }
+    if (better >= groups.chosen) std::fill_n(scores + g * size, size, kLowest);
+  }
+}
+
 // The tokens of consecutive sequences, padding behind them.
 struct Sequences : RouterSequences {
   const int32_t* offsets;  // null: no padding
@@ -67,8 +96,9 @@ void ChooseNone(int64_t begin, int64_t end, int64_t top_k, int32_t* experts_TK, 
 
 template <typename T>
 HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequences& sequences,
-                               int64_t num_rows, int64_t num_experts, int64_t top_k, T scale,
-                               bool balanced, T* scores, T* selectable, int32_t* experts_TK,
+                               int64_t num_rows, int64_t num_experts, int64_t top_k,
+                               const RouterGroups& groups, T scale, bool normalizes, bool balanced,
+                               T* scores, T* selectable, T* group_scores, int32_t* experts_TK,
                                T* probs_TK, int32_t* counts, int32_t* aux_counts_BE,
                                T* aux_prob_sums_BE) {
   const bool biased = std::any_of(bias, bias + num_experts, [](T value) { return value != T(0); });
@@ -98,15 +128,16 @@ HETERO_CPU_KERNEL void Forward(const T* logits_TE, const T* bias, const Sequence
           chosen[j] = static_cast<int32_t>((turn + j) % num_experts);
         }
         std::sort(chosen, chosen + top_k);
-      } else if (aux_counts_BE == nullptr || biased) {
+      } else if (aux_counts_BE == nullptr || biased || groups.limit()) {
 #pragma omp simd
         for (int64_t e = 0; e < num_experts; ++e) selectable[e] = scores[e] + bias[e];
+        if (groups.limit()) LimitToGroups(selectable, num_experts, groups, group_scores);
         SelectLargest(selectable, num_experts, top_k, chosen);
       }
 
       T selected_sum = 0;
       for (int64_t j = 0; j < top_k; ++j) selected_sum += scores[chosen[j]];
-      const T factor = top_k == 1 ? scale : scale / (selected_sum + kTiny<T>);
+      const T factor = normalizes ? scale / (selected_sum + kTiny<T>) : scale;
       for (int64_t j = 0; j < top_k; ++j) {
         probs[j] = factor * scores[chosen[j]];
         ++counts[chosen[j]];
@@ -121,8 +152,8 @@ template <typename T>
 HETERO_CPU_KERNEL void Backward(const T* logits_TE, const int32_t* experts_TK, const T* d_probs_TK,
                                 const int32_t* aux_counts_BE, int64_t num_tokens,
                                 int64_t num_experts, int64_t top_k,
-                                const RouterSequences& sequences, T scale, T aux_coefficient,
-                                T* scores, T* d_scores, T* d_logits_TE) {
+                                const RouterSequences& sequences, T scale, bool normalizes,
+                                T aux_coefficient, T* scores, T* d_scores, T* d_logits_TE) {
   for (int64_t t = 0; t < num_tokens; ++t) {
     const int32_t* chosen = experts_TK + t * top_k;
     const T* d_probs = d_probs_TK + t * top_k;
@@ -154,8 +185,8 @@ HETERO_CPU_KERNEL void Backward(const T* logits_TE, const int32_t* experts_TK, c
       }
     }
 
-    if (top_k == 1) {
-      d_scores[chosen[0]] += scale * d_probs[0];
+    if (!normalizes) {
+      for (int64_t j = 0; j < top_k; ++j) d_scores[chosen[j]] += scale * d_probs[j];
     } else {
       T selected_sum = kTiny<T>;
       T dot = 0;
@@ -198,8 +229,10 @@ absl::Status RouterForwardCpu(const RouterForwardArgs& args, TensorView scratch_
         args.token_offsets_B1.is_null() ? nullptr : args.token_offsets_B1.data<int32_t>()};
     cpu::RunKernel<Forward<T>>(
         args.logits_TE.data<T>(), args.expert_bias_E.data<T>(), sequences, num_rows,
-        args.logits_TE.dim(1), args.experts_TK.dim(1), static_cast<T>(args.scale), args.balanced,
-        scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.experts_TK.data<int32_t>(),
+        args.logits_TE.dim(1), args.experts_TK.dim(1), args.groups, static_cast<T>(args.scale),
+        NormalizesProbs(args.normalized, args.experts_TK.dim(1)), args.balanced,
+        scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(),
+        args.groups.limit() ? scratch_2E.At(2).data<T>() : nullptr, args.experts_TK.data<int32_t>(),
         args.probs_TK.data<T>(), counts.data(), aux_counts, aux_prob_sums);
     if (!args.total_counts_E.is_null()) {
       int64_t* total = args.total_counts_E.data<int64_t>();
@@ -217,8 +250,9 @@ absl::Status RouterBackwardCpu(const RouterBackwardArgs& args, TensorView scratc
         args.logits_TE.dim(1), args.experts_TK.dim(1),
         SequencesOf(args.places, args.aux_counts_BE.is_null() ? 1 : args.aux_counts_BE.dim(0),
                     num_tokens),
-        static_cast<T>(args.scale), static_cast<T>(args.aux_coefficient),
-        scratch_2E.At(0).data<T>(), scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
+        static_cast<T>(args.scale), NormalizesProbs(args.normalized, args.experts_TK.dim(1)),
+        static_cast<T>(args.aux_coefficient), scratch_2E.At(0).data<T>(),
+        scratch_2E.At(1).data<T>(), args.d_logits_TE.data<T>());
   });
 }
 

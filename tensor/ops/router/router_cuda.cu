@@ -24,9 +24,11 @@ struct ForwardOperands {
   int64_t num_rows;
   const int32_t* token_offsets;  // null: no padding
   int num_experts, top_k;
+  int num_groups, chosen_groups;
   const float* logits_TE;
   const float* bias;
   float scale;
+  bool normalizes;
   bool balanced;
   int32_t* experts_TK;
   float* probs_TK;
@@ -80,18 +82,51 @@ __device__ void SelectLargest(float* scores, int num_experts, int top_k, int32_t
   }
 }
 
+// Leaves a warp's scores of the groups to choose from, and the others' below all that can be
+// chosen, as on the CPU. `group_scores` is scratch of the warp; its scores are visible to it before
+// and after.
+__device__ void LimitToGroups(float* scores, int num_experts, int num_groups, int chosen_groups,
+                              float* group_scores) {
+  const int lane = threadIdx.x % kWarpSize;
+  const int size = num_experts / num_groups;
+  for (int g = lane; g < num_groups; g += kWarpSize) {
+    float largest = -INFINITY, second = -INFINITY;
+    for (int e = g * size; e < (g + 1) * size; ++e) {
+      if (scores[e] > largest) {
+        second = largest;
+        largest = scores[e];
+      } else if (scores[e] > second) {
+        second = scores[e];
+      }
+    }
+    group_scores[g] = largest + second;
+  }
+  __syncwarp();
+  for (int g = lane; g < num_groups; g += kWarpSize) {
+    int better = 0;
+    for (int other = 0; other < num_groups; ++other) {
+      better += group_scores[other] > group_scores[g] ||
+                (other < g && group_scores[other] == group_scores[g]);
+    }
+    if (better < chosen_groups) continue;
+    for (int e = g * size; e < (g + 1) * size; ++e) scores[e] = -INFINITY;
+  }
+  __syncwarp();
+}
+
 // Shared memory of a block: for each warp its scores, the scores it selects from, the sums of P of
-// its tokens and its choices; then for the block how often an expert was chosen, with bias and
-// without.
+// its tokens, its choices and, where groups limit, their scores; for the block how often an expert
+// was chosen, with bias and without.
 struct ForwardShared {
   float* scores;
   float* selectable;
   float* prob_sums;  // of warp 0; those of the next are after num_experts
+  float* group_scores;
   int32_t* chosen;
   int* counts;
   int* aux_counts;
 
-  __device__ ForwardShared(float* memory, int num_experts, int top_k) {
+  __device__ ForwardShared(float* memory, int num_experts, int top_k, int num_groups) {
     const int warp = threadIdx.x / kWarpSize;
     scores = memory + warp * num_experts;
     selectable = memory + (kWarps + warp) * num_experts;
@@ -99,9 +134,12 @@ struct ForwardShared {
     counts = reinterpret_cast<int*>(memory + 3 * kWarps * num_experts);
     aux_counts = counts + num_experts;
     chosen = aux_counts + num_experts + warp * top_k;
+    group_scores =
+        reinterpret_cast<float*>(aux_counts + num_experts + kWarps * top_k) + warp * num_groups;
   }
-  static size_t Bytes(int num_experts, int top_k) {
-    return sizeof(float) * ((3 * kWarps + 2) * static_cast<size_t>(num_experts) + kWarps * top_k);
+  static size_t Bytes(int num_experts, int top_k, int limiting_groups) {
+    return sizeof(float) * ((3 * kWarps + 2) * static_cast<size_t>(num_experts) +
+                            kWarps * (top_k + limiting_groups));
   }
 };
 
@@ -111,7 +149,7 @@ constexpr int64_t kChunk = kRouterChunk;
 __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands op) {
   extern __shared__ float memory[];
   const int num_experts = op.num_experts;
-  const ForwardShared shared(memory, num_experts, op.top_k);
+  const ForwardShared shared(memory, num_experts, op.top_k, op.num_groups);
   const int warp = threadIdx.x / kWarpSize;
   const int lane = threadIdx.x % kWarpSize;
   const bool aux = op.aux_counts_BE != nullptr;
@@ -170,11 +208,15 @@ __global__ __launch_bounds__(kThreads) void RouterForwardKernel(ForwardOperands 
         shared.selectable[e] = shared.scores[e] + op.bias[e];
       }
       __syncwarp();
+      if (op.chosen_groups < op.num_groups) {
+        LimitToGroups(shared.selectable, num_experts, op.num_groups, op.chosen_groups,
+                      shared.group_scores);
+      }
       SelectLargest(shared.selectable, num_experts, op.top_k, shared.chosen);
     }
     float selected_sum = 0;
     for (int j = 0; j < op.top_k; ++j) selected_sum += shared.scores[shared.chosen[j]];
-    const float factor = op.top_k == 1 ? op.scale : op.scale / (selected_sum + kTiny);
+    const float factor = op.normalizes ? op.scale / (selected_sum + kTiny) : op.scale;
     for (int j = lane; j < op.top_k; j += kWarpSize) {
       const int32_t expert = shared.chosen[j];
       op.experts_TK[t * op.top_k + j] = expert;
@@ -211,7 +253,9 @@ struct BackwardOperands {
   const int32_t* experts_TK;
   const float* d_probs_TK;
   const int32_t* aux_counts_BE;  // null: no balance loss
-  float scale, aux_coefficient;
+  float scale;
+  bool normalizes;
+  float aux_coefficient;
   float* d_logits_TE;
 };
 
@@ -262,9 +306,8 @@ __global__ __launch_bounds__(kThreads) void RouterBackwardKernel(BackwardOperand
     selected_sum += scores[chosen[j]];
     dot += d_probs[j] * scores[chosen[j]];
   }
-  const bool alone = op.top_k == 1;
-  const float mean = alone ? 0.0f : dot / selected_sum;
-  const float factor = alone ? op.scale : op.scale / selected_sum;
+  const float mean = op.normalizes ? dot / selected_sum : 0.0f;
+  const float factor = op.normalizes ? op.scale / selected_sum : op.scale;
   for (int e = lane; e < num_experts; e += kWarpSize) {
     float d_score = 0;
     if (aux_counts != nullptr) {
@@ -346,6 +389,7 @@ absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& 
   const int64_t num_sequences = NumRouterSequences(args);
   const int num_experts = static_cast<int>(args.logits_TE.dim(1));
   const int top_k = static_cast<int>(args.experts_TK.dim(1));
+  const int num_groups = static_cast<int>(args.groups.count);
   const RouterSequences sequences = SequencesOf(args.places, num_sequences, num_tokens);
   HETERO_RETURN_IF_ERROR(
       ChooseNone(args, sequences.Row(num_sequences * sequences.length, num_tokens), stream));
@@ -354,9 +398,12 @@ absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& 
                               .token_offsets = cuda::DataOrNull<int32_t>(args.token_offsets_B1),
                               .num_experts = num_experts,
                               .top_k = top_k,
+                              .num_groups = num_groups,
+                              .chosen_groups = static_cast<int>(args.groups.chosen),
                               .logits_TE = args.logits_TE.data<float>(),
                               .bias = args.expert_bias_E.data<float>(),
                               .scale = static_cast<float>(args.scale),
+                              .normalizes = NormalizesProbs(args.normalized, top_k),
                               .balanced = args.balanced,
                               .experts_TK = args.experts_TK.data<int32_t>(),
                               .probs_TK = args.probs_TK.data<float>(),
@@ -369,7 +416,8 @@ absl::Status RouterForwardCuda(const RouterForwardArgs& args, const TensorView& 
       .grid = {static_cast<unsigned>(NumRouterChunks(sequences.length)),
                static_cast<unsigned>(num_sequences)},
       .block = kThreads,
-      .shared_bytes = ForwardShared::Bytes(num_experts, top_k)};
+      .shared_bytes =
+          ForwardShared::Bytes(num_experts, top_k, args.groups.limit() ? num_groups : 0)};
   HETERO_RETURN_IF_ERROR(HETERO_CUDA_LAUNCH(RouterForwardKernel, shape, stream, op));
   if (!aux) return absl::OkStatus();
   return cuda::FoldParts(
@@ -392,6 +440,7 @@ absl::Status RouterBackwardCuda(const RouterBackwardArgs& args, Stream& stream) 
       .d_probs_TK = args.d_probs_TK.data<float>(),
       .aux_counts_BE = cuda::DataOrNull<int32_t>(args.aux_counts_BE),
       .scale = static_cast<float>(args.scale),
+      .normalizes = NormalizesProbs(args.normalized, args.experts_TK.dim(1)),
       .aux_coefficient = static_cast<float>(args.aux_coefficient),
       .d_logits_TE = args.d_logits_TE.data<float>()};
   const cuda::LaunchShape shape = {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <ostream>
 #include <random>
 #include <tuple>
@@ -24,13 +25,28 @@ using ::absl_testing::StatusIs;
 
 struct Extents {
   int64_t sequences, length, experts, top_k;
+  RouterGroups groups = {};
+  std::optional<bool> normalized = {};
 
   friend void PrintTo(const Extents& e, std::ostream* out) {
-    *out << e.sequences << "x" << e.length << "of" << e.experts << "k" << e.top_k;
+    *out << e.sequences << "x" << e.length << "of" << e.experts << "k" << e.top_k << "g"
+         << e.groups.chosen << "of" << e.groups.count
+         << (!e.normalized.has_value() ? ""
+             : *e.normalized           ? "normalized"
+                                       : "raw");
   }
 };
-constexpr Extents kExtents[] = {{1, 1, 1, 1},     {3, 7, 5, 2},    {8, 48, 8, 2}, {2, 333, 128, 6},
-                                {1, 70, 520, 22}, {5, 33, 37, 37}, {2, 9, 64, 1}, {2, 0, 4, 2}};
+constexpr Extents kExtents[] = {{1, 1, 1, 1},
+                                {3, 7, 5, 2},
+                                {8, 48, 8, 2},
+                                {2, 333, 128, 6},
+                                {1, 70, 520, 22},
+                                {5, 33, 37, 37},
+                                {2, 9, 64, 1},
+                                {2, 0, 4, 2},
+                                {2, 333, 128, 6, {8, 4}, {}},
+                                {3, 40, 96, 5, {48, 7}, false},
+                                {2, 9, 64, 1, {2, 1}, true}};
 
 class RouterCudaTest : public ::testing::TestWithParam<Extents> {
  protected:
@@ -58,7 +74,9 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
     return RouterForward({.logits_TE = logits,
                           .expert_bias_E = bias,
                           .token_offsets_B1 = offsets,
+                          .groups = e_.groups,
                           .scale = 2.5,
+                          .normalized = e_.normalized,
                           .balanced = balanced,
                           .experts_TK = outputs.experts,
                           .probs_TK = outputs.probs,
@@ -141,6 +159,7 @@ TEST_P(RouterCudaTest, EqualsTheCpuAndItself) {
                              .experts_TK = chosen,
                              .d_probs_TK = d_probs_view,
                              .scale = 2.5,
+                             .normalized = e_.normalized,
                              .aux_counts_BE = aux ? aux_view : ConstTensorView(),
                              .aux_coefficient = 0.01,
                              .d_logits_TE = d_logits_view},
@@ -196,7 +215,9 @@ TEST_P(RouterCudaTest, RowsOfARankAreRoutedAsOnTheCpu) {
                                                  .expert_bias_E = bias,
                                                  .token_offsets_B1 = offsets,
                                                  .places = places,
+                                                 .groups = e_.groups,
                                                  .scale = 2.5,
+                                                 .normalized = e_.normalized,
                                                  .experts_TK = outputs.experts,
                                                  .probs_TK = outputs.probs,
                                                  .counts_E = outputs.counts,
@@ -209,6 +230,7 @@ TEST_P(RouterCudaTest, RowsOfARankAreRoutedAsOnTheCpu) {
                              .d_probs_TK = of_probs,
                              .places = places,
                              .scale = 2.5,
+                             .normalized = e_.normalized,
                              .aux_counts_BE = outputs.aux_counts,
                              .aux_coefficient = 0.01,
                              .d_logits_TE = of_logits},

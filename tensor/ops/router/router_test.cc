@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <span>
 #include <utility>
@@ -46,14 +48,19 @@ template <typename T>
 struct Router {
   Router(int64_t t, int64_t e, int64_t k, int64_t b)
       : num_tokens(t), num_experts(e), top_k(k), num_sequences(b) {}
-  Router(int64_t t, int64_t e, int64_t k, int64_t b, unsigned seed, bool biased)
+  Router(int64_t t, int64_t e, int64_t k, int64_t b, unsigned seed, bool biased,
+         std::optional<bool> normalized_probs = {}, RouterGroups of_groups = {})
       : Router(t, e, k, b) {
+    normalized = normalized_probs;
+    groups = of_groups;
     Randomize(seed, biased);
   }
 
   int64_t num_tokens, num_experts, top_k, num_sequences;
   bool with_aux = true;
   bool balanced = false;
+  RouterGroups groups;
+  std::optional<bool> normalized;
   std::vector<int32_t> offsets;  // empty: no padding
   RouterPlaces places;
   std::vector<T> logits = std::vector<T>(num_tokens * num_experts);
@@ -94,7 +101,9 @@ struct Router {
                                  : ConstTensorView(offsets.data(), DType::kI32,
                                                    {static_cast<int64_t>(offsets.size())}),
          .places = places,
+         .groups = groups,
          .scale = kScale,
+         .normalized = normalized,
          .balanced = balanced,
          .experts_TK = {experts.data(), DType::kI32, {num_tokens, top_k}},
          .probs_TK = {probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
@@ -111,6 +120,7 @@ struct Router {
          .d_probs_TK = {d_probs.data(), kDTypeOf<T>, {num_tokens, top_k}},
          .places = places,
          .scale = kScale,
+         .normalized = normalized,
          .aux_counts_BE = AuxCounts(),
          .aux_coefficient = aux_coefficient,
          .d_logits_TE = {d_logits.data(), kDTypeOf<T>, {num_tokens, num_experts}}},
@@ -139,6 +149,28 @@ std::vector<int32_t> Largest(const std::vector<double>& scores, int64_t k) {
   return order;
 }
 
+// The k largest of the experts in the groups whose two largest scores have the largest sums.
+std::vector<int32_t> LargestInGroups(std::vector<double> scores, const RouterGroups& groups,
+                                     int64_t k) {
+  const int64_t size = std::ssize(scores) / groups.count;
+  std::vector<double> sums;
+  for (int64_t g = 0; g < groups.count && groups.count > 1; ++g) {
+    std::vector<double> of_group(scores.begin() + g * size, scores.begin() + (g + 1) * size);
+    std::ranges::sort(of_group, std::greater<>());
+    sums.push_back(of_group[0] + of_group[1]);
+  }
+  const std::vector<int32_t> kept = Largest(sums, groups.count > 1 ? groups.chosen : 0);
+  for (int64_t e = 0; e < std::ssize(scores) && groups.count > 1; ++e) {
+    if (std::ranges::find(kept, e / size) == kept.end()) scores[e] = -1e9;
+  }
+  return Largest(scores, k);
+}
+
+template <typename T>
+bool Normalizes(const Router<T>& r) {
+  return r.normalized.value_or(r.top_k > 1);
+}
+
 // sum over tokens of d_probs . probs for a frozen selection, plus the balance term
 // sum u_be P_te with u_be = c E n_be / sum_e n_be.
 double Objective(const Router<double>& r, double coefficient) {
@@ -151,7 +183,7 @@ double Objective(const Router<double>& r, double coefficient) {
     }
     double selected = 1e-20;
     for (int64_t j = 0; j < r.top_k; ++j) selected += s[r.experts[t * r.top_k + j]];
-    if (r.top_k == 1) selected = 1;
+    if (!Normalizes(r)) selected = 1;
     for (int64_t j = 0; j < r.top_k; ++j) {
       value += r.d_probs[t * r.top_k + j] * kScale * s[r.experts[t * r.top_k + j]] / selected;
     }
@@ -210,13 +242,16 @@ TEST(RouterTest, BalancedRoutingGoesAroundTheExperts) {
 struct RouterCase {
   int64_t num_tokens, num_experts, top_k, num_sequences;
   bool biased;
+  std::optional<bool> normalized = {};
+  RouterGroups groups = {};
 };
 class RouterSweepTest : public ::testing::TestWithParam<RouterCase> {
  protected:
   template <typename T>
   Router<T> Make() const {
     const RouterCase& c = GetParam();
-    return Router<T>(c.num_tokens, c.num_experts, c.top_k, c.num_sequences, /*seed=*/17, c.biased);
+    return Router<T>(c.num_tokens, c.num_experts, c.top_k, c.num_sequences, /*seed=*/17, c.biased,
+                     c.normalized, c.groups);
   }
 };
 
@@ -235,10 +270,11 @@ TEST_P(RouterSweepTest, AgreesWithSorting) {
       biased.push_back(s.back() + r.bias[e]);
     }
     double selected = 0;
-    for (const int32_t e : Largest(biased, r.top_k)) selected += s[e];
-    for (const int32_t e : Largest(biased, r.top_k)) {
+    const std::vector<int32_t> chosen = LargestInGroups(biased, r.groups, r.top_k);
+    for (const int32_t e : chosen) selected += s[e];
+    for (const int32_t e : chosen) {
       experts.push_back(e);
-      probs.push_back(kScale * s[e] / (r.top_k == 1 ? 1 : selected));
+      probs.push_back(kScale * s[e] / (Normalizes(r) ? selected : 1));
       ++counts[e];
     }
     const int64_t row = t / (r.num_tokens / r.num_sequences) * r.num_experts;
@@ -293,7 +329,32 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, RouterSweepTest,
     ::testing::Values(RouterCase{1, 1, 1, 1, false}, RouterCase{6, 5, 1, 3, true},
                       RouterCase{8, 8, 2, 2, true}, RouterCase{7, 8, 2, 1, false},
-                      RouterCase{12, 19, 6, 4, true}, RouterCase{4, 3, 3, 1, true}));
+                      RouterCase{12, 19, 6, 4, true}, RouterCase{4, 3, 3, 1, true},
+                      RouterCase{8, 8, 2, 2, true, false}, RouterCase{6, 5, 1, 3, true, true},
+                      RouterCase{40, 12, 3, 2, true, {}, {.count = 4, .chosen = 2}},
+                      RouterCase{40, 12, 1, 1, false, false, {.count = 6, .chosen = 5}},
+                      RouterCase{9, 12, 3, 1, true, false, {.count = 4, .chosen = 1}},
+                      RouterCase{9, 8, 3, 1, true, {}, {.count = 2, .chosen = 2}}));
+
+// By hand: group 1 has the largest expert, but group 0 the largest two.
+TEST(RouterTest, AGroupIsAsGoodAsItsTwoBestExperts) {
+  Router<float> r(1, 6, 2, 1);
+  r.logits = {1, 1, -9, 2, -9, -9};
+  r.bias = {0, 0, 0, 0, 0, 0};
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 3));
+  r.groups = {.count = 2, .chosen = 1};
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 1));
+  // The balance loss counts what is best without groups.
+  EXPECT_THAT(r.aux_counts, ElementsAre(1, 0, 0, 1, 0, 0));
+  r.logits = {1, 1, -9, 1, 1, -9};
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 1)) << "of equal groups the lower";
+  r.logits.assign(6, static_cast<float>(kNan));
+  ASSERT_THAT(r.Forward(), IsOk());
+  EXPECT_THAT(r.experts, ElementsAre(0, 1)) << "a diverged step stays in bounds";
+}
 
 TEST(RouterTest, LossesOfSequencesAndOfShardsAddUp) {
   Router<double> both(10, 6, 2, 2);
@@ -479,6 +540,18 @@ TEST(RouterTest, RefusesWhatDoesNotFit) {
   Router<float> wide(6, 4, 5, 1);
   EXPECT_THAT(wide.Forward(),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top-k is 5")));
+  for (const RouterGroups groups : {RouterGroups{4, 1}, RouterGroups{3, 1}, RouterGroups{0, 1}}) {
+    Router<float> small(6, 4, 2, 1);
+    small.groups = groups;
+    EXPECT_THAT(small.Forward(),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("groups for 4 experts")));
+  }
+  for (const RouterGroups groups : {RouterGroups{2, 1}, RouterGroups{2, 3}, RouterGroups{2, 0}}) {
+    Router<float> few(6, 4, 3, 1);
+    few.groups = groups;
+    EXPECT_THAT(few.Forward(), StatusIs(absl::StatusCode::kInvalidArgument,
+                                        HasSubstr("of 2 groups of 2 experts")));
+  }
 }
 
 TEST(RouterTest, ShapeOnlyCountsWithoutTouchingData) {
