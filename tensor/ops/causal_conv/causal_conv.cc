@@ -1,5 +1,6 @@
 #include "hetero/tensor/ops/causal_conv/causal_conv.h"
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -19,7 +20,9 @@ absl::Status Validate(const CausalConvInputs& inputs) {
   HETERO_RETURN_IF_ERROR(ExpectShape("x", inputs.x_TC, {kAnyDim, kAnyDim}));
   const int64_t channels = inputs.x_TC.dim(1);
   HETERO_RETURN_IF_ERROR(ExpectDense("weight", inputs.weight_CK, dtype, {channels, kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectDense("bias", inputs.bias_C, dtype, {channels}));
+  if (!inputs.bias_C.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("bias", inputs.bias_C, dtype, {channels}));
+  }
   const int64_t taps = inputs.weight_CK.dim(1);
   if (taps < 1 || taps > kMaxTaps) {
     return absl::InvalidArgumentError(
@@ -38,8 +41,17 @@ absl::Status Validate(const CausalConvGradients& gradients, const CausalConvInpu
   }
   if (!gradients.d_bias_C.is_null()) {
     HETERO_RETURN_IF_ERROR(ExpectDense("d_bias", gradients.d_bias_C, compute, {channels}));
+    if (inputs.bias_C.is_null()) {
+      return absl::InvalidArgumentError("d_bias is given for a convolution without a bias");
+    }
   }
   return absl::OkStatus();
+}
+
+// The weights with the taps as rows and, where there is no bias, a row of zeros for it.
+absl::StatusOr<TensorView> AllocateWeights(const CausalConvInputs& inputs, Arena& workspace) {
+  const int64_t rows = inputs.weight_CK.dim(1) + (inputs.bias_C.is_null() ? 1 : 0);
+  return workspace.Allocate(ComputeDType(inputs.x_TC.dtype()), {rows, inputs.x_TC.dim(1)});
 }
 
 double ParameterBytes(const CausalConvInputs& inputs) {
@@ -51,13 +63,11 @@ double ParameterBytes(const CausalConvInputs& inputs) {
 absl::Status CausalConvForward(const CausalConvInputs& inputs, TensorView out_TC, Stream& stream) {
   HETERO_RETURN_IF_ERROR(Validate(inputs)).With("causal_conv.forward");
   HETERO_RETURN_IF_ERROR(ExpectMatrixLike("out", out_TC, inputs.x_TC)).With("causal_conv.forward");
-  const int64_t channels = inputs.x_TC.dim(1);
   const int64_t taps = inputs.weight_CK.dim(1);
   ArenaScope scratch(stream.workspace());
   TensorView weight_KC;
   if (!stream.device().IsCuda()) {
-    HETERO_ASSIGN_OR_RETURN(weight_KC, stream.workspace().Allocate(
-                                           ComputeDType(inputs.x_TC.dtype()), {taps, channels}));
+    HETERO_ASSIGN_OR_RETURN(weight_KC, AllocateWeights(inputs, stream.workspace()));
   }
   OperationScope scope(
       stream, {"causal_conv.forward", inputs.x_TC.num_elements() * (2.0 * taps + kSiluFlops),
@@ -80,7 +90,7 @@ absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView 
   ArenaScope scratch(workspace);
   TensorView weight_KC, ring_KC, sums_KC, partials_PSC;
   if (!stream.device().IsCuda()) {
-    HETERO_ASSIGN_OR_RETURN(weight_KC, workspace.Allocate(compute, {taps, channels}));
+    HETERO_ASSIGN_OR_RETURN(weight_KC, AllocateWeights(inputs, workspace));
     HETERO_ASSIGN_OR_RETURN(ring_KC, workspace.Allocate(compute, {taps, channels}));
     HETERO_ASSIGN_OR_RETURN(sums_KC, workspace.Allocate(compute, {taps + 1, channels}));
   } else if (!gradients.d_weight_CK.is_null() || !gradients.d_bias_C.is_null()) {

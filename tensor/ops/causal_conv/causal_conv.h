@@ -24,7 +24,7 @@ namespace hetero {
 struct CausalConvInputs {
   ConstTensorView x_TC;
   ConstTensorView weight_CK;
-  ConstTensorView bias_C;
+  ConstTensorView bias_C;  // null: none
   SequenceBatch sequences;
 };
 
@@ -45,7 +45,7 @@ absl::Status CausalConvBackward(const CausalConvInputs& inputs, ConstTensorView 
 namespace internal {
 
 // Preconditions: validated operands. Scratch of the CPU is [taps, channels] of the compute type, so
-// that all loops run along channels.
+// that all loops run along channels, with a row more where there is no bias.
 absl::Status CausalConvForwardCpu(const CausalConvInputs& inputs, const TensorView& out_TC,
                                   const TensorView& weight_KC);
 // ring_KC holds the pre-activation gradients of the K newest tokens of the backward walk; row K of

@@ -31,13 +31,14 @@ struct Problem {
         x(inputs.x_TC.data<T>()),
         x_stride(inputs.x_TC.stride(0)),
         weight(weight_KC.data<T>()),
-        bias(inputs.bias_C.data<T>()),
+        bias(inputs.bias_C.is_null() ? weight + taps * channels : inputs.bias_C.data<T>()),
         starts(inputs.sequences) {
     const T* weight_CK = inputs.weight_CK.data<T>();
     T* transposed = weight_KC.data<T>();
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t k = 0; k < taps; ++k) transposed[k * channels + c] = weight_CK[c * taps + k];
     }
+    if (inputs.bias_C.is_null()) std::fill_n(transposed + taps * channels, channels, T(0));
   }
 
   // How many taps of token t lie in its sequence.

@@ -30,7 +30,7 @@ struct Problem {
   int64_t tokens, channels, tokens_per_part;
   Rows<const T> x;
   const T* weight_CK;
-  const T* bias;
+  const T* bias;  // null: none
   int64_t row_length;
   const int32_t* sequence_index;  // null: rows are the sequences
 };
@@ -50,7 +50,7 @@ struct Walk {
   __device__ Walk(const Problem<T>& problem, int64_t c, int64_t t) {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      bias[i] = cuda::ToFloat(problem.bias[c + i]);
+      bias[i] = problem.bias == nullptr ? 0.0f : cuda::ToFloat(problem.bias[c + i]);
 #pragma unroll
       for (int k = 0; k < kTaps; ++k) {
         weight[k][i] = cuda::ToFloat(problem.weight_CK[(c + i) * kTaps + k]);
@@ -204,7 +204,7 @@ Problem<T> ProblemOf(const CausalConvInputs& inputs, const RowParts& parts) {
           .tokens_per_part = parts.rows_per_part,
           .x = cuda::RowsOf<T>(inputs.x_TC),
           .weight_CK = inputs.weight_CK.data<T>(),
-          .bias = inputs.bias_C.data<T>(),
+          .bias = cuda::DataOrNull<T>(inputs.bias_C),
           .row_length = inputs.sequences.row_length,
           .sequence_index = cuda::DataOrNull<int32_t>(inputs.sequences.sequence_index)};
 }

@@ -20,18 +20,19 @@ using ::absl_testing::IsOk;
 struct Extents {
   int64_t rows, row_length, channels, gap, taps;
   bool packed;  // sequences of a few tokens inside the rows
+  bool biased = true;
 
   friend void PrintTo(const Extents& e, std::ostream* out) {
     *out << e.rows << "x" << e.row_length << "x" << e.channels << "+" << e.gap << "k" << e.taps
-         << (e.packed ? "packed" : "");
+         << (e.packed ? "packed" : "") << (e.biased ? "" : "unbiased");
   }
 };
 
 // Rows shorter than the taps, rows that end inside and at the border of a part, and one long row.
-constexpr Extents kExtents[] = {{1, 1, 1, 0, 4, false},    {5, 2, 37, 3, 4, false},
-                                {8, 48, 256, 0, 4, false}, {3, 32, 24, 4, 3, false},
-                                {2, 333, 136, 8, 4, true}, {1, 700, 20, 0, 2, true},
-                                {7, 9, 12, 0, 1, false}};
+constexpr Extents kExtents[] = {
+    {1, 1, 1, 0, 4, false},   {5, 2, 37, 3, 4, false},          {8, 48, 256, 0, 4, false},
+    {3, 32, 24, 4, 3, false}, {2, 333, 136, 8, 4, true},        {1, 700, 20, 0, 2, true},
+    {7, 9, 12, 0, 1, false},  {2, 333, 136, 8, 4, true, false}, {3, 50, 37, 1, 3, false, false}};
 
 class CausalConvCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 
@@ -60,12 +61,13 @@ TEST_P(CausalConvCudaTest, EqualsTheCpuAndItself) {
   const auto slice = [&](const auto& view) { return view.Columns(e.gap, e.channels); };
   CausalConvInputs inputs{.x_TC = slice(x.view()),
                           .weight_CK = weight.view(),
-                          .bias_C = bias.view(),
+                          .bias_C = e.biased ? ConstTensorView(bias.view()) : ConstTensorView(),
                           .sequences = {.num_rows = e.rows, .row_length = e.row_length}};
-  CausalConvInputs gpu_inputs{.x_TC = slice(gpu_x.view()),
-                              .weight_CK = gpu_weight.view(),
-                              .bias_C = gpu_bias.view(),
-                              .sequences = inputs.sequences};
+  CausalConvInputs gpu_inputs{
+      .x_TC = slice(gpu_x.view()),
+      .weight_CK = gpu_weight.view(),
+      .bias_C = e.biased ? ConstTensorView(gpu_bias.view()) : ConstTensorView(),
+      .sequences = inputs.sequences};
   if (e.packed) {
     inputs.sequences.sequence_index = index.view();
     gpu_inputs.sequences.sequence_index = gpu_index.view();
@@ -78,16 +80,20 @@ TEST_P(CausalConvCudaTest, EqualsTheCpuAndItself) {
   ASSERT_THAT(CausalConvForward(gpu_inputs, gpu_out.view(), *gpu), IsOk());
   EXPECT_THAT(gpu_out.Values(), IsCloseTo(out.values(), spec));
   for (const bool accumulate : {true, false, true}) {
-    ASSERT_THAT(CausalConvBackward(inputs, slice(d_out.view()),
-                                   {d_x.view(), d_weight.view(), d_bias.view(), accumulate}, *cpu),
-                IsOk());
+    const auto bias_gradient = [&](TensorView view) { return e.biased ? view : TensorView(); };
     ASSERT_THAT(CausalConvBackward(
-                    gpu_inputs, slice(gpu_d_out.view()),
-                    {gpu_d_x.view(), gpu_d_weight.view(), gpu_d_bias.view(), accumulate}, *gpu),
+                    inputs, slice(d_out.view()),
+                    {d_x.view(), d_weight.view(), bias_gradient(d_bias.view()), accumulate}, *cpu),
                 IsOk());
-    ASSERT_THAT(CausalConvBackward(
-                    gpu_inputs, slice(gpu_d_out.view()),
-                    {again.view(), d_weight_again.view(), d_bias_again.view(), accumulate}, *gpu),
+    ASSERT_THAT(CausalConvBackward(gpu_inputs, slice(gpu_d_out.view()),
+                                   {gpu_d_x.view(), gpu_d_weight.view(),
+                                    bias_gradient(gpu_d_bias.view()), accumulate},
+                                   *gpu),
+                IsOk());
+    ASSERT_THAT(CausalConvBackward(gpu_inputs, slice(gpu_d_out.view()),
+                                   {again.view(), d_weight_again.view(),
+                                    bias_gradient(d_bias_again.view()), accumulate},
+                                   *gpu),
                 IsOk());
     EXPECT_THAT(gpu_d_x.Values(), IsCloseTo(d_x.values(), spec));
     EXPECT_THAT(gpu_d_weight.Values(), IsCloseTo(d_weight.values(), sums));
@@ -97,9 +103,11 @@ TEST_P(CausalConvCudaTest, EqualsTheCpuAndItself) {
   EXPECT_EQ(gpu_d_weight.Bits(), d_weight_again.Bits());
   EXPECT_EQ(gpu_d_bias.Bits(), d_bias_again.Bits());
   // One parameter gradient, and none.
-  ASSERT_THAT(CausalConvBackward(gpu_inputs, slice(gpu_d_out.view()),
-                                 {.d_x_TC = gpu_d_x.view(), .d_bias_C = gpu_d_bias.view()}, *gpu),
-              IsOk());
+  if (e.biased) {
+    ASSERT_THAT(CausalConvBackward(gpu_inputs, slice(gpu_d_out.view()),
+                                   {.d_x_TC = gpu_d_x.view(), .d_bias_C = gpu_d_bias.view()}, *gpu),
+                IsOk());
+  }
   ASSERT_THAT(
       CausalConvBackward(gpu_inputs, slice(gpu_d_out.view()), {.d_x_TC = gpu_d_x.view()}, *gpu),
       IsOk());

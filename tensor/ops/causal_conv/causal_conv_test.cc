@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -26,8 +27,8 @@ constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
 template <typename T>
 struct Case {
   int64_t tokens, channels, taps, row_length;
-  std::vector<int32_t> seq_idx;  // empty: one sequence a row
-  std::vector<T> wide_x, weight, bias, d_out;
+  std::vector<int32_t> seq_idx;                // empty: one sequence a row
+  std::vector<T> wide_x, weight, bias, d_out;  // bias empty: none
 
   int64_t wide() const { return channels + 5; }
   T& x(int64_t t, int64_t c) { return wide_x[t * wide() + 3 + c]; }
@@ -40,7 +41,8 @@ struct Case {
     CausalConvInputs inputs{
         .x_TC = TensorView(wide_x.data(), kDTypeOf<T>, {tokens, wide()}).Columns(3, channels),
         .weight_CK = TensorView(weight.data(), kDTypeOf<T>, {channels, taps}),
-        .bias_C = TensorView(bias.data(), kDTypeOf<T>, {channels}),
+        .bias_C =
+            bias.empty() ? ConstTensorView() : TensorView(bias.data(), kDTypeOf<T>, {channels}),
         .sequences = {.num_rows = tokens / row_length, .row_length = row_length}};
     if (!seq_idx.empty()) {
       inputs.sequences.sequence_index = TensorView(seq_idx.data(), DType::kI32, {tokens});
@@ -95,7 +97,8 @@ class CausalConvTest : public ::testing::Test {
   template <typename T>
   Gradients<T> Backward(Case<T>& c, bool accumulate = false, T initial = static_cast<T>(kNaN)) {
     Gradients<T> g{std::vector<T>(c.wide_x.size(), static_cast<T>(kNaN)),
-                   std::vector<T>(c.weight.size(), initial), std::vector<T>(c.channels, initial)};
+                   std::vector<T>(c.weight.size(), initial),
+                   std::vector<T>(c.bias.size(), initial)};
     const DType dtype = kDTypeOf<T>;
     EXPECT_THAT(
         CausalConvBackward(
@@ -103,7 +106,8 @@ class CausalConvTest : public ::testing::Test {
             {.d_x_TC =
                  TensorView(g.wide_x.data(), dtype, {c.tokens, c.wide()}).Columns(3, c.channels),
              .d_weight_CK = TensorView(g.weight.data(), dtype, {c.channels, c.taps}),
-             .d_bias_C = TensorView(g.bias.data(), dtype, {c.channels}),
+             .d_bias_C =
+                 c.bias.empty() ? TensorView() : TensorView(g.bias.data(), dtype, {c.channels}),
              .accumulate = accumulate},
             stream_),
         IsOk());
@@ -120,7 +124,7 @@ std::vector<double> NaiveForward(Case<T>& c) {
   std::vector<double> out;
   for (int64_t t = 0; t < c.tokens; ++t) {
     for (int64_t i = 0; i < c.channels; ++i) {
-      double pre = c.bias[i];
+      double pre = c.bias.empty() ? 0 : c.bias[i];
       for (int64_t j = 0; j < c.taps; ++j) {
         const int64_t u = t - c.taps + 1 + j;
         if (c.SameSequence(t, u)) pre += double{c.weight[i * c.taps + j]} * c.x(u, i);
@@ -152,13 +156,24 @@ TEST_F(CausalConvTest, ForwardAgreesWithTheNaiveLoop) {
       auto d = RandomCase<double>(2, 1, 5, taps, packed);
       EXPECT_THAT(Forward(d),
                   IsCloseTo(NaiveForward(d), {.relative_to_max = 8 * Epsilon<double>()}));
+      d.bias.clear();
+      EXPECT_THAT(Forward(d),
+                  IsCloseTo(NaiveForward(d), {.relative_to_max = 8 * Epsilon<double>()}));
+      c.bias.clear();
+      const std::vector<float> without = Forward(c);
+      const auto gradients = Backward(c);
+      c.bias.assign(c.channels, 0);
+      EXPECT_THAT(without, ElementsAreArray(Forward(c)));
+      EXPECT_THAT(gradients.weight, ElementsAreArray(Backward(c).weight));
     }
   }
 }
 
 TEST_F(CausalConvTest, GradientsAgreeWithFiniteDifferences) {
-  for (int64_t taps : {2, 4}) {
+  for (const auto& [taps, biased] :
+       {std::pair<int64_t, bool>{2, true}, {4, true}, {3, false}, {4, false}}) {
     auto c = RandomCase<double>(2, 6, 3, taps, /*packed=*/true);
+    if (!biased) c.bias.clear();
     const auto loss = [&] {
       const std::vector<double> out = Forward(c);
       double sum = 0;
@@ -230,6 +245,12 @@ TEST_F(CausalConvTest, RejectsOperandsThatDoNotFit) {
   inputs.bias_C = inputs.bias_C.Slice(0, 0, 3);
   EXPECT_THAT(CausalConvForward(inputs, out_TC, stream_),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("bias is f32[3]")));
+  inputs.bias_C = {};
+  EXPECT_THAT(CausalConvBackward(
+                  inputs, out_TC,
+                  {.d_x_TC = out_TC, .d_bias_C = TensorView(out.data(), DType::kF32, {c.channels})},
+                  stream_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("without a bias")));
 }
 
 TEST_F(CausalConvTest, TheShapeOnlyDeviceCountsAndTouchesNothing) {
