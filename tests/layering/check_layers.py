@@ -56,7 +56,7 @@ NEVER = {
     "//comm:communicator": _PROTOBUF + _BLAS + _TRANSPORT + _DECODERS,
     "//data:data": _PROTOBUF,
     "//data/...": _BLAS + _DEVICE + _TRANSPORT,
-    "//ckpt/...": _PROTOBUF + _BLAS + _TRANSPORT,
+    "//ckpt/...": _PROTOBUF + _TRANSPORT,
     "//optim/...": _TRANSPORT + _DECODERS,
     "//models/...": _TRANSPORT + _DECODERS,
 }
