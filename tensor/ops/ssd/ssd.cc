@@ -37,6 +37,11 @@ absl::Status Validate(const SsdShape& shape) {
 absl::Status Validate(const SsdInputs& inputs, const Device& device) {
   const SsdShape& shape = inputs.shape;
   HETERO_RETURN_IF_ERROR(Validate(shape));
+  if (!(inputs.steps.min >= 0 && inputs.steps.min <= inputs.steps.max)) {
+    return absl::InvalidArgumentError(absl::StrCat("steps are limited to ", inputs.steps.min,
+                                                   " to ", inputs.steps.max,
+                                                   "; expected ascending limits from 0 on"));
+  }
   if (device.IsCuda()) {
     HETERO_RETURN_IF_ERROR(internal::ExpectSsdTile(shape));
   }

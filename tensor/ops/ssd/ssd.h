@@ -2,7 +2,8 @@
 #define HETERO_TENSOR_OPS_SSD_SSD_H_
 
 // The selective state-space scan of Mamba-2 in its chunked form (state-space duality: Dao and Gu,
-// arXiv:2405.21060, section 6). Per head, with dt = softplus(dt_raw + dt_bias), A = -exp(a_log):
+// arXiv:2405.21060, section 6). Per head, with dt = softplus(dt_raw + dt_bias) brought between the
+// limits of steps, A = -exp(a_log):
 //
 //   state_t = exp(dt_t A) state_{t-1} + dt_t x_t (x) B_t      state = 0 before each sequence
 //   y_t     = state_t C_t + skip x_t
@@ -20,6 +21,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 
 #include "absl/status/status.h"
 #include "hetero/tensor/sequence_batch.h"
@@ -36,8 +38,17 @@ struct SsdShape {
   int64_t chunk_length;
 };
 
+// What is brought to a limit has no gradient.
+struct SsdStepLimits {
+  double min = 0;
+  double max = std::numeric_limits<double>::infinity();
+
+  bool limit() const { return min > 0 || max < std::numeric_limits<double>::infinity(); }
+};
+
 struct SsdInputs {
   SsdShape shape;
+  SsdStepLimits steps = {};
   SequenceBatch sequences;
   ConstTensorView x_TI;
   ConstTensorView b_TS;
@@ -68,7 +79,7 @@ std::array<int64_t, 4> SsdStatesDims(const SsdShape& shape, int64_t num_tokens, 
 
 // `states`: dense with SsdStatesDims, or null when no backward follows.
 // Errors: INVALID_ARGUMENT for operands that do not fit, and on a GPU for a chunk of more than 128
-// tokens, a head_dim above 64 or a state_size above 128.
+// tokens, a head_dim above 64 or a state_size above 128; for limits of steps below zero or crossed.
 absl::Status SsdForward(const SsdInputs& inputs, TensorView y_TI, TensorView states,
                         Stream& stream);
 

@@ -191,6 +191,18 @@ HETERO_CPU_KERNEL void StepPart(const SsdProblem<T>& p, const HeadOfChunk<T>& h,
   const T* d_decay = s.d_decay;
   const T* d_dt = s.d_dt;
   const T* zeta = s.zeta;
+  if (p.limits_steps) {
+    for (int64_t t = 0; t < h.length; ++t) {
+      a_sum += dt[t] * d_decay[t];
+      const T step = cpu::Softplus(r[t]);
+      const bool passes = !(step < p.min_step || step > p.max_step);
+      d_raw[t] = passes ? (d_dt[t] + zeta[t] + a * d_decay[t]) * cpu::Sigmoid(r[t]) : T(0);
+      bias_sum += d_raw[t];
+    }
+    s.d_dt_bias[h.head] += bias_sum;
+    s.d_a[h.head] += a_sum;
+    return;
+  }
 #pragma omp simd reduction(+ : bias_sum, a_sum)
   for (int64_t t = 0; t < h.length; ++t) {
     const T d_r = (d_dt[t] + zeta[t] + a * d_decay[t]) * cpu::Sigmoid(r[t]);

@@ -84,7 +84,10 @@ struct SsdProblem : SsdExtents<T> {
         dt_bias(inputs.dt_bias_H.data<T>()),
         a_log(inputs.a_log_H.data<T>()),
         skip(inputs.skip_H.data<T>()),
-        starts(inputs.sequences) {}
+        starts(inputs.sequences),
+        limits_steps(inputs.steps.limit()),
+        min_step(static_cast<T>(inputs.steps.min)),
+        max_step(static_cast<T>(inputs.steps.max)) {}
 
   static Matrix<const T> Read(const ConstTensorView& view) {
     return {view.data<T>(), view.stride(0)};
@@ -96,6 +99,8 @@ struct SsdProblem : SsdExtents<T> {
   const T* a_log;
   const T* skip;
   SequenceStarts starts;
+  bool limits_steps;
+  T min_step, max_step;
 };
 
 // Step sizes of one chunk, [heads, padded chunk], zero beyond the chunk's tokens.
@@ -111,7 +116,7 @@ struct SsdSteps {
   int64_t stride;
   T* a;      // -exp(a_log)
   T* r;      // dt_raw + dt_bias
-  T* dt;     // softplus(r)
+  T* dt;     // softplus(r) between the limits
   T* decay;  // exp(dt a), 0 where a sequence starts
 };
 
@@ -127,10 +132,17 @@ HETERO_CPU_KERNEL void ComputeSteps(const SsdProblem<T>& p, int64_t first, int64
     T* dt = steps.dt + h * steps.stride;
     T* decay = steps.decay + h * steps.stride;
     const T a = steps.a[h];
+    if (p.limits_steps) {
+      for (int64_t k = 0; k < length; ++k) {
+        dt[k] = std::clamp(cpu::Softplus(r[k]), p.min_step, p.max_step);
+        decay[k] = cpu::Exp(dt[k] * a);
+      }
+    } else {
 #pragma omp simd
-    for (int64_t k = 0; k < length; ++k) {
-      dt[k] = cpu::Softplus(r[k]);
-      decay[k] = cpu::Exp(dt[k] * a);
+      for (int64_t k = 0; k < length; ++k) {
+        dt[k] = cpu::Softplus(r[k]);
+        decay[k] = cpu::Exp(dt[k] * a);
+      }
     }
     std::fill(dt + length, dt + steps.stride, T(0));
   }

@@ -65,7 +65,7 @@ absl::Status ExpectSsdTile(const SsdShape& shape);
 // Of each token and head, as rows of a tile's chunk in this order. Beyond a chunk's tokens: dt,
 // kSsdToEnd and kSsdIntoState are zero, the others repeat the last token's value.
 enum SsdStep {
-  kSsdDt,             // softplus(dt_raw + dt_bias)
+  kSsdDt,             // softplus(dt_raw + dt_bias) between the limits
   kSsdCumulative,     // sum of dt A since the chunk's start, rounded to f32; for bf16 over log 2
   kSsdCumulativeLow,  // what that rounding left
   kSsdToEnd,          // decay from the token to the chunk's end, 0 if its sequence ends before

@@ -24,25 +24,32 @@ struct Extents {
   SsdShape shape;
   int64_t rows, row_length, gap;
   bool packed;  // sequences of a few tokens, and of many, inside the rows
+  SsdStepLimits steps = {};
 
   friend void PrintTo(const Extents& e, std::ostream* out) {
     const SsdShape& s = e.shape;
     *out << e.rows << "x" << e.row_length << "h" << s.num_heads << "x" << s.head_dim << "g"
          << s.num_groups << "n" << s.state_size << "q" << s.chunk_length << "+" << e.gap
-         << (e.packed ? "packed" : "");
+         << (e.packed ? "packed" : "") << (e.steps.limit() ? "limited" : "");
   }
 };
 
 // x, B and C are column slices of one matrix [T, gap + I + 2 S], as after the convolution. Both
 // sizes of tiles, filled and not; with and without accesses of whole vectors; partial last chunks,
 // one chunk, one token.
-constexpr Extents kExtents[] = {
-    {{1, 1, 1, 1, 2}, 1, 3, 0, false},        {{8, 32, 2, 16, 16}, 8, 48, 0, false},
-    {{4, 8, 2, 4, 16}, 2, 20, 3, true},       {{3, 5, 1, 3, 4}, 1, 70, 3, false},
-    {{6, 17, 3, 19, 33}, 2, 100, 1, true},    {{2, 64, 1, 128, 128}, 1, 300, 0, true},
-    {{8, 64, 2, 128, 128}, 2, 256, 8, false}, {{4, 64, 2, 128, 64}, 1, 200, 0, true},
-    {{9, 48, 3, 96, 100}, 3, 130, 0, false},  {{4, 16, 4, 16, 128}, 1, 128, 8, true},
-    {{2, 64, 2, 128, 128}, 3, 1, 0, false}};
+constexpr Extents kExtents[] = {{{1, 1, 1, 1, 2}, 1, 3, 0, false},
+                                {{8, 32, 2, 16, 16}, 8, 48, 0, false},
+                                {{4, 8, 2, 4, 16}, 2, 20, 3, true},
+                                {{3, 5, 1, 3, 4}, 1, 70, 3, false},
+                                {{6, 17, 3, 19, 33}, 2, 100, 1, true},
+                                {{2, 64, 1, 128, 128}, 1, 300, 0, true},
+                                {{8, 64, 2, 128, 128}, 2, 256, 8, false},
+                                {{4, 64, 2, 128, 64}, 1, 200, 0, true},
+                                {{9, 48, 3, 96, 100}, 3, 130, 0, false},
+                                {{4, 16, 4, 16, 128}, 1, 128, 8, true},
+                                {{2, 64, 2, 128, 128}, 3, 1, 0, false},
+                                {{4, 8, 2, 4, 16}, 2, 20, 3, true, {0.1, 2.5}},
+                                {{4, 64, 2, 128, 64}, 1, 200, 0, true, {0.1}}};
 
 class SsdCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 
@@ -78,6 +85,14 @@ struct Operands {
     for (int64_t t = 0; t < tokens(); ++t) {
       const bool starts = t % e.row_length == 0 || generator() % (t % 64 < 32 ? 6 : 90) == 0;
       index[t] = t == 0 ? 0 : index[t - 1] + (starts ? 1 : 0);
+    }
+    // The sides agree on which steps are limited, however they round.
+    for (int64_t i = 0; i < tokens() * (heads() + e.gap); ++i) {
+      const int64_t h = i % (heads() + e.gap) - e.gap;
+      if (h < 0 || !e.steps.limit()) continue;
+      const double step = std::log1p(std::exp(dt_raw[i] + dt_bias[h]));
+      const bool near = std::abs(step - e.steps.min) < 1e-3 || std::abs(step - e.steps.max) < 1e-3;
+      if (near) dt_raw[i] = dt_raw[i] < 0 ? 1 : -1;
     }
     // Decay rates A from 1 to 16.
     for (double& value : a_log.values()) value = std::abs(value) < 2.75 ? std::abs(value) : 0.5;
@@ -120,6 +135,7 @@ void RunForwardAndBackward(const Operands& o, const Tensor& xbc, const Tensor& d
                            const Tensor& d_y, const IndexTensor& index, TensorView states,
                            bool accumulate, Results<Tensor>& results, Stream& stream) {
   SsdInputs inputs{.shape = o.extents.shape,
+                   .steps = o.extents.steps,
                    .sequences = {.num_rows = o.extents.rows, .row_length = o.extents.row_length},
                    .x_TI = o.X(ConstTensorView(xbc.view())),
                    .b_TS = o.B(ConstTensorView(xbc.view())),

@@ -65,7 +65,10 @@ __global__ __launch_bounds__(kThreads) void StepsKernel(SsdCudaProblem<T> p) {
   for (int i = 0; i < kTokens; ++i) {
     const bool is_inside = begin + i < chunk.length;
     const int64_t t = chunk.first_token + begin + i;
-    dt[i] = is_inside ? cuda::Softplus(raw.of[warp][begin + i] + bias) : 0.0f;
+    const float step = cuda::Softplus(raw.of[warp][begin + i] + bias);
+    // What compares with nothing (NaN) stays.
+    const float limited = step < p.min_step ? p.min_step : step > p.max_step ? p.max_step : step;
+    dt[i] = is_inside ? limited : 0.0f;
     cumulative[i] = dt[i] * a + (i == 0 ? 0.0 : cumulative[i - 1]);
     bool starts = chunk.is_first && begin + i == 0;
     if (is_inside && !starts && p.sequence_index != nullptr) {
@@ -176,7 +179,12 @@ __global__ __launch_bounds__(kThreads) void StepGradientsKernel(SsdCudaProblem<T
       if (begin + i >= chunk.length) continue;
       float& value = raw.of[warp][begin + i];
       const float d_a = delta + (later_lanes + later[i]) + (earlier_lanes + earlier[i]);
-      value = (direct[i] + a * d_a) * cuda::Sigmoid(value + bias);
+      bool passes = true;
+      if (p.limits_steps) {
+        const float step = cuda::Softplus(value + bias);
+        passes = !(step < p.min_step || step > p.max_step);
+      }
+      value = passes ? (direct[i] + a * d_a) * cuda::Sigmoid(value + bias) : 0.0f;
       bias_sum += value;
       a_sum += dt[i] * d_a;
       skip_sum += skip[i];

@@ -1,5 +1,6 @@
 #include "hetero/tensor/ops/ssd/ssd.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <random>
@@ -30,6 +31,7 @@ struct Case {
   int64_t tokens, row_length;
   std::vector<int32_t> seq_idx;  // empty: one sequence a row
   HostTensor<T> xbc, dt_raw, dt_bias, a_log, skip, d_y;
+  SsdStepLimits steps = {};
 
   int64_t inner() const { return shape.num_heads * shape.head_dim; }
   int64_t group_width() const { return shape.num_groups * shape.state_size; }
@@ -50,6 +52,7 @@ struct Case {
 
   SsdInputs Inputs() {
     SsdInputs inputs{.shape = shape,
+                     .steps = steps,
                      .sequences = {.num_rows = tokens / row_length, .row_length = row_length},
                      .x_TI = X(xbc.view()),
                      .b_TS = B(xbc.view()),
@@ -97,7 +100,8 @@ Case<float> AsFloat(const Case<double>& c) {
           c.dt_bias.As<float>(),
           c.a_log.As<float>(),
           c.skip.As<float>(),
-          c.d_y.As<float>()};
+          c.d_y.As<float>(),
+          c.steps};
 }
 
 template <typename T>
@@ -111,7 +115,8 @@ Case<double> AsDouble(const Case<T>& c) {
           c.dt_bias.template As<double>(),
           c.a_log.template As<double>(),
           c.skip.template As<double>(),
-          c.d_y.template As<double>()};
+          c.d_y.template As<double>(),
+          c.steps};
 }
 
 // The recurrence, token by token.
@@ -124,7 +129,8 @@ std::vector<double> Sequential(const Case<double>& c) {
     for (int64_t t = 0; t < c.tokens; ++t) {
       const bool starts =
           t % c.row_length == 0 || (!c.seq_idx.empty() && c.seq_idx[t] != c.seq_idx[t - 1]);
-      const double dt = std::log1p(std::exp(c.dt_raw[t * heads + h] + c.dt_bias[h]));
+      const double step = std::log1p(std::exp(c.dt_raw[t * heads + h] + c.dt_bias[h]));
+      const double dt = std::min(std::max(step, c.steps.min), c.steps.max);
       const double decay = starts ? 0 : std::exp(-dt * std::exp(c.a_log[h]));
       const double* row = &c.xbc.values()[t * c.wide() + kMargin];
       const double* b = row + c.inner() + g * state_size;
@@ -307,6 +313,38 @@ TEST(SsdTest, GradientsAcrossSequenceBreaksAgreeWithFiniteDifferences) {
   ExpectFiniteDifferences(c);
 }
 
+TEST(SsdTest, GradientsOfLimitedStepsAgreeWithFiniteDifferences) {
+  for (const SsdStepLimits limits : {SsdStepLimits{.min = 0.5}, SsdStepLimits{.max = 0.9},
+                                     SsdStepLimits{.min = 0.4, .max = 1}}) {
+    Case<double> c = RandomCase({3, 2, 1, 3, 4}, 1, 19);
+    c.seq_idx = {0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 5, 5, 5, 6, 6, 6};
+    c.steps = limits;
+    int limited = 0;
+    for (int64_t i = 0; i < c.tokens * 3; ++i) {
+      const auto step = [&] { return std::log1p(std::exp(c.dt_raw[i] + c.dt_bias[i % 3])); };
+      // No difference is taken across a limit.
+      while (std::fabs(step() - limits.min) < 1e-3 || std::fabs(step() - limits.max) < 1e-3) {
+        c.dt_raw[i] += 0.01;
+      }
+      limited += step() < limits.min || step() > limits.max;
+    }
+    EXPECT_GT(limited, 0);
+    EXPECT_LT(limited, c.tokens * 3);
+    EXPECT_THAT(Forward(c), IsCloseTo(Sequential(c), {.relative_to_max = 1e-13}));
+    ExpectFiniteDifferences(c);
+  }
+}
+
+TEST(SsdTest, LimitsThatNoStepReachesChangeNothing) {
+  Case<float> c = AsFloat(RandomCase({4, 8, 2, 4, 16}, 2, 20));
+  const std::vector<float> y = Forward(c);
+  const Gradients<float> g = Backward(c);
+  c.steps = {.min = 1e-30, .max = 1e6};
+  const ErrorSpec spec{.relative_to_max = 4 * Epsilon<float>()};
+  EXPECT_THAT(Forward(c), IsCloseTo(y, spec));
+  EXPECT_THAT(Backward(c).dt_raw.values(), IsCloseTo(g.dt_raw.values(), spec));
+}
+
 TEST(SsdTest, FloatGradientsAgreeWithDouble) {
   Case<double> c = RandomCase({8, 32, 2, 16, 16}, 2, 48);
   Case<float> f = AsFloat(c);
@@ -415,6 +453,10 @@ TEST(SsdTest, RejectsOperandsThatDoNotFit) {
   inputs.shape.num_groups = 3;
   EXPECT_THAT(SsdForward(inputs, y.view(), {}, *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("divisor of the 4 heads")));
+  inputs = c.Inputs();
+  inputs.steps = {.min = 2, .max = 1};
+  EXPECT_THAT(SsdForward(inputs, y.view(), {}, *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("limited to 2 to 1")));
   inputs = c.Inputs();
   inputs.b_TS = inputs.b_TS.Columns(0, 7);
   EXPECT_THAT(SsdForward(inputs, y.view(), {}, *stream),

@@ -53,6 +53,9 @@ struct SsdCudaProblem {
         dt_bias(inputs.dt_bias_H.data<T>()),
         a_log(inputs.a_log_H.data<T>()),
         skip(inputs.skip_H.data<T>()),
+        limits_steps(inputs.steps.limit()),
+        min_step(static_cast<float>(inputs.steps.min)),
+        max_step(static_cast<float>(inputs.steps.max)),
         sequence_index(cuda::DataOrNull<int32_t>(inputs.sequences.sequence_index)),
         steps(workspace.steps.data<float>()),
         first(workspace.first.data<int32_t>()) {
@@ -84,6 +87,8 @@ struct SsdCudaProblem {
   const T* dt_bias;
   const T* a_log;
   const T* skip;
+  bool limits_steps;
+  float min_step, max_step;
   const int32_t* sequence_index;  // null: rows are the sequences
   float* steps;
   int32_t* first;
