@@ -2,6 +2,7 @@
 
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/ops/row_parts.h"
@@ -14,6 +15,19 @@ namespace {
 constexpr double kSquaredReluFlops = 3;
 constexpr double kGeluForwardFlops = 9;
 constexpr double kGeluBackwardFlops = 16;
+constexpr double kSwiGluForwardFlops = 6;
+constexpr double kSwiGluBackwardFlops = 12;
+
+// INVALID_ARGUMENT unless `a` has a column for every two of `f`.
+absl::Status ExpectHalf(std::string_view operand, const ConstTensorView& a_TF,
+                        const ConstTensorView& f_TD) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("f", f_TD, {kAnyDim, kAnyDim}));
+  if (f_TD.dim(1) % 2 == 0) {
+    return ExpectMatrix(operand, a_TF, f_TD.dtype(), f_TD.dim(0), f_TD.dim(1) / 2);
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("f has ", f_TD.dim(1), " columns; expected gates and as many that they gate"));
+}
 
 absl::Status ExpectVectorOrNull(std::string_view operand, const ConstTensorView& view, DType dtype,
                                 int64_t size) {
@@ -82,6 +96,38 @@ absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream) {
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(stream, internal::GeluBackwardCpu(args),
                          internal::GeluBackwardCuda(args, partials, stream));
+}
+
+absl::Status SwiGluForward(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                           const TensorView& a_TF, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectHalf("a", a_TF, f_TD));
+  HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", bias_D, f_TD.dtype(), f_TD.dim(1)));
+  OperationScope scope(stream, {"swiglu.forward", kSwiGluForwardFlops * a_TF.num_elements(),
+                                1.0 * f_TD.num_bytes() + a_TF.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::SwiGluForwardCpu(f_TD, bias_D, a_TF),
+                         internal::SwiGluForwardCuda(f_TD, bias_D, a_TF, stream));
+}
+
+absl::Status SwiGluBackward(const SwiGluBackwardArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectHalf("da", args.da_TF, args.f_TD));
+  const DType dtype = args.f_TD.dtype();
+  const int64_t columns = args.f_TD.dim(1);
+  HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("bias", args.bias_D, dtype, columns));
+  HETERO_RETURN_IF_ERROR(ExpectMatrixLike("df", args.df_TD, args.f_TD));
+  HETERO_RETURN_IF_ERROR(ExpectVectorOrNull("dbias", args.dbias_D, ComputeDType(dtype), columns));
+  ArenaScope scratch(stream.workspace());
+  TensorView partials;
+  if (stream.device().IsCuda() && !args.dbias_D.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(
+        partials,
+        stream.workspace().Allocate(DType::kF32, {RowParts(args.f_TD.dim(0)).count, columns}));
+  }
+  OperationScope scope(stream, {"swiglu.backward", kSwiGluBackwardFlops * args.da_TF.num_elements(),
+                                2.0 * args.f_TD.num_bytes() + args.da_TF.num_bytes()});
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::SwiGluBackwardCpu(args),
+                         internal::SwiGluBackwardCuda(args, partials, stream));
 }
 
 }  // namespace hetero

@@ -8,8 +8,10 @@
 //     erf          Φ(x) = ½ (1 + erf(x / √2))
 //     tanh         Φ(x) ≈ ½ (1 + tanh(c x (1 + κ x²))), c = 0.7978845608, κ = 0.044715; a is off by
 //                  up to 4.7e-4
+//   SwiGLU         a = g σ(g) u, g = f + bias in the first F columns, u in the others
+//                                                                   (Shazeer 2020)
 //
-// Shape letters: T rows (any number, also zero), F features.
+// Shape letters: T rows (any number, also zero), F features, D = 2 F.
 // Rows may have gaps; vectors are dense. Values have one storage dtype; p, dp and dbias are in its
 // compute dtype. Floor of bytes: every given [T,F] view once.
 // Errors: INVALID_ARGUMENT naming the operand.
@@ -52,6 +54,20 @@ struct GeluBackwardArgs {
 };
 absl::Status GeluBackward(const GeluBackwardArgs& args, Stream& stream);
 
+// `bias_D` null: none.
+absl::Status SwiGluForward(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                           const TensorView& a_TF, Stream& stream);
+
+struct SwiGluBackwardArgs {
+  ConstTensorView da_TF;
+  ConstTensorView f_TD;    // before the bias
+  ConstTensorView bias_D;  // null: none
+  TensorView df_TD;        // may be f itself
+  TensorView dbias_D;      // null: not wanted; Σ_t df in row order
+  bool accumulate = true;  // add to dbias instead of overwriting it
+};
+absl::Status SwiGluBackward(const SwiGluBackwardArgs& args, Stream& stream);
+
 namespace internal {
 
 // Preconditions: validated arguments.
@@ -61,6 +77,9 @@ absl::Status SquaredReluBackwardCpu(const SquaredReluBackwardArgs& args);
 absl::Status GeluForwardCpu(GeluForm form, const ConstTensorView& f_TF,
                             const ConstTensorView& bias_F, const TensorView& a_TF);
 absl::Status GeluBackwardCpu(const GeluBackwardArgs& args);
+absl::Status SwiGluForwardCpu(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                              const TensorView& a_TF);
+absl::Status SwiGluBackwardCpu(const SwiGluBackwardArgs& args);
 
 absl::Status SquaredReluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& p_T,
                                     const TensorView& a_TF, Stream& stream);
@@ -70,6 +89,11 @@ absl::Status GeluForwardCuda(GeluForm form, const ConstTensorView& f_TF,
 // `partials_PF` f32 [parts of RowParts(T), F]: scratch; null where dbias is not wanted.
 absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& partials_PF,
                               Stream& stream);
+absl::Status SwiGluForwardCuda(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                               const TensorView& a_TF, Stream& stream);
+// `partials_PD` as above.
+absl::Status SwiGluBackwardCuda(const SwiGluBackwardArgs& args, const TensorView& partials_PD,
+                                Stream& stream);
 
 }  // namespace internal
 }  // namespace hetero

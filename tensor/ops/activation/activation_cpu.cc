@@ -108,6 +108,41 @@ HETERO_CPU_KERNEL void GeluGradient(const T* da, int64_t stride_da, const T* f, 
   }
 }
 
+template <typename T, bool kBias>
+HETERO_CPU_KERNEL void SwiGlu(const T* f, int64_t stride_f, const T* bias, T* a, int64_t stride_a,
+                              int64_t rows, int64_t columns) {
+  for (int64_t t = 0; t < rows; ++t, f += stride_f, a += stride_a) {
+#pragma omp simd
+    for (int64_t c = 0; c < columns; ++c) {
+      const T gate = kBias ? f[c] + bias[c] : f[c];
+      const T up = kBias ? f[columns + c] + bias[columns + c] : f[columns + c];
+      a[c] = gate * cpu::Sigmoid(gate) * up;
+    }
+  }
+}
+
+template <typename T, bool kBias, bool kBiasGradient>
+HETERO_CPU_KERNEL void SwiGluGradient(const T* da, int64_t stride_da, const T* f, int64_t stride_f,
+                                      const T* bias, T* df, int64_t stride_df, T* dbias,
+                                      int64_t rows, int64_t columns) {
+  for (int64_t t = 0; t < rows; ++t, da += stride_da, f += stride_f, df += stride_df) {
+#pragma omp simd
+    for (int64_t c = 0; c < columns; ++c) {
+      const T gate = kBias ? f[c] + bias[c] : f[c];
+      const T up = kBias ? f[columns + c] + bias[columns + c] : f[columns + c];
+      const T s = cpu::Sigmoid(gate);
+      const T d_gate = da[c] * up * s * (T(1) + gate * (T(1) - s));
+      const T d_up = da[c] * gate * s;
+      df[c] = d_gate;
+      df[columns + c] = d_up;
+      if constexpr (kBiasGradient) {
+        dbias[c] += d_gate;
+        dbias[columns + c] += d_up;
+      }
+    }
+  }
+}
+
 // Calls `function.template operator()<form>()`.
 template <typename Function>
 void VisitForm(GeluForm form, Function&& function) {
@@ -181,6 +216,39 @@ absl::Status GeluBackwardCpu(const GeluBackwardArgs& args) {
                         : gradient.template operator()<true, true>();
       }
     });
+  });
+}
+
+absl::Status SwiGluForwardCpu(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                              const TensorView& a_TF) {
+  return VisitFloat(f_TD.dtype(), [&]<typename T>() {
+    const T* bias = DataOrNull<T>(bias_D);
+    const auto swiglu = [&]<bool kBias>() {
+      cpu::RunKernel<SwiGlu<T, kBias>>(f_TD.data<T>(), f_TD.stride(0), bias, a_TF.data<T>(),
+                                       a_TF.stride(0), a_TF.dim(0), a_TF.dim(1));
+    };
+    bias == nullptr ? swiglu.template operator()<false>() : swiglu.template operator()<true>();
+  });
+}
+
+absl::Status SwiGluBackwardCpu(const SwiGluBackwardArgs& args) {
+  return VisitFloat(args.f_TD.dtype(), [&]<typename T>() {
+    const T* bias = DataOrNull<T>(args.bias_D);
+    T* dbias = DataOrNull<T>(args.dbias_D);
+    if (dbias != nullptr && !args.accumulate) std::fill_n(dbias, args.f_TD.dim(1), T(0));
+    const auto gradient = [&]<bool kBias, bool kBiasGradient>() {
+      cpu::RunKernel<SwiGluGradient<T, kBias, kBiasGradient>>(
+          args.da_TF.data<T>(), args.da_TF.stride(0), args.f_TD.data<T>(), args.f_TD.stride(0),
+          bias, args.df_TD.data<T>(), args.df_TD.stride(0), dbias, args.da_TF.dim(0),
+          args.da_TF.dim(1));
+    };
+    if (dbias == nullptr) {
+      bias == nullptr ? gradient.template operator()<false, false>()
+                      : gradient.template operator()<true, false>();
+    } else {
+      bias == nullptr ? gradient.template operator()<false, true>()
+                      : gradient.template operator()<true, true>();
+    }
   });
 }
 

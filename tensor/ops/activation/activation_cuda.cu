@@ -190,6 +190,96 @@ absl::Status LaunchGelu(const ConstTensorView& da_TF, const ConstTensorView& f_T
   });
 }
 
+template <typename T>
+struct SwiGluOperands {
+  int64_t rows, columns, rows_per_part;  // columns: half of f's
+  Rows<const T> da;                      // null in forward
+  Rows<const T> f;
+  const T* bias;
+  Rows<T> out;         // a, or df
+  float* dbias_parts;  // [parts, 2 columns]
+};
+
+// A thread owns one vector of gates and what they gate, of its part's rows.
+template <typename T, int kWidth, bool kBackward>
+__global__ __launch_bounds__(cuda::kWarpSize* kGeluRows) void SwiGluKernel(SwiGluOperands<T> op) {
+  const int64_t c = (int64_t{blockIdx.x} * cuda::kWarpSize + threadIdx.x) * kWidth;
+  const bool inside = c < op.columns;
+  float sum[2][kWidth] = {};
+  if (inside) {
+    float bias[2][kWidth] = {};
+    if (op.bias != nullptr) {
+      cuda::Load(op.bias + c, bias[0]);
+      cuda::Load(op.bias + op.columns + c, bias[1]);
+    }
+    const int64_t begin = blockIdx.y * op.rows_per_part;
+    const int64_t end = min(begin + op.rows_per_part, op.rows);
+#pragma unroll 2
+    for (int64_t t = begin + threadIdx.y; t < end; t += kGeluRows) {
+      float gate[kWidth], up[kWidth], da[kWidth];
+      cuda::Load(op.f[t] + c, gate);
+      cuda::Load(op.f[t] + op.columns + c, up);
+      if constexpr (kBackward) cuda::Load(op.da[t] + c, da);
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) {
+        const float g = gate[i] + bias[0][i];
+        const float u = up[i] + bias[1][i];
+        const float s = cuda::Sigmoid(g);
+        if constexpr (kBackward) {
+          gate[i] = da[i] * u * s * (1.0f + g * (1.0f - s));
+          up[i] = da[i] * g * s;
+          sum[0][i] += gate[i];
+          sum[1][i] += up[i];
+        } else {
+          gate[i] = g * s * u;
+        }
+      }
+      cuda::Store(gate, op.out[t] + c);
+      if constexpr (kBackward) cuda::Store(up, op.out[t] + op.columns + c);
+    }
+  }
+  if constexpr (kBackward) {
+    if (op.dbias_parts == nullptr) return;
+    __shared__ float of_row[kGeluRows][cuda::kWarpSize * kWidth];
+    for (int half = 0; half < 2; ++half) {
+      __syncthreads();
+#pragma unroll
+      for (int i = 0; i < kWidth; ++i) of_row[threadIdx.y][threadIdx.x * kWidth + i] = sum[half][i];
+      __syncthreads();
+      if (threadIdx.y != 0 || !inside) continue;
+      for (int row = 1; row < kGeluRows; ++row) {
+#pragma unroll
+        for (int i = 0; i < kWidth; ++i) sum[half][i] += of_row[row][threadIdx.x * kWidth + i];
+      }
+      cuda::Store(sum[half], op.dbias_parts + (2 * blockIdx.y + half) * op.columns + c);
+    }
+  }
+}
+
+template <bool kBackward>
+absl::Status LaunchSwiGlu(const ConstTensorView& da_TF, const ConstTensorView& f_TD,
+                          const ConstTensorView& bias_D, const TensorView& out,
+                          const TensorView& partials_PD, Stream& stream) {
+  const RowParts parts(f_TD.dim(0));
+  return cuda::VisitFloat(f_TD.dtype(), [&]<typename T>() {
+    const SwiGluOperands<T> op{.rows = f_TD.dim(0),
+                               .columns = f_TD.dim(1) / 2,
+                               .rows_per_part = parts.rows_per_part,
+                               .da = cuda::RowsOf<T>(da_TF),
+                               .f = cuda::RowsOf<T>(f_TD),
+                               .bias = cuda::DataOrNull<T>(bias_D),
+                               .out = cuda::RowsOf<T>(out),
+                               .dbias_parts = cuda::DataOrNull<float>(partials_PD)};
+    return cuda::VisitWidth<T>(op.columns, {da_TF, f_TD, bias_D, out}, [&]<int kWidth>() {
+      const cuda::LaunchShape shape = {
+          .grid = {cuda::NumBlocks(op.columns, cuda::kWarpSize * kWidth),
+                   static_cast<unsigned>(parts.count)},
+          .block = {cuda::kWarpSize, kGeluRows}};
+      return HETERO_CUDA_LAUNCH((SwiGluKernel<T, kWidth, kBackward>), shape, stream, op);
+    });
+  });
+}
+
 }  // namespace
 
 absl::Status SquaredReluForwardCuda(const ConstTensorView& f_TF, const ConstTensorView& p_T,
@@ -217,6 +307,20 @@ absl::Status GeluBackwardCuda(const GeluBackwardArgs& args, const TensorView& pa
       launch(args.da_TF, args.f_TF, args.bias_F, args.df_TF, partials_PF, stream));
   if (args.dbias_F.is_null()) return absl::OkStatus();
   return cuda::FoldParts(partials_PF, args.accumulate, cuda::DensePlace{args.dbias_F.data<float>()},
+                         stream);
+}
+
+absl::Status SwiGluForwardCuda(const ConstTensorView& f_TD, const ConstTensorView& bias_D,
+                               const TensorView& a_TF, Stream& stream) {
+  return LaunchSwiGlu<false>({}, f_TD, bias_D, a_TF, {}, stream);
+}
+
+absl::Status SwiGluBackwardCuda(const SwiGluBackwardArgs& args, const TensorView& partials_PD,
+                                Stream& stream) {
+  HETERO_RETURN_IF_ERROR(
+      LaunchSwiGlu<true>(args.da_TF, args.f_TD, args.bias_D, args.df_TD, partials_PD, stream));
+  if (args.dbias_D.is_null()) return absl::OkStatus();
+  return cuda::FoldParts(partials_PD, args.accumulate, cuda::DensePlace{args.dbias_D.data<float>()},
                          stream);
 }
 

@@ -128,6 +128,50 @@ TEST_P(ActivationCudaTest, GeluEqualsTheCpuAndItself) {
   }
 }
 
+TEST_P(ActivationCudaTest, SwiGluEqualsTheCpuAndItself) {
+  const int64_t rows = extents_.rows, columns = extents_.columns;
+  const auto f = NormalFor(dtype_, {rows, extents_.gap + 2 * columns}, generator_, 2.0);
+  const auto da = Draw();
+  const auto bias = NormalFor(dtype_, {2 * columns}, generator_);
+  const DeviceTensor gpu_f(dtype_, f, *gpu_), gpu_da(dtype_, da, *gpu_),
+      gpu_bias(dtype_, bias, *gpu_);
+  const auto both = [&](const auto& view) { return view.Columns(extents_.gap, 2 * columns); };
+  for (const bool biased : {true, false}) {
+    const ConstTensorView bias_view = biased ? bias.view() : ConstTensorView();
+    const ConstTensorView gpu_bias_view = biased ? gpu_bias.view() : ConstTensorView();
+    HostTensor<double> a({rows, columns}), df({rows, 2 * columns}), dbias({2 * columns});
+    const DeviceTensor gpu_a(dtype_, {rows, columns}, *gpu_),
+        gpu_df(dtype_, {rows, 2 * columns}, *gpu_), again(dtype_, {rows, 2 * columns}, *gpu_),
+        gpu_dbias(DType::kF32, {2 * columns}, *gpu_),
+        dbias_again(DType::kF32, {2 * columns}, *gpu_);
+    ASSERT_THAT(SwiGluForward(both(f.view()), bias_view, a.view(), *cpu_), IsOk());
+    ASSERT_THAT(SwiGluForward(both(gpu_f.view()), gpu_bias_view, gpu_a.view(), *gpu_), IsOk());
+    EXPECT_THAT(gpu_a.Values(), IsCloseTo(a.values(), Tolerance()));
+    for (const bool accumulate : {false, true}) {
+      SwiGluBackwardArgs args{.da_TF = Slice(da.view()),
+                              .f_TD = both(f.view()),
+                              .bias_D = bias_view,
+                              .df_TD = df.view(),
+                              .dbias_D = dbias.view(),
+                              .accumulate = accumulate};
+      ASSERT_THAT(SwiGluBackward(args, *cpu_), IsOk());
+      args.da_TF = Slice(gpu_da.view());
+      args.f_TD = both(gpu_f.view());
+      args.bias_D = gpu_bias_view;
+      args.df_TD = gpu_df.view();
+      args.dbias_D = gpu_dbias.view();
+      ASSERT_THAT(SwiGluBackward(args, *gpu_), IsOk());
+      args.df_TD = again.view();
+      args.dbias_D = dbias_again.view();
+      ASSERT_THAT(SwiGluBackward(args, *gpu_), IsOk());
+    }
+    EXPECT_THAT(gpu_df.Values(), IsCloseTo(df.values(), Tolerance()));
+    EXPECT_THAT(gpu_dbias.Values(), IsCloseTo(dbias.values(), SumTolerance()));
+    EXPECT_EQ(gpu_df.Bits(), again.Bits());
+    EXPECT_EQ(gpu_dbias.Bits(), dbias_again.Bits());
+  }
+}
+
 TEST_P(ActivationCudaTest, WorksInPlace) {
   const auto f = Draw(), da = Draw();
   const std::initializer_list<int64_t> dims = {extents_.rows, extents_.columns};

@@ -208,6 +208,71 @@ TEST_P(ActivationTest, GeluBackwardIsTheDerivativeOfForward) {
   for (const GeluForm form : {GeluForm::kTanh, GeluForm::kErf}) CheckGelu(form);
 }
 
+// f has one column more than kColumns, the gates of the first half.
+TEST_P(ActivationTest, SwiGluForwardAndBackward) {
+  constexpr int64_t kHalf = (kColumns + 1) / 2;
+  const TensorView f_TD = f.view().Columns(1, 2 * kHalf);
+  const auto at = [&](int64_t t, int64_t c) { return f[t * (kColumns + kGap) + 1 + c]; };
+  const auto bias = HostTensor<double>::Normal({2 * kHalf}, generator);
+  const ConstTensorView da_TF = da.view().Columns(0, kHalf);
+  for (const bool biased : {true, false}) {
+    const ConstTensorView bias_view = biased ? ConstTensorView(bias.view()) : ConstTensorView();
+    std::vector<double> expected, df_expected, dbias_expected(2 * kHalf);
+    for (int64_t t = 0; t < rows; ++t) {
+      std::vector<double> d_up;
+      for (int64_t c = 0; c < kHalf; ++c) {
+        const double gate = at(t, c) + (biased ? bias[c] : 0);
+        const double up = at(t, kHalf + c) + (biased ? bias[kHalf + c] : 0);
+        const double s = 1 / (1 + std::exp(-gate));
+        expected.push_back(gate * s * up);
+        const double d = da[t * kColumns + c];
+        df_expected.push_back(d * up * (s + gate * s * (1 - s)));
+        d_up.push_back(d * gate * s);
+        dbias_expected[c] += 2 * df_expected.back();
+        dbias_expected[kHalf + c] += 2 * d_up.back();
+      }
+      df_expected.insert(df_expected.end(), d_up.begin(), d_up.end());
+    }
+    HostTensor<double> a({rows, kHalf}), df({rows, 2 * kHalf}), dbias({2 * kHalf});
+    ASSERT_THAT(SwiGluForward(f_TD, bias_view, a.view(), *stream), IsOk());
+    const ErrorSpec close{.absolute = 1e-14, .relative = 1e-14};
+    EXPECT_THAT(a.values(), IsCloseTo(expected, close));
+    SwiGluBackwardArgs args{.da_TF = da_TF,
+                            .f_TD = f_TD,
+                            .bias_D = bias_view,
+                            .df_TD = df.view(),
+                            .dbias_D = dbias.view(),
+                            .accumulate = false};
+    ASSERT_THAT(SwiGluBackward(args, *stream), IsOk());
+    args.accumulate = true;
+    ASSERT_THAT(SwiGluBackward(args, *stream), IsOk());
+    EXPECT_THAT(df.values(), IsCloseTo(df_expected, close));
+    EXPECT_THAT(dbias.values(), IsCloseTo(dbias_expected, close));
+
+    // The formulas themselves against differences.
+    HostTensor<double> narrow({rows, 2 * kHalf});
+    for (int64_t i = 0; i < rows * 2 * kHalf; ++i) narrow[i] = at(i / (2 * kHalf), i % (2 * kHalf));
+    const auto loss = [&] {
+      HostTensor<double> out({rows, kHalf});
+      EXPECT_THAT(SwiGluForward(narrow.view(), bias_view, out.view(), *stream), IsOk());
+      double sum = 0;
+      for (int64_t t = 0; t < rows; ++t) {
+        for (int64_t c = 0; c < kHalf; ++c) sum += out[t * kHalf + c] * da[t * kColumns + c];
+      }
+      return sum;
+    };
+    EXPECT_THAT(df.values(), IsCloseTo(NumericGradient(narrow, loss), spec));
+    HostTensor<double> in_place = narrow;
+    ASSERT_THAT(SwiGluBackward({.da_TF = da_TF,
+                                .f_TD = in_place.view(),
+                                .bias_D = bias_view,
+                                .df_TD = in_place.view()},
+                               *stream),
+                IsOk());
+    EXPECT_EQ(in_place.values(), df.values());
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Rows, ActivationTest, ::testing::Values(0, 1, 6));
 
 TEST(ActivationErrorsTest, NameTheOperand) {
@@ -217,6 +282,10 @@ TEST(ActivationErrorsTest, NameTheOperand) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("p is f32[3]")));
   EXPECT_THAT(GeluForward(GeluForm::kTanh, f.view(), {}, a.view(), *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a is f32[2,4]")));
+  EXPECT_THAT(SwiGluForward(f.view(), {}, a.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("f has 3 columns")));
+  EXPECT_THAT(SwiGluForward(a.view(), {}, f.view(), *stream),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("a is f32[2,3]")));
 }
 
 TEST(ActivationShapeOnlyTest, RecordsCost) {
