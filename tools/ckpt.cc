@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -46,8 +48,11 @@ constexpr std::string_view kUsage =
     "  ckpt verify FOLDER           read every byte of every checkpoint there\n"
     "  ckpt verify CHECKPOINT       read every byte and name damage by file and tensor\n"
     "  ckpt diff FIRST SECOND       compare tensors by name: bytes, and how far numbers differ\n"
-    "  ckpt convert FROM FOLDER     write FROM's tensors as safetensors files\n\n"
-    "  FIRST, SECOND, FROM          a checkpoint, a safetensors file, or a folder of those\n"
+    "  ckpt convert FROM FOLDER     write FROM's tensors as safetensors files or, with\n"
+    "                               --iteration, as a checkpoint that runs and Megatron load\n\n"
+    "  FIRST, SECOND, FROM          a checkpoint, also one that torch.distributed.checkpoint or\n"
+    "                               Megatron wrote, a safetensors file, or a folder of those\n"
+    "  --iteration=N                of convert: the checkpoint's number\n"
     "  --prefix=NAME                of convert: only tensors whose names begin so\n\n"
     "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage or differences,\n"
     "6 stopped by a signal, 7 out of memory or disk.\n";
@@ -57,6 +62,7 @@ struct CommandLine {
   std::string_view command;
   std::vector<std::string_view> paths;
   std::string_view prefix;
+  std::optional<int64_t> iteration;
 };
 
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
@@ -66,9 +72,14 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
       line.help = true;
     } else if (absl::ConsumePrefix(&argument, "--prefix=")) {
       line.prefix = argument;
+    } else if (absl::ConsumePrefix(&argument, "--iteration=")) {
+      if (!absl::SimpleAtoi(argument, &line.iteration.emplace()) || *line.iteration < 0) {
+        return absl::InvalidArgumentError(
+            absl::StrCat("--iteration=", argument, " is no number; write --iteration=0"));
+      }
     } else if (absl::StartsWith(argument, "-")) {
       return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag ", argument, "; there are --prefix, --help"));
+          absl::StrCat("unknown flag ", argument, "; there are --iteration, --prefix, --help"));
     } else if (line.command.empty()) {
       line.command = argument;
     } else {
@@ -90,8 +101,8 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
                                                    one ? " path, " : " paths, ", line.paths.size(),
                                                    " are given; see --help"));
   }
-  if (!line.prefix.empty() && line.command != "convert") {
-    return absl::InvalidArgumentError("--prefix is used with convert only");
+  if ((!line.prefix.empty() || line.iteration.has_value()) && line.command != "convert") {
+    return absl::InvalidArgumentError("--prefix and --iteration are used with convert only");
   }
   return line;
 }
@@ -166,10 +177,12 @@ absl::Status Diff(Storage& storage, const fs::path& first, const fs::path& secon
 }
 
 absl::Status Convert(Storage& storage, const fs::path& from, const fs::path& folder,
-                     const ConvertOptions& options) {
+                     std::optional<int64_t> iteration, const ConvertOptions& options) {
   HETERO_ASSIGN_OR_RETURN(const auto tensors, StoredTensors::Open(storage, from));
   HETERO_ASSIGN_OR_RETURN(const int64_t count,
-                          WriteAsSafetensors(*tensors, storage, folder, options));
+                          iteration.has_value()
+                              ? PublishAsCheckpoint(*tensors, storage, folder, *iteration, options)
+                              : WriteAsSafetensors(*tensors, storage, folder, options));
   absl::PrintF("%s: %d tensors\n", folder.native(), count);
   return absl::OkStatus();
 }
@@ -198,7 +211,8 @@ absl::Status Main(std::span<char* const> arguments) {
   if (line.command == "list") return List(storage, paths[0]);
   if (line.command == "verify") return Verify(storage, paths[0], go_on);
   if (line.command == "diff") return Diff(storage, paths[0], paths[1], before_each);
-  return Convert(storage, paths[0], paths[1], {.prefix = line.prefix, .before_each = before_each});
+  return Convert(storage, paths[0], paths[1], line.iteration,
+                 {.prefix = line.prefix, .before_each = before_each});
 }
 
 }  // namespace

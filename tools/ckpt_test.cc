@@ -74,6 +74,19 @@ TEST(CkptTest, ListsVerifiesComparesAndConverts) {
   EXPECT_EQ(result.exit_code, 0) << result.output;
   EXPECT_THAT(result.output, HasSubstr("2 tensors are equal"));
 
+  // And back: a folder of its own, with the same bytes.
+  result = Ckpt("convert --iteration=7 exported imported", folder);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_EQ(Ckpt("diff iter_0000010 imported/iter_0000007", folder).exit_code, 0);
+  EXPECT_EQ(Ckpt("verify imported", folder).exit_code, 0);
+  EXPECT_THAT(Ckpt("list imported", folder).output, HasSubstr("* iter_0000007"));
+  // As another program's, without its manifest.
+  fs::remove(folder / "imported/iter_0000007/manifest.json");
+  fs::remove(folder / "imported/iter_0000007/COMMIT");
+  result = Ckpt("diff exported imported/iter_0000007", folder);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(Ckpt("verify imported", folder).output, HasSubstr("written by another program"));
+
   fs::resize_file(folder / "iter_0000010/__1_0.distcp", 40);
   result = Ckpt("verify .", folder);
   EXPECT_EQ(result.exit_code, 3);
@@ -91,7 +104,7 @@ TEST(CkptTest, CommandsThatCannotWorkSayWhatWould) {
            {"list", "list takes 1 path, 0 are given"},
            {"diff a", "diff takes 2 paths, 1 are given"},
            {"--deep verify .", "unknown flag --deep"},
-           {"verify --prefix=x .", "--prefix is used with convert only"},
+           {"verify --prefix=x .", "--prefix and --iteration are used with convert only"},
            {"verify .", "holds no checkpoint"},
            {"list nowhere", "nowhere"}}) {
     const Result result = Ckpt(arguments, folder);

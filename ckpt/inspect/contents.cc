@@ -11,6 +11,7 @@
 #include "hetero/base/status.h"
 #include "hetero/ckpt/format/element_type.h"
 #include "hetero/ckpt/format/manifest.h"
+#include "hetero/ckpt/format/torch_metadata.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/publish/names.h"
 
@@ -41,9 +42,10 @@ absl::StatusOr<Manifest> CompleteManifest(Storage& storage, const fs::path& dire
 CheckpointSummary Summarize(Storage& storage, const fs::path& directory) {
   CheckpointSummary summary = {.name = directory.filename().native()};
   if (KindOfCheckpoint(storage, directory) == CheckpointKind::kForeign) {
-    const absl::Status backend = CheckBackend(storage, directory);
-    summary.problem =
-        backend.ok() ? "written by another program, no checksums" : std::string(backend.message());
+    const absl::StatusOr<std::string> backend = ReadText(storage, directory / kBackendName);
+    const absl::Status checked = backend.ok() ? CheckBackend(*backend) : backend.status();
+    summary.problem = checked.ok() ? "written by another program, no checksums"
+                                   : std::string(checked.message());
     return summary;
   }
   const absl::StatusOr<Manifest> manifest = CompleteManifest(storage, directory);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <utility>
 
@@ -9,10 +10,16 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/checkpoint_index.h"
 #include "hetero/ckpt/format/crc32.h"
 #include "hetero/ckpt/format/manifest.h"
+#include "hetero/ckpt/plan/box.h"
 #include "hetero/ckpt/publish/completeness.h"
+#include "hetero/ckpt/reader.h"
 #include "hetero/ckpt/safetensors/reader.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/tensor/view.h"
 
 namespace hetero {
 namespace {
@@ -86,6 +93,49 @@ class ManifestTensors : public StoredTensors {
   std::vector<std::unique_ptr<ReadableFile>> files_;
 };
 
+// Of other programs, without checksums.
+class ForeignTensors : public StoredTensors {
+ public:
+  ForeignTensors(Storage& storage, fs::path directory)
+      : storage_(storage), directory_(std::move(directory)) {}
+
+  static absl::StatusOr<std::unique_ptr<StoredTensors>> Open(Storage& storage,
+                                                             const fs::path& directory) {
+    auto tensors = std::make_unique<ForeignTensors>(storage, directory);
+    HETERO_ASSIGN_OR_RETURN(const std::string bytes,
+                            ReadIndexBytes(storage, directory, /*foreign=*/true));
+    HETERO_ASSIGN_OR_RETURN(tensors->index_, ParseIndexBytes(bytes));
+    for (const auto& [key, tensor] : tensors->index_.tensors) {
+      tensors->heads_[key] = {.type = tensor.type, .shape = tensor.shape};
+    }
+    return tensors;
+  }
+
+  absl::StatusOr<std::vector<std::byte>> Read(std::string_view key) const override {
+    const auto& [stored_key, tensor] = *index_.tensors.find(key);
+    const std::optional<DType> dtype = DTypeOf(tensor.type);
+    if (!dtype.has_value()) {
+      return absl::UnimplementedError(absl::StrCat(key, ": elements of ", Name(tensor.type),
+                                                   " of other programs are not read"));
+    }
+    std::vector<std::byte> whole(NumElements(tensor.shape) * SizeOf(*dtype));
+    int64_t filled = 0;
+    const ReadRequest request = {
+        .target = {.stored = &tensor,
+                   .key = stored_key,
+                   .box = WholeBox(tensor.shape),
+                   .local = TensorView(whole.data(), *dtype, tensor.shape)},
+        .filled = &filled};
+    HETERO_RETURN_IF_ERROR(ReadTargets(storage_, directory_, index_, {request}, 1, Device{}));
+    return whole;
+  }
+
+ private:
+  Storage& storage_;
+  fs::path directory_;
+  CheckpointIndex index_;
+};
+
 class SafetensorsTensors : public StoredTensors {
  public:
   static absl::StatusOr<std::unique_ptr<StoredTensors>> Open(Storage& storage,
@@ -117,9 +167,16 @@ std::string TensorHead::ToString() const {
 
 absl::StatusOr<std::unique_ptr<StoredTensors>> StoredTensors::Open(Storage& storage,
                                                                    const fs::path& path) {
-  const bool ours =
-      KindOfCheckpoint(storage, path) == CheckpointKind::kOurs || IsCommitted(storage, path);
-  return ours ? ManifestTensors::Open(storage, path) : SafetensorsTensors::Open(storage, path);
+  if (IsCommitted(storage, path)) return ManifestTensors::Open(storage, path);
+  switch (KindOfCheckpoint(storage, path)) {
+    case CheckpointKind::kOurs:
+      return ManifestTensors::Open(storage, path);
+    case CheckpointKind::kForeign:
+      return ForeignTensors::Open(storage, path);
+    case CheckpointKind::kNone:
+      return SafetensorsTensors::Open(storage, path);
+  }
+  return absl::InternalError("no kind of checkpoint");
 }
 
 }  // namespace hetero

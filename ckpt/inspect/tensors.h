@@ -1,7 +1,7 @@
 #ifndef HETERO_CKPT_INSPECT_TENSORS_H_
 #define HETERO_CKPT_INSPECT_TENSORS_H_
 
-// Whole tensors of a checkpoint of ours or of safetensors files, one at a time.
+// Whole tensors of a checkpoint, ours or of other programs, or of safetensors files, one at a time.
 
 #include <cstddef>
 #include <cstdint>
@@ -30,9 +30,9 @@ struct TensorHead {
 
 class StoredTensors {
  public:
-  // `path` is the directory of a complete checkpoint, a safetensors file, or a folder of such.
-  // Errors: those of CheckComplete, ParseManifest and SafetensorsReader::Open; NOT_FOUND when it is
-  // neither.
+  // `path` is the directory of a complete checkpoint, one that torch.distributed.checkpoint or
+  // Megatron wrote, a safetensors file, or a folder of such.
+  // Errors: those of CheckComplete, ParseManifest, ReadIndexBytes and SafetensorsReader::Open.
   static absl::StatusOr<std::unique_ptr<StoredTensors>> Open(Storage& storage,
                                                              const std::filesystem::path& path);
   virtual ~StoredTensors() = default;
@@ -41,7 +41,8 @@ class StoredTensors {
 
   // The elements, row-major. Precondition: `key` is one of heads().
   // Errors: DATA_LOSS naming file, key and chunk when a checksum is not that of the manifest; those
-  // of reading; UNIMPLEMENTED for elements of less than a byte in several chunks.
+  // of reading; UNIMPLEMENTED for elements of less than a byte in several chunks, and of other
+  // programs for types that `tensor` does not have.
   virtual absl::StatusOr<std::vector<std::byte>> Read(std::string_view key) const = 0;
 
  protected:

@@ -9,16 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/format/manifest.h"
-#include "nlohmann/json.hpp"
+#include "hetero/ckpt/format/torch_metadata.h"
 
 namespace hetero {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
-
-// By it Megatron knows a directory as a checkpoint.
-constexpr std::string_view kBackend = "metadata.json";
 
 // Of a million chunks and more.
 constexpr int64_t kMostManifestBytes = int64_t{4} << 30;
@@ -72,7 +68,8 @@ absl::StatusOr<std::string> ReadOrLost(Storage& storage, const fs::path& path, i
 
 CheckpointKind KindOfCheckpoint(Storage& storage, const fs::path& directory) {
   if (storage.Exists(directory / kManifestName)) return CheckpointKind::kOurs;
-  return storage.Exists(directory / kBackend) ? CheckpointKind::kForeign : CheckpointKind::kNone;
+  return storage.Exists(directory / kBackendName) ? CheckpointKind::kForeign
+                                                  : CheckpointKind::kNone;
 }
 
 bool IsCommitted(Storage& storage, const fs::path& directory) {
@@ -110,24 +107,6 @@ absl::StatusOr<std::string> CheckStaged(Storage& storage, const fs::path& direct
     }
   }
   return text;
-}
-
-absl::Status CheckBackend(Storage& storage, const fs::path& directory) {
-  const fs::path path = directory / kBackend;
-  const absl::StatusOr<std::string> text = ReadText(storage, path, kMostSmallFileBytes);
-  if (absl::IsNotFound(text.status())) {
-    return absl::NotFoundError(
-        absl::StrCat(directory.native(), " is not a distributed checkpoint: it has no ", kBackend));
-  }
-  HETERO_RETURN_IF_ERROR(text);
-  const json parsed = json::parse(*text, nullptr, /*allow_exceptions=*/false);
-  if (!parsed.is_object()) return absl::DataLossError(path.native() + " is no JSON object");
-  const json backend = parsed.value("sharded_backend", json());
-  const json version = parsed.value("sharded_backend_version", json());
-  if (backend == "torch_dist" && version == 1) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat(path.native(), ": backend ", backend.dump(),
-                                               " version ", version.dump(),
-                                               "; \"torch_dist\" version 1 is read"));
 }
 
 }  // namespace hetero

@@ -37,11 +37,6 @@ absl::StatusOr<std::string> CheckComplete(Storage& storage, const std::filesyste
 // CheckComplete of a directory that has no COMMIT yet and may hold nothing else.
 absl::StatusOr<std::string> CheckStaged(Storage& storage, const std::filesystem::path& directory);
 
-// What metadata.json says of a directory: OK for the kind of files that are read here, torch_dist
-// version 1. NOT_FOUND without that file: it is no distributed checkpoint. UNIMPLEMENTED naming the
-// backend or version else.
-absl::Status CheckBackend(Storage& storage, const std::filesystem::path& directory);
-
 }  // namespace hetero
 
 #endif  // HETERO_CKPT_PUBLISH_COMPLETENESS_H_

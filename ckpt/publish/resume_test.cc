@@ -154,27 +154,13 @@ TEST_F(ResumeTest, EveryByteOfCommitAndManifestCounts) {
   EXPECT_THAT(CheckComplete(storage_, directory), IsOk());
 }
 
-TEST_F(ResumeTest, DirectoriesOfOthersAndOfOtherKindsAreTold) {
+TEST_F(ResumeTest, DirectoriesOfOthersAreTold) {
   const fs::path directory = kFolder / "iter_0000010";
   EXPECT_EQ(KindOfCheckpoint(storage_, directory), CheckpointKind::kOurs);
-  EXPECT_THAT(CheckBackend(storage_, directory), IsOk());
   ASSERT_THAT(storage_.Remove(directory / kManifestName), IsOk());
   EXPECT_EQ(KindOfCheckpoint(storage_, directory), CheckpointKind::kForeign);
-  const auto backend = [&](std::string_view text) {
-    EXPECT_THAT(WriteText(storage_, directory / "metadata.json", text), IsOk());
-    return CheckBackend(storage_, directory);
-  };
-  EXPECT_THAT(backend(R"({"sharded_backend": "zarr", "sharded_backend_version": 1})"),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("\"zarr\"")));
-  EXPECT_THAT(backend(R"({"sharded_backend": "torch_dist", "sharded_backend_version": 2})"),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("version 2")));
-  EXPECT_THAT(backend("no"), StatusIs(absl::StatusCode::kDataLoss));
   ASSERT_THAT(storage_.Remove(directory / "metadata.json"), IsOk());
   EXPECT_EQ(KindOfCheckpoint(storage_, directory), CheckpointKind::kNone);
-  EXPECT_THAT(
-      CheckBackend(storage_, directory),
-      StatusIs(absl::StatusCode::kNotFound,
-               AllOf(HasSubstr(directory.native()), HasSubstr("is not a distributed checkpoint"))));
 }
 
 }  // namespace
