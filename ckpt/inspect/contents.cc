@@ -44,8 +44,8 @@ CheckpointSummary Summarize(Storage& storage, const fs::path& directory) {
   if (KindOfCheckpoint(storage, directory) == CheckpointKind::kForeign) {
     const absl::StatusOr<std::string> backend = ReadText(storage, directory / kBackendName);
     const absl::Status checked = backend.ok() ? CheckBackend(*backend) : backend.status();
-    summary.problem = checked.ok() ? "written by another program, no checksums"
-                                   : std::string(checked.message());
+    summary.problem =
+        checked.ok() ? "written by another program, no checksums" : std::string(checked.message());
     return summary;
   }
   const absl::StatusOr<Manifest> manifest = CompleteManifest(storage, directory);

@@ -28,13 +28,13 @@ absl::StatusOr<int64_t> WriteAsSafetensors(const StoredTensors& tensors, Storage
                                            const std::filesystem::path& folder,
                                            const ConvertOptions& options);
 
-// Publishes tensors as a checkpoint in `folder`, as `iteration`, and tracks it: a run can load it and
-// Megatron can. All chosen tensors are in memory at once. Returns how many.
-// Errors: UNIMPLEMENTED a type that `tensor` does not have; NOT_FOUND no name begins so; those of
-// reading, Saver and Publisher.
+// Publishes tensors as a checkpoint in `folder`, as `iteration`, and tracks it: a run can load it
+// and Megatron can. All chosen tensors are in memory at once. Returns how many. Errors:
+// UNIMPLEMENTED a type that `tensor` does not have; NOT_FOUND no name begins so; those of reading,
+// Saver and Publisher.
 absl::StatusOr<int64_t> PublishAsCheckpoint(const StoredTensors& tensors, Storage& storage,
-                                            const std::filesystem::path& folder,
-                                            int64_t iteration, const ConvertOptions& options);
+                                            const std::filesystem::path& folder, int64_t iteration,
+                                            const ConvertOptions& options);
 
 }  // namespace hetero
 
