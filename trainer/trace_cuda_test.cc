@@ -73,7 +73,7 @@ TEST(TraceCudaTest, GradientsAndParametersMoveUnderTheWorkOfLayers) {
                     "train_steps=6", "model.hidden_size=2048", "model.experts.ffn_size=1024",
                     "model.experts.shared_ffn_size=2048", "sequence_length=512",
                     "micro_batch_size=8", "global_batch_size=32"}),
-      {.trace = "trace.json", .profile = true});
+      {.profile = true, .trace = "trace.json"});
   ASSERT_THAT(run.status, IsOk());
   std::ifstream file(TestFolder() / "trace.json");
   std::map<std::string, Intervals> tracks = TracksOf(nlohmann::json::parse(file));
