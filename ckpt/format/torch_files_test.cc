@@ -29,6 +29,7 @@
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/ckpt/storage/memory_storage.h"
 #include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/ckpt/testing/pattern.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {

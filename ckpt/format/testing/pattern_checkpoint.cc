@@ -4,6 +4,7 @@
 #include <array>
 #include <bit>
 #include <cstddef>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "hetero/ckpt/format/torch_item.h"
 #include "hetero/ckpt/format/torch_metadata.h"
 #include "hetero/ckpt/format/torch_object.h"
+#include "hetero/ckpt/testing/pattern.h"
 #include "hetero/tensor/dtype.h"
 
 namespace hetero {
@@ -116,12 +118,6 @@ class Writer {
 };
 
 }  // namespace
-
-int PatternValue(std::string_view key, int64_t i) {
-  const uint32_t hash =
-      Crc32(AsBytes(key)) + static_cast<uint32_t>(static_cast<uint64_t>(i) * 2654435761u);
-  return static_cast<int>(hash >> 24) - 128;
-}
 
 std::string PatternBytes(std::string_view key, ElementType type, std::span<const int64_t> shape,
                          const Box& box) {

@@ -18,10 +18,8 @@
 
 namespace hetero {
 
-// Element `i` of the tensor `key` in row-major order: -128 to 127.
-int PatternValue(std::string_view key, int64_t i);
-
-// The bytes of a box of it. Precondition: `type` is F32, BF16, I64 or I8.
+// The bytes of a box of the tensor `key`, of PatternValue (ckpt/testing/pattern.h). Precondition:
+// `type` is F32, BF16, I64 or I8.
 std::string PatternBytes(std::string_view key, ElementType type, std::span<const int64_t> shape,
                          const Box& box);
 
