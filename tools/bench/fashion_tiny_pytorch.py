@@ -8,7 +8,7 @@ sequence, experts on sorted rows. Prints "steps/s X", the median over windows of
 to warm up, and with --evaluate the caption accuracy on the test images.
 
     bazel run //tools/bench:run_start -- --output=/tmp/start.safetensors
-    python3 -m venv VENV && VENV/bin/pip install torch==2.11.0 numpy
+    python3 -m venv VENV && VENV/bin/pip install torch==2.11.0 numpy safetensors
     VENV/bin/python tools/bench/fashion_tiny_pytorch.py --start /tmp/start.safetensors --steps 60
 
 The images are those of Debian's package dataset-fashion-mnist.
@@ -23,10 +23,9 @@ import time
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
-
-import run_start
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 CANVASES = ((32, 32), (32, 48), (48, 32))  # height, width; sample i is shown on canvas i mod 3
@@ -381,7 +380,7 @@ def load(model, start):
     if unknown or left:
         raise SystemExit(f"parameters without a counterpart: here {sorted(unknown)}, in the file {sorted(left)}")
     for name, value in here.items():
-        tensor = torch.from_numpy(start[names[name]])
+        tensor = start[names[name]]
         if tensor.shape != value.shape:
             raise SystemExit(f"{name} is {tuple(value.shape)}, {names[name]} {tuple(tensor.shape)}")
         value.copy_(tensor)
@@ -389,9 +388,9 @@ def load(model, start):
 
 def train(args):
     model = VisionLanguageModel()
-    start = run_start.read(args.start)
+    start = load_file(args.start)
     load(model, start)
-    rates, samples = start["learning_rates"], torch.from_numpy(start["samples"])
+    rates, samples = start["learning_rates"].tolist(), start["samples"]
     if args.steps > len(rates):
         raise SystemExit(f"--steps {args.steps}: {args.start} has {len(rates)}")
     batch_size = samples.shape[1]

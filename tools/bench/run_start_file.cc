@@ -1,7 +1,7 @@
 #include "hetero/tools/bench/run_start_file.h"
 
+#include <cstddef>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,46 +12,49 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
+#include "hetero/ckpt/format/element_type.h"
+#include "hetero/ckpt/safetensors/header.h"
+#include "hetero/ckpt/safetensors/index.h"
+#include "hetero/ckpt/safetensors/writer.h"
+#include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/models/registry.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/optimizer_settings.h"
 #include "hetero/trainer/feed/samples.h"
-#include "nlohmann/json.hpp"
 
 namespace hetero {
 namespace {
 
-// The length of a JSON header in 8 bytes, little-endian, the header with type, shape and place of
-// every tensor, their bytes: https://github.com/huggingface/safetensors, section "Format".
+// What is written when all of it is known.
 class TensorFile {
  public:
   template <typename T>
-  void Add(const std::string& name, std::string_view type, const std::vector<int64_t>& shape,
-           std::span<const T> values) {
-    header_[name] = {{"dtype", type},
-                     {"shape", shape},
-                     {"data_offsets", {bytes_.size(), bytes_.size() + values.size_bytes()}}};
-    bytes_.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+  void Add(const std::string& name, const std::vector<int64_t>& shape, std::span<const T> values) {
+    tensors_.push_back({.name = name, .type = ElementTypeOf(kDTypeOf<T>), .shape = shape});
+    const auto bytes = std::as_bytes(values);
+    values_.emplace_back(bytes.begin(), bytes.end());
   }
 
   absl::Status Write(const std::filesystem::path& path) const {
-    const std::string header = header_.dump();
-    std::string length;
-    for (int i = 0; i < 8; ++i) length += static_cast<char>(header.size() >> (8 * i));
-    std::ofstream file(path, std::ios::binary);
-    file << length << header << bytes_;
-    file.close();
-    return file ? absl::OkStatus()
-                : absl::InternalError(absl::StrCat("cannot write file ", path.native()));
+    PosixStorage storage;
+    HETERO_ASSIGN_OR_RETURN(SafetensorsPlan plan, PlanSafetensorsFile(path.filename(), tensors_));
+    HETERO_ASSIGN_OR_RETURN(
+        const std::unique_ptr<SafetensorsWriter> writer,
+        SafetensorsWriter::Create(storage, path.parent_path(), std::move(plan)));
+    for (size_t i = 0; i < tensors_.size(); ++i) {
+      HETERO_RETURN_IF_ERROR(writer->Write(tensors_[i].name, 0, values_[i]));
+    }
+    return writer->Close();
   }
 
  private:
-  nlohmann::json header_;
-  std::string bytes_;
+  std::vector<SafetensorsTensor> tensors_;
+  std::vector<std::vector<std::byte>> values_;
 };
 
 absl::Status AddParameters(const Model& model, const std::string& module, uint64_t seed,
@@ -65,7 +68,7 @@ absl::Status AddParameters(const Model& model, const std::string& module, uint64
                           ParameterStore::Create(table, ShardSpec{}, Device{}, ledger));
   HETERO_RETURN_IF_ERROR(store->Initialize(seed, *stream));
   for (const std::unique_ptr<Parameter>& parameter : store->parameters()) {
-    file.Add<float>(absl::StrCat(module, "/", parameter->spec->name), "F32", parameter->spec->shape,
+    file.Add<float>(absl::StrCat(module, "/", parameter->spec->name), parameter->spec->shape,
                     parameter->value.values<float>());
   }
   return absl::OkStatus();
@@ -93,7 +96,7 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   for (int64_t step = 0; step < num_steps; ++step) {
     rates.push_back(settings.schedule.At(step * batch));
   }
-  file.Add<double>("learning_rates", "F64", {num_steps}, rates);
+  file.Add<double>("learning_rates", {num_steps}, rates);
 
   HETERO_ASSIGN_OR_RETURN(
       const RunSamples samples,
@@ -102,7 +105,7 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   for (int64_t i = 0; i < num_steps * batch; ++i) {
     positions.push_back(samples.train.order.DatasetIndex(i).value());
   }
-  file.Add<int64_t>("samples", "I64", {num_steps, batch}, positions);
+  file.Add<int64_t>("samples", {num_steps, batch}, positions);
   return file.Write(path);
 }
 

@@ -1,55 +1,53 @@
 #include "hetero/tools/bench/run_start_file.h"
 
 #include <algorithm>
-#include <cstring>
-#include <fstream>
-#include <sstream>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/ckpt/format/element_type.h"
+#include "hetero/ckpt/safetensors/reader.h"
+#include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/models/registry.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/trainer/testing/recipe_run.h"
-#include "nlohmann/json.hpp"
 
 namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
 
-// The file's header and the bytes behind it.
-struct Contents {
-  nlohmann::json header;
-  std::string bytes;
+template <typename T>
+std::vector<T> Values(const SafetensorsReader& file, const std::string& name) {
+  const auto tensor = file.Find(name);
+  EXPECT_THAT(tensor, IsOk());
+  EXPECT_EQ((*tensor)->type, ElementTypeOf(kDTypeOf<T>));
+  std::vector<T> values((*tensor)->bytes() / sizeof(T));
+  EXPECT_THAT(file.Read(name, 0, std::as_writable_bytes(std::span(values))), IsOk());
+  return values;
+}
 
-  template <typename T>
-  std::vector<T> Values(const std::string& name) const {
-    const auto& place = header.at(name).at("data_offsets");
-    std::vector<T> values((place[1].get<size_t>() - place[0].get<size_t>()) / sizeof(T));
-    std::memcpy(values.data(), bytes.data() + place[0].get<size_t>(), values.size() * sizeof(T));
-    return values;
-  }
-};
-
-Contents Write(const proto::RunConfig& config) {
+std::unique_ptr<SafetensorsReader> Write(const proto::RunConfig& config) {
   const std::filesystem::path path = TestFolder() / "start.safetensors";
   EXPECT_THAT(WriteRunStart(config, TestFolder(), path, {}), IsOk());
-  std::stringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  const std::string file = text.str();
-  uint64_t length = 0;
-  std::memcpy(&length, file.data(), sizeof(length));
-  return {.header = nlohmann::json::parse(file.substr(sizeof(length), length)),
-          .bytes = file.substr(sizeof(length) + length)};
+  PosixStorage storage;
+  auto file = SafetensorsReader::Open(storage, path);
+  EXPECT_THAT(file, IsOk());
+  return *std::move(file);
 }
 
 // What the program itself used, step by step: a step reports the rate of the next update.
 TEST(RunStartFileTest, LearningRatesAreThoseOfTheRun) {
   const proto::RunConfig config = RecipeConfig(
       "mock_tiny", {"train_steps=12", "schedule.warmup_steps=5", "schedule.initial=1e-4"});
-  const std::vector<double> rates = Write(config).Values<double>("learning_rates");
+  const std::vector<double> rates = Values<double>(*Write(config), "learning_rates");
   const RecipeRun run = RunConfigured(config);
   ASSERT_THAT(run.status, IsOk());
   ASSERT_EQ(rates.size(), 12);
@@ -62,15 +60,15 @@ TEST(RunStartFileTest, LearningRatesAreThoseOfTheRun) {
 // The default recipe's first update runs at 1/30 of the peak, the 31st at the peak, and the decay
 // ends with the run.
 TEST(RunStartFileTest, TheDefaultRecipeWarmsUpFromItsInitialRate) {
-  const Contents start = Write(RecipeConfig("fashion_tiny"));
-  const std::vector<double> rates = start.Values<double>("learning_rates");
+  const std::unique_ptr<SafetensorsReader> start = Write(RecipeConfig("fashion_tiny"));
+  const std::vector<double> rates = Values<double>(*start, "learning_rates");
   ASSERT_EQ(rates.size(), 600);
   for (int step = 0; step <= 30; ++step) {
     EXPECT_NEAR(rates[step], 1e-4 + 2.9e-3 * step / 30, 1e-12) << step;
   }
   EXPECT_NEAR(rates[315], 1.5e-3, 1e-12);
   // Every photograph once an epoch: 38,400 of 60,000.
-  std::vector<int64_t> samples = start.Values<int64_t>("samples");
+  std::vector<int64_t> samples = Values<int64_t>(*start, "samples");
   ASSERT_EQ(samples.size(), 600 * 64);
   std::ranges::sort(samples);
   EXPECT_EQ(std::ranges::adjacent_find(samples), samples.end());
@@ -80,7 +78,7 @@ TEST(RunStartFileTest, TheDefaultRecipeWarmsUpFromItsInitialRate) {
 
 TEST(RunStartFileTest, HasEveryParameterOfEveryModule) {
   const proto::RunConfig config = RecipeConfig("mock_vlm_tiny");
-  const Contents start = Write(config);
+  const std::unique_ptr<SafetensorsReader> start = Write(config);
   const auto model = BuiltInModels().Make(config.model(), DType::kF32);
   ASSERT_THAT(model, IsOk());
   size_t num_tensors = 2;
@@ -91,12 +89,13 @@ TEST(RunStartFileTest, HasEveryParameterOfEveryModule) {
       SCOPED_TRACE(spec.name);
       ++num_tensors;
       const std::string name = module + "/" + spec.name;
-      ASSERT_TRUE(start.header.contains(name));
-      EXPECT_EQ(start.header[name]["shape"].get<std::vector<int64_t>>(), spec.shape);
-      EXPECT_EQ(start.Values<float>(name).size(), spec.num_elements());
+      const auto tensor = start->Find(name);
+      ASSERT_THAT(tensor, IsOk());
+      EXPECT_EQ((*tensor)->shape, spec.shape);
+      EXPECT_EQ(Values<float>(*start, name).size(), spec.num_elements());
     }
   }
-  EXPECT_EQ(start.header.size(), num_tensors);
+  EXPECT_EQ(start->tensors().size(), num_tensors);
 }
 
 }  // namespace
