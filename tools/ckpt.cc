@@ -3,7 +3,6 @@
 //   bazel run //tools:ckpt -- list runs/7/checkpoints
 //   bazel run //tools:ckpt -- verify runs/7/checkpoints
 
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -22,9 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
-#include "hetero/base/system_error.h"
 #include "hetero/ckpt/inspect/contents.h"
 #include "hetero/ckpt/inspect/convert.h"
 #include "hetero/ckpt/inspect/difference.h"
@@ -32,7 +29,7 @@
 #include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/storage/posix_storage.h"
-#include "hetero/trainer/exit_code.h"
+#include "hetero/tools/tool_main.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/signals.h"
 
@@ -219,14 +216,5 @@ absl::Status Main(std::span<char* const> arguments) {
 }  // namespace hetero
 
 int main(int argc, char** argv) {
-  absl::Status status = hetero::PrepareProcess();
-  if (status.ok()) {
-    status =
-        hetero::CatchExceptions([&] { return hetero::Main(std::span(argv, argc).subspan(1)); });
-  }
-  if (std::fflush(stdout) != 0) {
-    status.Update(hetero::SystemError(errno, "cannot write to standard output"));
-  }
-  if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
-  return static_cast<int>(hetero::ExitCodeFor(status));
+  return hetero::ToolMain([&] { return hetero::Main(std::span(argv, argc).subspan(1)); });
 }

@@ -4,7 +4,6 @@
 //   bazel run //tools:dataset_check -- --prepare /data/photos train=a-{000..98}.tar val=a-99.tar
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
@@ -21,9 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
-#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
-#include "hetero/base/system_error.h"
 #include "hetero/data/file/file_lock.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/check.h"
@@ -32,7 +29,7 @@
 #include "hetero/data/webdataset/prepare.h"
 #include "hetero/data/webdataset/prepare_command.h"
 #include "hetero/data/webdataset/shard_files.h"
-#include "hetero/trainer/exit_code.h"
+#include "hetero/tools/tool_main.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/signals.h"
 
@@ -199,14 +196,5 @@ absl::Status Main(std::span<char* const> arguments) {
 }  // namespace hetero
 
 int main(int argc, char** argv) {
-  absl::Status status = hetero::PrepareProcess();
-  if (status.ok()) {
-    status =
-        hetero::CatchExceptions([&] { return hetero::Main(std::span(argv, argc).subspan(1)); });
-  }
-  if (std::fflush(stdout) != 0) {
-    status.Update(hetero::SystemError(errno, "cannot write to standard output"));
-  }
-  if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
-  return static_cast<int>(hetero::ExitCodeFor(status));
+  return hetero::ToolMain([&] { return hetero::Main(std::span(argv, argc).subspan(1)); });
 }

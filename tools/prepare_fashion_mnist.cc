@@ -2,8 +2,6 @@
 //
 //   bazel run //tools:prepare_fashion_mnist -- --output=/data/fashion_mnist
 
-#include <cerrno>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -13,11 +11,9 @@
 #include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_format.h"
-#include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
-#include "hetero/base/system_error.h"
 #include "hetero/data/fashion_mnist.h"
-#include "hetero/trainer/exit_code.h"
+#include "hetero/tools/tool_main.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/signals.h"
 
@@ -64,11 +60,5 @@ absl::Status Main() {
 int main(int argc, char** argv) {
   absl::SetProgramUsageMessage("Prepares Fashion-MNIST as a captioning data set.");
   absl::ParseCommandLine(argc, argv);
-  absl::Status status = hetero::PrepareProcess();
-  if (status.ok()) status = hetero::CatchExceptions(hetero::Main);
-  if (std::fflush(stdout) != 0) {
-    status.Update(hetero::SystemError(errno, "cannot write to standard output"));
-  }
-  if (!status.ok()) absl::FPrintF(stderr, "%s\n", status.message());
-  return static_cast<int>(hetero::ExitCodeFor(status));
+  return hetero::ToolMain(hetero::Main);
 }
