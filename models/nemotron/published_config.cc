@@ -121,8 +121,9 @@ proto::HybridLanguageModel ReadNemotronH(ConfigFields& fields) {
   if (const google::protobuf::ListValue* const limit = fields.List("time_step_limit")) {
     const bool none = limit->values_size() == 2 && limit->values(0).number_value() == 0 &&
                       !limit->values(1).has_number_value();
-    if (!none)
+    if (!none) {
       fields.Refuse("time_step_limit", " must be from 0 to Infinity: steps have no limits");
+    }
   }
   fields.ExpectText("mlp_hidden_act", "relu2", "networks are squared ReLU");
   fields.ExpectNumber("attention_dropout", 0.0, "there is no dropout");
