@@ -126,6 +126,10 @@ class Optimizer {
 
   // After the steps that were reported, or decided before a later one was queued.
   const OptimizerProgress& progress() const { return progress_; }
+
+  // Goes on from there, the same on all ranks. Precondition: no step has been queued.
+  void Continue(const OptimizerProgress& progress) { progress_ = progress; }
+
   std::span<ModuleOptimizer* const> local() const { return local_; }
 
  private:

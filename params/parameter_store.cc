@@ -101,14 +101,16 @@ absl::StatusOr<Parameter*> ParameterStore::Find(std::string_view name) {
   return table_.Find(name).status();
 }
 
-std::vector<StateTensor> ParameterStore::States(int64_t replica) const {
+std::vector<StateTensor> ParameterStore::States(int64_t dense_replica,
+                                                int64_t expert_replica) const {
   std::vector<StateTensor> states;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const ParameterSpec& spec = *parameters_[i]->spec;
+    const bool of_experts = spec.gradient_group == GradientGroup::kExpert;
     states.push_back({.name = spec.name,
                       .shape = spec.shape,
                       .boxes = shards_[i].boxes,
-                      .replica = replica,
+                      .replica = of_experts ? expert_replica : dense_replica,
                       .local = parameters_[i]->value});
   }
   return states;

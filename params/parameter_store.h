@@ -82,8 +82,10 @@ class ParameterStore {
   // Errors: NOT_FOUND as ParameterTable::Find.
   absl::StatusOr<Parameter*> Find(std::string_view name);
 
-  // The values of all parameters and buffers, by their names. `replica`: of StateTensor.
-  std::vector<StateTensor> States(int64_t replica) const;
+  // The values of all parameters and buffers, by their names. StateTensor::replica is
+  // `expert_replica` of those of the experts' gradient group and `dense_replica` of the others:
+  // other ranks hold the same.
+  std::vector<StateTensor> States(int64_t dense_replica, int64_t expert_replica) const;
 
   const ParameterTable& table() const { return table_; }
   std::span<FlatGroup> groups() { return groups_; }

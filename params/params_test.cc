@@ -244,14 +244,16 @@ TEST(ParameterStoreTest, GradientsOverwriteFirstThenAccumulateAndUntouchedOnesBe
 
 TEST(ParameterStoreTest, StatesAreTheValuesOfParametersAndBuffers) {
   const ParameterTable table =
-      ParameterTable::Make({{.name = "w", .shape = {6, 5}, .dims = {{ShardAxis::kTp}, {}}},
-                            {.name = "expert_bias", .shape = {4}, .is_buffer = true}})
+      ParameterTable::Make(
+          {{.name = "w", .shape = {6, 5}, .dims = {{ShardAxis::kTp}, {}}},
+           {.name = "expert_bias", .shape = {4}, .is_buffer = true},
+           {.name = "experts.fc1", .shape = {4, 2}, .gradient_group = GradientGroup::kExpert}})
           .value();
   MemoryLedger ledger;
   const auto store =
       ParameterStore::Create(table, {.tp = {.rank = 1, .size = 2}}, {}, ledger).value();
-  const std::vector<StateTensor> states = store->States(/*replica=*/3);
-  ASSERT_EQ(states.size(), 2u);
+  const std::vector<StateTensor> states = store->States(/*dense_replica=*/3, /*expert_replica=*/1);
+  ASSERT_EQ(states.size(), 3u);
   EXPECT_EQ(states[0].name, "w");
   EXPECT_THAT(states[0].shape, testing::ElementsAre(6, 5));
   EXPECT_THAT(states[0].boxes, testing::ElementsAre(ShardBox{{3, 0}, {0, 0}, {3, 5}}));
@@ -259,6 +261,8 @@ TEST(ParameterStoreTest, StatesAreTheValuesOfParametersAndBuffers) {
   EXPECT_EQ(states[0].local.address(), store->Find("w").value()->value.address());
   EXPECT_EQ(states[1].name, "expert_bias");
   EXPECT_EQ(states[1].boxes[0].replicas, 2);
+  EXPECT_EQ(states[1].replica, 3);
+  EXPECT_EQ(states[2].replica, 1);
 }
 
 }  // namespace

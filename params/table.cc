@@ -106,6 +106,14 @@ absl::StatusOr<const ParameterSpec*> ParameterTable::Find(std::string_view name)
       nearest == specs_.end() ? "; the table is empty" : "; nearest is " + nearest->name));
 }
 
+std::vector<std::string> ParameterTable::TrainedNames() const {
+  std::vector<std::string> names;
+  for (const ParameterSpec& spec : specs_) {
+    if (spec.trainable && !spec.is_buffer) names.push_back(spec.name);
+  }
+  return names;
+}
+
 int64_t ParameterTable::num_parameters() const {
   int64_t count = 0;
   for (const ParameterSpec& spec : specs_) count += spec.is_buffer ? 0 : spec.num_elements();

@@ -29,6 +29,9 @@ class ParameterTable {
   // Errors: NOT_FOUND naming the parameter and the nearest name there is.
   absl::StatusOr<const ParameterSpec*> Find(std::string_view name) const;
 
+  // Of parameters that train, in order.
+  std::vector<std::string> TrainedNames() const;
+
   // Elements of parameters (not buffers) of the whole model.
   int64_t num_parameters() const;
 

@@ -131,11 +131,9 @@ struct RankRig {
   }
 
   OptimizedModule Description() const {
-    OptimizedModule described{.name = grid.name(), .clip_share = module->options().clip_share};
-    for (const ParameterSpec& spec : store->table().specs()) {
-      if (spec.trainable && !spec.is_buffer) described.parameters.push_back(spec.name);
-    }
-    return described;
+    return {.name = grid.name(),
+            .parameters = store->table().TrainedNames(),
+            .clip_share = module->options().clip_share};
   }
 
   std::span<float> values(std::string_view name) {
