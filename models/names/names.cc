@@ -68,9 +68,9 @@ std::optional<std::string> Rename(std::string_view name, std::span<const Renamin
 }
 
 absl::Status NoOtherName(const ParameterSpec& spec, NameScheme scheme) {
-  return absl::InternalError(absl::StrCat(
-      "the parameter ", spec.name, " has no name in ",
-      scheme == NameScheme::kMegatron ? "Megatron-LM's" : "Hugging Face's", " checkpoints"));
+  return absl::InternalError(absl::StrCat("the parameter ", spec.name, " has no name in ",
+                                          IsMegatron(scheme) ? "Megatron-LM's" : "Hugging Face's",
+                                          " checkpoints"));
 }
 
 }  // namespace hetero

@@ -17,9 +17,12 @@
 namespace hetero {
 
 enum class NameScheme : uint8_t {
-  kMegatron,     // of Megatron-LM's sharded checkpoints
-  kHuggingFace,  // of published safetensors
+  kMegatron,       // of Megatron-LM's sharded checkpoints, of its models of several modules
+  kMegatronLlava,  // likewise, of its vision-language models of one module
+  kHuggingFace,    // of published safetensors
 };
+
+inline bool IsMegatron(NameScheme scheme) { return scheme != NameScheme::kHuggingFace; }
 
 // All of the parameter, under another name.
 BoxMap WholeTensor(const ParameterSpec& spec, std::string key);

@@ -127,7 +127,7 @@ absl::StatusOr<std::vector<BoxMap>> HybridNames(const HybridConfig& config, Name
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table, MakeHybridTable(config, {}));
   std::vector<BoxMap> maps;
   for (const ParameterSpec& spec : table.specs()) {
-    if (scheme == NameScheme::kMegatron) {
+    if (IsMegatron(scheme)) {
       Append(InMegatron(config, spec, key_prefix), maps);
       continue;
     }

@@ -48,7 +48,7 @@ absl::StatusOr<std::vector<BoxMap>> RadioNames(const RadioConfig& config, NameSc
     std::string_view own = spec.name;
     absl::ConsumePrefix(&own, prefixes.name);
     const std::optional<LayerName> name = ParseLayerName(own);
-    if (scheme == NameScheme::kMegatron) {
+    if (IsMegatron(scheme)) {
       maps.push_back(name.has_value()
                          ? StackedTensor(spec,
                                          absl::StrCat(prefixes.key, "decoder.layers.", name->rest),

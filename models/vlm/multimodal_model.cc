@@ -160,17 +160,24 @@ class MultimodalModel : public Model {
   }
   absl::StatusOr<std::vector<BoxMap>> NamesIn(NameScheme scheme,
                                               std::string_view module) const override {
-    const bool megatron = scheme == NameScheme::kMegatron;
     if (module == kLanguageModule) {
       return HybridNames(config_.language, scheme, "language_model.");
     }
-    if (module == kRadioEncoderModule) {
-      return megatron ? VisionNames(config_.vision.value(), scheme, MegatronSubmodule(module),
-                                    "encoders.radio_encoder.radio_model.", "input_projections.0.")
-                      : VisionNames(config_.vision.value(), scheme, "",
-                                    "vision_model.radio_model.model.", "mlp1.");
+    const std::string submodule = MegatronSubmodule(module);
+    if (module != kRadioEncoderModule) {
+      return HearingNames(config_.hearing.value(), IsMegatron(scheme) ? submodule : "");
     }
-    return HearingNames(config_.hearing.value(), megatron ? MegatronSubmodule(module) : "");
+    const VisionConfig& vision = config_.vision.value();
+    switch (scheme) {
+      case NameScheme::kMegatron:
+        return VisionNames(vision, scheme, submodule, "encoders.radio_encoder.radio_model.",
+                           "input_projections.0.");
+      case NameScheme::kMegatronLlava:
+        return VisionNames(vision, scheme, "", "vision_model.", "vision_projection.");
+      case NameScheme::kHuggingFace:
+        break;
+    }
+    return VisionNames(vision, scheme, "", "vision_model.radio_model.model.", "mlp1.");
   }
 
  private:

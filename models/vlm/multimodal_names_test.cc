@@ -104,6 +104,9 @@ TEST(MultimodalNamesTest, KeysBeginAsInCheckpointsOfOthers) {
   begin(NameScheme::kMegatron, kRadioEncoderModule,
         {"modality_submodules.radio_encoder.encoders.radio_encoder.radio_model.",
          "modality_submodules.radio_encoder.input_projections.0.encoder."});
+  begin(NameScheme::kMegatronLlava, kLanguageModule, {"language_model."});
+  begin(NameScheme::kMegatronLlava, kRadioEncoderModule,
+        {"vision_model.", "vision_projection.encoder."});
 }
 
 }  // namespace

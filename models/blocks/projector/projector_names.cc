@@ -25,7 +25,7 @@ absl::StatusOr<std::vector<BoxMap>> ProjectorNames(const ProjectorConfig& config
     std::string_view own = spec.name;
     absl::ConsumePrefix(&own, name_prefix);
     const std::optional<std::string> other =
-        scheme == NameScheme::kMegatron ? std::string(own) : Rename(own, kPublished);
+        IsMegatron(scheme) ? std::string(own) : Rename(own, kPublished);
     if (!other.has_value()) return NoOtherName(spec, scheme);
     maps.push_back(WholeTensor(spec, absl::StrCat(key_prefix, *other)));
   }
