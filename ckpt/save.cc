@@ -153,7 +153,9 @@ absl::Status Saver::StartFlight(std::string_view directory, const CheckpointStat
   flight->report.plan_cached = kept_->cached;
   // Two blocks a file: one is filled while the other is written.
   const int64_t least = 2 * SnapshotRing::kSlotBytes * std::ssize(flight->layout.files);
-  const int64_t ring_bytes = options.ring_bytes > 0 ? options.ring_bytes : flight->report.bytes / 4;
+  const int64_t ring_bytes = options.ring_bytes > 0
+                                 ? std::min(options.ring_bytes, flight->report.bytes)
+                                 : flight->report.bytes / 4;
   absl::StatusOr<std::unique_ptr<Snapshot>> snapshot =
       Snapshot::Start(storage_, flight->directory, std::exchange(flight->layout.files, {}),
                       std::max(least, ring_bytes), kept_->ring, stream);

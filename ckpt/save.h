@@ -32,8 +32,8 @@ struct SaveOptions {
   // Of member 0, for other readers: what common.pt holds.
   nlohmann::json common = nlohmann::json::object();
   int num_files = 2;  // of a rank, each with a thread
-  // Memory of this rank through which state goes to the files; 0: a quarter of what it writes. At
-  // least one block a file.
+  // Memory of this rank through which state goes to the files, at most as much as it writes; 0: a
+  // quarter of that. At least two blocks a file.
   int64_t ring_bytes = 0;
   int64_t max_chunk_bytes = int64_t{1} << 30;  // longer ones are cut along their first dim
 };

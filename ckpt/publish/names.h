@@ -10,6 +10,7 @@
 //   .lease, .lease.*                    who saves here
 //   .reader.<checkpoint>.*              who reads one
 //   .run                                whose checkpoints these are
+//   best.json                           which of them evaluations liked best
 
 #include <cstdint>
 #include <optional>
@@ -24,6 +25,7 @@ inline constexpr std::string_view kLeaseName = ".lease";
 inline constexpr std::string_view kTrashPrefix = ".trash.";
 inline constexpr std::string_view kReaderPrefix = ".reader.";
 inline constexpr std::string_view kRunName = ".run";
+inline constexpr std::string_view kBestName = "best.json";
 inline constexpr std::string_view kTemporarySuffix = ".tmp";
 
 // "iter_0000010". Precondition: `iteration` is not negative.

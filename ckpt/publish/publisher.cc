@@ -61,6 +61,7 @@ absl::StatusOr<std::unique_ptr<Publisher>> Publisher::Open(Storage& storage, con
   HETERO_ASSIGN_OR_RETURN(publisher->lease_,
                           Lease::Acquire(storage, folder, publisher->options_.lease));
   HETERO_RETURN_IF_ERROR(publisher->CheckModel());
+  HETERO_ASSIGN_OR_RETURN(publisher->best_, ReadBest(storage, folder));
   HETERO_ASSIGN_OR_RETURN(publisher->deleter_,
                           StartThread("deletion of checkpoints",
                                       [at = publisher.get()] { at->DeleteAgainAndAgain(); }));
@@ -193,9 +194,10 @@ absl::StatusOr<std::vector<int64_t>> Publisher::DeleteOld(std::vector<std::strin
   if (tracker.kind != Tracker::Kind::kIteration) return std::vector<int64_t>{};
   HETERO_ASSIGN_OR_RETURN(const std::vector<int64_t> published,
                           PublishedIterations(storage_, folder_));
+  RetentionOptions retention = options_.retention;
+  if (best_.has_value()) retention.pinned.push_back(best_->iteration);
   std::vector<int64_t> deleted;
-  for (const int64_t iteration :
-       IterationsToDelete(published, tracker.iteration, options_.retention)) {
+  for (const int64_t iteration : IterationsToDelete(published, tracker.iteration, retention)) {
     const std::string name = IterationName(iteration);
     if (IsBeingRead(storage_, folder_, name, options_.lease.now())) continue;
     const absl::Status trashed = ToTrash(name);
@@ -218,6 +220,13 @@ absl::Status Publisher::ToTrash(const std::string& name) {
     return absl::UnavailableError(absl::StrCat((folder_ / name).native(), " is being read"));
   }
   DeleteLater(trash);
+  return absl::OkStatus();
+}
+
+absl::Status Publisher::KeepBest(const BestCheckpoint& best) {
+  HETERO_RETURN_IF_ERROR(lease_->Check());
+  HETERO_RETURN_IF_ERROR(WriteBest(storage_, folder_, best));
+  best_ = best;
   return absl::OkStatus();
 }
 

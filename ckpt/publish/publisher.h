@@ -29,6 +29,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "hetero/ckpt/publish/best.h"
 #include "hetero/ckpt/publish/lease.h"
 #include "hetero/ckpt/publish/retention.h"
 #include "hetero/ckpt/storage/storage.h"
@@ -106,6 +107,11 @@ class Publisher {
   // before or, when only the sync of its name failed, this checkpoint.
   absl::StatusOr<PublishReport> Publish(Staging staging, const ReadBack& read_back = {});
 
+  // The published checkpoint that evaluations like best: it stays, and the one that was it no
+  // longer for that. Also after this run: what the folder has is kept from the start.
+  absl::Status KeepBest(const BestCheckpoint& best);
+  const std::optional<BestCheckpoint>& best() const { return best_; }
+
   // Returns when all that is to be deleted is, or was tried.
   void AwaitDeletions();
 
@@ -125,6 +131,7 @@ class Publisher {
   const std::filesystem::path folder_;
   const PublisherOptions options_;
   std::unique_ptr<Lease> lease_;
+  std::optional<BestCheckpoint> best_;
 
   absl::Mutex mutex_;
   std::deque<std::filesystem::path> to_delete_ ABSL_GUARDED_BY(mutex_);

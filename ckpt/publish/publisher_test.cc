@@ -250,6 +250,25 @@ TEST(PublisherTest, RetentionKeepsTheLastTheMultiplesAndThePinned) {
               IsOkAndHolds(ElementsAre(70, 100, 200, 230, 240, 250)));
 }
 
+TEST(PublisherTest, TheBestStaysUntilThereIsABetterOneAndInTheNextRun) {
+  MemoryStorage storage;
+  {
+    const auto publisher = Open(storage, Options({.keep_last = 1}));
+    ASSERT_THAT(Save(storage, *publisher, 10), IsOk());
+    ASSERT_THAT(publisher->KeepBest({.iteration = 10, .loss = 2}), IsOk());
+    ASSERT_THAT(Save(storage, *publisher, 20), IsOk());
+    ASSERT_THAT(Save(storage, *publisher, 30), IsOk());
+    EXPECT_THAT(PublishedIterations(storage, kFolder), IsOkAndHolds(ElementsAre(10, 30)));
+  }
+  const auto publisher = Open(storage, Options({.keep_last = 1}));
+  EXPECT_EQ(publisher->best(), (BestCheckpoint{.iteration = 10, .loss = 2}));
+  ASSERT_THAT(Save(storage, *publisher, 40), IsOk());
+  EXPECT_THAT(PublishedIterations(storage, kFolder), IsOkAndHolds(ElementsAre(10, 40)));
+  ASSERT_THAT(publisher->KeepBest({.iteration = 40, .loss = 1}), IsOk());
+  ASSERT_THAT(Save(storage, *publisher, 50), IsOk());
+  EXPECT_THAT(PublishedIterations(storage, kFolder), IsOkAndHolds(ElementsAre(40, 50)));
+}
+
 TEST(RetentionTest, WhatIsAboveTheTrackerIsNeitherCountedNorDeleted) {
   const std::vector<int64_t> published = {10, 20, 30, 40, 50};
   EXPECT_THAT(IterationsToDelete(published, 30, {.keep_last = 1}), ElementsAre(10, 20));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <limits>
 
-#include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
@@ -87,7 +86,6 @@ absl::StatusOr<ResumePlan> PlanResume(Storage& storage, const fs::path& folder,
 absl::StatusOr<ResumeReport> ResumeFrom(
     const ResumePlan& plan, absl::FunctionRef<absl::Status(const std::string& name)> load) {
   ResumeReport report = {.warnings = plan.warnings};
-  for (const std::string& warning : plan.warnings) LOG(WARNING) << warning;
   if (plan.candidates.empty()) return report;
   std::vector<std::string> damages;
   for (size_t i = 0; i < plan.candidates.size(); ++i) {
@@ -102,7 +100,6 @@ absl::StatusOr<ResumeReport> ResumeFrom(
     ++report.fallbacks;
     report.warnings.push_back(absl::StrCat("cannot go on from ", damages.back(),
                                            "; falling back to ", plan.candidates[i + 1]));
-    LOG(WARNING) << report.warnings.back();
   }
   return absl::DataLossError(
       absl::StrCat("no checkpoint to go on from: ", absl::StrJoin(damages, "; ")));
