@@ -1,11 +1,14 @@
 #include "hetero/trainer/exit_code.h"
 
+#include <optional>
+
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 
 namespace hetero {
 namespace {
 
-constexpr std::string_view kDivergedPayload = "hetero/diverged";
+constexpr std::string_view kCodePayload = "hetero/exit_code";
 
 constexpr ExitCodeMeaning kTable[] = {
     {ExitCode::kOk, "the run ended"},
@@ -20,20 +23,32 @@ constexpr ExitCodeMeaning kTable[] = {
      "SIGINT or SIGTERM: the step or batch in work was finished, then the run ended; the same "
      "signal again, a second later or more, ends it at once"},
     {ExitCode::kOutOfResources, "out of memory, device memory, threads or disk"},
+    {ExitCode::kFolderInUse,
+     "another run saves in the folder of checkpoints, or those are of another model"},
+    {ExitCode::kSavesFail, "several checkpoints, one after the other, could not be saved"},
+    {ExitCode::kCheckpointDamaged,
+     "the checkpoint to go on from is damaged, and so are those that may take its place"},
 };
 
 }  // namespace
 
 std::span<const ExitCodeMeaning> ExitCodeTable() { return kTable; }
 
-absl::Status DivergedError(std::string_view message) {
-  absl::Status status = absl::FailedPreconditionError(message);
-  status.SetPayload(kDivergedPayload, absl::Cord());
+absl::Status WithExitCode(absl::Status status, ExitCode code) {
+  status.SetPayload(kCodePayload, absl::Cord(absl::StrCat(static_cast<int>(code))));
   return status;
 }
 
+absl::Status DivergedError(std::string_view message) {
+  return WithExitCode(absl::FailedPreconditionError(message), ExitCode::kDiverged);
+}
+
 ExitCode ExitCodeFor(const absl::Status& status) {
-  if (status.GetPayload(kDivergedPayload).has_value()) return ExitCode::kDiverged;
+  if (const std::optional<absl::Cord> code = status.GetPayload(kCodePayload)) {
+    for (const ExitCodeMeaning& row : kTable) {
+      if (*code == absl::StrCat(static_cast<int>(row.code))) return row.code;
+    }
+  }
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return ExitCode::kOk;

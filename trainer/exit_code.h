@@ -19,6 +19,9 @@ enum class ExitCode : int {
   kDiverged = 5,        // gradients or the loss stayed infinite or NaN
   kStopped = 6,         // SIGINT or SIGTERM: the step or batch in work was finished
   kOutOfResources = 7,  // memory, device memory, threads or disk
+  kFolderInUse = 23,    // another run saves its checkpoints there
+  kSavesFail = 24,      // checkpoints could not be saved again and again
+  kCheckpointDamaged = 25,
 };
 
 struct ExitCodeMeaning {
@@ -29,10 +32,13 @@ struct ExitCodeMeaning {
 // Every code, ascending: what --help prints and the READMEs show.
 std::span<const ExitCodeMeaning> ExitCodeTable();
 
+// `status`, an error, with an exit code that its own code does not have.
+absl::Status WithExitCode(absl::Status status, ExitCode code);
+
 // FAILED_PRECONDITION whose exit code is kDiverged.
 absl::Status DivergedError(std::string_view message);
 
-// kDiverged for a DivergedError; else by code: CANCELLED kStopped; INVALID_ARGUMENT, NOT_FOUND,
+// That of WithExitCode; else by code: CANCELLED kStopped; INVALID_ARGUMENT, NOT_FOUND,
 // ALREADY_EXISTS, PERMISSION_DENIED, UNAUTHENTICATED, FAILED_PRECONDITION, OUT_OF_RANGE,
 // UNIMPLEMENTED kConfig; DATA_LOSS kData; ABORTED, UNAVAILABLE, DEADLINE_EXCEEDED kCommunication;
 // RESOURCE_EXHAUSTED kOutOfResources; the rest kInternal.

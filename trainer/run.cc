@@ -17,6 +17,7 @@
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
+#include "hetero/trainer/checkpoint/run_checkpoints.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/exit_code.h"
@@ -101,6 +102,16 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
                      {.stop_requested = [&] { return signals.requested() != 0; },
                       .message = [&](std::string_view line) { console.Print(line); }}));
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
+  std::unique_ptr<RunCheckpoints> checkpoints;
+  if (const proto::Checkpoint& wanted = job.config.checkpoint();
+      wanted.has_save() || wanted.has_load()) {
+    HETERO_ASSIGN_OR_RETURN(checkpoints, FindCheckpoints(job.config, *job.layout,
+                                                         job.samples->train.order.num_samples(),
+                                                         options.working_folder));
+    const std::string earlier =
+        DescribeEarlierRun(job.config, options.working_folder, checkpoints->storage);
+    if (!earlier.empty()) console.Print(earlier);
+  }
   console.Print(DescribeStart(*job.layout, job.train.DescribeBatch(), job.devices,
                               job.model->graph().SampleOwner().storage, job.samples->description));
   HETERO_RETURN_IF_ERROR(console.status());
@@ -113,6 +124,9 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
                           MetricsWriter::Create(folder.path().native(), job.layout->world_size()));
   HETERO_RETURN_IF_ERROR(events->Flush());
+  if (checkpoints != nullptr) {
+    HETERO_RETURN_IF_ERROR(OpenFolders(options.working_folder, folder.path(), *checkpoints));
+  }
   HETERO_RETURN_IF_ERROR(console.log_status());
   folder.Keep();
   Reporter reporter(job.config, job.model->graph().metrics, LearningRateScales(job),
@@ -132,7 +146,8 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   const absl::Status trained = RunRanks(
       job.layout->world_size(),
       [&](GlobalRank rank, CommunicatorFactory& factory) {
-        return TrainRank(job, rank, predictions[job.work.of_rank[rank.value()]], factory, signals,
+        return TrainRank({.job = job, .checkpoints = checkpoints.get(), .signals = signals}, rank,
+                         predictions[job.work.of_rank[rank.value()]], factory,
                          rank == logging ? &reporter : nullptr, records[rank.value()]);
       },
       {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
@@ -147,6 +162,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
     return trained;
   }
   written.Update(reporter.Close());
+  written.Update(reporter.unsaved());
   if (options.profile) {
     std::vector<RankProfile> profiles;
     for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
@@ -177,8 +193,9 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
                  const StopSignals& signals) {
   const absl::Status status = RunToItsEnd(options, models, console, signals);
   if (!absl::IsCancelled(status)) return status;
-  return absl::CancelledError(
-      absl::StrCat("stopped by signal ", signals.requested(), ": ", status.message()));
+  const std::string cause = signals.requested() != 0 ? absl::StrCat("signal ", signals.requested())
+                                                     : std::string("stop_after_minutes");
+  return absl::CancelledError(absl::StrCat("stopped by ", cause, ": ", status.message()));
 }
 
 std::string DescribeFailure(const absl::Status& status) {

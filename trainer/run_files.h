@@ -11,11 +11,11 @@
 #include "hetero/grid/layout.h"
 #include "hetero/grid/rank.h"
 #include "hetero/trainer/job.h"
+#include "hetero/trainer/rank_record.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/run_options.h"
-#include "hetero/trainer/train_rank.h"
 
 namespace hetero {
 

@@ -57,8 +57,7 @@ std::vector<std::string> FieldsOf(const ModuleGrids& grids, int64_t samples_per_
   return fields;
 }
 
-Curve TrainSweepModel(const ModuleGrids& grids) {
-  constexpr int kNumSteps = 5;
+proto::RunConfig SweepModel(const ModuleGrids& grids) {
   std::vector<std::string> fields = FieldsOf(grids, /*samples_per_microbatch=*/4);
   // Sums over other parts round differently, so a token at a tie may choose another expert; without
   // expert bias, which would move by the count of that one token, nobody else does.
@@ -73,8 +72,12 @@ Curve TrainSweepModel(const ModuleGrids& grids) {
         "model.language.experts.expert_bias_rate=0"}) {
     fields.emplace_back(field);
   }
-  fields.push_back(absl::StrCat("train_steps=", kNumSteps));
-  return TrainCurve(RecipeConfig("mock_vlm_tiny", fields), kNumSteps);
+  fields.push_back(absl::StrCat("train_steps=", kSweepSteps));
+  return RecipeConfig("mock_vlm_tiny", fields);
+}
+
+Curve TrainSweepModel(const ModuleGrids& grids) {
+  return TrainCurve(SweepModel(grids), kSweepSteps);
 }
 
 const Curve& SweepModelOnOneRank() {

@@ -40,7 +40,9 @@ void PrintTo(const ModuleGrids& grids, std::ostream* out);
 std::vector<std::string> FieldsOf(const ModuleGrids& grids, int64_t samples_per_microbatch);
 
 // The small model of the sweep: eight layers of every kind, width 64, 8 experts, vocabulary 512,
-// sequences of 32, 16 samples a step in microbatches of 4. 5 steps in fp32.
+// sequences of 32, 16 samples a step in microbatches of 4; kSweepSteps steps in fp32.
+inline constexpr int kSweepSteps = 5;
+proto::RunConfig SweepModel(const ModuleGrids& grids);
 Curve TrainSweepModel(const ModuleGrids& grids);
 
 // On one rank; trained once.

@@ -19,8 +19,10 @@ namespace {
 
 constexpr std::string_view kSet = "--set ";
 
-struct AnyField {};    // --set
-struct NamedField {};  // the field of the flag's own name
+struct AnyField {};  // --set
+struct NamedField {
+  std::string_view path = {};  // empty: the flag's own name
+};
 
 struct Flag {
   std::string_view name;
@@ -48,6 +50,10 @@ constexpr Flag kFlags[] = {
      &CommandLine::config},
     {"device", "cpu|cuda", "Short for --set device=cpu|cuda.", NamedField()},
     {"launch", "threads:N", "Short for --set launch=threads:N.", NamedField()},
+    {"save", "FOLDER", "Short for --set checkpoint.save.folder=FOLDER.",
+     NamedField{"checkpoint.save.folder"}},
+    {"load", "FOLDER|latest", "Short for --set checkpoint.load.folder=FOLDER|latest.",
+     NamedField{"checkpoint.load.folder"}},
     {"cpu_target", "avx2|avx512",
      "Instructions that the CPU uses, instead of the widest that it has.",
      &CommandLine::cpu_target},
@@ -95,8 +101,13 @@ class Parser {
       return AddField({.prefix = kSet, .assignment = std::string(value)});
     }
     HETERO_RETURN_IF_ERROR(TakeOnce(flag, value));
-    if (std::holds_alternative<NamedField>(flag.target)) {
-      return AddField({.prefix = "--", .assignment = absl::StrCat(flag.name, "=", value)});
+    if (const NamedField* field = std::get_if<NamedField>(&flag.target)) {
+      if (field->path.empty()) {
+        return AddField({.prefix = "--", .assignment = absl::StrCat(flag.name, "=", value)});
+      }
+      return AddField({.prefix = "--",
+                       .assignment = absl::StrCat(field->path, "=", value),
+                       .short_for = flag.name});
     }
     line_.*std::get<std::optional<std::string> CommandLine::*>(flag.target) = std::string(value);
     return absl::OkStatus();
@@ -149,6 +160,11 @@ class Parser {
 };
 
 }  // namespace
+
+std::string FieldFlag::ToString() const {
+  if (short_for.empty()) return absl::StrCat(prefix, assignment);
+  return absl::StrCat(prefix, short_for, assignment.substr(assignment.find('=')));
+}
 
 std::string_view FieldFlag::path() const {
   return absl::StripAsciiWhitespace(std::string_view(assignment).substr(0, assignment.find('=')));

@@ -16,10 +16,11 @@ namespace hetero {
 // A field of the configuration set on the command line, by "--set path=value" or by a flag of the
 // field's own, "--device=cuda".
 struct FieldFlag {
-  std::string_view prefix;  // "--set " or "--": what stands before the assignment
-  std::string assignment;   // "path=value"
+  std::string_view prefix;          // "--set " or "--": what stands before the assignment
+  std::string assignment;           // "path=value"
+  std::string_view short_for = {};  // of a flag with another name than its field: "save"
 
-  std::string ToString() const { return std::string(prefix) + assignment; }
+  std::string ToString() const;
   std::string_view path() const;  // without blanks around it
 
   bool operator==(const FieldFlag&) const = default;

@@ -77,6 +77,9 @@ TEST(CommandLineTest, OfTwoValuesNoneIsDropped) {
             "--device=cpu and --device=cuda are both given; give one of them");
   EXPECT_EQ(Error({"--profile", "--profile=false"}),
             "--profile=true and --profile=false are both given; give one of them");
+  EXPECT_EQ(Error({"--save=here", "--set", "checkpoint.save.folder=there"}),
+            "--save=here and --set checkpoint.save.folder=there set the same field; give one of "
+            "them");
   EXPECT_EQ(Error({"--set", "device = cpu", "--device=cuda"}),
             "--set device = cpu and --device=cuda set the same field; give one of them");
   EXPECT_EQ(Error({"--launch=threads:2", "--set", "launch=threads:3"}),

@@ -19,6 +19,7 @@
 #include "hetero/models/stage.h"
 #include "hetero/trainer/config/advice.h"
 #include "hetero/trainer/config/batch_rules.h"
+#include "hetero/trainer/config/checkpoint_rules.h"
 #include "hetero/trainer/config/division_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/optimizer_rules.h"
@@ -37,6 +38,10 @@ constexpr double kDefaultCollectiveTimeoutSeconds = 300;
 
 // Longer than any glitch of single batches lasts.
 constexpr int64_t kDefaultDivergenceSteps = 10;
+
+// More than a glitch of the disk, less than a day's work lost.
+constexpr int64_t kDefaultMaxFailures = 3;
+constexpr int64_t kDefaultMaxFallbacks = 1;
 
 // Ranks of one process that run; a dry run has none.
 constexpr int64_t kMaxThreads = 4096;
@@ -154,6 +159,7 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
   }
   CheckOptimizerModules(config, (*model)->graph().ModuleNames(), violations);
+  CheckLoadedModules(config, (*model)->graph().ModuleNames(), violations);
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
 }
@@ -166,6 +172,15 @@ void WriteDefaults(proto::Optimizer& optimizer) {
     if (!module.has_learning_rate_scale()) module.set_learning_rate_scale(1);
     if (!module.has_overlap_gradient_reduce()) module.set_overlap_gradient_reduce(true);
     if (!module.has_overlap_parameter_gather()) module.set_overlap_parameter_gather(true);
+  }
+}
+
+void WriteDefaults(proto::Checkpoint& checkpoint) {
+  if (checkpoint.has_save() && !checkpoint.save().has_max_failures()) {
+    checkpoint.mutable_save()->set_max_failures(kDefaultMaxFailures);
+  }
+  if (checkpoint.has_load() && !checkpoint.load().has_max_fallbacks()) {
+    checkpoint.mutable_load()->set_max_fallbacks(kDefaultMaxFallbacks);
   }
 }
 
@@ -195,6 +210,7 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
   CheckInterleaving(config, sample_owner, violations);
   CheckOptimizer(config, violations);
   CheckLearningRate(config, violations);
+  CheckCheckpoint(config, violations);
   CheckWithModel(config, models, violations);
   return violations.Take();
 }
@@ -269,6 +285,7 @@ RunConfig Resolve(RunConfig config) {
     config.mutable_evaluation()->set_micro_batch_size(sizes.micro);
     config.mutable_evaluation()->set_global_batch_size(sizes.global);
   }
+  if (config.has_checkpoint()) WriteDefaults(*config.mutable_checkpoint());
   return config;
 }
 

@@ -120,7 +120,7 @@ std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const Na
 
 std::string ProgressLine(const ProgressState& state, absl::Time now, int max_columns) {
   const double seconds = absl::ToDoubleSeconds(now - state.start);
-  const double rate = seconds > 0 ? state.done / seconds : 0;
+  const double rate = seconds > 0 ? (state.done - state.before) / seconds : 0;
   std::string head = absl::StrCat(state.what, " ", state.done);
   std::string bar;
   std::string tail;

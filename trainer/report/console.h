@@ -48,6 +48,7 @@ std::string ResultLine(int64_t steps, absl::Duration elapsed, std::span<const Na
 
 struct ProgressState {
   std::string_view what;  // "train"
+  int64_t before = 0;     // of `done`: before `start`
   int64_t done = 0;
   int64_t total = 0;  // 0 if unknown
   absl::Time start;

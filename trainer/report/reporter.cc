@@ -39,7 +39,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const proto::Logging& logging = config_.logging();
   if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
   const bool interval_ends = iteration % logging.console_interval_steps() == 0;
-  if (interval_ends || iteration == 1) {
+  if (interval_ends || step == first_step_) {
     IntervalAverages averages = interval_.averages();
     averages.losses = WorthTelling(metrics_, std::move(averages.losses));
     console_.Print(
@@ -52,8 +52,12 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const std::string detail =
       minimized_ ? absl::StrCat(minimized_->name, " ", FormatNumber("%.4f", minimized_->value))
                  : "";
-  console_.Progress(
-      {.what = "train", .done = iteration, .total = num_steps_, .start = start_, .detail = detail});
+  console_.Progress({.what = "train",
+                     .before = first_step_,
+                     .done = iteration,
+                     .total = num_steps_,
+                     .start = start_,
+                     .detail = detail});
 }
 
 void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {

@@ -41,6 +41,16 @@ class Reporter {
         console_(console),
         events_(std::move(events)) {}
 
+  // A line for people.
+  void Tell(std::string_view line) { console_.Print(line); }
+
+  // So many steps were done before this run.
+  void GoesOnFrom(int64_t num_steps) { num_steps_done_ = first_step_ = num_steps; }
+
+  // What became of the last checkpoint of the run, as far as it is known.
+  void Unsaved(const absl::Status& status) { unsaved_ = status; }
+  const absl::Status& unsaved() const { return unsaved_; }
+
   // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
   void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
 
@@ -81,7 +91,9 @@ class Reporter {
   MetricsInterval interval_;
   const absl::Time start_ = absl::Now();
 
+  int64_t first_step_ = 0;
   int64_t num_steps_done_ = 0;
+  absl::Status unsaved_;
   absl::Duration train_time_;
   StepTally tally_;
   bool stopped_ = false;

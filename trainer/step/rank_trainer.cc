@@ -33,9 +33,7 @@ absl::StatusOr<std::vector<OptimizedModule>> ModulesOf(const EngineOptions& opti
     const ShardSpec all_stages{.pp = {.rank = 0, .size = stage->place.num_stages}};
     HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                             options.model.MakeTable(module.name, all_stages));
-    for (const ParameterSpec& spec : table.specs()) {
-      if (spec.trainable && !spec.is_buffer) optimized.parameters.push_back(spec.name);
-    }
+    optimized.parameters = table.TrainedNames();
     if (settings.correct_partial_participation && !module.owns_samples) {
       optimized.corrected_ranks = options.layout.Find(module.name)->num_lanes();
     }
@@ -123,12 +121,19 @@ absl::Status RankTrainer::TakeTotals(const TensorView& totals) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> RankTrainer::AnyStop(bool requested) {
-  if (control_ == nullptr) return requested;
-  double any = requested ? 1 : 0;
-  const TensorView view(&any, DType::kF64, {1});
-  HETERO_RETURN_IF_ERROR(control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "stop"));
-  return any != 0;
+absl::StatusOr<Wishes> RankTrainer::AnyOf(const Wishes& own) {
+  if (control_ == nullptr) return own;
+  double any[] = {own.stop ? 1.0 : 0.0, own.save ? 1.0 : 0.0, own.writing ? 1.0 : 0.0};
+  const TensorView view(any, DType::kF64, {std::ssize(any)});
+  HETERO_RETURN_IF_ERROR(control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "wishes"));
+  return Wishes{.stop = any[0] != 0, .save = any[1] != 0, .writing = any[2] != 0};
+}
+
+absl::Status RankTrainer::AwaitWeights() {
+  for (const std::unique_ptr<BucketTraffic>& traffic : traffic_) {
+    HETERO_RETURN_IF_ERROR(traffic->AllNeeded());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RankTrainer::Queue(int64_t step) {
@@ -160,6 +165,7 @@ std::span<const double> RankTrainer::Participants() {
 }
 
 absl::Status RankTrainer::Update() {
+  if (before_update_) before_update_();
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
   return optimizer_->Queue({.samples = samples_per_step_,
@@ -184,8 +190,8 @@ absl::StatusOr<std::optional<EvaluationResult>> RankTrainer::Evaluate(
   Stream& stream = engine_->stream();
   const Span span(engine_->spans(), "evaluation", "evaluation");
   for (int64_t step = 0; step < num_steps; ++step) {
-    HETERO_ASSIGN_OR_RETURN(const bool stop, AnyStop(stop_requested()));
-    if (stop) return std::nullopt;
+    HETERO_ASSIGN_OR_RETURN(const Wishes wishes, AnyOf({.stop = stop_requested()}));
+    if (wishes.stop) return std::nullopt;
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});

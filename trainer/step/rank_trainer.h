@@ -47,14 +47,21 @@ struct EvaluationResult {
   std::vector<double> sums;  // the model's totals
 };
 
+// What a rank tells the others between two steps.
+struct Wishes {
+  bool stop = false;     // the run ends
+  bool save = false;     // a checkpoint is due
+  bool writing = false;  // its part of a checkpoint is not yet in files
+};
+
 class RankTrainer {
  public:
   static absl::StatusOr<std::unique_ptr<RankTrainer>> Create(EngineOptions options,
                                                              const OptimizerSettings& settings);
 
-  // Whether any rank of the world was asked to stop, as every rank calls it. The hosts wait for
-  // each other here, and for no device.
-  absl::StatusOr<bool> AnyStop(bool requested);
+  // What any rank of the world wants, as every rank calls it. The hosts wait for each other here,
+  // and for no device.
+  absl::StatusOr<Wishes> AnyOf(const Wishes& own);
 
   // Queues one step of the run; every rank calls it. Waits for no work of this step: for the
   // outcome of the one before, as Optimizer::Queue, and where the feed is too far ahead.
@@ -66,14 +73,24 @@ class RankTrainer {
   absl::StatusOr<StepResult> Result();
 
   // Evaluation steps [0, num_steps), summed over the world. Waits for the device. Nothing when
-  // `stop_requested` says on any rank that an end is wanted: each step begins with AnyStop.
+  // `stop_requested` says on any rank that an end is wanted: each step begins with AnyOf.
   absl::StatusOr<std::optional<EvaluationResult>> Evaluate(
       int64_t num_steps, absl::FunctionRef<bool()> stop_requested);
 
+  // Weights, masters and moments change between a call of `before` and the end of the step alone.
+  void CallBeforeUpdates(std::function<void()> before) { before_update_ = std::move(before); }
+
+  // What comes on the engine's stream finds the weights as the last update left them.
+  absl::Status AwaitWeights();
+
   Engine& engine() { return *engine_; }
+  // Parallel to engine().stages().
+  std::span<const std::unique_ptr<ModuleOptimizer>> module_optimizers() const {
+    return module_optimizers_;
+  }
   // Where gradients are summed and parameters fetched.
   SideStream& traffic_side() { return *side_; }
-  const Optimizer& optimizer() const { return *optimizer_; }
+  Optimizer& optimizer() { return *optimizer_; }
   const LearningRateSchedule& schedule() const { return schedule_; }
 
  private:
@@ -103,6 +120,7 @@ class RankTrainer {
   std::vector<double> participants_;  // by own stage, in this step
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::function<void()> before_update_;
   Buffer totals_;
   Arena no_workspace_ = Arena::Counting(MemoryLabel::kWorkspace);
   Stream host_stream_{Device{}, no_workspace_};  // of what hosts tell each other

@@ -1,0 +1,125 @@
+#include "hetero/trainer/checkpoint/load_rank.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "hetero/base/status.h"
+#include "hetero/ckpt/publish/completeness.h"
+#include "hetero/trainer/checkpoint/rank_state.h"
+#include "hetero/trainer/exit_code.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+namespace {
+
+// Masters that the checkpoint did not have are what its weights are.
+absl::Status RefreshMasters(const std::vector<std::string>& kept, bool all, RankTrainer& trainer) {
+  const std::span<Engine::OwnStage> stages = trainer.engine().stages();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const std::string masters = MasterPrefix(stages[i].grid->name());
+    const bool some =
+        std::ranges::any_of(kept, [&](const std::string& key) { return key.starts_with(masters); });
+    if (!all && !some) continue;
+    HETERO_RETURN_IF_ERROR(trainer.module_optimizers()[i]->LoadMasters(trainer.engine().stream()));
+  }
+  return absl::OkStatus();
+}
+
+// Told by one rank for all, before anything else is read: what is no checkpoint of ours is passed
+// over like a damaged one.
+absl::Status CheckWhole(RunCheckpoints& checkpoints, const std::filesystem::path& directory,
+                        Exchange& exchange) {
+  if (checkpoints.settings.load().foreign()) return absl::OkStatus();
+  absl::Status whole;
+  if (exchange.rank() == 0) {
+    whole = ReadCommittedManifest(checkpoints.storage, directory).status();
+  }
+  return exchange.Agree(whole, "checkpoint.whole");
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& model, GlobalRank rank,
+                                   RankTrainer& trainer, Exchange& exchange) {
+  const proto::LoadCheckpoint& settings = checkpoints.settings.load();
+  LoadSource& source = *checkpoints.source;
+  const bool optimizer = !settings.finetune() && !settings.skip_optimizer();
+  Stream& stream = trainer.engine().stream();
+  const StateOptions wanted{.use = StateUse::kLoad,
+                            .optimizer = optimizer,
+                            .names = settings.names() == proto::LoadCheckpoint::LLAVA
+                                         ? NameScheme::kMegatronLlava
+                                         : NameScheme::kMegatron,
+                            .modules = {settings.modules().begin(), settings.modules().end()}};
+  HETERO_ASSIGN_OR_RETURN(CheckpointState state, StateOfRank(model, trainer, rank, wanted));
+  const LoadOptions options{
+      .allow_missing = {settings.allow_missing().begin(), settings.allow_missing().end()},
+      .refuse_unused = settings.refuse_unused(),
+      .cast = settings.cast(),
+      .foreign = settings.foreign()};
+  LoadedRun loaded;
+  const auto load = [&](const std::string& name) -> absl::Status {
+    const std::filesystem::path directory = source.folder / name;
+    HETERO_RETURN_IF_ERROR(CheckWhole(checkpoints, directory, exchange));
+    HETERO_ASSIGN_OR_RETURN(loaded.report, Load(checkpoints.storage, directory.native(), state,
+                                                exchange, options, stream));
+    // What of another model is loaded has the right shapes.
+    if (settings.foreign() || settings.modules_size() > 0) return absl::OkStatus();
+    if (settings.finetune()) return CheckArchitecture(loaded.report.state, checkpoints.identity);
+    HETERO_ASSIGN_OR_RETURN(loaded.state, ReadRunState(loaded.report.state, checkpoints.identity));
+    return absl::OkStatus();
+  };
+  absl::StatusOr<ResumeReport> resumed = ResumeFrom(source.plan, load);
+  if (absl::IsDataLoss(resumed.status())) {
+    return WithExitCode(Annotate(resumed.status(), "checkpoint.load"),
+                        ExitCode::kCheckpointDamaged);
+  }
+  HETERO_RETURN_IF_ERROR(resumed.status()).With("checkpoint.load");
+  loaded.warnings = std::move(resumed->warnings);
+  if (resumed->checkpoint.empty()) return loaded;
+  loaded.checkpoint = (source.folder / resumed->checkpoint).native();
+  for (const std::string& key : loaded.report.kept) {
+    loaded.warnings.push_back(absl::StrCat(key, " is not in the checkpoint and keeps its values"));
+  }
+  HETERO_RETURN_IF_ERROR(RefreshMasters(loaded.report.kept, !optimizer, trainer));
+  if (settings.finetune()) loaded.state = {};
+  // Moments of 0 are those before the first step.
+  if (!optimizer) loaded.state.progress.applied_steps = 0;
+  trainer.optimizer().Continue(loaded.state.progress);
+  return loaded;
+}
+
+std::vector<std::string> Describe(const LoadedRun& loaded, int64_t train_steps) {
+  const int64_t step = loaded.state.iteration;
+  std::vector<std::string> lines = loaded.warnings;
+  if (loaded.checkpoint.empty()) {
+    lines.push_back("there is no checkpoint: the run begins with new weights");
+  } else if (step == 0) {
+    lines.push_back(absl::StrCat("begins with the weights of ", loaded.checkpoint));
+  } else {
+    lines.push_back(
+        absl::StrCat("goes on from ", loaded.checkpoint, ": step ", step, " of ", train_steps));
+  }
+  if (step >= train_steps && step > 0) {
+    lines.push_back(
+        absl::StrCat("nothing is left to train; --set train_steps=", 2 * step, " would go on"));
+  }
+  return lines;
+}
+
+absl::Status WriteResumeReport(RunCheckpoints& checkpoints, const LoadedRun& loaded) {
+  nlohmann::json report = loaded.report.ToJson();
+  report["checkpoint"] = loaded.checkpoint;
+  report["step"] = loaded.state.iteration;
+  report["schedule"] = "of the configuration";
+  report["warnings"] = loaded.warnings;
+  return ReplaceText(checkpoints.storage, checkpoints.run_folder / "resume_report.json",
+                     absl::StrCat(report.dump(2), "\n"));
+}
+
+}  // namespace hetero

@@ -1,0 +1,210 @@
+#include "hetero/trainer/checkpoint/rank_saves.h"
+
+#include <cmath>
+#include <string_view>
+#include <utility>
+
+#include "absl/log/log.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "hetero/base/status.h"
+#include "hetero/ckpt/inspect/verify.h"
+#include "hetero/ckpt/plan/box.h"
+#include "hetero/tensor/dtype.h"
+#include "hetero/trainer/checkpoint/rank_state.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+namespace {
+
+// Of what was written this part is read back before it is published, another one each time.
+constexpr int64_t kReadBackParts = 16;
+
+// What this rank may have to write at most, without what a format puts around it.
+int64_t MainBytes(const CheckpointState& state) {
+  int64_t bytes = 0;
+  for (const CheckpointTensor& tensor : state.tensors) {
+    for (const CheckpointTensor::Piece& piece : tensor.pieces) {
+      if (piece.main) bytes += NumElements(piece.box) * SizeOf(tensor.dtype);
+    }
+  }
+  return bytes;
+}
+
+// For Megatron-LM: it asks a checkpoint which of its own layouts of optimizer state it has.
+nlohmann::json CommonState(int64_t iteration) {
+  return {{"checkpoint_version", 3.0},
+          {"iteration", iteration},
+          {"content_metadata",
+           {{"distrib_optim_sharding_type", "fully_reshardable"},
+            {"distrib_optim_fully_reshardable_mem_efficient", false},
+            {"singleton_local_shards", false},
+            {"chained_optim_avoid_prefix", true}}}};
+}
+
+}  // namespace
+
+std::string ToString(const SaveOutcome& outcome) {
+  std::string text =
+      outcome.status.ok()
+          ? absl::StrFormat("saved iteration %d: %.1f MiB in %.2f s, %s", outcome.iteration,
+                            static_cast<double>(outcome.bytes) / (1 << 20),
+                            absl::ToDoubleSeconds(outcome.took), outcome.directory.native())
+          : absl::StrCat("iteration ", outcome.iteration,
+                         " could not be saved: ", outcome.status.message());
+  for (const std::string& warning : outcome.warnings) absl::StrAppend(&text, "\n", warning);
+  return text;
+}
+
+absl::StatusOr<std::unique_ptr<RankSaves>> RankSaves::Create(RunCheckpoints& checkpoints,
+                                                             const Model& model, GlobalRank rank,
+                                                             RankTrainer& trainer,
+                                                             Exchange& exchange) {
+  std::unique_ptr<RankSaves> saves(new RankSaves(checkpoints, trainer, exchange));
+  HETERO_ASSIGN_OR_RETURN(
+      saves->state_, StateOfRank(model, trainer, rank,
+                                 {.optimizer = !checkpoints.settings.save().skip_optimizer()}));
+  HETERO_ASSIGN_OR_RETURN(
+      const std::vector<std::string> all,
+      exchange.AllGather(absl::StrCat(MainBytes(saves->state_)), "checkpoint.planned_bytes"));
+  for (const std::string& bytes : all) saves->planned_bytes_ += std::stoll(bytes);
+  if (checkpoints.source.has_value() && !checkpoints.source->folder.empty() &&
+      !checkpoints.settings.load().finetune()) {
+    const absl::StatusOr<std::optional<BestCheckpoint>> earlier =
+        ReadBest(checkpoints.storage, checkpoints.source->folder);
+    if (earlier.ok()) saves->best_ = *earlier;
+  }
+  saves->began_ = absl::Now();
+  return saves;
+}
+
+bool RankSaves::IsDueBySteps(int64_t iteration) const {
+  const proto::SaveCheckpoints& save = checkpoints_.settings.save();
+  return save.has_interval_steps() && iteration > 0 && iteration != last_iteration_ &&
+         iteration % save.interval_steps() == 0;
+}
+
+bool RankSaves::IsDueByTime() const {
+  const proto::SaveCheckpoints& save = checkpoints_.settings.save();
+  return save.has_interval_minutes() &&
+         absl::Now() - began_ >= absl::Minutes(save.interval_minutes());
+}
+
+void RankSaves::Begin(const RunState& state) {
+  Land();
+  began_ = absl::Now();
+  last_iteration_ = state.iteration;
+  flying_ = {.iteration = state.iteration};
+  if (const absl::Status begun = TryToBegin(state); !begun.ok()) {
+    staging_.reset();
+    flying_.status = begun;
+    End(std::move(flying_));
+  }
+  if (checkpoints_.settings.save().synchronous()) Land();
+}
+
+// The folder is made by the first rank and told to the others.
+absl::StatusOr<std::filesystem::path> RankSaves::MakeStaging(int64_t iteration,
+                                                             std::string& save_id) {
+  absl::Status made;
+  std::string text;
+  if (first()) {
+    absl::StatusOr<Staging> staging = checkpoints_.publisher->Begin(iteration, planned_bytes_);
+    made = staging.status();
+    if (made.ok()) {
+      staging_.emplace(*std::move(staging));
+      text = absl::StrCat(staging_->save_id(), "\n", staging_->path().native());
+    }
+  }
+  HETERO_RETURN_IF_ERROR(exchange_.Agree(made, "checkpoint.staging"));
+  HETERO_ASSIGN_OR_RETURN(text, exchange_.Broadcast(text, 0, "checkpoint.folder"));
+  const std::pair<std::string, std::string> parts = absl::StrSplit(text, absl::MaxSplits('\n', 1));
+  save_id = parts.first;
+  return std::filesystem::path(parts.second);
+}
+
+absl::Status RankSaves::TryToBegin(const RunState& state) {
+  const proto::SaveCheckpoints& save = checkpoints_.settings.save();
+  SaveOptions options{.iteration = state.iteration, .ring_bytes = save.host_bytes()};
+  HETERO_ASSIGN_OR_RETURN(const std::filesystem::path path,
+                          MakeStaging(state.iteration, options.save_id));
+  if (first()) {
+    options.grids = checkpoints_.grids;
+    options.state = ToJson(state, checkpoints_.identity);
+    options.common = CommonState(state.iteration);
+  }
+  HETERO_RETURN_IF_ERROR(exchange_.Agree(trainer_.AwaitWeights(), "checkpoint.weights"));
+  return saver_.Begin(path.native(), state_, options, trainer_.engine().stream());
+}
+
+void RankSaves::Land() {
+  if (!in_flight()) return;
+  absl::StatusOr<SaveReport> report = saver_.Finish();
+  flying_.status = report.status();
+  if (report.ok()) {
+    flying_.bytes = report->total_bytes;
+    flying_.status = Publish(flying_);
+  }
+  staging_.reset();
+  flying_.took = absl::Now() - began_;
+  End(std::move(flying_));
+}
+
+absl::Status RankSaves::Publish(SaveOutcome& outcome) {
+  // Ranks look at what others wrote: a file's chunks go round.
+  const int64_t parts = checkpoints_.settings.save().verify_all() ? 1 : kReadBackParts;
+  const int64_t part =
+      (num_saves_ % parts) * exchange_.size() + (exchange_.rank() + 1) % exchange_.size();
+  HETERO_ASSIGN_OR_RETURN(
+      const std::string path,
+      exchange_.Broadcast(first() ? staging_->path().native() : "", 0, "checkpoint.read_back"));
+  HETERO_RETURN_IF_ERROR(
+      exchange_.Agree(ReadBackPart(checkpoints_.storage, path, part, parts * exchange_.size()),
+                      "checkpoint.intact"));
+  absl::Status published;
+  nlohmann::json told = nlohmann::json::object();
+  if (first()) {
+    absl::StatusOr<PublishReport> report = checkpoints_.publisher->Publish(*std::move(staging_));
+    published = report.status();
+    if (report.ok()) {
+      told = {{"directory", report->directory.native()}, {"warnings", report->warnings}};
+    }
+  }
+  HETERO_RETURN_IF_ERROR(exchange_.Agree(published, "checkpoint.published"));
+  HETERO_ASSIGN_OR_RETURN(const std::string text,
+                          exchange_.Broadcast(told.dump(), 0, "checkpoint.report"));
+  told = nlohmann::json::parse(text);
+  outcome.directory = told["directory"].get<std::string>();
+  outcome.warnings = told["warnings"].get<std::vector<std::string>>();
+  published_iteration_ = outcome.iteration;
+  KeepBest();
+  return absl::OkStatus();
+}
+
+void RankSaves::End(SaveOutcome outcome) {
+  ++num_saves_;
+  failures_in_a_row_ = outcome.status.ok() ? 0 : failures_in_a_row_ + 1;
+  outcomes_.push_back(std::move(outcome));
+}
+
+bool RankSaves::IsBest(int64_t iteration, double loss) {
+  if (!checkpoints_.settings.save().keep_best() || !std::isfinite(loss)) return false;
+  if (best_.has_value() && best_->loss <= loss) return false;
+  best_ = {.iteration = iteration, .loss = loss};
+  KeepBest();
+  return true;
+}
+
+void RankSaves::KeepBest() {
+  if (!first() || !best_.has_value() || best_->iteration != published_iteration_) return;
+  if (checkpoints_.publisher->best() == best_) return;
+  if (const absl::Status kept = checkpoints_.publisher->KeepBest(*best_); !kept.ok()) {
+    LOG(WARNING) << "best.json cannot be written: " << kept.message();
+  }
+}
+
+std::vector<SaveOutcome> RankSaves::TakeOutcomes() { return std::exchange(outcomes_, {}); }
+
+}  // namespace hetero

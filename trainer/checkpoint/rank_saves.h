@@ -1,0 +1,114 @@
+#ifndef HETERO_TRAINER_CHECKPOINT_RANK_SAVES_H_
+#define HETERO_TRAINER_CHECKPOINT_RANK_SAVES_H_
+
+// The saves of one rank of a run: begun between two steps, written beside those that follow, and
+// published between two steps once every rank's files are there.
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "hetero/ckpt/exchange.h"
+#include "hetero/ckpt/publish/best.h"
+#include "hetero/ckpt/save.h"
+#include "hetero/grid/rank.h"
+#include "hetero/models/stage.h"
+#include "hetero/trainer/checkpoint/run_checkpoints.h"
+#include "hetero/trainer/step/rank_trainer.h"
+
+namespace hetero {
+
+// What became of a save; the same on all ranks.
+struct SaveOutcome {
+  int64_t iteration = 0;
+  absl::Status status;              // not OK: it was not published
+  std::filesystem::path directory;  // of the checkpoint
+  int64_t bytes = 0;                // of all ranks
+  absl::Duration took;              // from the begin until it was published
+  std::vector<std::string> warnings;
+};
+
+// "saved iteration 200: 16.2 MiB in 0.08 s, runs/x/checkpoints/iter_0000200", and what there is to
+// be warned of, a line each.
+std::string ToString(const SaveOutcome& outcome);
+
+// All ranks call the same in the same order. A save that fails is told in its outcome and ends
+// nothing: what is returned is that ranks no longer hear each other.
+class RankSaves {
+ public:
+  // All arguments outlive it. Precondition: checkpoints.settings.has_save().
+  static absl::StatusOr<std::unique_ptr<RankSaves>> Create(RunCheckpoints& checkpoints,
+                                                           const Model& model, GlobalRank rank,
+                                                           RankTrainer& trainer,
+                                                           Exchange& exchange);
+
+  // Whether a checkpoint after `iteration` steps is due by its number, the same on all ranks, and
+  // whether one is by this rank's clock.
+  bool IsDueBySteps(int64_t iteration) const;
+  bool IsDueByTime() const;
+
+  bool in_flight() const { return saver_.in_flight(); }
+  // Whether Land would wait for this rank.
+  bool IsWriting() const { return !saver_.IsWritten(); }
+
+  // Starts to save what there is after `state.iteration` steps. One that is in flight is awaited
+  // first.
+  void Begin(const RunState& state);
+
+  // The state may change when this has returned. Not collective.
+  void AwaitCopied() { saver_.AwaitCopied(); }
+
+  // Waits for the files of all ranks and publishes them. Nothing when none is in flight.
+  void Land();
+
+  // An evaluation after the last step that was saved, or is to be, found `loss`. Whether that is
+  // better than all before; then its checkpoint is to stay.
+  bool IsBest(int64_t iteration, double loss);
+
+  // Of the last save that has begun; -1 before.
+  int64_t last_iteration() const { return last_iteration_; }
+  int64_t failures_in_a_row() const { return failures_in_a_row_; }
+
+  // Those that ended since the last call.
+  std::vector<SaveOutcome> TakeOutcomes();
+
+ private:
+  RankSaves(RunCheckpoints& checkpoints, RankTrainer& trainer, Exchange& exchange)
+      : checkpoints_(checkpoints),
+        trainer_(trainer),
+        exchange_(exchange),
+        saver_(checkpoints.storage, exchange) {}
+
+  bool first() const { return exchange_.rank() == 0; }
+  absl::Status TryToBegin(const RunState& state);
+  absl::StatusOr<std::filesystem::path> MakeStaging(int64_t iteration, std::string& save_id);
+  absl::Status Publish(SaveOutcome& outcome);
+  void End(SaveOutcome outcome);
+  void KeepBest();
+
+  RunCheckpoints& checkpoints_;
+  RankTrainer& trainer_;
+  Exchange& exchange_;
+  CheckpointState state_;
+  int64_t planned_bytes_ = 0;  // of all ranks
+  Saver saver_;
+  std::optional<Staging> staging_;  // of the first rank
+  SaveOutcome flying_;
+  absl::Time began_;
+  int64_t num_saves_ = 0;
+  int64_t last_iteration_ = -1;
+  int64_t published_iteration_ = -1;
+  int64_t failures_in_a_row_ = 0;
+  std::optional<BestCheckpoint> best_;  // that of an earlier run first
+  std::vector<SaveOutcome> outcomes_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_CHECKPOINT_RANK_SAVES_H_

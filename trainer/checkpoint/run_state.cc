@@ -1,0 +1,118 @@
+#include "hetero/trainer/checkpoint/run_state.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/status.h"
+#include "hetero/trainer/checkpoint/architecture.h"
+
+namespace hetero {
+namespace {
+
+constexpr char kIteration[] = "iteration";
+constexpr char kConsumed[] = "consumed_train_samples";
+constexpr char kOptimizer[] = "optimizer";
+constexpr char kRun[] = "run";
+constexpr char kSeed[] = "seed";
+constexpr char kBatch[] = "global_batch_size";
+constexpr char kSamples[] = "num_samples";
+constexpr char kArchitecture[] = "architecture";
+
+// Fields of OptimizerProgress by name.
+constexpr std::pair<const char*, int64_t OptimizerProgress::*> kProgress[] = {
+    {"applied_steps", &OptimizerProgress::applied_steps},
+    {"consumed_samples", &OptimizerProgress::consumed_samples},
+    {"skipped_non_finite", &OptimizerProgress::skipped_non_finite},
+    {"skipped_no_tokens", &OptimizerProgress::skipped_no_tokens},
+    {"skipped_faulty", &OptimizerProgress::skipped_faulty},
+};
+
+absl::StatusOr<const nlohmann::json*> Part(const nlohmann::json& json, const char* name) {
+  if (json.is_object() && json.contains(name)) return &json.at(name);
+  return absl::DataLossError(absl::StrCat("the checkpoint's state of the run has no \"", name,
+                                          "\"; it is not of this program"));
+}
+
+absl::StatusOr<int64_t> Number(const nlohmann::json& json, const char* name) {
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const value, Part(json, name));
+  if (value->is_number_integer() && *value >= 0) return value->get<int64_t>();
+  return absl::DataLossError(
+      absl::StrCat("the checkpoint's state of the run: ", name, " is ", value->dump()));
+}
+
+// Adds "seed is 7, the checkpoint has 1234" where it is so.
+absl::Status Compare(const nlohmann::json& run, const char* name, std::string_view shown,
+                     int64_t own, std::vector<std::string>& differences) {
+  HETERO_ASSIGN_OR_RETURN(const int64_t stored, Number(run, name));
+  if (stored != own) {
+    differences.push_back(absl::StrCat(shown, " is ", own, ", the checkpoint has ", stored));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+RunIdentity IdentityOf(const proto::RunConfig& config, int64_t num_samples) {
+  return {.seed = config.seed(),
+          .global_batch_size = config.global_batch_size(),
+          .num_samples = num_samples,
+          .architecture = ArchitectureOf(config.model())};
+}
+
+nlohmann::json ToJson(const RunState& state, const RunIdentity& identity) {
+  nlohmann::json progress = nlohmann::json::object();
+  for (const auto& [name, field] : kProgress) progress[name] = state.progress.*field;
+  return {{kIteration, state.iteration},
+          {kConsumed, state.iteration * identity.global_batch_size},
+          {kOptimizer, std::move(progress)},
+          {kRun,
+           {{kSeed, identity.seed},
+            {kBatch, identity.global_batch_size},
+            {kSamples, identity.num_samples},
+            {kArchitecture, identity.architecture}}}};
+}
+
+absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& identity) {
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const run, Part(json, kRun));
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const stored, Part(*run, kArchitecture));
+  const std::vector<std::string> differences = Differences(identity.architecture, *stored);
+  if (differences.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the checkpoint is of another model: ", absl::StrJoin(differences, "; ")));
+}
+
+absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity) {
+  HETERO_RETURN_IF_ERROR(CheckArchitecture(json, identity));
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const run, Part(json, kRun));
+  std::vector<std::string> differences;
+  HETERO_RETURN_IF_ERROR(Compare(*run, kSeed, "seed", identity.seed, differences));
+  HETERO_RETURN_IF_ERROR(
+      Compare(*run, kSamples, "the number of samples of data", identity.num_samples, differences));
+  if (!differences.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(absl::StrJoin(differences, "; "),
+                     ": the run would go on with other samples. Give what the checkpoint has, or "
+                     "set checkpoint.load.finetune=true to begin anew with its weights"));
+  }
+  HETERO_ASSIGN_OR_RETURN(const int64_t consumed, Number(json, kConsumed));
+  const int64_t batch = identity.global_batch_size;
+  if (consumed % batch != 0) {
+    HETERO_ASSIGN_OR_RETURN(const int64_t stored, Number(*run, kBatch));
+    return absl::InvalidArgumentError(
+        absl::StrCat("global_batch_size is ", batch, ", and the checkpoint's run has consumed ",
+                     consumed, " samples, which are no multiple of it; nearest: ", stored));
+  }
+  RunState state{.iteration = consumed / batch};
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const progress, Part(json, kOptimizer));
+  for (const auto& [name, field] : kProgress) {
+    HETERO_ASSIGN_OR_RETURN(state.progress.*field, Number(*progress, name));
+  }
+  return state;
+}
+
+}  // namespace hetero

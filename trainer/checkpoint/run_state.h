@@ -1,0 +1,49 @@
+#ifndef HETERO_TRAINER_CHECKPOINT_RUN_STATE_H_
+#define HETERO_TRAINER_CHECKPOINT_RUN_STATE_H_
+
+// What a run is between two steps, beside its tensors. It stands in the manifest of a checkpoint.
+// Samples and schedules are functions of the numbers of samples, so that nothing else is needed to
+// go on as if the run had never ended.
+
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+#include "hetero/optim/optimizer.h"
+#include "hetero/trainer/run_config.pb.h"
+#include "nlohmann/json.hpp"
+
+namespace hetero {
+
+// The same on all ranks.
+struct RunState {
+  int64_t iteration = 0;  // steps that were done, skipped ones among them
+  OptimizerProgress progress;
+
+  bool operator==(const RunState&) const = default;
+};
+
+// What a run takes its samples from, and what its weights are of.
+struct RunIdentity {
+  int64_t seed = 0;
+  int64_t global_batch_size = 0;
+  int64_t num_samples = 0;      // of the data set
+  nlohmann::json architecture;  // of ArchitectureOf
+};
+
+// `config` is resolved.
+RunIdentity IdentityOf(const proto::RunConfig& config, int64_t num_samples);
+
+nlohmann::json ToJson(const RunState& state, const RunIdentity& identity);
+
+// The state that a run of `identity` goes on with. With another batch size the number of steps is
+// another one and the next sample the same.
+// Errors: DATA_LOSS a field that is missing or no number; INVALID_ARGUMENT naming all of another
+// architecture, seed and data set, or a batch size of which the samples are no multiple.
+absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity);
+
+// OK when the weights are of the architecture. Errors: as above.
+absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& identity);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_CHECKPOINT_RUN_STATE_H_

@@ -1,0 +1,88 @@
+#include "hetero/trainer/checkpoint/run_state.h"
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/trainer/config/testing/changed_recipe.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+RunIdentity Identity(const std::vector<std::string_view>& assignments = {}) {
+  return IdentityOf(ChangedRecipe("mock_tiny", assignments), /*num_samples=*/1000);
+}
+
+// Beyond what a double holds exactly.
+constexpr RunState kState = {.iteration = (int64_t{1} << 53) + 1,
+                             .progress = {.applied_steps = 7,
+                                          .consumed_samples = int64_t{1} << 40,
+                                          .skipped_non_finite = 1,
+                                          .skipped_no_tokens = 2,
+                                          .skipped_faulty = 3}};
+
+TEST(RunStateTest, WhatIsWrittenIsReadToTheLastDigit) {
+  const RunIdentity identity = Identity();
+  const nlohmann::json json = nlohmann::json::parse(ToJson(kState, identity).dump());
+  EXPECT_THAT(ReadRunState(json, identity), IsOkAndHolds(kState));
+}
+
+TEST(RunStateTest, WithAnotherBatchTheSameSampleIsNext) {
+  const nlohmann::json json = ToJson({.iteration = 6}, Identity({"global_batch_size=16"}));
+  EXPECT_THAT(ReadRunState(json, Identity({"global_batch_size=32"})),
+              IsOkAndHolds(RunState{.iteration = 3}));
+  EXPECT_THAT(ReadRunState(json, Identity({"global_batch_size=40"})),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("global_batch_size is 40"), HasSubstr("consumed 96 samples"),
+                             HasSubstr("nearest: 16"))));
+}
+
+TEST(RunStateTest, ARunThatWouldGoOnWithOtherSamplesIsRefusedWithAllReasons) {
+  const nlohmann::json json = ToJson({.iteration = 6}, Identity());
+  RunIdentity other = Identity({"seed=7"});
+  other.num_samples = 999;
+  EXPECT_THAT(ReadRunState(json, other),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("seed is 7"), HasSubstr("samples of data is 999"),
+                             HasSubstr("checkpoint.load.finetune=true"))));
+  EXPECT_THAT(CheckArchitecture(json, other), IsOk());
+}
+
+TEST(RunStateTest, AnotherModelIsNamedFieldByField) {
+  const nlohmann::json json = ToJson({.iteration = 6}, Identity());
+  const RunIdentity other = Identity({"model.hidden_size=64", "model.experts.top_k=1"});
+  for (const absl::Status& status :
+       {ReadRunState(json, other).status(), CheckArchitecture(json, other)}) {
+    EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
+                                 AllOf(HasSubstr("model.hidden_size is 64"),
+                                       HasSubstr("model.experts.top_k is 1"))));
+  }
+}
+
+TEST(RunStateTest, WhatIsNoStateOfARunIsDamage) {
+  const RunIdentity identity = Identity();
+  const nlohmann::json whole = ToJson(kState, identity);
+  EXPECT_THAT(ReadRunState({}, identity), StatusIs(absl::StatusCode::kDataLoss));
+  for (const char* name : {"consumed_train_samples", "optimizer", "run"}) {
+    nlohmann::json json = whole;
+    json.erase(name);
+    EXPECT_THAT(ReadRunState(json, identity),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr(name)));
+    json[name] = -1;
+    EXPECT_THAT(ReadRunState(json, identity), StatusIs(absl::StatusCode::kDataLoss)) << name;
+  }
+}
+
+}  // namespace
+}  // namespace hetero

@@ -1,0 +1,193 @@
+#include "hetero/trainer/train_loop.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "hetero/base/status.h"
+#include "hetero/telemetry/spans.h"
+#include "hetero/tensor/side_stream.h"
+#include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/report/metrics.h"
+
+namespace hetero {
+
+absl::Status TrainLoop::Run() {
+  HETERO_ASSIGN_OR_RETURN(SideStream* const layers_side, stream().State<SideStream>());
+  const bool traces = options_.record.spans.has_value();
+  HETERO_ASSIGN_OR_RETURN(
+      clock_,
+      StepClock::Create(stream().device(),
+                        {.samples = on_gpu() && (options_.job.profile || traces),
+                         .sides = {{"communication of layers", layers_side},
+                                   {"gradients and parameters", &options_.trainer.traffic_side()}},
+                         .max_spans = traces ? kMaxSpans : 0}));
+  account_.Start(stream().ledger());
+  HETERO_RETURN_IF_ERROR(clock_->Start(stream()));
+  HETERO_RETURN_IF_ERROR(Train());
+  HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
+  account_.Stop(stream().ledger());
+  KeepProfile();
+  HETERO_RETURN_IF_ERROR(SaveLast());
+  if (options_.job.evaluate.has_value() && !EndsEarly() && evaluated_at_ != queued_) {
+    HETERO_RETURN_IF_ERROR(Evaluate());
+  }
+  if (options_.saves != nullptr) {
+    options_.saves->Land();
+    TellSaves();
+  }
+  if (options_.reporter != nullptr) {
+    options_.reporter->TrainingEnds(account_.time(), tally_, stopped_);
+  }
+  return absl::OkStatus();
+}
+
+bool TrainLoop::Diverges() const {
+  return tally_.not_finite_in_a_row() >= options_.job.config.divergence_steps();
+}
+
+Wishes TrainLoop::Wanted() const {
+  const proto::RunConfig& config = options_.job.config;
+  const bool time_is_over = config.has_stop_after_minutes() &&
+                            absl::Now() - start_ >= absl::Minutes(config.stop_after_minutes());
+  return {.stop = options_.signals.requested() != 0 || time_is_over,
+          .save = options_.saves != nullptr && options_.saves->IsDueByTime(),
+          .writing = options_.saves != nullptr && options_.saves->IsWriting()};
+}
+
+absl::Status TrainLoop::Train() {
+  const proto::Evaluation& evaluation = options_.job.config.evaluation();
+  while (queued_ < num_steps() && !EndsEarly()) {
+    HETERO_ASSIGN_OR_RETURN(const Wishes wishes, options_.trainer.AnyOf(Wanted()));
+    stopped_ = wishes.stop;
+    if (stopped_) break;
+    HETERO_RETURN_IF_ERROR(TendSaves(wishes));
+    if (EndsEarly()) break;
+    HETERO_RETURN_IF_ERROR(Step());
+    if (!evaluation.has_interval_steps() || queued_ % evaluation.interval_steps() != 0) continue;
+    HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
+    if (EndsEarly()) break;
+    account_.Stop(stream().ledger());
+    HETERO_RETURN_IF_ERROR(Evaluate());
+    account_.Start(stream().ledger());
+    HETERO_RETURN_IF_ERROR(clock_->Start(stream()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::Step() {
+  RankTrainer& trainer = options_.trainer;
+  const int64_t first = options_.first_step;
+  HETERO_RETURN_IF_ERROR(clock_->BeginStep(queued_ - first, num_steps() - first, stream()));
+  HETERO_RETURN_IF_ERROR(trainer.Queue(queued_));
+  HETERO_RETURN_IF_ERROR(clock_->EndStep(stream()));
+  if (queued_ == first &&
+      stream().ledger().collective_hash() != options_.predicted.collective_hash() &&
+      std::ranges::none_of(trainer.engine().stages(), [](const Engine::OwnStage& own) {
+        return own.stage->exceeded_prediction();
+      })) {
+    return absl::InternalError("the first step's collectives are not those of the dry run");
+  }
+  ++queued_;
+  // A GPU has the next step in its queue while the host waits for the last one.
+  return ReportUntil(queued_ - (on_gpu() ? 1 : 0));
+}
+
+absl::Status TrainLoop::ReportUntil(int64_t step) {
+  for (; reported_ < step; ++reported_) {
+    HETERO_ASSIGN_OR_RETURN(const StepResult result, options_.trainer.Result());
+    tally_.Add(result.report.outcome, result.minimized, result.report.non_finite_parameter);
+    HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock_->Elapsed());
+    if (options_.reporter != nullptr) {
+      const int64_t consumed = options_.trainer.optimizer().progress().consumed_samples;
+      options_.reporter->Step(reported_, result, options_.trainer.schedule().At(consumed), elapsed);
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::Evaluate() {
+  const auto stop_requested = [this] { return options_.signals.requested() != 0; };
+  absl::StatusOr<std::optional<EvaluationResult>> result =
+      options_.trainer.Evaluate(options_.job.config.evaluation().num_batches(), stop_requested);
+  HETERO_RETURN_IF_ERROR(result.status()).With("evaluation");
+  stopped_ = !result->has_value();
+  if (stopped_) return absl::OkStatus();
+  evaluated_at_ = queued_;
+  if (options_.reporter != nullptr) options_.reporter->Evaluation(queued_, **result);
+  if (options_.saves != nullptr) {
+    const std::vector<Metric>& metrics = options_.job.model->graph().metrics;
+    const std::vector<LossSum> sums = EvaluationSums(metrics, (*result)->sums);
+    const auto loss = std::ranges::find(sums, metrics.front().name, &LossSum::name);
+    best_is_due_ = loss != sums.end() && options_.saves->IsBest(queued_, loss->sum / loss->count);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
+  RankSaves* const saves = options_.saves;
+  if (saves == nullptr) return absl::OkStatus();
+  const Span span(options_.trainer.engine().spans(), "checkpoint", "checkpoint");
+  if (!wishes.writing) saves->Land();
+  const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_);
+  best_is_due_ = false;
+  if (is_due && queued_ > options_.first_step && queued_ != saves->last_iteration()) {
+    HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
+    if (!Diverges()) {
+      saves->Begin({.iteration = queued_, .progress = options_.trainer.optimizer().progress()});
+    }
+  }
+  TellSaves();
+  return absl::OkStatus();
+}
+
+absl::Status TrainLoop::SaveLast() {
+  RankSaves* const saves = options_.saves;
+  if (saves == nullptr || Diverges() || saves_fail_) return absl::OkStatus();
+  if (queued_ == options_.first_step || queued_ == saves->last_iteration()) {
+    return absl::OkStatus();
+  }
+  saves->Begin({.iteration = queued_, .progress = options_.trainer.optimizer().progress()});
+  return absl::OkStatus();
+}
+
+void TrainLoop::TellSaves() {
+  RankSaves& saves = *options_.saves;
+  const std::vector<SaveOutcome> outcomes = saves.TakeOutcomes();
+  for (const SaveOutcome& outcome : outcomes) {
+    if (options_.reporter != nullptr) options_.reporter->Tell(ToString(outcome));
+  }
+  if (outcomes.empty() || outcomes.back().status.ok()) {
+    if (!outcomes.empty() && options_.reporter != nullptr) options_.reporter->Unsaved({});
+    return;
+  }
+  const absl::Status& last = outcomes.back().status;
+  saves_fail_ = saves.failures_in_a_row() >= options_.job.config.checkpoint().save().max_failures();
+  if (options_.reporter == nullptr) return;
+  options_.reporter->Unsaved(
+      saves_fail_
+          ? WithExitCode(
+                absl::Status(last.code(),
+                             absl::StrCat("the last ", saves.failures_in_a_row(),
+                                          " checkpoints could not be saved: ", last.message())),
+                ExitCode::kSavesFail)
+          : Annotate(last, "the last checkpoint could not be saved"));
+}
+
+void TrainLoop::KeepProfile() {
+  RankRecord& record = options_.record;
+  if (std::optional<StepClock::Samples> samples = clock_->samples()) {
+    record.profile = {.num_steps = samples->num_steps,
+                      .time = samples->time,
+                      .operations = OperationsOf(samples->calls),
+                      .beside = SumOf(samples->beside),
+                      .num_untimed = samples->num_untimed};
+    record.queues = clock_->TakeSpans();
+  } else {
+    record.profile = account_.Profile(reported_ - options_.first_step);
+  }
+}
+
+}  // namespace hetero

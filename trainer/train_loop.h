@@ -1,0 +1,81 @@
+#ifndef HETERO_TRAINER_TRAIN_LOOP_H_
+#define HETERO_TRAINER_TRAIN_LOOP_H_
+
+// The steps, evaluations and saves of one rank, in the order of the run.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "hetero/telemetry/call_ledger.h"
+#include "hetero/trainer/checkpoint/rank_saves.h"
+#include "hetero/trainer/job.h"
+#include "hetero/trainer/rank_record.h"
+#include "hetero/trainer/report/profile.h"
+#include "hetero/trainer/report/reporter.h"
+#include "hetero/trainer/report/step_tally.h"
+#include "hetero/trainer/signals.h"
+#include "hetero/trainer/step/rank_trainer.h"
+#include "hetero/trainer/step/step_clock.h"
+
+namespace hetero {
+
+// All outlives the loop.
+struct TrainLoopOptions {
+  const Job& job;
+  RankTrainer& trainer;
+  const CallLedger& predicted;  // of the first step
+  const StopSignals& signals;
+  Reporter* reporter = nullptr;  // null on all ranks but the one that logs
+  RankSaves* saves = nullptr;    // null: nothing is saved
+  RankRecord& record;
+  int64_t first_step = 0;
+};
+
+class TrainLoop {
+ public:
+  explicit TrainLoop(const TrainLoopOptions& options)
+      : options_(options), queued_(options.first_step), reported_(options.first_step) {}
+
+  // To the end of the run, or until a signal, time or failing saves end it.
+  // Errors: INTERNAL when the rank calls what was not predicted; those of the samples and of the
+  // other ranks.
+  absl::Status Run();
+
+ private:
+  Stream& stream() { return options_.trainer.engine().stream(); }
+  bool on_gpu() { return stream().device().kind == DeviceKind::kCuda; }
+  int64_t num_steps() const { return options_.job.sizes.train_steps; }
+  bool Diverges() const;
+  bool EndsEarly() const { return stopped_ || saves_fail_ || Diverges(); }
+  Wishes Wanted() const;
+
+  absl::Status Train();
+  absl::Status Step();
+  absl::Status ReportUntil(int64_t step);
+  absl::Status Evaluate();
+  // What is due between two steps: publishes what is written, begins what is to be saved.
+  absl::Status TendSaves(const Wishes& wishes);
+  absl::Status SaveLast();
+  void TellSaves();
+  void KeepProfile();
+
+  const TrainLoopOptions options_;
+  std::optional<StepClock> clock_;
+  TrainingAccount account_;
+  StepTally tally_;
+  int64_t queued_;
+  int64_t reported_;
+  std::optional<int64_t> evaluated_at_;
+  bool stopped_ = false;
+  bool best_is_due_ = false;
+  bool saves_fail_ = false;
+  const absl::Time start_ = absl::Now();
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_TRAIN_LOOP_H_
