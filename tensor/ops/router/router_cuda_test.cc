@@ -6,15 +6,18 @@
 #include <optional>
 #include <ostream>
 #include <random>
+#include <span>
 #include <tuple>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/router/router.h"
+#include "hetero/tensor/ops/router/scores_apart.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -53,9 +56,8 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
   RouterCudaTest()
       : e_(GetParam()),
         tokens_(e_.sequences * e_.length),
-        generator_(tokens_ * 31 + e_.experts),
-        logits_(NormalFor(DType::kF32, {tokens_, e_.experts}, generator_)),
         bias_(NormalFor(DType::kF32, {e_.experts}, generator_, 0.1)),
+        logits_(DrawLogits(tokens_)),
         offsets_({e_.sequences + 1}) {
     // Whole sequences, parts of them and empty ones.
     offsets_[0] = 0;
@@ -63,6 +65,18 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
       const int64_t drawn = generator_() % 3 == 0 ? e_.length : generator_() % (e_.length + 1);
       offsets_[b + 1] = offsets_[b] + static_cast<int32_t>(drawn);
     }
+  }
+
+  // Rows whose experts do not depend on how scores are rounded.
+  HostTensor<double> DrawLogits(int64_t rows) {
+    HostTensor<double> logits({rows, e_.experts});
+    for (int64_t t = 0; t < rows; ++t) {
+      const auto row = std::span(logits.values()).subspan(t * e_.experts, e_.experts);
+      do {
+        std::ranges::copy(NormalFor(DType::kF32, {e_.experts}, generator_).values(), row.begin());
+      } while (!ScoresAreApart<double>(row, bias_.values(), e_.groups.count));
+    }
+    return logits;
   }
 
   struct Outputs {
@@ -93,8 +107,8 @@ class RouterCudaTest : public ::testing::TestWithParam<Extents> {
 
   Extents e_;
   int64_t tokens_;
-  std::mt19937_64 generator_;
-  HostTensor<double> logits_, bias_;
+  std::mt19937_64 generator_ = FreshGenerator();
+  HostTensor<double> bias_, logits_;
   HostTensor<int32_t> offsets_;
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};
@@ -196,7 +210,7 @@ TEST_P(RouterCudaTest, RowsOfARankAreRoutedAsOnTheCpu) {
   const int64_t b = e_.sequences, k = e_.top_k, num_experts = e_.experts;
   for (const int64_t rank : {0, 1, 2}) {
     const int64_t rows = (tokens_ + 2) / 3;
-    const auto part = NormalFor(DType::kF32, {rows, num_experts}, generator_);
+    const auto part = DrawLogits(rows);
     const auto d_probs = NormalFor(DType::kF32, {rows, k}, generator_);
     HostTensor<int32_t> experts({rows, k}), counts({num_experts}), aux_counts({b, num_experts});
     HostTensor<double> probs({rows, k}), aux_sums({b, num_experts}), d_logits({rows, num_experts});

@@ -16,8 +16,10 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/ops/router/scores_apart.h"
 #include "hetero/tensor/ops/update_decision/update_decision.h"
 
 namespace hetero {
@@ -48,12 +50,12 @@ template <typename T>
 struct Router {
   Router(int64_t t, int64_t e, int64_t k, int64_t b)
       : num_tokens(t), num_experts(e), top_k(k), num_sequences(b) {}
-  Router(int64_t t, int64_t e, int64_t k, int64_t b, unsigned seed, bool biased,
+  Router(int64_t t, int64_t e, int64_t k, int64_t b, bool biased,
          std::optional<bool> normalized_probs = {}, RouterGroups of_groups = {})
       : Router(t, e, k, b) {
     normalized = normalized_probs;
     groups = of_groups;
-    Randomize(seed, biased);
+    Randomize(biased);
   }
 
   int64_t num_tokens, num_experts, top_k, num_sequences;
@@ -75,13 +77,18 @@ struct Router {
   std::vector<T> d_logits = std::vector<T>(num_tokens * num_experts, static_cast<T>(kNan));
   CpuStream stream;
 
-  void Randomize(unsigned seed, bool biased) {
-    std::mt19937 random(seed);
+  void Randomize(bool biased) {
+    std::mt19937_64 random = FreshGenerator();
     std::normal_distribution<double> normal;
-    for (T& x : logits) x = static_cast<T>(1.5 * normal(random));
-    for (T& x : d_probs) x = static_cast<T>(normal(random));
     if (biased) {
       for (T& x : bias) x = static_cast<T>(0.1 * normal(random));
+    }
+    for (T& x : d_probs) x = static_cast<T>(normal(random));
+    for (int64_t t = 0; t < num_tokens; ++t) {
+      const std::span<T> of_token = std::span(logits).subspan(t * num_experts, num_experts);
+      do {
+        for (T& x : of_token) x = static_cast<T>(1.5 * normal(random));
+      } while (!ScoresAreApart<T>(of_token, bias, groups.count));
     }
   }
   ConstTensorView Logits() const { return {logits.data(), kDTypeOf<T>, {num_tokens, num_experts}}; }
@@ -233,7 +240,7 @@ TEST(RouterTest, EqualScoresPickLowerExpertsAndUniformLoadCostsTheCoefficient) {
 }
 
 TEST(RouterTest, BalancedRoutingGoesAroundTheExperts) {
-  Router<float> r(3, 5, 2, 1, /*seed=*/1, /*biased=*/true);
+  Router<float> r(3, 5, 2, 1, /*biased=*/true);
   r.balanced = true;
   ASSERT_THAT(r.Forward(), IsOk());
   EXPECT_THAT(r.experts, ElementsAre(0, 1, 2, 3, 0, 4));
@@ -250,8 +257,8 @@ class RouterSweepTest : public ::testing::TestWithParam<RouterCase> {
   template <typename T>
   Router<T> Make() const {
     const RouterCase& c = GetParam();
-    return Router<T>(c.num_tokens, c.num_experts, c.top_k, c.num_sequences, /*seed=*/17, c.biased,
-                     c.normalized, c.groups);
+    return Router<T>(c.num_tokens, c.num_experts, c.top_k, c.num_sequences, c.biased, c.normalized,
+                     c.groups);
   }
 };
 
@@ -305,9 +312,10 @@ TEST_P(RouterSweepTest, GradientMatchesFiniteDifferences) {
   Router<double> r = Make<double>();
   ASSERT_THAT(r.Forward(), IsOk());
   constexpr double kCoefficient = 0.3;
-  r.d_probs.assign(r.d_probs.size(), 0);
+  const std::vector<double> d_probs = r.d_probs;
+  r.d_probs.assign(d_probs.size(), 0);
   EXPECT_NEAR(r.AuxLoss(kCoefficient), Objective(r, kCoefficient), 1e-12);
-  r.Randomize(17, GetParam().biased);
+  r.d_probs = d_probs;
   ASSERT_THAT(r.Backward(kCoefficient), IsOk());
   std::vector<double> expected;
   for (double& logit : r.logits) {
@@ -358,7 +366,7 @@ TEST(RouterTest, AGroupIsAsGoodAsItsTwoBestExperts) {
 
 TEST(RouterTest, LossesOfSequencesAndOfShardsAddUp) {
   Router<double> both(10, 6, 2, 2);
-  both.Randomize(5, false);
+  both.Randomize(/*biased=*/false);
   ASSERT_THAT(both.Forward(), IsOk());
   double sum = 0;
   for (int b = 0; b < 2; ++b) {
@@ -384,7 +392,7 @@ TEST(RouterTest, LossesOfSequencesAndOfShardsAddUp) {
 // Sequences of 3, 0 and 5 tokens in rows of five: each is what it is alone.
 TEST(RouterTest, PaddingIsNeitherRoutedNorCounted) {
   for (const bool balanced : {false, true}) {
-    Router<double> padded(15, 6, 2, 3, /*seed=*/9, /*biased=*/true);
+    Router<double> padded(15, 6, 2, 3, /*biased=*/true);
     padded.offsets = {0, 3, 3, 8};
     padded.balanced = balanced;
     ASSERT_THAT(padded.Forward(), IsOk());
@@ -482,7 +490,7 @@ TEST(RouterTest, RowsOfARankAreRoutedAsInTheWhole) {
   constexpr int64_t kExperts = 6, kTopK = 2, kSequences = 3, kTokens = 15;
   for (const bool balanced : {false, true}) {
     for (const bool padded : {false, true}) {
-      Router<double> whole(kTokens, kExperts, kTopK, kSequences, /*seed=*/9, /*biased=*/true);
+      Router<double> whole(kTokens, kExperts, kTopK, kSequences, /*biased=*/true);
       if (padded) whole.offsets = {0, 3, 3, 8};
       whole.balanced = balanced;
       ASSERT_THAT(whole.Forward(), IsOk());
