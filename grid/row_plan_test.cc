@@ -14,6 +14,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/index_range.h"
 #include "hetero/grid/axis.h"
 #include "hetero/grid/lane_blocks.h"
@@ -374,7 +375,7 @@ std::map<GlobalRank, std::vector<int64_t>> Execute(
 
 // Of a sample: what of its tokens is a placeholder differs from one to the next, here and there it
 // is none or all of them.
-Placed RandomSample(std::mt19937& random, int64_t num_tokens) {
+Placed RandomSample(std::mt19937_64& random, int64_t num_tokens) {
   Placed sample = {.runs = {}, .num_tokens = num_tokens};
   const uint32_t density = random() % 5;
   for (int64_t token = 0; token < num_tokens; ++token) {
@@ -427,9 +428,7 @@ INSTANTIATE_TEST_SUITE_P(Builders, PlanLawsTest,
                          ::testing::Values(Builder::kFunnel, Builder::kOwners));
 
 TEST_P(PlanLawsTest, EveryRowArrivesOnceAndTheInverseBringsItBack) {
-  const uint32_t seed = std::random_device()();
-  std::mt19937 random(seed);
-  SCOPED_TRACE(::testing::Message() << "seed " << seed);
+  std::mt19937_64 random = FreshGenerator();
   const bool owners = GetParam() == Builder::kOwners;
   for (const Edge& edge : SmallEdges()) {
     SCOPED_TRACE(::testing::PrintToString(edge));

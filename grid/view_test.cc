@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero {
 namespace {
@@ -51,9 +52,7 @@ TEST(GridViewTest, GroupsOf120Ranks) {
 }
 
 TEST(GridViewTest, LawsHoldForRandomShapes) {
-  const uint32_t seed = std::random_device()();
-  std::mt19937 random(seed);
-  SCOPED_TRACE(absl::StrCat("seed ", seed));
+  std::mt19937_64 random = FreshGenerator();
   for (int round = 0; round < 200; ++round) {
     std::vector<Axis> order = {Axis::kTp, Axis::kGtpRemat, Axis::kCp, Axis::kDp, Axis::kPp};
     std::shuffle(order.begin(), order.end(), random);

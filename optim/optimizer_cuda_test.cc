@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/optim/learning_rate.h"
@@ -118,7 +119,7 @@ TEST_P(OptimizerCudaTest, FollowsTheCpuThroughASkippedStep) {
     }
   }
   EXPECT_EQ(gpu.Values(), cpu.Values());
-  std::mt19937_64 generator(11);
+  std::mt19937_64 generator = FreshGenerator();
   std::normal_distribution<float> normal;
   constexpr int kSteps = 4;
   std::vector<StepReport> expected, reports;

@@ -57,19 +57,23 @@ absl::Status Expect(bool condition, std::string_view what) {
   return condition ? absl::OkStatus() : absl::InternalError(what);
 }
 
-std::vector<float> RandomValues(int64_t rank, int64_t count) {
-  std::mt19937 random(static_cast<uint32_t>(rank) + 1);
-  std::normal_distribution<float> normal(0.0f, 1e4f);
-  std::vector<float> values(static_cast<size_t>(count));
-  for (float& value : values) value = normal(random);
-  return values;
-}
-
 // Sizes on both sides of what travels inside the meeting, and ones that do not divide.
 class ThreadsTest : public testing::TestWithParam<std::tuple<int64_t, int64_t>> {
  protected:
   int64_t num_ranks() const { return std::get<0>(GetParam()); }
   int64_t count() const { return std::get<1>(GetParam()); }
+
+  // Of a rank, the same at every call of a test.
+  std::vector<float> RandomValues(int64_t rank, int64_t count) const {
+    std::mt19937_64 random(seed_ + static_cast<uint64_t>(rank));
+    std::normal_distribution<float> normal(0.0f, 1e4f);
+    std::vector<float> values(static_cast<size_t>(count));
+    for (float& value : values) value = normal(random);
+    return values;
+  }
+
+ private:
+  const uint64_t seed_ = FreshSeed();
 };
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ThreadsTest,

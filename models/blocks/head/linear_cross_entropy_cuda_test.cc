@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/models/blocks/head/linear_cross_entropy.h"
 #include "hetero/tensor/ops/cuda_testing.h"
@@ -34,7 +35,7 @@ class LinearCrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DT
 
 TEST_P(LinearCrossEntropyCudaTest, EqualsTheCpuAndItself) {
   const auto [dtype, e] = GetParam();
-  std::mt19937_64 generator(e.tokens + e.vocabulary);
+  std::mt19937_64 generator = FreshGenerator();
   const double scale = 1 / std::sqrt(static_cast<double>(e.hidden));
   const auto hidden = NormalFor(dtype, {e.tokens, e.hidden}, generator);
   const auto weight = NormalFor(dtype, {e.vocabulary, e.hidden}, generator, scale);
@@ -91,7 +92,7 @@ TEST_P(LinearCrossEntropyCudaTest, EqualsTheCpuAndItself) {
 }
 
 TEST(LinearCrossEntropyCudaTest, TargetsOutsideTheVocabularyAreCounted) {
-  std::mt19937_64 generator(3);
+  std::mt19937_64 generator = FreshGenerator();
   const auto hidden = NormalFor(DType::kF32, {4, 8}, generator);
   const auto weight = NormalFor(DType::kF32, {9, 8}, generator);
   const HostTensor<double> loss_weight({4}, {1, 0, 0.5, 1});

@@ -6,6 +6,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero {
 namespace {
@@ -44,7 +45,7 @@ TEST(ExchangePlanTest, WhatEvenRowsAreFitsTheBound) {
 // Over all rounds every row goes once, what one member sends another takes, and nobody takes more
 // than it has room for.
 TEST(ExchangePlanTest, RoundsPartitionTheRows) {
-  std::mt19937 random(1);
+  std::mt19937_64 random = FreshGenerator();
   for (const int64_t size : {2, 3, 4}) {
     for (const int64_t bound : {1, 4, 7, 1000}) {
       std::vector<int64_t> rows(size * size), bounds(size);
