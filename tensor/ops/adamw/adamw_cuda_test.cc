@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/adamw/adamw.h"
 #include "hetero/tensor/ops/cuda_testing.h"
@@ -32,7 +33,7 @@ TEST_P(AdamWCudaTest, StepsEqualTheCpuAndThemselvesAndKeepTheGaps) {
     segments.push_back({begin, 1 + i % 36, 0.01 * static_cast<double>(i % 3)});
   }
   const int64_t n = 9011 + 300 * 37;
-  std::mt19937_64 generator(n + offset);
+  std::mt19937_64 generator = FreshGenerator();
   auto parameter = NormalFor(DType::kF32, {n}, generator);
   HostTensor<double> first({n}, std::vector<double>(n)), second({n}, std::vector<double>(n));
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);

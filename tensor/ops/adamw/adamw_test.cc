@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 #include "hetero/tensor/ops/update_decision/update_decision.h"
@@ -63,9 +64,7 @@ TEST(AdamWTest, TheFirstStepMovesByTheSignAndTheDecay) {
 }
 
 TEST(AdamWTest, TenStepsFollowTheFormulaInBothTypes) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937 random(seed);
+  std::mt19937_64 random = FreshGenerator();
   std::normal_distribution<double> normal;
   constexpr int64_t kCount = 1037;
   const std::vector<AdamWSegment> segments = {{0, 500, 0.1}, {500, 30, 0}, {576, 461, 0.3}};

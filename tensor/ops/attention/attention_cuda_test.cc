@@ -12,6 +12,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/cuda_testing.h"
@@ -106,7 +107,7 @@ class AttentionCudaTest : public ::testing::Test {
                         bool causal, int64_t gap) {
     const int64_t tokens = segments.back();
     const AttentionShape shape = ShapeOf(heads, segments, causal);
-    std::mt19937_64 generator(tokens * 1000 + heads.size);
+    std::mt19937_64 generator = FreshGenerator();
     const int64_t x = heads.qkv_columns(), y = heads.o_columns();
     const auto qkv = NormalFor(dtype, {tokens, x + gap}, generator);
     const auto d_o = NormalFor(dtype, {tokens, y + gap}, generator);
@@ -225,7 +226,7 @@ TEST_P(AttentionCudaTypesTest, LargeScoresStayFinite) {
   const std::vector<int32_t> segments = {0, 40};
   const Heads heads = {1, 1, 16};
   const AttentionShape shape = ShapeOf(heads, segments, false);
-  std::mt19937_64 generator(1);
+  std::mt19937_64 generator = FreshGenerator();
   const DeviceTensor qkv(GetParam(), NormalFor(GetParam(), {40, 48}, generator, 100), gpu_);
   const DeviceTensor o(GetParam(), {40, 16}, gpu_), lse(DType::kF32, {1, 40}, gpu_);
   const DeviceTensor d_qkv(GetParam(), {40, 48}, gpu_);
@@ -249,7 +250,7 @@ TEST_P(AttentionCudaTypesTest, TheDryRunTakesAsMuchWorkspace) {
   const AttentionShape shape = ShapeOf(heads, segments, true);
   StreamWithWorkspace gpu(DeviceKind::kCuda);
   StreamWithWorkspace dry(Device{.kind = DeviceKind::kShapeOnly, .predicts = DeviceKind::kCuda});
-  std::mt19937_64 generator(1);
+  std::mt19937_64 generator = FreshGenerator();
   const DeviceTensor qkv(GetParam(), NormalFor(GetParam(), {300, heads.qkv_columns()}, generator),
                          *gpu);
   const DeviceTensor o(GetParam(), {300, heads.o_columns()}, *gpu);
@@ -291,7 +292,7 @@ TEST_P(AttentionCudaPartsTest, EqualTheTiledKernels) {
       Arena::Create(Device{DeviceKind::kCuda}, MemoryLabel::kWorkspace, int64_t{1} << 30, memory)
           .value();
   const auto stream = Stream::Create(Device{DeviceKind::kCuda}, workspace).value();
-  std::mt19937_64 generator(1);
+  std::mt19937_64 generator = FreshGenerator();
   const auto qkv = NormalFor(DType::kBF16, {tokens, x}, generator);
   const auto d_o = NormalFor(DType::kBF16, {tokens, y}, generator);
   std::vector<double> o[2], d_qkv[2];

@@ -11,6 +11,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -127,7 +128,7 @@ struct Attention {
   std::vector<int32_t> offsets;
   AttentionShape shape;
   int64_t tokens = offsets.back();
-  std::mt19937_64 generator{static_cast<uint64_t>(tokens * 100 + heads.size)};
+  std::mt19937_64 generator = FreshGenerator();
   HostTensor<T> qkv = HostTensor<T>::Normal({tokens, heads.qkv_columns()}, generator);
   HostTensor<T> d_o = HostTensor<T>::Normal({tokens, heads.o_columns()}, generator);
   HostTensor<T> o{{tokens, heads.o_columns() + 1}}, lse{{heads.heads(), tokens}};

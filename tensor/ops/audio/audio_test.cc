@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 #include <numeric>
 #include <random>
 #include <span>
@@ -14,6 +13,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/audio_batch.h"
 #include "hetero/tensor/ops/testing.h"
@@ -29,18 +29,12 @@ using ::testing::HasSubstr;
 static_assert(AudioRows(0) == 0 && AudioRows(1) == 1 && AudioRows(2) == 1 && AudioRows(3) == 2);
 static_assert(AudioRows(3000) == 1500 && ConvolvedRows(5, 1) == 5);
 
-std::mt19937 FreshGenerator() {
-  const unsigned seed = std::random_device()();
-  std::printf("seed %u\n", seed);
-  return std::mt19937(seed);
-}
-
 // Clips of C channels into N.
 template <typename T>
 struct Problem {
   static constexpr int64_t kC = 5, kN = 7;
 
-  Problem(std::vector<int32_t> lengths_, int64_t stride_, std::mt19937 random = FreshGenerator())
+  Problem(std::vector<int32_t> lengths_, int64_t stride_, std::mt19937_64 random = FreshGenerator())
       : lengths(std::move(lengths_)),
         stride(stride_),
         x(HostTensor<T>::Normal({std::accumulate(lengths.begin(), lengths.end(), int64_t{0}), kC},
@@ -149,7 +143,7 @@ TEST_P(TimeConvTest, AClipDoesNotSeeItsNeighbours) {
   int64_t first = 0, row = 0;
   for (const int32_t length : lengths) {
     const int64_t rows = ConvolvedRows(length, stride);
-    Problem<double> alone({length}, stride, std::mt19937(1));
+    Problem<double> alone({length}, stride);
     alone.weight = pack.weight;
     std::copy_n(pack.x.values().begin() + first * 5, length * 5, alone.x.values().begin());
     std::copy_n(pack.dy.values().begin() + row * 7, rows * 7, alone.dy.values().begin());
@@ -234,7 +228,7 @@ std::vector<double> Sinusoids(std::span<const int32_t> lengths, int64_t channels
 
 template <typename T>
 void ExpectSinusoids(const std::vector<int32_t>& lengths, int64_t channels) {
-  std::mt19937 random = FreshGenerator();
+  std::mt19937_64 random = FreshGenerator();
   StreamWithWorkspace stream;
   const int64_t rows = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
   auto x = HostTensor<T>::Normal({rows, channels}, random);

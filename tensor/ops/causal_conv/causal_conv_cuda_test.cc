@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/causal_conv/causal_conv.h"
 #include "hetero/tensor/ops/cuda_testing.h"
@@ -39,7 +40,7 @@ class CausalConvCudaTest : public ::testing::TestWithParam<std::tuple<DType, Ext
 TEST_P(CausalConvCudaTest, EqualsTheCpuAndItself) {
   const auto [dtype, e] = GetParam();
   const int64_t tokens = e.rows * e.row_length;
-  std::mt19937_64 generator(tokens * 31 + e.channels);
+  std::mt19937_64 generator = FreshGenerator();
   const auto x = NormalFor(dtype, {tokens, e.channels + e.gap}, generator);
   const auto d_out = NormalFor(dtype, {tokens, e.channels + e.gap}, generator);
   const auto weight = NormalFor(dtype, {e.channels, e.taps}, generator);

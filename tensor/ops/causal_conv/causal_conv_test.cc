@@ -1,7 +1,6 @@
 #include "hetero/tensor/ops/causal_conv/causal_conv.h"
 
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <random>
 #include <utility>
@@ -10,6 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/memory.h"
 
@@ -53,9 +53,7 @@ struct Case {
 
 template <typename T>
 Case<T> RandomCase(int64_t rows, int64_t row_length, int64_t channels, int64_t taps, bool packed) {
-  const unsigned seed = std::random_device()();
-  std::printf("seed %u\n", seed);
-  std::mt19937 random(seed);
+  std::mt19937_64 random = FreshGenerator();
   std::normal_distribution<double> normal;
   Case<T> c{rows * row_length, channels, taps, row_length, {}, {}, {}, {}, {}};
   const auto fill = [&](std::vector<T>& values, int64_t count) {

@@ -5,6 +5,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/tensor/ops/check_indices/check_indices.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/testing.h"
@@ -17,7 +18,7 @@ using ::testing::ElementsAre;
 
 TEST(CheckIndicesCudaTest, AddsTheNumberOutside) {
   for (const int64_t count : {0, 1, 5000}) {
-    std::mt19937_64 generator(count);
+    std::mt19937_64 generator = FreshGenerator();
     HostTensor<int32_t> indices({count});
     HostTensor<double> weight({count});
     double outside = 0;

@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/cuda_testing.h"
@@ -28,7 +29,6 @@ class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, S
         rows_(std::get<1>(GetParam()).rows),
         columns_(std::get<1>(GetParam()).columns),
         gap_(std::get<1>(GetParam()).gap),
-        generator_(rows_ * 1009 + columns_),
         logits_(NormalFor(dtype_, {rows_, columns_ + gap_}, generator_, 3.0)),
         weight_(NormalFor(DType::kF32, {rows_}, generator_)),
         targets_({rows_}) {
@@ -59,7 +59,7 @@ class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, S
 
   DType dtype_;
   int64_t rows_, columns_, gap_;
-  std::mt19937_64 generator_;
+  std::mt19937_64 generator_ = FreshGenerator();
   HostTensor<double> logits_;
   HostTensor<double> weight_;
   HostTensor<int32_t> targets_;
@@ -183,7 +183,7 @@ TEST(CrossEntropyCudaTest, AShardWithoutColumnsAddsNothing) {
 TEST(CrossEntropyCudaTest, WeightedLossAndWeightAreAddedToTheTotals) {
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
   for (const int64_t rows : {0, 1, 5003}) {
-    std::mt19937_64 generator(rows);
+    std::mt19937_64 generator = FreshGenerator();
     const auto loss = NormalFor(DType::kF32, {rows}, generator);
     const auto weight = NormalFor(DType::kF32, {rows}, generator);
     HostTensor<double> totals({2}, {3.5, 1});

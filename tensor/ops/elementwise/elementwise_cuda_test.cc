@@ -6,6 +6,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -25,8 +26,7 @@ class ElementwiseCudaTest : public ::testing::TestWithParam<std::tuple<DType, Sl
   ElementwiseCudaTest()
       : dtype_(std::get<0>(GetParam())),
         extents_(std::get<1>(GetParam())),
-        dims_({extents_.rows, extents_.columns + extents_.gap}),
-        generator_(dims_[0] * 1000 + dims_[1]) {}
+        dims_({extents_.rows, extents_.columns + extents_.gap}) {}
 
   HostTensor<double> Draw() { return NormalFor(dtype_, {dims_[0], dims_[1]}, generator_); }
 
@@ -42,7 +42,7 @@ class ElementwiseCudaTest : public ::testing::TestWithParam<std::tuple<DType, Sl
   DType dtype_;
   SliceExtents extents_;
   std::vector<int64_t> dims_;
-  std::mt19937_64 generator_;
+  std::mt19937_64 generator_ = FreshGenerator();
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};
 };

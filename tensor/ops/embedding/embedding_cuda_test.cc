@@ -9,6 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/embedding/embedding.h"
@@ -42,7 +43,7 @@ class EmbeddingCudaTest : public ::testing::TestWithParam<std::tuple<DType, Exte
 
 TEST_P(EmbeddingCudaTest, EqualsTheCpuAndItself) {
   const auto [dtype, e] = GetParam();
-  std::mt19937_64 generator(e.ids * 31 + e.columns);
+  std::mt19937_64 generator = FreshGenerator();
   HostTensor<int32_t> ids({e.ids}), positions({e.ids});
   std::vector<int32_t> order(e.tokens);
   std::iota(order.begin(), order.end(), 0);
@@ -108,7 +109,7 @@ TEST_P(EmbeddingCudaTest, EqualsTheCpuAndItself) {
 
 TEST_P(EmbeddingCudaTest, WithoutPositionsTheIdsAreInOrder) {
   const auto [dtype, e] = GetParam();
-  std::mt19937_64 generator(e.ids);
+  std::mt19937_64 generator = FreshGenerator();
   HostTensor<int32_t> ids({e.ids});
   for (int32_t& id : ids.values()) {
     id = static_cast<int32_t>(generator() % (e.vocabulary + e.first_row));
@@ -139,7 +140,7 @@ TEST_P(EmbeddingCudaTest, WithoutPositionsTheIdsAreInOrder) {
 
 TEST_P(EmbeddingCudaTest, GatherAndScatterMoveEveryBit) {
   const auto [dtype, e] = GetParam();
-  std::mt19937_64 generator(e.ids + 1);
+  std::mt19937_64 generator = FreshGenerator();
   std::vector<int32_t> order(e.tokens);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), generator);

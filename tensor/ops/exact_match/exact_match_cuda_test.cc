@@ -5,6 +5,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/exact_match/exact_match.h"
@@ -20,7 +21,7 @@ class ExactMatchCudaTest : public ::testing::TestWithParam<int64_t> {};
 TEST_P(ExactMatchCudaTest, EqualsTheCpu) {
   constexpr int64_t kRows = 70;
   const int64_t row_length = GetParam();
-  std::mt19937_64 generator(row_length);
+  std::mt19937_64 generator = FreshGenerator();
   std::vector<int32_t> positions, targets, predicted;
   for (int64_t p = 0; p < kRows * row_length; ++p) {
     if (generator() % 4 == 0 || p / row_length == 5) continue;

@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/exchange_rows/exchange_rows.h"
 #include "hetero/tensor/ops/testing.h"
@@ -26,7 +27,7 @@ class ExchangeRowsCudaTest
 // Sources x experts of a rank x first row.
 TEST_P(ExchangeRowsCudaTest, SortsAsTheCpu) {
   const auto [num_sources, num_experts, first] = GetParam();
-  std::mt19937 random(3);
+  std::mt19937_64 random = FreshGenerator();
   HostTensor<int32_t> table({num_sources, num_experts});
   int64_t total = 0;
   for (int32_t& count : table.values()) total += count = static_cast<int32_t>(random() % 700);
@@ -56,7 +57,7 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ExchangeRowsCudaTest,
                                            std::tuple{4, 300, 17}, std::tuple{1, 1, 0}));
 
 TEST(SpreadChoicesCudaTest, EqualsTheCpu) {
-  std::mt19937 random(4);
+  std::mt19937_64 random = FreshGenerator();
   const HostTensor<int32_t> counts({12}, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12});
   HostTensor<int32_t> experts({301, 3}), numbers({301, 6}), spread({24});
   for (int32_t& expert : experts.values()) expert = static_cast<int32_t>(random() % 13) - 1;

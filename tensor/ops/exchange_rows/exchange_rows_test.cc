@@ -11,6 +11,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -58,7 +59,7 @@ class SortReceivedRowsTest
 // Sources x experts x rows at once.
 TEST_P(SortReceivedRowsTest, IsAStableSortByExpert) {
   const auto [num_sources, num_experts, window] = GetParam();
-  std::mt19937 random(static_cast<uint32_t>(7 * num_sources + num_experts));
+  std::mt19937_64 random = FreshGenerator();
   StreamWithWorkspace stream;
   // The table has other ranks' experts on both sides.
   HostTensor<int32_t> table({num_sources, num_experts + 3});

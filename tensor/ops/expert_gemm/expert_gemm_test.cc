@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -34,7 +35,7 @@ void ExpectProducts(const Case& c) {
     offsets[e + 1] = offsets[e] + static_cast<int32_t>(c.rows[e]);
   }
   const int64_t r = offsets[e_count];
-  std::mt19937 random(9);
+  std::mt19937_64 random = FreshGenerator();
   const auto x = HostTensor<T>::Normal({r, k}, random);
   const auto w = HostTensor<T>::Normal({e_count, n, k}, random);
   const auto dy = HostTensor<T>::Normal({r, n}, random);

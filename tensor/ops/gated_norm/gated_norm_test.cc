@@ -1,13 +1,13 @@
 #include "hetero/tensor/ops/gated_norm/gated_norm.h"
 
 #include <cmath>
-#include <cstdio>
 #include <random>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -39,9 +39,7 @@ struct Case {
 };
 
 Case<double> RandomCase(int64_t rows, int64_t channels, int64_t groups) {
-  const unsigned seed = std::random_device()();
-  std::printf("seed %u\n", seed);
-  std::mt19937 random(seed);
+  std::mt19937_64 random = FreshGenerator();
   return {rows,
           channels,
           groups,

@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
@@ -31,9 +32,7 @@ TEST(GradientStatisticsCudaTest, EqualsTheCpuAndItselfAtEveryAddress) {
     ranges.push_back({begin, i % 38, i % kParameters});
   }
   const int64_t n = 9011 + 2500 * 37;
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937_64 generator(seed);
+  std::mt19937_64 generator = FreshGenerator();
   auto gradient = HostTensor<float>::Normal({n}, generator, 1e15);
   for (int64_t i = 0; i < n; i += 11) gradient[i] = i % 2 == 0 ? 0.0f : -0.0f;
   // First and last elements of ranges, and what lies beside them.

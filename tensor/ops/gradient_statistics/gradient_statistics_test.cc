@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -70,9 +71,7 @@ using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(GradientStatisticsTypeTest, Types);
 
 TYPED_TEST(GradientStatisticsTypeTest, EqualsTheNaiveLoopWhereverRangesBeginAndEnd) {
-  const uint32_t seed = std::random_device()();
-  SCOPED_TRACE(seed);
-  std::mt19937_64 generator(seed);
+  std::mt19937_64 generator = FreshGenerator();
   constexpr int64_t kCount = 1500;
   auto gradient = HostTensor<TypeParam>::Normal({kCount}, generator, 1e15);
   for (int64_t i = 0; i < kCount; i += 7) gradient[i] = i % 2 == 0 ? 0.0 : -0.0;
@@ -104,7 +103,7 @@ TEST(GradientStatisticsTest, SquaresAreDoubles) {
 }
 
 TEST(GradientStatisticsTest, TheOrderOfTheSumIsTheSameAtEveryAddress) {
-  std::mt19937_64 generator(11);
+  std::mt19937_64 generator = FreshGenerator();
   const auto padded = HostTensor<float>::Normal({1003}, generator);
   std::vector<double> squares;
   for (int64_t shift = 0; shift < 8; ++shift) {

@@ -9,6 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
@@ -36,7 +37,7 @@ class MoePermuteCudaTest : public ::testing::TestWithParam<std::tuple<DType, Ext
 
 TEST_P(MoePermuteCudaTest, EqualsTheCpu) {
   const auto [dtype, e, padded] = GetParam();
-  std::mt19937_64 generator(e.tokens * 31 + e.experts);
+  std::mt19937_64 generator = FreshGenerator();
   int64_t num_rows = 0;
   HostTensor<int32_t> experts({e.tokens, e.top_k}), counts({e.experts});
   std::fill(counts.values().begin(), counts.values().end(), 0);

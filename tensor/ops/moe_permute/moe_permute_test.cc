@@ -11,6 +11,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -45,7 +46,7 @@ struct Routing {
   HostTensor<int32_t> experts, counts, offsets, rows, tokens;
 };
 
-std::vector<int32_t> RandomChoices(int64_t t, int64_t k, int64_t e, std::mt19937& random) {
+std::vector<int32_t> RandomChoices(int64_t t, int64_t k, int64_t e, std::mt19937_64& random) {
   std::vector<int32_t> choices;
   std::vector<int32_t> all(e);
   std::iota(all.begin(), all.end(), 0);
@@ -93,7 +94,7 @@ class MoePermuteSweepTest
 
 TEST_P(MoePermuteSweepTest, RoundTripGivesEachTokenKTimes) {
   const auto [t, k, e, h] = GetParam();
-  std::mt19937 random(3);
+  std::mt19937_64 random = FreshGenerator();
   StreamWithWorkspace stream;
   Routing r(t, k, e, RandomChoices(t, k, e, random));
   ASSERT_THAT(r.Assign(*stream), IsOk());

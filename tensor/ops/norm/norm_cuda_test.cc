@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <tuple>
@@ -6,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/norm/norm.h"
@@ -25,8 +28,7 @@ class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, Sli
   NormCudaTest()
       : dtype_(std::get<0>(GetParam())),
         centered_(std::get<1>(GetParam())),
-        extents_(std::get<2>(GetParam())),
-        generator_(extents_.rows * 1009 + extents_.columns) {}
+        extents_(std::get<2>(GetParam())) {}
 
   HostTensor<double> Draw() {
     return NormalFor(dtype_, {extents_.rows, extents_.columns + extents_.gap}, generator_);
@@ -57,7 +59,7 @@ class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, Sli
   DType dtype_;
   bool centered_;
   SliceExtents extents_;
-  std::mt19937_64 generator_;
+  std::mt19937_64 generator_ = FreshGenerator();
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};
 };
@@ -140,7 +142,17 @@ TEST_P(NormCudaTest, ForwardAndBackwardEqualTheCpuAndThemselves) {
     args.dbias_C = dbias_again.view();
     ASSERT_THAT(Backward(args, *gpu_), IsOk());
   }
-  EXPECT_THAT(dx.Values(), IsCloseTo(expected_dx.values(), Tolerance()));
+  // Of weight dy rstd the projection may leave next to nothing, in a row of one column always.
+  double largest = 0;
+  for (int64_t t = 0; t < rows; ++t) {
+    for (int64_t c = 0; c < columns; ++c) {
+      const double of_y = dy[t * (columns + extents_.gap) + extents_.gap + c];
+      largest = std::max(largest, std::abs(weight[c] * of_y * expected_rstd[t]));
+    }
+  }
+  ErrorSpec projected = Tolerance();
+  projected.absolute += 16 * Epsilon<float>() * largest;
+  EXPECT_THAT(dx.Values(), IsCloseTo(expected_dx.values(), projected));
   EXPECT_THAT(dweight.Values(), IsCloseTo(expected_dweight.values(), SumTolerance()));
   EXPECT_EQ(dx.Bits(), again.Bits());
   EXPECT_EQ(dweight.Bits(), dweight_again.Bits());

@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -113,7 +114,7 @@ struct Problem {
   static constexpr int64_t kGap = 2;
   int64_t rows, columns;
   bool centered, with_residual;
-  std::mt19937_64 generator{static_cast<uint64_t>(rows * 1000 + columns)};
+  std::mt19937_64 generator = FreshGenerator();
   HostTensor<T> x = HostTensor<T>::Normal({rows, columns + kGap}, generator);
   HostTensor<T> residual = HostTensor<T>::Normal({rows, columns}, generator);
   HostTensor<T> weight = HostTensor<T>::Normal({columns}, generator);

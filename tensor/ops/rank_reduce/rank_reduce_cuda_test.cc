@@ -10,6 +10,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/rank_reduce/rank_reduce.h"
@@ -27,7 +28,7 @@ class RankReduceCudaTest
 // All of the CPU's types but bf16 have the CPU's bits; bf16 is summed in f32.
 TEST_P(RankReduceCudaTest, EqualsTheCpuInPlaceAndApart) {
   const auto [dtype, op, num_ranks, n] = GetParam();
-  std::mt19937_64 generator(n * 7 + num_ranks);
+  std::mt19937_64 generator = FreshGenerator();
   StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
   std::deque<DeviceTensor> gpu_ranks;
   std::vector<std::vector<double>> ranks;

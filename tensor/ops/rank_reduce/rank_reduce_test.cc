@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 
 namespace hetero {
 namespace {
@@ -23,7 +24,7 @@ class RankReduceTest : public testing::Test {
 
 TEST_F(RankReduceTest, SumsInInputOrderBitwiseIntoEveryOutput) {
   constexpr int64_t kCount = 5003;  // more than two blocks and a tail
-  std::mt19937 random(7);
+  std::mt19937_64 random = FreshGenerator();
   std::normal_distribution<float> normal(0.0f, 1e3f);
   std::vector<std::vector<float>> values(3, std::vector<float>(kCount));
   for (auto& rank : values) {

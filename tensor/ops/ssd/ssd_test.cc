@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <random>
 #include <utility>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -69,9 +69,7 @@ struct Case {
 };
 
 Case<double> RandomCase(const SsdShape& shape, int64_t rows, int64_t row_length) {
-  const unsigned seed = std::random_device()();
-  std::printf("seed %u\n", seed);
-  std::mt19937 random(seed);
+  std::mt19937_64 random = FreshGenerator();
   const int64_t tokens = rows * row_length;
   const int64_t inner = shape.num_heads * shape.head_dim;
   const int64_t wide = kMargin + inner + 2 * shape.num_groups * shape.state_size;

@@ -7,6 +7,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/testing.h"
@@ -45,14 +46,13 @@ class VisionCudaTest : public ::testing::TestWithParam<std::tuple<DType, Problem
         problem_(std::get<1>(GetParam())),
         layout_{problem_.sizes, problem_.patch, problem_.class_tokens},
         patches_(layout_.num_patches()),
-        tokens_(layout_.num_tokens()),
-        generator_(tokens_ * 31 + problem_.channels) {}
+        tokens_(layout_.num_tokens()) {}
 
   DType dtype_;
   Problem problem_;
   ImageLayout layout_;
   int64_t patches_, tokens_;
-  std::mt19937_64 generator_;
+  std::mt19937_64 generator_ = FreshGenerator();
   StreamWithWorkspace cpu_;
   StreamWithWorkspace gpu_{DeviceKind::kCuda};
 };

@@ -12,6 +12,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
 #include "hetero/tensor/ops/testing.h"
 
@@ -82,10 +83,12 @@ class ResizeTest : public ::testing::TestWithParam<std::tuple<int64_t, int32_t, 
 TEST_P(ResizeTest, ForwardAndBackwardAreTheSameMatrix) {
   const auto [n, rows, columns] = GetParam();
   constexpr int64_t c = 3;
-  std::mt19937 random(static_cast<unsigned>(n + rows));
+  std::mt19937_64 random = FreshGenerator();
   const auto grid = HostTensor<float>::Normal({n, n, c}, random);
   const std::vector<double> expected = Resized(grid.As<double>().values(), n, c, rows, columns);
-  EXPECT_THAT(Positions(n, rows, columns, grid.values()), IsCloseTo(expected, {.absolute = 1e-6}));
+  // A dozen roundings of numbers up to 5.
+  EXPECT_THAT(Positions(n, rows, columns, grid.values()),
+              IsCloseTo(expected, {.absolute = 16 * Epsilon<float>()}));
 
   // <J p, g> = <p, J' g> in f64.
   StreamWithWorkspace stream;
@@ -116,7 +119,7 @@ struct Batch {
   static constexpr int64_t kPatch = 4, kClass = 2, kChannels = 5, kSide = 4;
   std::vector<ImageSize> sizes = {{16, 16}, {8, 24}, {24, 8}};
   ImageLayout layout{.sizes = sizes, .patch_size = kPatch, .num_class_tokens = kClass};
-  std::mt19937 random{7};
+  std::mt19937_64 random = FreshGenerator();
   HostTensor<double> embedding = HostTensor<double>::Normal({40, kChannels}, random);
   HostTensor<double> positions = HostTensor<double>::Normal({kSide, kSide, kChannels}, random);
   HostTensor<double> class_tokens = HostTensor<double>::Normal({kClass, kChannels}, random);
@@ -145,7 +148,8 @@ TEST(PackImageTokensTest, InterleavesClassTokensAndAddsPositions) {
       expected.push_back(p + b.embedding[patch++]);
     }
   }
-  EXPECT_THAT(tokens.values(), IsCloseTo(expected, {.absolute = 1e-14}));
+  // A dozen roundings of numbers up to 10, on each side.
+  EXPECT_THAT(tokens.values(), IsCloseTo(expected, {.absolute = 128 * Epsilon<double>()}));
   EXPECT_EQ(b.Pack().values(), tokens.values());
 }
 
