@@ -32,6 +32,16 @@ absl::Status AddBiasGradient(ModuleContext& context, ConstTensorView dy, Paramet
 
 }  // namespace
 
+ParameterSpec BiasOf(std::string name, int64_t width, const DimSharding& dim, DType storage) {
+  return {.name = std::move(name),
+          .shape = {width},
+          .storage = storage,
+          .init = Init::Constant(0),
+          .dims = {dim},
+          .partial_over_tp = dim.axis == ShardAxis::kNone,
+          .decay = false};
+}
+
 absl::Status ColumnLinear::Forward(ModuleContext& context, ConstTensorView x_RH,
                                    TensorView y_TN) const {
   Stream& stream = context.stream;

@@ -15,17 +15,23 @@
 // starts the gathering before that.
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/models/blocks/context.h"
 #include "hetero/models/blocks/sequence_parallel.h"
+#include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/side_stream.h"
 #include "hetero/tensor/view.h"
 
 namespace hetero {
+
+// A bias's row of the table; `dim` is that of the weight's rows. A bias that all ranks have, of a
+// RowLinear, has parts of its gradient on them.
+ParameterSpec BiasOf(std::string name, int64_t width, const DimSharding& dim, DType storage);
 
 // y = x wᵀ + b, w divided by rows and b with them.
 class ColumnLinear {

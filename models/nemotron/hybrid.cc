@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -41,7 +42,9 @@ VocabularyConfig VocabularyOf(const HybridConfig& config) {
 }
 
 HeadConfig HeadOf(const HybridConfig& config) {
-  return {.vocabulary = VocabularyOf(config), .norm_epsilon = config.norm_epsilon};
+  return {.vocabulary = VocabularyOf(config),
+          .norm_epsilon = config.norm_epsilon,
+          .tied_to = config.tie_embeddings ? kEmbeddingTable : std::string_view()};
 }
 
 // What the sizes of its parameters do not tell: heads and groups stay whole.
@@ -73,6 +76,11 @@ int HybridConfig::ExchangesTotal(int64_t layer) const {
 
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
   const int num_stages = static_cast<int>(shard.pp.size);
+  if (config.tie_embeddings && num_stages > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("tie_embeddings is true with pp ", num_stages,
+                     ", must be on the one stage that embeds and predicts; nearest is 1"));
+  }
   std::vector<ParameterSpec> specs;
   const auto add = [&](int stage, int number, std::vector<ParameterSpec> of_block) {
     for (ParameterSpec& spec : of_block) {

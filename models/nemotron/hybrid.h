@@ -1,8 +1,8 @@
 #ifndef HETERO_MODELS_NEMOTRON_HYBRID_H_
 #define HETERO_MODELS_NEMOTRON_HYBRID_H_
 
-// A hybrid language model: one residual block per symbol of a pattern, no position embedding, no
-// biases, untied embeddings; rows that arrive over edges take the place of placeholder tokens.
+// A hybrid language model: one residual block per symbol of a pattern, no position embedding; rows
+// that arrive over edges take the place of placeholder tokens.
 //
 // Shape letters: T tokens, R rows of a rank (TokenShard): all T on one tensor-parallel rank; H
 // hidden.
@@ -34,6 +34,7 @@ struct HybridConfig {
   int64_t vocabulary_size = 0;
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
+  bool tie_embeddings = false;  // the output layer is the embedding's table
   DType storage = DType::kF32;
   bool trainable = true;
   // Of the kinds that the pattern contains, complete.
@@ -49,8 +50,8 @@ struct HybridConfig {
 };
 
 // Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
-// Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages, or heads or groups
-// over the tensor-parallel ranks.
+// Errors: INVALID_ARGUMENT when the layers do not divide into pipeline stages, for tied embeddings
+// on several, or when heads or groups do not divide over the tensor-parallel ranks.
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard);
 
 class HybridStage : public Stage {

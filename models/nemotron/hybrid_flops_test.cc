@@ -71,10 +71,11 @@ INSTANTIATE_TEST_SUITE_P(
         Model{"published", kPublished, 2, {31577937344, 29374808064, 3580073408}, 6.936}),
     [](const auto& info) { return info.param.label; });
 
-// What a layer of `kind` adds to a sequence of 6 tokens, beside the head: hidden size 8.
-double LayerFlops(char kind) {
-  const auto flops = [](std::string pattern) {
-    const HybridConfig config = {
+// What a layer of `kind` adds to a sequence of 6 tokens, beside the head: hidden size 8. `others`:
+// with what is off by default, of which biases and a tied table are no operations.
+double LayerFlops(char kind, bool others = false) {
+  const auto flops = [&](std::string pattern) {
+    HybridConfig config = {
         .pattern = LayerPattern::Parse(pattern).value(),
         .hidden_size = 8,
         .vocabulary_size = 11,
@@ -89,6 +90,12 @@ double LayerFlops(char kind) {
         .experts =
             {.hidden_size = 8, .num_experts = 10, .top_k = 3, .ffn_size = 7, .shared_ffn_size = 9},
         .mlp = {.hidden_size = 8, .ffn_size = 13}};
+    if (others) {
+      config.tie_embeddings = true;
+      config.attention.use_bias = config.mlp.use_bias = config.mamba.use_bias = true;
+      config.mamba.conv_bias = false;
+      config.experts.shared_ffn_size = 0;
+    }
     return HybridFlops(config, 6, /*passes_gradient=*/false).forward;
   };
   return flops({'-', kind}) - flops("-");
@@ -105,6 +112,8 @@ TEST(HybridFlopsTest, CountedByHand) {
   // The router, three experts, the shared one.
   EXPECT_EQ(LayerFlops('E'), 6 * 2 * 8 * 10 + 6 * 3 * (2 * 2 * 8 * 7) + 6 * (2 * 2 * 8 * 9));
   EXPECT_EQ(LayerFlops('-'), 6 * (2 * 2 * 8 * 13));
+  for (const char kind : {'*', 'M', '-'}) EXPECT_EQ(LayerFlops(kind, true), LayerFlops(kind));
+  EXPECT_EQ(LayerFlops('E') - LayerFlops('E', true), 6 * (2 * 2 * 8 * 9));
 }
 
 // The head, its logits, and a layer without a scan or attention.

@@ -48,6 +48,21 @@ inline HybridConfig SmallHybridConfig(std::string_view pattern, DType storage = 
   return config;
 }
 
+// The same with what is off by default: biases everywhere but in the convolution, tied embeddings,
+// limited steps, and experts in groups without a shared one.
+inline HybridConfig OtherHybridConfig(std::string_view pattern, DType storage = DType::kF64) {
+  HybridConfig config = SmallHybridConfig(pattern, storage);
+  config.tie_embeddings = true;
+  config.attention.use_bias = config.mlp.use_bias = config.mamba.use_bias = true;
+  config.mamba.conv_bias = false;
+  config.mamba.conv_kernel = 3;
+  config.mamba.steps = {.min = 1e-3, .max = 20};
+  config.experts.shared_ffn_size = 0;
+  config.experts.groups = {.count = 2, .chosen = 1};
+  config.experts.normalize_probabilities = false;
+  return config;
+}
+
 template <typename T>
 class HybridHarness {
  public:

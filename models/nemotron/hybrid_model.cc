@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/config/field_rules.h"
 #include "hetero/base/field_relations.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/models/nemotron/hybrid_flops.h"
 #include "hetero/models/nemotron/hybrid_names.h"
@@ -56,6 +57,60 @@ std::string Path(std::string_view path, std::string_view field) {
   return path.empty() ? std::string(field) : absl::StrCat(path, ".", field);
 }
 
+int64_t NumGroups(const proto::MixtureOfExperts& experts) {
+  return experts.has_num_groups() ? experts.num_groups() : 1;
+}
+int64_t TopKGroups(const proto::MixtureOfExperts& experts) {
+  return experts.has_top_k_groups() ? experts.top_k_groups() : NumGroups(experts);
+}
+
+// The experts among which a token chooses.
+void CheckExperts(const proto::MixtureOfExperts& experts, std::string_view path,
+                  Violations& violations) {
+  const NumberField all = {Path(path, "num_experts"), experts.num_experts()};
+  const NumberField top_k = {Path(path, "top_k"), experts.top_k()};
+  const NumberField groups = {Path(path, "num_groups"), NumGroups(experts)};
+  const NumberField chosen = {Path(path, "top_k_groups"), TopKGroups(experts)};
+  CheckAtMost(violations, top_k, all);
+  CheckMultiple(violations, all, groups);
+  CheckAtMost(violations, chosen, groups);
+  if (!violations.Sound({all.path, top_k.path, groups.path, chosen.path}) || groups.value == 1) {
+    return;
+  }
+  const int64_t of_group = all.value / groups.value;
+  if (of_group == 1) {
+    int64_t nearest = groups.value / 2;
+    while (all.value % nearest != 0) --nearest;
+    violations.Add(Refuse(groups.path,
+                          absl::StrCat(" is ", groups.value, " for ", all.path, " ", all.value,
+                                       ", a group must have two experts at least"),
+                          {absl::StrCat(nearest)}));
+    return;
+  }
+  if (top_k.value <= chosen.value * of_group) return;
+  Violation violation =
+      Refuse(top_k.path,
+             absl::StrCat(" is ", top_k.value, ", must be at most ", chosen.value * of_group,
+                          ", the experts of ", chosen.path, " ", chosen.value),
+             {absl::StrCat(chosen.value * of_group)});
+  violation.corrections.push_back({{chosen.path, absl::StrCat(CeilDiv(top_k.value, of_group))}});
+  violations.Add(std::move(violation));
+}
+
+void CheckTimeSteps(const proto::MambaMixer& mamba, std::string_view path, Violations& violations) {
+  const std::string min = Path(path, "min_time_step"), max = Path(path, "max_time_step");
+  if (!mamba.has_max_time_step() || !violations.Sound({min, max}) ||
+      mamba.min_time_step() <= mamba.max_time_step()) {
+    return;
+  }
+  const std::string below = ShortestText(mamba.min_time_step());
+  const std::string above = ShortestText(mamba.max_time_step());
+  Violation violation =
+      Refuse(min, absl::StrCat(" is ", below, ", must be at most ", max, " ", above), {above});
+  violation.corrections.push_back({{max, below}});
+  violations.Add(std::move(violation));
+}
+
 void CheckPattern(const proto::HybridLanguageModel& config, std::string_view model,
                   Violations& violations) {
   const std::string path = Path(model, "pattern");
@@ -97,11 +152,9 @@ void CheckRelations(const proto::HybridLanguageModel& config, std::string_view p
   if (config.has_mamba()) {
     CheckMultiple(violations, {Path(path, "mamba.num_heads"), config.mamba().num_heads()},
                   {Path(path, "mamba.num_groups"), config.mamba().num_groups()});
+    CheckTimeSteps(config.mamba(), Path(path, "mamba"), violations);
   }
-  if (config.has_experts()) {
-    CheckAtMost(violations, {Path(path, "experts.top_k"), config.experts().top_k()},
-                {Path(path, "experts.num_experts"), config.experts().num_experts()});
-  }
+  if (config.has_experts()) CheckExperts(config.experts(), Path(path, "experts"), violations);
 }
 
 std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_captions) {
@@ -152,6 +205,7 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.vocabulary_size = config.vocabulary_size();
   result.norm_epsilon = config.norm_epsilon();
   result.init_std = config.init_std();
+  result.tie_embeddings = config.tie_embeddings();
   result.storage = storage;
   const auto common = [&](auto& block) {
     block.hidden_size = config.hidden_size();
@@ -164,6 +218,7 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.attention.num_heads = config.attention().num_heads();
   result.attention.num_kv_groups = config.attention().num_kv_groups();
   result.attention.head_dim = config.attention().head_dim();
+  result.attention.use_bias = config.attention().use_bias();
   common(result.mamba);
   result.mamba.num_heads = config.mamba().num_heads();
   result.mamba.head_dim = config.mamba().head_dim();
@@ -171,11 +226,22 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.mamba.state_size = config.mamba().state_size();
   result.mamba.conv_kernel = config.mamba().conv_kernel();
   result.mamba.chunk_size = config.mamba().chunk_size();
+  if (config.mamba().has_conv_bias()) result.mamba.conv_bias = config.mamba().conv_bias();
+  result.mamba.use_bias = config.mamba().use_bias();
+  result.mamba.steps.min = config.mamba().min_time_step();
+  if (config.mamba().has_max_time_step()) {
+    result.mamba.steps.max = config.mamba().max_time_step();
+  }
   common(result.experts);
   result.experts.num_experts = config.experts().num_experts();
   result.experts.top_k = config.experts().top_k();
   result.experts.ffn_size = config.experts().ffn_size();
   result.experts.shared_ffn_size = config.experts().shared_ffn_size();
+  result.experts.groups = {.count = NumGroups(config.experts()),
+                           .chosen = TopKGroups(config.experts())};
+  if (config.experts().has_normalize_probabilities()) {
+    result.experts.normalize_probabilities = config.experts().normalize_probabilities();
+  }
   result.experts.router_scaling = config.experts().router_scaling();
   result.experts.aux_loss_coefficient = config.experts().aux_loss_coefficient();
   result.experts.expert_bias_rate = config.experts().expert_bias_rate();
@@ -184,6 +250,7 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.experts.update_bias_on_skip = config.experts().update_bias_on_skip();
   common(result.mlp);
   result.mlp.ffn_size = config.mlp().ffn_size();
+  result.mlp.use_bias = config.mlp().use_bias();
   return result;
 }
 

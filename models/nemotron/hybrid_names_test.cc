@@ -41,9 +41,10 @@ HybridConfig LargeConfig(std::string_view pattern, int64_t num_kv_groups) {
 class HybridNamesTest : public testing::TestWithParam<NameScheme> {};
 
 TEST_P(HybridNamesTest, NameEveryElementOfEveryKindOfLayerOnce) {
-  const HybridConfig config = SmallHybridConfig("ME*-M");
-  ExpectNamesAllOnce(MakeHybridTable(config, {}).value().specs(),
-                     HybridNames(config, GetParam(), "some.prefix.").value());
+  for (const HybridConfig& config : {SmallHybridConfig("ME*-M"), OtherHybridConfig("ME*-M")}) {
+    ExpectNamesAllOnce(MakeHybridTable(config, {}).value().specs(),
+                       HybridNames(config, GetParam(), "some.prefix.").value());
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Schemes, HybridNamesTest,
@@ -199,6 +200,38 @@ TEST(HybridNamesHuggingFaceTest, KeysAreThoseOfNemotronH) {
     keys.push_back(key);
   }
   EXPECT_THAT(keys, testing::UnorderedElementsAreArray(expected));
+}
+
+// What only some configurations have: it stands beside the weights, and a tied table once.
+TEST(HybridNamesTest, BiasesAreBesideTheirWeights) {
+  const auto biases = [](NameScheme scheme) {
+    std::vector<std::string> keys;
+    for (const auto& [key, shape] :
+         KeyShapes(HybridNames(OtherHybridConfig("M*E-"), scheme, "").value())) {
+      EXPECT_FALSE(absl::StrContains(key, "shared_experts")) << key;
+      if (absl::StrContains(key, "bias") || absl::StrContains(key, "head") ||
+          absl::StrContains(key, "output_layer")) {
+        keys.push_back(key);
+      }
+    }
+    return keys;
+  };
+  const std::string m = "decoder.layers.0.mixer.", a = "decoder.layers.1.self_attention.";
+  EXPECT_THAT(biases(NameScheme::kMegatron),
+              UnorderedElementsAre(m + "in_proj.bias.z", m + "in_proj.bias.x", m + "in_proj.bias.B",
+                                   m + "in_proj.bias.C", m + "in_proj.bias.dt", m + "out_proj.bias",
+                                   m + "dt_bias", a + "linear_qkv.bias", a + "linear_proj.bias",
+                                   "decoder.layers.2.mlp.router.expert_bias",
+                                   "decoder.layers.3.mlp.linear_fc1.bias",
+                                   "decoder.layers.3.mlp.linear_fc2.bias"));
+  const auto h = [](int layer, std::string_view name) {
+    return absl::StrCat("backbone.layers.", layer, ".mixer.", name);
+  };
+  EXPECT_THAT(biases(NameScheme::kHuggingFace),
+              UnorderedElementsAre(h(0, "in_proj.bias"), h(0, "out_proj.bias"), h(0, "dt_bias"),
+                                   h(1, "q_proj.bias"), h(1, "k_proj.bias"), h(1, "v_proj.bias"),
+                                   h(1, "o_proj.bias"), h(2, "gate.e_score_correction_bias"),
+                                   h(3, "up_proj.bias"), h(3, "down_proj.bias")));
 }
 
 TEST(HybridNamesHuggingFaceTest, TheLargestTableHasThePublishedModelsTensors) {

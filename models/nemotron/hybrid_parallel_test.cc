@@ -51,6 +51,16 @@ HybridConfig Config(std::string_view pattern, int64_t vocabulary_size) {
   return config;
 }
 
+void TakeOthers(HybridConfig& config) {
+  config.tie_embeddings = true;
+  config.attention.use_bias = config.mlp.use_bias = config.mamba.use_bias = true;
+  config.mamba.conv_bias = false;
+  config.mamba.steps = {.min = 1e-3, .max = 20};
+  config.experts.shared_ffn_size = 0;
+  config.experts.groups = {.count = 2, .chosen = 1};
+  config.experts.normalize_probabilities = false;
+}
+
 struct Stages {
   std::vector<ParameterStore*> parameters;
   std::vector<std::unique_ptr<HybridStage>> stages;
@@ -134,9 +144,11 @@ struct Case {
   const char* pattern;
   int num_stages = 1;
   int64_t vocabulary_size = 0;
+  bool others = false;  // what is off by default
 
   friend void PrintTo(const Case& of, std::ostream* out) {
-    *out << of.pattern << " in " << of.num_stages << " stages, vocabulary " << of.vocabulary_size;
+    *out << of.pattern << " in " << of.num_stages << " stages, vocabulary " << of.vocabulary_size
+         << (of.others ? ", others" : "");
   }
 };
 
@@ -145,7 +157,8 @@ class HybridParallelTest : public ::testing::TestWithParam<Case> {};
 // A microbatch of one sequence and of three, whose tokens do not fill the shards; the latter in two
 // lanes.
 TEST_P(HybridParallelTest, AStepIsThatOfOneRank) {
-  const HybridConfig config = Config(GetParam().pattern, GetParam().vocabulary_size);
+  HybridConfig config = Config(GetParam().pattern, GetParam().vocabulary_size);
+  if (GetParam().others) TakeOthers(config);
   const auto run = [&](ParallelRig& rig, int64_t num_sequences) -> absl::Status {
     HETERO_ASSIGN_OR_RETURN(const Stages model, MakeStages(rig, config, GetParam().num_stages));
     for (const int64_t lane : rig.lanes()) {
@@ -186,7 +199,8 @@ TEST_P(HybridParallelTest, AStepIsThatOfOneRank) {
 INSTANTIATE_TEST_SUITE_P(Models, HybridParallelTest,
                          ::testing::Values(Case{"-", 1, 512}, Case{"-|-||-", 4, 300},
                                            Case{"M*-", 1, 40}, Case{"M|*-", 2, 512},
-                                           Case{"ME*-", 1, 300}, Case{"E|M*E", 2, 300}));
+                                           Case{"ME*-", 1, 300}, Case{"E|M*E", 2, 300},
+                                           Case{"M*-", 1, 40, true}, Case{"ME*-", 1, 300, true}));
 
 }  // namespace
 }  // namespace hetero

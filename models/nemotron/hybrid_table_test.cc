@@ -4,6 +4,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/models/nemotron/hybrid.h"
@@ -13,6 +15,9 @@
 
 namespace hetero {
 namespace {
+
+using ::absl_testing::StatusIs;
+using ::testing::HasSubstr;
 
 // The shards of any number of ranks are whole tiles, and together the vocabulary and no row more.
 TEST(HybridTableTest, TheVocabularyIsCutIntoWholeTiles) {
@@ -34,6 +39,17 @@ TEST(HybridTableTest, TheVocabularyIsCutIntoWholeTiles) {
       EXPECT_EQ(rows, vocabulary);
     }
   }
+}
+
+TEST(HybridTableTest, TiedEmbeddingsAreOneMatrixOfOneStage) {
+  HybridConfig config = SmallHybridConfig("M*");
+  const int64_t apart = MakeHybridTable(config, {}).value().num_parameters();
+  config.tie_embeddings = true;
+  EXPECT_EQ(apart - MakeHybridTable(config, {}).value().num_parameters(), 40 * 8);
+  EXPECT_THAT(MakeHybridTable(config, {.pp = {.rank = 0, .size = 2}}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("tie_embeddings is true with pp 2, must be on the one stage that "
+                                 "embeds and predicts; nearest is 1")));
 }
 
 int64_t CountParameters(std::string_view pattern, HybridConfig config) {

@@ -2,6 +2,8 @@
 
 #include "hetero/models/nemotron/hybrid.h"
 
+#include <algorithm>
+#include <cmath>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,12 +25,44 @@ using ::absl_testing::IsOk;
 using ::testing::Each;
 
 TEST(HybridTest, GradientsMatchDifferencesThroughEveryKindOfBlock) {
-  HybridHarness<double> m(SmallHybridConfig("ME*-E"));
-  Microbatch b(kTokens);
-  Train(m, b);
-  std::vector<CheckedTensor> tensors = CheckedParameters(*m.stores[0]);
-  tensors.push_back({"upstream", m.Rows(b.upstream), m.Rows(b.d_upstream)});
-  CheckGradients([&] { return m.Objective(*b.batch, b.upstream); }, tensors);
+  for (const HybridConfig& config : {SmallHybridConfig("ME*-E"), OtherHybridConfig("ME*-E")}) {
+    HybridHarness<double> m(config);
+    Microbatch b(kTokens);
+    Train(m, b);
+    std::vector<CheckedTensor> tensors = CheckedParameters(*m.stores[0]);
+    tensors.push_back({"upstream", m.Rows(b.upstream), m.Rows(b.d_upstream)});
+    CheckGradients([&] { return m.Objective(*b.batch, b.upstream); }, tensors);
+  }
+}
+
+// The gradient of a tied table is the sum of those of the embedding and of the output layer.
+TEST(HybridTest, ATiedTableIsBothItsUses) {
+  HybridConfig config = SmallHybridConfig("M*");
+  HybridHarness<double> apart(config);
+  config.tie_embeddings = true;
+  HybridHarness<double> tied(config);
+  constexpr char kTable[] = "embedding.word_embeddings.weight";
+  const auto table = tied.Get(kTable).value.values<double>();
+  std::ranges::copy(table, apart.Get(kTable).value.values<double>().begin());
+  std::ranges::copy(table, apart.Get("output_layer.weight").value.values<double>().begin());
+  for (Parameter* const parameter : tied.Parameters()) {
+    std::ranges::copy(parameter->value.values<double>(),
+                      apart.Get(parameter->spec->name).value.values<double>().begin());
+  }
+  // The second microbatch adds to both.
+  Microbatch a0(kTokens), a1(kTextOnly), b0(kTokens), b1(kTextOnly);
+  Train(apart, a0);
+  Train(apart, a1);
+  Train(tied, b0);
+  Train(tied, b1);
+  EXPECT_EQ(tied.Take().loss_sum, apart.Take().loss_sum);
+  EXPECT_EQ(b0.d_upstream, a0.d_upstream);
+  const auto sum = tied.Get(kTable).gradient.values<double>();
+  const auto of_embedding = apart.Get(kTable).gradient.values<double>();
+  const auto of_output = apart.Get("output_layer.weight").gradient.values<double>();
+  for (size_t i = 0; i < sum.size(); ++i) {
+    EXPECT_NEAR(sum[i], of_embedding[i] + of_output[i], 1e-13 * (1 + std::abs(sum[i])));
+  }
 }
 
 TEST(HybridTest, TokensBehindTheLastThatCountsGetNoGradient) {

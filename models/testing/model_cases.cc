@@ -43,6 +43,15 @@ constexpr std::string_view kLanguageText = R"(
       expert_bias_rate: 1e-3
 )";
 
+// What is off by default. No step comes near the limits.
+constexpr std::string_view kOthersText = R"(
+    tie_embeddings: true
+    attention { use_bias: true }
+    mamba { conv_bias: false use_bias: true min_time_step: 1e-4 max_time_step: 50 }
+    mlp { use_bias: true }
+    experts { num_groups: 4 top_k_groups: 2 normalize_probabilities: false }
+)";
+
 // `experts`: further fields of the MoE layers.
 std::string LanguageText(std::string_view pattern, std::string_view experts) {
   return absl::StrCat("pattern: \"", pattern, "\"", kLanguageText, experts, "}");
@@ -198,11 +207,12 @@ absl::Status RunModel(ModuleRig& rig, const Model& model) {
   return rig.is_reference() ? RunModel<double>(rig, model) : RunModel<float>(rig, model);
 }
 
-absl::Status RunHybrid(ModuleRig& rig, std::string_view experts) {
-  HETERO_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Model> model,
-      MakeHybridModel(Parse<proto::HybridLanguageModel>(LanguageText("ME*-", experts)),
-                      rig.storage()));
+// `others` go over what the language model says otherwise.
+absl::Status RunHybrid(ModuleRig& rig, std::string_view experts, std::string_view others) {
+  auto message = Parse<proto::HybridLanguageModel>(LanguageText("ME*-", experts));
+  CHECK(google::protobuf::TextFormat::MergeFromString(std::string(others), &message)) << others;
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
+                          MakeHybridModel(message, rig.storage()));
   return RunModel(rig, *model);
 }
 
@@ -240,7 +250,11 @@ std::vector<ModuleCase> ModelCases(DType storage) {
       {.name = "LanguageModel",
        .roundings = 72,
        .longest_sum = 48 * 16,
-       .run = [experts](ModuleRig& rig) { return RunHybrid(rig, experts); }},
+       .run = [experts](ModuleRig& rig) { return RunHybrid(rig, experts, ""); }},
+      {.name = "TiedLanguageModel",
+       .roundings = 72,
+       .longest_sum = 48 * 16,
+       .run = [experts](ModuleRig& rig) { return RunHybrid(rig, experts, kOthersText); }},
       {.name = "VisionLanguageModel",
        .roundings = 128,
        .longest_sum = 48 * 16,

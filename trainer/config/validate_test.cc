@@ -89,6 +89,16 @@ TEST(ValidateTest, AModelDividesByTheAxesOfItsGrid) {
       refused("expt_tp", 5, 1));
 }
 
+TEST(ValidateTest, TiedEmbeddingsNeedOneStage) {
+  const auto messages = [](std::string_view stages) {
+    return Messages({"model.language.pattern=MEM*", "model.language.tie_embeddings=true", stages});
+  };
+  EXPECT_THAT(messages("language.pp=1"), IsEmpty());
+  EXPECT_THAT(messages("language.pp=2"),
+              ElementsAre("language.pp is 2: tie_embeddings is true with pp 2, must be on the one "
+                          "stage that embeds and predicts; nearest is 1"));
+}
+
 TEST(ValidateTest, NamesMissingNumbersByModuleAndPath) {
   proto::RunConfig config = ChangedRecipe("fashion_tiny", {});
   config.mutable_grids(1)->clear_num_ranks();

@@ -35,27 +35,33 @@ std::vector<ParameterSpec> AttentionBlock::Parameters(const AttentionConfig& con
   const auto name = [&](std::string_view suffix) {
     return absl::StrCat(prefix, "self_attention.", suffix);
   };
-  return {{.name = name("linear_qkv.layer_norm_weight"),
-           .shape = {config.hidden_size},
-           .storage = config.storage,
-           .init = Init::Constant(1),
-           .partial_over_tp = true,
-           .decay = false},
-          {.name = name("linear_qkv.weight"),
-           .shape = {config.qkv_width(), config.hidden_size},
-           .storage = config.storage,
-           .init = Init::Normal(config.init_std),
-           .dims = {{.axis = ShardAxis::kTp,
-                     .blocks = {{config.heads_per_group() * config.head_dim},
-                                {config.head_dim, /*whole=*/true},
-                                {config.head_dim, /*whole=*/true}},
-                     .units = config.num_kv_groups},
-                    {}}},
-          {.name = name("linear_proj.weight"),
-           .shape = {config.hidden_size, config.num_heads * config.head_dim},
-           .storage = config.storage,
-           .init = Init::Normal(config.output_init_std),
-           .dims = {{}, {ShardAxis::kTp, {}}}}};
+  const DimSharding by_group = {.axis = ShardAxis::kTp,
+                                .blocks = {{config.heads_per_group() * config.head_dim},
+                                           {config.head_dim, /*whole=*/true},
+                                           {config.head_dim, /*whole=*/true}},
+                                .units = config.num_kv_groups};
+  std::vector<ParameterSpec> specs = {
+      {.name = name("linear_qkv.layer_norm_weight"),
+       .shape = {config.hidden_size},
+       .storage = config.storage,
+       .init = Init::Constant(1),
+       .partial_over_tp = true,
+       .decay = false},
+      {.name = name("linear_qkv.weight"),
+       .shape = {config.qkv_width(), config.hidden_size},
+       .storage = config.storage,
+       .init = Init::Normal(config.init_std),
+       .dims = {by_group, {}}},
+      {.name = name("linear_proj.weight"),
+       .shape = {config.hidden_size, config.num_heads * config.head_dim},
+       .storage = config.storage,
+       .init = Init::Normal(config.output_init_std),
+       .dims = {{}, {ShardAxis::kTp, {}}}}};
+  if (config.use_bias) {
+    specs.push_back(BiasOf(name("linear_qkv.bias"), config.qkv_width(), by_group, config.storage));
+    specs.push_back(BiasOf(name("linear_proj.bias"), config.hidden_size, {}, config.storage));
+  }
+  return specs;
 }
 
 absl::Status AttentionBlock::CheckRanks(const AttentionConfig& config, std::string_view prefix,
@@ -91,8 +97,16 @@ absl::StatusOr<AttentionBlock> AttentionBlock::Create(const AttentionConfig& con
   HETERO_ASSIGN_OR_RETURN(
       Parameter* const w_out_HK,
       parameters.Find(absl::StrCat(prefix, "self_attention.linear_proj.weight")));
-  block.w_qkv_NH_ = ColumnLinear(sequence, w_qkv_NH);
-  block.w_out_HK_ = RowLinear(sequence, w_out_HK);
+  Parameter* b_qkv_N = nullptr;
+  Parameter* b_out_H = nullptr;
+  if (config.use_bias) {
+    HETERO_ASSIGN_OR_RETURN(
+        b_qkv_N, parameters.Find(absl::StrCat(prefix, "self_attention.linear_qkv.bias")));
+    HETERO_ASSIGN_OR_RETURN(
+        b_out_H, parameters.Find(absl::StrCat(prefix, "self_attention.linear_proj.bias")));
+  }
+  block.w_qkv_NH_ = ColumnLinear(sequence, w_qkv_NH, b_qkv_N);
+  block.w_out_HK_ = RowLinear(sequence, w_out_HK, b_out_H);
   block.local_ = config;
   block.local_.num_heads = w_out_HK->value.dim(1) / config.head_dim;
   block.local_.num_kv_groups =

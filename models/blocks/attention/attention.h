@@ -1,8 +1,9 @@
 #ifndef HETERO_MODELS_BLOCKS_ATTENTION_ATTENTION_H_
 #define HETERO_MODELS_BLOCKS_ATTENTION_ATTENTION_H_
 
-// Residual block of causal grouped-query attention without positions, biases or dropout:
-//   hidden' = hidden + Attention(RMSNorm(hidden) Wqkvᵀ) Woᵀ.
+// Residual block of causal grouped-query attention without positions or dropout:
+//   hidden' = hidden + Attention(RMSNorm(hidden) Wqkvᵀ + bqkv) Woᵀ + bo,   by default without
+//   biases.
 //
 // Shape letters: T tokens, R of them this rank's, H hidden, N = (heads + 2 groups) head_dim,
 // K = heads head_dim, of this rank's heads. Rows of Wqkv lie by KV group: the queries of its heads,
@@ -32,6 +33,7 @@ struct AttentionConfig {
   int64_t num_heads = 0;
   int64_t num_kv_groups = 0;
   int64_t head_dim = 0;
+  bool use_bias = false;
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
   double output_init_std = 0.02;

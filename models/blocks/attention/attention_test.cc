@@ -29,7 +29,14 @@ const AttentionConfig kConfig = {.hidden_size = kHidden,
                                  .head_dim = 3,
                                  .storage = DType::kF64};
 
-class AttentionBlockTest : public testing::Test {
+AttentionConfig ConfigWith(bool use_bias) {
+  AttentionConfig config = kConfig;
+  config.use_bias = use_bias;
+  return config;
+}
+
+// With biases and without.
+class AttentionBlockTest : public testing::TestWithParam<bool> {
  protected:
   AttentionBlockTest() {
     uint64_t seed = 1;
@@ -67,9 +74,11 @@ class AttentionBlockTest : public testing::Test {
   MemoryLedger memory_;
   std::unique_ptr<ParameterStore> store_ =
       ParameterStore::Create(
-          ParameterTable::Make(AttentionBlock::Parameters(kConfig, "l.")).value(), {}, {}, memory_)
+          ParameterTable::Make(AttentionBlock::Parameters(ConfigWith(GetParam()), "l.")).value(),
+          {}, {}, memory_)
           .value();
-  AttentionBlock block_ = AttentionBlock::Create(kConfig, "l.", *store_, nullptr).value();
+  AttentionBlock block_ =
+      AttentionBlock::Create(ConfigWith(GetParam()), "l.", *store_, nullptr).value();
   AttentionBlock::Saved saved_;
   TestContext context_;
   std::vector<int32_t> cu_seqlens_ = {0, 1, 4, 4, 9};  // lengths 1, 3, 0, 5
@@ -78,10 +87,13 @@ class AttentionBlockTest : public testing::Test {
   std::vector<double> probe_ = std::vector<double>(kTokens * kHidden);
 };
 
-TEST_F(AttentionBlockTest, ForwardIsTheFormula) {
+INSTANTIATE_TEST_SUITE_P(Biases, AttentionBlockTest, testing::Bool());
+
+TEST_P(AttentionBlockTest, ForwardIsTheFormula) {
   const auto value = [&](const char* name) {
     return store_->Find(name).value()->value.values<double>();
   };
+  const auto bias = [&](const char* name, int row) { return GetParam() ? value(name)[row] : 0.0; };
   const auto g = value("l.self_attention.linear_qkv.layer_norm_weight");
   const auto w_qkv = value("l.self_attention.linear_qkv.weight");
   const auto w_out = value("l.self_attention.linear_proj.weight");
@@ -93,7 +105,8 @@ TEST_F(AttentionBlockTest, ForwardIsTheFormula) {
       squares += x[i] * x[i];
       sum += w_qkv[row * kHidden + i] * x[i] * g[i];
     }
-    return sum / std::sqrt(squares / kHidden + 1e-5);
+    return sum / std::sqrt(squares / kHidden + 1e-5) +
+           bias("l.self_attention.linear_qkv.bias", row);
   };
   const std::span<const double> out = Forward();
   for (size_t s = 0; s + 1 < cu_seqlens_.size(); ++s) {
@@ -121,7 +134,7 @@ TEST_F(AttentionBlockTest, ForwardIsTheFormula) {
         }
       }
       for (int i = 0; i < kHidden; ++i) {
-        double expected = hidden_[t * kHidden + i];
+        double expected = hidden_[t * kHidden + i] + bias("l.self_attention.linear_proj.bias", i);
         for (int j = 0; j < 12; ++j) expected += w_out[i * 12 + j] * mixed[j];
         EXPECT_NEAR(out[t * kHidden + i], expected, 1e-12) << t << " " << i;
       }
@@ -129,7 +142,7 @@ TEST_F(AttentionBlockTest, ForwardIsTheFormula) {
   }
 }
 
-TEST_F(AttentionBlockTest, GradientsMatchDifferences) {
+TEST_P(AttentionBlockTest, GradientsMatchDifferences) {
   Loss();
   std::vector<double> d_hidden = probe_;
   ASSERT_EQ(block_.Backward(*context_, saved_, View(d_hidden)), absl::OkStatus());
@@ -138,7 +151,7 @@ TEST_F(AttentionBlockTest, GradientsMatchDifferences) {
   CheckGradients([&] { return Loss(); }, tensors);
 }
 
-TEST_F(AttentionBlockTest, HeadsMustFillTheirGroups) {
+TEST_P(AttentionBlockTest, HeadsMustFillTheirGroups) {
   AttentionConfig config = kConfig;
   config.num_kv_groups = 3;
   EXPECT_THAT(AttentionBlock::Create(config, "l.", *store_, nullptr).status(),
@@ -157,12 +170,14 @@ absl::Status RunAttention(ParallelRig& rig, const AttentionConfig& config,
 
 // Two ranks have a group each, four have half a group each.
 TEST(AttentionBlockRanksTest, EqualOneRank) {
-  AttentionConfig config = kConfig;
-  config.num_heads = 8;
-  for (const int64_t tp : {2, 4}) {
-    ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) {
-      return RunAttention(rig, config, batch);
-    });
+  for (const bool use_bias : {false, true}) {
+    AttentionConfig config = ConfigWith(use_bias);
+    config.num_heads = 8;
+    for (const int64_t tp : {2, 4}) {
+      ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) {
+        return RunAttention(rig, config, batch);
+      });
+    }
   }
 }
 

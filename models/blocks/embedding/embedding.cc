@@ -9,8 +9,6 @@
 namespace hetero {
 namespace {
 
-constexpr std::string_view kTable = "embedding.word_embeddings.weight";
-
 // Whether there is a row for every token: of several ranks each knows its own placeholders only.
 absl::Status CheckRows(const TokenBatch& batch, std::span<const ConstTensorView> edges,
                        bool knows_all) {
@@ -37,7 +35,7 @@ absl::Status CheckRows(const TokenBatch& batch, std::span<const ConstTensorView>
 }  // namespace
 
 std::vector<ParameterSpec> EmbeddingBlock::Parameters(const VocabularyConfig& config) {
-  return {VocabularyMatrix(config, kTable)};
+  return {VocabularyMatrix(config, kEmbeddingTable)};
 }
 
 absl::StatusOr<EmbeddingBlock> EmbeddingBlock::Create(ParameterStore& parameters,
@@ -45,7 +43,8 @@ absl::StatusOr<EmbeddingBlock> EmbeddingBlock::Create(ParameterStore& parameters
                                                       Communicator* tensor_parallel) {
   EmbeddingBlock block;
   block.sequence_ = tensor_parallel;
-  HETERO_ASSIGN_OR_RETURN(block.table_, FindVocabularyRows(parameters, kTable, block.sequence_));
+  HETERO_ASSIGN_OR_RETURN(block.table_,
+                          FindVocabularyRows(parameters, kEmbeddingTable, block.sequence_));
   if (block.sequence_.rank() == 0) block.invalid_ids_1_ = invalid_ids_1;
   return block;
 }
@@ -82,7 +81,7 @@ absl::StatusOr<TensorView> EmbeddingBlock::Forward(ModuleContext& context, const
     // The lookup leaves placeholders alone.
     HETERO_RETURN_IF_ERROR(Fill(0, part_TH, stream));
     HETERO_RETURN_IF_ERROR(LookUp(batch, part_TH, stream));
-    HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, hidden_RH, stream, kTable));
+    HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(part_TH, hidden_RH, stream, kEmbeddingTable));
   }
   for (size_t i = 0; i < edges.size(); ++i) {
     HETERO_RETURN_IF_ERROR(ScatterRows(edges[i], batch.modality_positions[i], hidden_RH, stream));
@@ -104,7 +103,7 @@ absl::Status EmbeddingBlock::Backward(ModuleContext& context, const TokenBatch& 
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const ConstTensorView d_hidden_TH,
                           sequence_.Gather(d_hidden_RH, batch.sequences.num_tokens(),
-                                           stream.workspace(), stream, kTable));
+                                           stream.workspace(), stream, kEmbeddingTable));
   return EmbeddingBackward({.d_out_TH = d_hidden_TH,
                             .first_row = table_.first_row,
                             .ids_N = batch.text_tokens,

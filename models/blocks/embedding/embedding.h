@@ -25,6 +25,9 @@
 
 namespace hetero {
 
+// Its parameter.
+inline constexpr std::string_view kEmbeddingTable = "embedding.word_embeddings.weight";
+
 class EmbeddingBlock {
  public:
   static std::vector<ParameterSpec> Parameters(const VocabularyConfig& config);

@@ -19,13 +19,14 @@ constexpr std::string_view kOutput = "output_layer.weight";
 }  // namespace
 
 std::vector<ParameterSpec> HeadBlock::Parameters(const HeadConfig& config) {
-  return {{.name = std::string(kNorm),
-           .shape = {config.vocabulary.hidden_size},
-           .storage = config.vocabulary.storage,
-           .init = Init::Constant(1),
-           .partial_over_tp = true,
-           .decay = false},
-          VocabularyMatrix(config.vocabulary, kOutput)};
+  std::vector<ParameterSpec> specs = {{.name = std::string(kNorm),
+                                       .shape = {config.vocabulary.hidden_size},
+                                       .storage = config.vocabulary.storage,
+                                       .init = Init::Constant(1),
+                                       .partial_over_tp = true,
+                                       .decay = false}};
+  if (config.tied_to.empty()) specs.push_back(VocabularyMatrix(config.vocabulary, kOutput));
+  return specs;
 }
 
 absl::StatusOr<HeadBlock> HeadBlock::Create(const HeadConfig& config, ParameterStore& parameters,
@@ -35,7 +36,10 @@ absl::StatusOr<HeadBlock> HeadBlock::Create(const HeadConfig& config, ParameterS
   block.norm_epsilon_ = config.norm_epsilon;
   block.sequence_ = tensor_parallel;
   HETERO_ASSIGN_OR_RETURN(block.norm_weight_H_, parameters.Find(kNorm));
-  HETERO_ASSIGN_OR_RETURN(block.output_, FindVocabularyRows(parameters, kOutput, block.sequence_));
+  HETERO_ASSIGN_OR_RETURN(
+      block.output_,
+      FindVocabularyRows(parameters, config.tied_to.empty() ? kOutput : config.tied_to,
+                         block.sequence_));
   if (block.sequence_.rank() == 0) block.totals_ = totals;
   return block;
 }

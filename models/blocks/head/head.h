@@ -8,6 +8,7 @@
 //
 // Shape letters: R rows of a rank (TokenShard), N tokens that count in the loss, H hidden.
 
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,6 +26,8 @@ namespace hetero {
 struct HeadConfig {
   VocabularyConfig vocabulary;
   double norm_epsilon = 1e-5;
+  // A parameter of the same stage that the output layer is; empty: it has its own.
+  std::string_view tied_to;
 };
 
 // Device memory that a head adds to. Of ranks that share a vocabulary all have the same loss, and
@@ -43,7 +46,7 @@ class HeadBlock {
     TensorView d_normed_RH;  // the gradient of what it writes; null in evaluation
   };
 
-  // The block's rows of the table: the norm, then the output layer.
+  // The block's rows of the table: the norm, then the output layer, if it is not tied.
   static std::vector<ParameterSpec> Parameters(const HeadConfig& config);
 
   // `parameters` and `totals` outlive the block. `tensor_parallel`: null where the group has one

@@ -37,34 +37,41 @@ std::vector<ParameterSpec> MambaBlock::Parameters(const MambaConfig& config,
   const int64_t conv = config.conv_width();
   const double conv_bound = 1 / std::sqrt(static_cast<double>(config.conv_kernel));
   const DimSharding conv_channels = {ShardAxis::kTp, {{inner}, {group}, {group}}};
+  const DimSharding in_rows = {ShardAxis::kTp,
+                               {{inner}, {inner}, {group}, {group}, {config.num_heads}}};
   const DimSharding by_tp = {ShardAxis::kTp, {}};
-  const auto spec = [&](std::string_view name, std::vector<int64_t> shape, Init init,
-                        std::vector<DimSharding> dims) {
+  std::vector<ParameterSpec> specs;
+  const auto add = [&](std::string_view name, std::vector<int64_t> shape, Init init,
+                       std::vector<DimSharding> dims) {
     // Vectors are not decayed.
     const bool decay = shape.size() > 1;
-    return ParameterSpec{.name = absl::StrCat(prefix, "mixer.", name),
-                         .shape = std::move(shape),
-                         .storage = config.storage,
-                         .init = init,
-                         .dims = std::move(dims),
-                         .decay = decay};
+    specs.push_back({.name = absl::StrCat(prefix, "mixer.", name),
+                     .shape = std::move(shape),
+                     .storage = config.storage,
+                     .init = init,
+                     .dims = std::move(dims),
+                     .decay = decay});
   };
-  std::vector<ParameterSpec> specs = {
-      spec("in_proj.layer_norm_weight", {config.hidden_size}, Init::Constant(1), {}),
-      spec("in_proj.weight", {config.in_proj_width(), config.hidden_size},
-           Init::Normal(config.init_std),
-           {{ShardAxis::kTp, {{inner}, {inner}, {group}, {group}, {config.num_heads}}}, {}}),
-      spec("conv1d.weight", {conv, 1, config.conv_kernel}, Init::Uniform(-conv_bound, conv_bound),
-           {conv_channels, {}, {}}),
-      spec("conv1d.bias", {conv}, Init::Uniform(-conv_bound, conv_bound), {conv_channels}),
-      spec("dt_bias", {config.num_heads}, Init::InverseSoftplus(kSmallestStep, kLargestStep),
-           {by_tp}),
-      spec("A_log", {config.num_heads}, Init::LogOfUniform(kSlowestDecay, kFastestDecay), {by_tp}),
-      spec("D", {config.num_heads}, Init::Constant(1), {by_tp}),
-      spec("norm.weight", {inner}, Init::Constant(1), {by_tp}),
-      spec("out_proj.weight", {config.hidden_size, inner}, Init::Normal(config.output_init_std),
-           {{}, by_tp})};
-  specs[0].partial_over_tp = true;
+  const auto add_bias = [&](std::string_view name, int64_t width, const DimSharding& dim) {
+    specs.push_back(BiasOf(absl::StrCat(prefix, "mixer.", name), width, dim, config.storage));
+  };
+  add("in_proj.layer_norm_weight", {config.hidden_size}, Init::Constant(1), {});
+  specs.back().partial_over_tp = true;
+  add("in_proj.weight", {config.in_proj_width(), config.hidden_size}, Init::Normal(config.init_std),
+      {in_rows, {}});
+  if (config.use_bias) add_bias("in_proj.bias", config.in_proj_width(), in_rows);
+  add("conv1d.weight", {conv, 1, config.conv_kernel}, Init::Uniform(-conv_bound, conv_bound),
+      {conv_channels, {}, {}});
+  if (config.conv_bias) {
+    add("conv1d.bias", {conv}, Init::Uniform(-conv_bound, conv_bound), {conv_channels});
+  }
+  add("dt_bias", {config.num_heads}, Init::InverseSoftplus(kSmallestStep, kLargestStep), {by_tp});
+  add("A_log", {config.num_heads}, Init::LogOfUniform(kSlowestDecay, kFastestDecay), {by_tp});
+  add("D", {config.num_heads}, Init::Constant(1), {by_tp});
+  add("norm.weight", {inner}, Init::Constant(1), {by_tp});
+  add("out_proj.weight", {config.hidden_size, inner}, Init::Normal(config.output_init_std),
+      {{}, by_tp});
+  if (config.use_bias) add_bias("out_proj.bias", config.hidden_size, {});
   return specs;
 }
 
@@ -98,25 +105,33 @@ absl::StatusOr<MambaBlock> MambaBlock::Create(const MambaConfig& config, std::st
   Parameter* w_out_HI = nullptr;
   HETERO_RETURN_IF_ERROR(find("in_proj.weight", w_in_NH));
   HETERO_RETURN_IF_ERROR(find("conv1d.weight", block.conv_weight_));
-  HETERO_RETURN_IF_ERROR(find("conv1d.bias", block.conv_bias_C_));
+  if (config.conv_bias) {
+    HETERO_RETURN_IF_ERROR(find("conv1d.bias", block.conv_bias_C_));
+  }
   HETERO_RETURN_IF_ERROR(find("dt_bias", block.dt_bias_));
   HETERO_RETURN_IF_ERROR(find("A_log", block.a_log_));
   HETERO_RETURN_IF_ERROR(find("D", block.skip_));
   HETERO_RETURN_IF_ERROR(find("norm.weight", block.gated_norm_weight_I_));
   HETERO_RETURN_IF_ERROR(find("out_proj.weight", w_out_HI));
-  block.w_in_NH_ = ColumnLinear(sequence, w_in_NH);
-  block.w_out_HI_ = RowLinear(sequence, w_out_HI);
+  Parameter* b_in_N = nullptr;
+  Parameter* b_out_H = nullptr;
+  if (config.use_bias) {
+    HETERO_RETURN_IF_ERROR(find("in_proj.bias", b_in_N));
+    HETERO_RETURN_IF_ERROR(find("out_proj.bias", b_out_H));
+  }
+  block.w_in_NH_ = ColumnLinear(sequence, w_in_NH, b_in_N);
+  block.w_out_HI_ = RowLinear(sequence, w_out_HI, b_out_H);
   block.local_ = config;
   block.local_.num_heads = block.dt_bias_->value.dim(0);
   block.local_.num_groups =
-      (block.conv_bias_C_->value.dim(0) - block.local_.inner_width()) / 2 / config.state_size;
+      (block.conv_weight_->value.dim(0) - block.local_.inner_width()) / 2 / config.state_size;
   return block;
 }
 
 CausalConvInputs MambaBlock::ConvInputs(const Saved& saved) const {
   return {.x_TC = ConvColumns(saved.projected_TN),
           .weight_CK = WithoutMiddleDim(conv_weight_->value),
-          .bias_C = conv_bias_C_->value,
+          .bias_C = conv_bias_C_ == nullptr ? ConstTensorView() : conv_bias_C_->value,
           .sequences = saved.batch};
 }
 
@@ -126,6 +141,7 @@ SsdInputs MambaBlock::ScanInputs(const Saved& saved) const {
                     .num_groups = local_.num_groups,
                     .state_size = local_.state_size,
                     .chunk_length = local_.chunk_size},
+          .steps = local_.steps,
           .sequences = saved.batch,
           .x_TI = ScanInput(saved.conv_TC),
           .b_TS = ScanGroups(saved.conv_TC, 0),
@@ -213,7 +229,8 @@ absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
                   context.stream));
 
   const WeightGradient d_conv_weight = WeightGradientOf(context, *conv_weight_);
-  const WeightGradient d_conv_bias = WeightGradientOf(context, *conv_bias_C_);
+  const WeightGradient d_conv_bias =
+      conv_bias_C_ == nullptr ? WeightGradient() : WeightGradientOf(context, *conv_bias_C_);
   HETERO_RETURN_IF_ERROR(
       CausalConvBackward(ConvInputs(saved), d_conv_TC,
                          {.d_x_TC = ConvColumns(d_projected_TN),

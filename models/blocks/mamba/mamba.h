@@ -6,6 +6,8 @@
 //   z | x B C | dt = RMSNorm(hidden) Winᵀ,   x | B | C = SiLU(conv(x B C)),   y = scan(x, B, C, dt)
 //   hidden' = hidden + GroupedRMSNorm(y SiLU(z)) Woutᵀ
 //
+// By default the convolution has a bias and the two projections have none.
+//
 // Shape letters: T tokens, R of them this rank's, H hidden, I = heads head_dim, S = groups
 // state_size, C = I + 2 S convolution channels, N = 2 I + 2 S + heads rows of Win in the order
 // z, x, B, C, dt; heads and groups are this rank's.
@@ -40,6 +42,9 @@ struct MambaConfig {
   int64_t state_size = 0;
   int64_t conv_kernel = 4;  // taps
   int64_t chunk_size = 0;   // tokens of a chunk of the scan
+  bool conv_bias = true;
+  bool use_bias = false;  // of the two projections
+  SsdStepLimits steps;    // dt behind its softplus is brought between them
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
   double output_init_std = 0.02;
@@ -120,7 +125,7 @@ class MambaBlock {
   Parameter* norm_weight_H_ = nullptr;
   ColumnLinear w_in_NH_;
   Parameter* conv_weight_ = nullptr;  // [C, 1, taps]
-  Parameter* conv_bias_C_ = nullptr;
+  Parameter* conv_bias_C_ = nullptr;  // null: none
   Parameter* dt_bias_ = nullptr;
   Parameter* a_log_ = nullptr;
   Parameter* skip_ = nullptr;

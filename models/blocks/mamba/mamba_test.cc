@@ -23,8 +23,10 @@ namespace {
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::Each;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
+using ::testing::Ne;
 
 MambaConfig SmallConfig(DType storage = DType::kF64) {
   return {.hidden_size = 6,
@@ -125,6 +127,37 @@ TEST(MambaBlockTest, GradientsOfAPackMatchDifferences) {
   Fixture fixture(SmallConfig(), 1, 14);
   fixture.SetSequences({0, 0, 1, 1, 1, 1, 2, 3, 3, 3, 3, 3, 3, 3});
   ExpectGradientsMatchDifferences(fixture);
+}
+
+// Biases of the projections instead of the convolution's, and fewer taps.
+MambaConfig OtherConfig() {
+  MambaConfig config = SmallConfig();
+  config.conv_kernel = 2;
+  config.conv_bias = false;
+  config.use_bias = true;
+  return config;
+}
+
+TEST(MambaBlockTest, GradientsOfBiasedProjectionsMatchDifferences) {
+  Fixture fixture(OtherConfig(), 2, 7);
+  ExpectGradientsMatchDifferences(fixture);
+}
+
+// The first head's steps are below the limits, the second's above, all others between: nowhere does
+// a difference cross one.
+TEST(MambaBlockTest, StepsAreLimited) {
+  MambaConfig config = SmallConfig();
+  config.steps = {.min = 1e-3, .max = 6};
+  Fixture limited(config, 2, 7), free(SmallConfig(), 2, 7);
+  for (Fixture* const fixture : {&limited, &free}) {
+    const auto dt_bias = fixture->store().Find("l.mixer.dt_bias").value()->value.values<double>();
+    std::ranges::copy(std::vector<double>{-20, 20, 0.1, -0.1}, dt_bias.begin());
+  }
+  ExpectGradientsMatchDifferences(limited);
+  const auto d_dt_bias = limited.store().Find("l.mixer.dt_bias").value()->gradient;
+  EXPECT_THAT(d_dt_bias.Rows(0, 2).values<double>(), Each(0.0));
+  EXPECT_THAT(d_dt_bias.Rows(2, 2).values<double>(), Each(Ne(0.0)));
+  EXPECT_NE(limited.Forward(), free.Forward());
 }
 
 TEST(MambaBlockTest, APackEqualsItsSequencesAlone) {
@@ -250,18 +283,19 @@ TEST(MambaBlockTest, GroupsThatDoNotDivideTheHeadsAreRefused) {
 }
 
 TEST(MambaBlockRanksTest, EqualOneRank) {
-  MambaConfig config = SmallConfig();
-  config.num_heads = 16;
-  config.num_groups = 8;
-  for (const int64_t tp : {2, 4}) {
-    ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) -> absl::Status {
-      ParameterStore& parameters =
-          rig.MakeParameters(ParameterTable::Make(MambaBlock::Parameters(config, "l.")).value());
-      HETERO_ASSIGN_OR_RETURN(
-          const MambaBlock block,
-          MambaBlock::Create(config, "l.", parameters, rig.communicators().Of(Family::kTp)));
-      return RunResidualBlock(rig, parameters, block, config.hidden_size, batch);
-    });
+  for (MambaConfig config : {SmallConfig(), OtherConfig()}) {
+    config.num_heads = 16;
+    config.num_groups = 8;
+    for (const int64_t tp : {2, 4}) {
+      ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) -> absl::Status {
+        ParameterStore& parameters =
+            rig.MakeParameters(ParameterTable::Make(MambaBlock::Parameters(config, "l.")).value());
+        HETERO_ASSIGN_OR_RETURN(
+            const MambaBlock block,
+            MambaBlock::Create(config, "l.", parameters, rig.communicators().Of(Family::kTp)));
+        return RunResidualBlock(rig, parameters, block, config.hidden_size, batch);
+      });
+    }
   }
 }
 

@@ -9,22 +9,28 @@ namespace hetero {
 
 std::vector<ParameterSpec> MlpBlock::Parameters(const MlpConfig& config, std::string_view prefix) {
   const auto name = [&](std::string_view suffix) { return absl::StrCat(prefix, "mlp.", suffix); };
-  return {{.name = name("linear_fc1.layer_norm_weight"),
-           .shape = {config.hidden_size},
-           .storage = config.storage,
-           .init = Init::Constant(1),
-           .partial_over_tp = true,
-           .decay = false},
-          {.name = name("linear_fc1.weight"),
-           .shape = {config.ffn_size, config.hidden_size},
-           .storage = config.storage,
-           .init = Init::Normal(config.init_std),
-           .dims = {{ShardAxis::kTp, {}}, {}}},
-          {.name = name("linear_fc2.weight"),
-           .shape = {config.hidden_size, config.ffn_size},
-           .storage = config.storage,
-           .init = Init::Normal(config.output_init_std),
-           .dims = {{}, {ShardAxis::kTp, {}}}}};
+  const DimSharding by_width = {.axis = ShardAxis::kTp};
+  std::vector<ParameterSpec> specs = {{.name = name("linear_fc1.layer_norm_weight"),
+                                       .shape = {config.hidden_size},
+                                       .storage = config.storage,
+                                       .init = Init::Constant(1),
+                                       .partial_over_tp = true,
+                                       .decay = false},
+                                      {.name = name("linear_fc1.weight"),
+                                       .shape = {config.ffn_size, config.hidden_size},
+                                       .storage = config.storage,
+                                       .init = Init::Normal(config.init_std),
+                                       .dims = {by_width, {}}},
+                                      {.name = name("linear_fc2.weight"),
+                                       .shape = {config.hidden_size, config.ffn_size},
+                                       .storage = config.storage,
+                                       .init = Init::Normal(config.output_init_std),
+                                       .dims = {{}, by_width}}};
+  if (config.use_bias) {
+    specs.push_back(BiasOf(name("linear_fc1.bias"), config.ffn_size, by_width, config.storage));
+    specs.push_back(BiasOf(name("linear_fc2.bias"), config.hidden_size, {}, config.storage));
+  }
+  return specs;
 }
 
 absl::StatusOr<MlpBlock> MlpBlock::Create(const MlpConfig& config, std::string_view prefix,
@@ -38,8 +44,14 @@ absl::StatusOr<MlpBlock> MlpBlock::Create(const MlpConfig& config, std::string_v
                           parameters.Find(absl::StrCat(prefix, "mlp.linear_fc1.weight")));
   HETERO_ASSIGN_OR_RETURN(Parameter* const w2_HF,
                           parameters.Find(absl::StrCat(prefix, "mlp.linear_fc2.weight")));
-  block.w1_FH_ = ColumnLinear(tensor_parallel, w1_FH);
-  block.w2_HF_ = RowLinear(tensor_parallel, w2_HF);
+  Parameter* b1_F = nullptr;
+  Parameter* b2_H = nullptr;
+  if (config.use_bias) {
+    HETERO_ASSIGN_OR_RETURN(b1_F, parameters.Find(absl::StrCat(prefix, "mlp.linear_fc1.bias")));
+    HETERO_ASSIGN_OR_RETURN(b2_H, parameters.Find(absl::StrCat(prefix, "mlp.linear_fc2.bias")));
+  }
+  block.w1_FH_ = ColumnLinear(tensor_parallel, w1_FH, b1_F);
+  block.w2_HF_ = RowLinear(tensor_parallel, w2_HF, b2_H);
   return block;
 }
 

@@ -1,8 +1,8 @@
 #ifndef HETERO_MODELS_BLOCKS_MLP_MLP_H_
 #define HETERO_MODELS_BLOCKS_MLP_MLP_H_
 
-// Residual block of a dense MLP with squared ReLU and no biases:
-//   hidden' = hidden + relu(RMSNorm(hidden) W1ᵀ)² W2ᵀ.
+// Residual block of a dense MLP with squared ReLU:
+//   hidden' = hidden + relu(RMSNorm(hidden) W1ᵀ + b1)² W2ᵀ + b2,   by default without biases.
 // Shape letters: T tokens, R of them this rank's, H hidden, F inner width, this rank's share of it.
 
 #include <cstdint>
@@ -24,6 +24,7 @@ namespace hetero {
 struct MlpConfig {
   int64_t hidden_size = 0;
   int64_t ffn_size = 0;
+  bool use_bias = false;
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
   double output_init_std = 0.02;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -17,9 +18,9 @@ namespace hetero {
 namespace {
 
 constexpr int64_t kTokens = 5;
-const MlpConfig kConfig = {.hidden_size = 6, .ffn_size = 9, .storage = DType::kF64};
 
-class MlpBlockTest : public testing::Test {
+// With biases and without.
+class MlpBlockTest : public testing::TestWithParam<bool> {
  protected:
   MlpBlockTest() {
     uint64_t seed = 1;
@@ -42,22 +43,27 @@ class MlpBlockTest : public testing::Test {
     return loss;
   }
 
+  const MlpConfig config_ = {
+      .hidden_size = 6, .ffn_size = 9, .use_bias = GetParam(), .storage = DType::kF64};
   MemoryLedger memory_;
   std::unique_ptr<ParameterStore> store_ =
-      ParameterStore::Create(ParameterTable::Make(MlpBlock::Parameters(kConfig, "l.")).value(), {},
+      ParameterStore::Create(ParameterTable::Make(MlpBlock::Parameters(config_, "l.")).value(), {},
                              {}, memory_)
           .value();
-  MlpBlock block_ = MlpBlock::Create(kConfig, "l.", *store_, nullptr).value();
+  MlpBlock block_ = MlpBlock::Create(config_, "l.", *store_, nullptr).value();
   MlpBlock::Saved saved_;
   TestContext context_;
   std::vector<double> hidden_ = std::vector<double>(kTokens * 6);
   std::vector<double> probe_ = std::vector<double>(kTokens * 6);
 };
 
-TEST_F(MlpBlockTest, ForwardIsTheFormula) {
+INSTANTIATE_TEST_SUITE_P(Biases, MlpBlockTest, testing::Bool());
+
+TEST_P(MlpBlockTest, ForwardIsTheFormula) {
   const auto value = [&](const char* name) {
     return store_->Find(name).value()->value.values<double>();
   };
+  const auto bias = [&](const char* name, int row) { return GetParam() ? value(name)[row] : 0.0; };
   const auto g = value("l.mlp.linear_fc1.layer_norm_weight");
   const auto w1 = value("l.mlp.linear_fc1.weight");
   const auto w2 = value("l.mlp.linear_fc2.weight");
@@ -68,8 +74,9 @@ TEST_F(MlpBlockTest, ForwardIsTheFormula) {
     for (int i = 0; i < 6; ++i) squares += x[i] * x[i];
     const double r = 1 / std::sqrt(squares / 6 + 1e-5);
     std::vector<double> out(x, x + 6);
+    for (int i = 0; i < 6; ++i) out[i] += bias("l.mlp.linear_fc2.bias", i);
     for (int f = 0; f < 9; ++f) {
-      double inner = 0;
+      double inner = bias("l.mlp.linear_fc1.bias", f);
       for (int i = 0; i < 6; ++i) inner += w1[f * 6 + i] * x[i] * r * g[i];
       const double activated = std::pow(std::max(inner, 0.0), 2);
       for (int i = 0; i < 6; ++i) out[i] += w2[i * 9 + f] * activated;
@@ -79,7 +86,7 @@ TEST_F(MlpBlockTest, ForwardIsTheFormula) {
   EXPECT_NEAR(Loss(), expected, 1e-12 * std::abs(expected));
 }
 
-TEST_F(MlpBlockTest, GradientsMatchDifferences) {
+TEST_P(MlpBlockTest, GradientsMatchDifferences) {
   Loss();
   std::vector<double> d_hidden = probe_;
   const TensorView d_hidden_TH(std::span<double>(d_hidden), {kTokens, 6});
@@ -90,8 +97,9 @@ TEST_F(MlpBlockTest, GradientsMatchDifferences) {
 }
 
 TEST(MlpBlockRanksTest, EqualOneRank) {
-  const MlpConfig config = {.hidden_size = 6, .ffn_size = 12, .storage = DType::kF64};
-  for (const int64_t tp : {2, 4}) {
+  for (const auto& [tp, use_bias] : {std::pair(2, false), {4, false}, {2, true}, {4, true}}) {
+    const MlpConfig config = {
+        .hidden_size = 6, .ffn_size = 12, .use_bias = use_bias, .storage = DType::kF64};
     ExpectBlockLikeOneRank(tp, [&](ParallelRig& rig, const SequenceBatch& batch) -> absl::Status {
       ParameterStore& parameters =
           rig.MakeParameters(ParameterTable::Make(MlpBlock::Parameters(config, "l.")).value());

@@ -7,7 +7,6 @@
 #include "hetero/base/status.h"
 #include "hetero/grid/token_shard.h"
 #include "hetero/models/blocks/residual.h"
-#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
 
@@ -40,47 +39,49 @@ std::vector<ParameterSpec> MoeBlock::Parameters(const MoeConfig& config, std::st
   const int64_t s = config.shared_ffn_size;
   const double active_share = static_cast<double>(config.top_k) / static_cast<double>(e);
   const auto name = [&](std::string_view suffix) { return absl::StrCat(prefix, suffix); };
-  return {{.name = name(kNorm),
-           .shape = {h},
-           .storage = config.storage,
-           .init = Init::Constant(1),
-           .partial_over_tp = true,
-           .decay = false},
-          {.name = name(kRouter),
-           .shape = {e, h},
-           .storage = config.storage,
-           .init = Init::Normal(config.init_std),
-           .partial_over_tp = true},
-          {.name = name(kExpertBias),
-           .shape = {e},
-           .is_buffer = true,
-           .storage = ComputeDType(config.storage),
-           .init = Init::Constant(0),
-           .decay = false},
-          {.name = name(kExpertFc1),
-           .shape = {e, f, h},
-           .storage = config.storage,
-           .init = Init::Normal(config.init_std),
-           .dims = {{ShardAxis::kEp, {}}, {ShardAxis::kExptTp, {}}, {}},
-           .gradient_group = GradientGroup::kExpert,
-           .active_share = active_share},
-          {.name = name(kExpertFc2),
-           .shape = {e, h, f},
-           .storage = config.storage,
-           .init = Init::Normal(config.output_init_std),
-           .dims = {{ShardAxis::kEp, {}}, {}, {ShardAxis::kExptTp, {}}},
-           .gradient_group = GradientGroup::kExpert,
-           .active_share = active_share},
-          {.name = name(kSharedFc1),
-           .shape = {s, h},
-           .storage = config.storage,
-           .init = Init::Normal(config.init_std),
-           .dims = {{ShardAxis::kTp, {}}, {}}},
-          {.name = name(kSharedFc2),
-           .shape = {h, s},
-           .storage = config.storage,
-           .init = Init::Normal(config.output_init_std),
-           .dims = {{}, {ShardAxis::kTp, {}}}}};
+  std::vector<ParameterSpec> specs = {{.name = name(kNorm),
+                                       .shape = {h},
+                                       .storage = config.storage,
+                                       .init = Init::Constant(1),
+                                       .partial_over_tp = true,
+                                       .decay = false},
+                                      {.name = name(kRouter),
+                                       .shape = {e, h},
+                                       .storage = config.storage,
+                                       .init = Init::Normal(config.init_std),
+                                       .partial_over_tp = true},
+                                      {.name = name(kExpertBias),
+                                       .shape = {e},
+                                       .is_buffer = true,
+                                       .storage = ComputeDType(config.storage),
+                                       .init = Init::Constant(0),
+                                       .decay = false},
+                                      {.name = name(kExpertFc1),
+                                       .shape = {e, f, h},
+                                       .storage = config.storage,
+                                       .init = Init::Normal(config.init_std),
+                                       .dims = {{ShardAxis::kEp, {}}, {ShardAxis::kExptTp, {}}, {}},
+                                       .gradient_group = GradientGroup::kExpert,
+                                       .active_share = active_share},
+                                      {.name = name(kExpertFc2),
+                                       .shape = {e, h, f},
+                                       .storage = config.storage,
+                                       .init = Init::Normal(config.output_init_std),
+                                       .dims = {{ShardAxis::kEp, {}}, {}, {ShardAxis::kExptTp, {}}},
+                                       .gradient_group = GradientGroup::kExpert,
+                                       .active_share = active_share}};
+  if (s == 0) return specs;
+  specs.push_back({.name = name(kSharedFc1),
+                   .shape = {s, h},
+                   .storage = config.storage,
+                   .init = Init::Normal(config.init_std),
+                   .dims = {{ShardAxis::kTp, {}}, {}}});
+  specs.push_back({.name = name(kSharedFc2),
+                   .shape = {h, s},
+                   .storage = config.storage,
+                   .init = Init::Normal(config.output_init_std),
+                   .dims = {{}, {ShardAxis::kTp, {}}}});
+  return specs;
 }
 
 absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_view prefix,
@@ -103,11 +104,12 @@ absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_v
   HETERO_ASSIGN_OR_RETURN(block.expert_bias_E_, find(kExpertBias));
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc1_EFH, find(kExpertFc1));
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc2_EHF, find(kExpertFc2));
-  HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
-  HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
   block.experts_ = Experts(fc1_EFH, fc2_EHF);
-  block.shared_fc1_ = ColumnLinear(tensor_parallel, shared_fc1_SH);
-  block.shared_fc2_ = RowLinear(tensor_parallel, shared_fc2_HS);
+  if (config.shared_ffn_size > 0) {
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
+    block.shared_ = SharedExpert(tensor_parallel, shared_fc1_SH, shared_fc2_HS);
+  }
   HETERO_ASSIGN_OR_RETURN(
       block.exchange_,
       RowExchange::Create(expert_parallel, config.num_experts, block.experts_.count(),
@@ -131,10 +133,8 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
   saved.rstd_T = normed.rstd_T;
   // For the shared expert, beside the router.
   ArenaScope scope(context.stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered all_normed,
-      sequence_.StartGather(saved.normed_TH, shard.num_tokens, context.stream.workspace(),
-                            context.stream, shared_fc1_.weight().spec->name));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_normed,
+                          shared_.StartForward(context, saved.normed_TH, shard.num_tokens));
   HETERO_RETURN_IF_ERROR(Route(context, batch, saved));
   HETERO_RETURN_IF_ERROR(exchange_.alone()
                              ? LocalForward(context, std::move(all_normed), saved, out_TH)
@@ -145,17 +145,17 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
 absl::Status MoeBlock::LocalForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
                                     Saved& saved, TensorView out_TH) const {
   Stream& stream = context.stream;
-  if (sequence_.alone()) {
+  if (sequence_.alone() || !shared_.present()) {
     HETERO_RETURN_IF_ERROR(RoutedForward(context, saved, out_TH));
-    HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
-    return shared_fc2_.AddTo(context, saved.shared_activated_NS, out_TH);
+    HETERO_RETURN_IF_ERROR(shared_.Activate(context, std::move(all_normed), saved.shared));
+    return shared_.AddTo(context, saved.shared, out_TH);
   }
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const TensorView shared_TH,
                           stream.workspace().Allocate(out_TH.dtype(), out_TH.dims()));
-  HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
+  HETERO_RETURN_IF_ERROR(shared_.Activate(context, std::move(all_normed), saved.shared));
   HETERO_ASSIGN_OR_RETURN(SideStream::Mark summed,
-                          shared_fc2_.StartProduct(context, saved.shared_activated_NS, shared_TH));
+                          shared_.StartProduct(context, saved.shared, shared_TH));
   HETERO_RETURN_IF_ERROR(RoutedForward(context, saved, out_TH));
   HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(summed), stream));
   return Add(out_TH, shared_TH, out_TH, stream);
@@ -174,29 +174,6 @@ absl::Status MoeBlock::RoutedForward(ModuleContext& context, const Saved& saved,
   return SumTokenRows(outputs_RH, saved.rows_TKP, saved.hidden_TH, out_TH, stream);
 }
 
-absl::Status MoeBlock::SharedForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
-                                     Saved& saved) const {
-  const DType dtype = saved.normed_TH.dtype();
-  const int64_t num_tokens = all_normed.all_TC.dim(0), s = shared_fc1_.width();
-  HETERO_ASSIGN_OR_RETURN(saved.shared_inner_NS,
-                          context.activations.Allocate(dtype, {num_tokens, s}));
-  HETERO_ASSIGN_OR_RETURN(saved.shared_activated_NS,
-                          context.activations.Allocate(dtype, {num_tokens, s}));
-  HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(all_normed.mark), context.stream));
-  HETERO_RETURN_IF_ERROR(shared_fc1_.Product(context, all_normed.all_TC, saved.shared_inner_NS));
-  return SquaredReluForward(saved.shared_inner_NS, {}, saved.shared_activated_NS, context.stream);
-}
-
-absl::StatusOr<TensorView> MoeBlock::SharedBackward(ModuleContext& context, const Saved& saved,
-                                                    SequenceParallel::Gathered all_d_out) const {
-  HETERO_ASSIGN_OR_RETURN(
-      const TensorView d_inner_NS,
-      shared_fc2_.FinishBackward(context, std::move(all_d_out), saved.shared_activated_NS));
-  HETERO_RETURN_IF_ERROR(SquaredReluBackward(
-      {.da_TF = d_inner_NS, .f_TF = saved.shared_inner_NS, .df_TF = d_inner_NS}, context.stream));
-  return d_inner_NS;
-}
-
 absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
                                      ConstTensorView d_out_TH, TensorView d_probs_O,
                                      TensorView d_normed_TH) const {
@@ -207,12 +184,10 @@ absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
   HETERO_ASSIGN_OR_RETURN(const TensorView d_rows_RH,
                           workspace.Allocate(dtype, saved.experts.inputs_RH.dims()));
   // For the shared expert, beside the others.
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered all_d_out,
-      shared_fc2_.StartBackward(context, d_out_TH, saved.shared_inner_NS.dim(0), workspace));
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered all_normed,
-      shared_fc1_.StartBackward(context, saved.normed_TH, saved.shared_inner_NS.dim(0)));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_d_out,
+                          shared_.StartBackward(context, saved.shared, d_out_TH));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_normed,
+                          shared_.StartInput(context, saved.shared, saved.normed_TH));
   {
     ArenaScope scope_of_experts(workspace);
     HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_RF,
@@ -223,10 +198,11 @@ absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
                                              d_probs_O));
   }
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
-                          SharedBackward(context, saved, std::move(all_d_out)));
-  HETERO_RETURN_IF_ERROR(
-      shared_fc1_.FinishBackwardTo(context, d_inner_NS, std::move(all_normed), d_normed_TH));
-  return SumTokenRows(d_rows_RH, saved.rows_TKP, d_normed_TH, d_normed_TH, stream);
+                          shared_.ActivationBackward(context, saved.shared, std::move(all_d_out)));
+  HETERO_ASSIGN_OR_RETURN(
+      const ConstTensorView d_shared_TH,
+      shared_.FinishBackward(context, d_inner_NS, std::move(all_normed), d_normed_TH));
+  return SumTokenRows(d_rows_RH, saved.rows_TKP, d_shared_TH, d_normed_TH, stream);
 }
 
 absl::Status MoeBlock::Backward(ModuleContext& context, const Saved& saved,

@@ -1,7 +1,8 @@
 #ifndef HETERO_MODELS_BLOCKS_MOE_MOE_H_
 #define HETERO_MODELS_BLOCKS_MOE_MOE_H_
 
-// Residual block of routed experts and one shared expert, squared ReLU, no biases, dropless:
+// Residual block of routed experts and, where it has a width, one shared expert, squared ReLU, no
+// biases, dropless:
 //   x = RMSNorm(hidden),
 //   hidden' = hidden + sum over the chosen experts of (relu(x W1_eᵀ)² p_e) W2_eᵀ
 //                    + relu(x Ws1ᵀ)² Ws2ᵀ.
@@ -25,6 +26,7 @@
 // this rank's share, B rows of the batch, G ranks that exchange rows.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +38,7 @@
 #include "hetero/models/blocks/moe/exchange_plan.h"
 #include "hetero/models/blocks/moe/experts.h"
 #include "hetero/models/blocks/moe/row_exchange.h"
-#include "hetero/models/blocks/parallel_linear.h"
+#include "hetero/models/blocks/moe/shared_expert.h"
 #include "hetero/models/blocks/sequence_parallel.h"
 #include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
@@ -51,7 +53,9 @@ struct MoeConfig {
   int64_t num_experts = 0;
   int64_t top_k = 0;
   int64_t ffn_size = 0;
-  int64_t shared_ffn_size = 0;
+  int64_t shared_ffn_size = 0;  // 0: no shared expert
+  RouterGroups groups;
+  std::optional<bool> normalize_probabilities;  // by the sum of the chosen; unset: where top_k > 1
   double router_scaling = 1;
   double aux_loss_coefficient = 0;
   double expert_bias_rate = 0;
@@ -95,8 +99,7 @@ class MoeBlock {
     TensorView rows_TKP;       // i32: where a choice lies among the O rows; -1 for padding
     TensorView tokens_O;       // i32
     ExpertRows experts;        // room for R rows
-    TensorView shared_inner_NS;
-    TensorView shared_activated_NS;
+    SharedExpert::Saved shared;
     // Only with ranks that exchange rows.
     TensorView probs_O;
     TensorView table_GE1;   // i32: of each rank, its rows for each expert and its bound
@@ -173,13 +176,6 @@ class MoeBlock {
   absl::Status LocalBackward(ModuleContext& context, const Saved& saved, ConstTensorView d_out_TH,
                              TensorView d_probs_O, TensorView d_normed_TH) const;
 
-  // The shared expert up to its activation, and back to the gradient of its inner product, in the
-  // workspace.
-  absl::Status SharedForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
-                             Saved& saved) const;
-  absl::StatusOr<TensorView> SharedBackward(ModuleContext& context, const Saved& saved,
-                                            SequenceParallel::Gathered all_d_out) const;
-
   MoeConfig config_;
   MoeStatistics statistics_;
   SequenceParallel sequence_;
@@ -188,8 +184,7 @@ class MoeBlock {
   Parameter* router_EH_ = nullptr;
   Parameter* expert_bias_E_ = nullptr;
   Experts experts_;
-  ColumnLinear shared_fc1_;
-  RowLinear shared_fc2_;
+  SharedExpert shared_;
 };
 
 }  // namespace hetero

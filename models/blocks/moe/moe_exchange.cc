@@ -92,7 +92,7 @@ absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
   HETERO_ASSIGN_OR_RETURN(SideStream::Mark routed, side->Here());
 
   // Meanwhile the counts come to the host, and the rows of the first round to their experts.
-  HETERO_RETURN_IF_ERROR(SharedForward(context, std::move(all_normed), saved));
+  HETERO_RETURN_IF_ERROR(shared_.Activate(context, std::move(all_normed), saved.shared));
   HETERO_ASSIGN_OR_RETURN(saved.plan,
                           exchange_.Plan(saved.table_GE1, saved.tokens_O.dim(0), bound, stream));
   if (context.counts_statistics() && statistics_.exchanges != nullptr) {
@@ -123,10 +123,10 @@ absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
   }
   ModuleContext into_out = context;
   into_out.result = out_TH;
-  HETERO_RETURN_IF_ERROR(
-      shared_fc2_.Forward(into_out, saved.shared_activated_NS, saved.hidden_TH).status());
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView residual_TH,
+                          shared_.Residual(into_out, saved.shared, saved.hidden_TH));
   HETERO_RETURN_IF_ERROR(side->Join(std::move(returned), kWait));
-  return SumTokenRows(buffers.own_OH, saved.rows_TKP, out_TH, out_TH, stream);
+  return SumTokenRows(buffers.own_OH, saved.rows_TKP, residual_TH, out_TH, stream);
 }
 
 absl::Status MoeBlock::SendGradients(const Saved& saved, const ExchangeRound& round,
@@ -192,19 +192,17 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const Buffers buffers, MakeBuffers(saved, stream.workspace()));
   HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_d_out,
-                          shared_fc2_.StartBackward(context, d_out_TH, saved.shared_inner_NS.dim(0),
-                                                    stream.workspace()));
+                          shared_.StartBackward(context, saved.shared, d_out_TH));
   SideStream::Mark sent;
   if (saved.plan.num_rounds() == 1) {
     HETERO_ASSIGN_OR_RETURN(sent, side->Run([&](Stream& beside) {
       return SendGradients(saved, saved.plan.Round(0), d_out_TH, buffers, beside);
     }));
   }
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered all_normed,
-      shared_fc1_.StartBackward(context, saved.normed_TH, saved.shared_inner_NS.dim(0)));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_normed,
+                          shared_.StartInput(context, saved.shared, saved.normed_TH));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
-                          SharedBackward(context, saved, std::move(all_d_out)));
+                          shared_.ActivationBackward(context, saved.shared, std::move(all_d_out)));
   HETERO_RETURN_IF_ERROR(side->Join(std::move(sent), kWait));
 
   ExpertGradients gradients = experts_.GradientsOf(context);
@@ -230,10 +228,11 @@ absl::Status MoeBlock::ExchangeBackward(ModuleContext& context, const Saved& sav
   }
   HETERO_ASSIGN_OR_RETURN(SideStream::Mark returned,
                           RoundsBackward(context, saved, d_out_TH, gradients, buffers, d_probs_O));
-  HETERO_RETURN_IF_ERROR(
-      shared_fc1_.FinishBackwardTo(context, d_inner_NS, std::move(all_normed), d_normed_TH));
+  HETERO_ASSIGN_OR_RETURN(
+      const ConstTensorView d_shared_TH,
+      shared_.FinishBackward(context, d_inner_NS, std::move(all_normed), d_normed_TH));
   HETERO_RETURN_IF_ERROR(side->Join(std::move(returned), kWait));
-  return SumTokenRows(buffers.own_OH, saved.rows_TKP, d_normed_TH, d_normed_TH, stream);
+  return SumTokenRows(buffers.own_OH, saved.rows_TKP, d_shared_TH, d_normed_TH, stream);
 }
 
 }  // namespace hetero

@@ -163,6 +163,18 @@ TEST_P(MoeGridTest, EqualsOneRankInRounds) {
   }
 }
 
+// Groups and probabilities as they are; rows travel without a shared expert beside them.
+TEST_P(MoeGridTest, EqualsOneRankWithoutASharedExpert) {
+  for (const bool later : {false, true}) {
+    MoeCase of{
+        .grid = GetParam(), .lengths = {7, 2, 5}, .options = {.weight_gradients_later = later}};
+    of.config.shared_ffn_size = 0;
+    of.config.groups = {.count = 4, .chosen = 2};
+    of.config.normalize_probabilities = false;
+    ExpectExpertsLikeOneRank(of);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Grids, MoeGridTest, ::testing::ValuesIn(kGrids), [](const auto& info) {
   const GridSpec& grid = info.param;
   return absl::StrCat("Ranks", grid.num_ranks, "Tp", grid.tp, "Ep", grid.ep, "ExptTp",

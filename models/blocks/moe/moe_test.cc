@@ -7,8 +7,10 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/matchers.h"
@@ -39,9 +41,8 @@ std::vector<double> Dense(MoeHarness<T>& m) {
   const auto gamma = m.Weight("pre_mlp_layernorm.weight"), router = m.Weight("mlp.router.weight"),
              bias = m.Weight("mlp.router.expert_bias"),
              w1 = m.Weight("mlp.experts.linear_fc1.weight"),
-             w2 = m.Weight("mlp.experts.linear_fc2.weight"),
-             s1 = m.Weight("mlp.shared_experts.linear_fc1.weight"),
-             s2 = m.Weight("mlp.shared_experts.linear_fc2.weight");
+             w2 = m.Weight("mlp.experts.linear_fc2.weight");
+  const bool normalized = c.normalize_probabilities.value_or(k > 1);
   std::vector<double> result;
   for (int64_t t = 0; t < m.batch.num_tokens(); ++t) {
     std::vector<double> out(m.hidden.begin() + t * h, m.hidden.begin() + (t + 1) * h), x = out;
@@ -56,18 +57,34 @@ std::vector<double> Dense(MoeHarness<T>& m) {
     }
     std::stable_sort(order.begin(), order.end(),
                      [&](size_t a, size_t b) { return score[a] + bias[a] > score[b] + bias[b]; });
+    const size_t of_group = e_count / c.groups.count;
+    std::vector<std::pair<double, size_t>> groups;  // best last
+    for (size_t g = 0; g < e_count / of_group; ++g) {
+      double best_two = 0;
+      int found = 0;
+      for (const size_t e : order) {
+        if (e / of_group == g && found++ < 2) best_two += score[e] + bias[e];
+      }
+      groups.emplace_back(best_two, g);
+    }
+    std::ranges::sort(groups);
+    std::set<size_t> allowed;
+    for (int64_t g = 0; g < c.groups.chosen; ++g) allowed.insert((groups.rbegin() + g)->second);
+    std::erase_if(order, [&](size_t e) { return !allowed.contains(e / of_group); });
     const std::set<size_t> chosen(order.begin(), order.begin() + k);
     double sum = 0;
     for (const size_t e : chosen) sum += score[e];
     const size_t f = c.ffn_size;
     for (size_t e = 0; e < e_count; ++e) {
-      const double p = !chosen.contains(e) ? 0
-                       : k == 1            ? c.router_scaling * score[e]
-                                           : c.router_scaling * score[e] / sum;
+      const double p =
+          chosen.contains(e) ? c.router_scaling * score[e] / (normalized ? sum : 1) : 0;
       AddFeedForward(x, std::span(w1).subspan(e * f * h, f * h),
                      std::span(w2).subspan(e * f * h, f * h), p, out);
     }
-    AddFeedForward(x, s1, s2, 1, out);
+    if (c.shared_ffn_size > 0) {
+      AddFeedForward(x, m.Weight("mlp.shared_experts.linear_fc1.weight"),
+                     m.Weight("mlp.shared_experts.linear_fc2.weight"), 1, out);
+    }
     result.insert(result.end(), out.begin(), out.end());
   }
   return result;
@@ -85,12 +102,39 @@ TEST(MoeTest, EqualsADenseEvaluationOfAllExperts) {
   }
 }
 
-class MoeGradientTest : public ::testing::TestWithParam<int64_t> {};
+// No shared expert, experts in groups, probabilities as they are.
+MoeConfig OtherMoeConfig(int64_t chosen_groups) {
+  MoeConfig config = SmallMoeConfig(DType::kF64);
+  config.num_experts = 6;
+  config.shared_ffn_size = 0;
+  config.groups = {.count = 3, .chosen = chosen_groups};
+  config.normalize_probabilities = false;
+  return config;
+}
+
+TEST(MoeTest, ChoosesFromTheBestGroupsAlone) {
+  for (const int64_t groups : {1, 2, 3}) {
+    MoeHarness<double> m(OtherMoeConfig(groups), 3, 7);
+    m.Get("mlp.router.expert_bias").value.data<double>()[1] = 0.2;
+    EXPECT_THAT(m.Forward(), IsCloseTo(Dense(m), {.absolute = 1e-11, .relative = 1e-12}));
+  }
+  MoeConfig config = SmallMoeConfig(DType::kF64);
+  config.top_k = 1;
+  config.normalize_probabilities = true;
+  MoeHarness<double> m(config, 3, 7);
+  EXPECT_THAT(m.Forward(), IsCloseTo(Dense(m), {.absolute = 1e-11, .relative = 1e-12}));
+}
+
+MoeConfig WithTopK(int64_t top_k) {
+  MoeConfig config = SmallMoeConfig(DType::kF64);
+  config.top_k = top_k;
+  return config;
+}
+
+class MoeGradientTest : public ::testing::TestWithParam<MoeConfig> {};
 
 TEST_P(MoeGradientTest, MatchesDifferencesAndUnusedExpertsGetZero) {
-  MoeConfig config = SmallMoeConfig(DType::kF64);
-  config.top_k = GetParam();
-  MoeHarness<double> m(config, 2, 6);
+  MoeHarness<double> m(GetParam(), 2, 6);
   m.Get("mlp.router.expert_bias").value.data<double>()[2] = -10;
   m.Forward();
   std::vector<double> d_hidden = m.Backward();
@@ -112,7 +156,9 @@ TEST_P(MoeGradientTest, MatchesDifferencesAndUnusedExpertsGetZero) {
   for (size_t i = 0; i < once.size(); ++i) EXPECT_NEAR(fc1[i], 2 * once[i], 1e-10);
 }
 
-INSTANTIATE_TEST_SUITE_P(TopK, MoeGradientTest, ::testing::Values(1, 2));
+INSTANTIATE_TEST_SUITE_P(Configs, MoeGradientTest,
+                         ::testing::Values(WithTopK(1), WithTopK(2), OtherMoeConfig(2)),
+                         [](const auto& info) { return absl::StrCat("Config", info.index); });
 
 TEST(MoeTest, FrozenWeightsPassTheInputGradientOn) {
   MoeHarness<float> m(SmallMoeConfig(DType::kF32), 2, 5);

@@ -1,7 +1,11 @@
-"""Writes nemotron_h_lm.f32: a small NemotronH language model of transformers, loss and gradients.
+"""Writes nemotron_h_lm.f32: a small NemotronH language model of transformers, loss and gradients;
+and nemotron_h_tied_lm.f32: the same with one table for both ends, biases in the projections of Mamba
+and none in its convolution of three taps, steps of 0.5 at least, and experts of two in four groups
+whose scores are as they are.
 
-Run with transformers 5.23.0 and torch 2.11.0 on the CPU:
-    python generate.py nemotron_h_lm.f32
+Run on the CPU, for the first with transformers 5.23.0 and torch 2.11.0, for the second with 5.24.0
+and 2.15.0:
+    python generate.py nemotron_h_lm.f32 nemotron_h_tied_lm.f32
 
 The file is little-endian f32 without a header: the parameters in the order of the model's table with
 the expert biases, ids [2, 11], targets [2, 11] of which -1 does not count, the residual stream
@@ -26,17 +30,20 @@ def fused_qkv(q, k, v):
     return torch.cat(parts, 1).reshape(-1, HIDDEN)
 
 
+def weight_and_bias(m, pick):
+    return [pick(m.weight)] if m.bias is None else [pick(m.weight), pick(m.bias)]
+
+
 def mixer_tensors(kind, m, pick):
     if kind == "linear_attention":
         return [
-            pick(m.in_proj.weight),
-            pick(m.conv1d.weight),
-            pick(m.conv1d.bias),
+            *weight_and_bias(m.in_proj, pick),
+            *weight_and_bias(m.conv1d, pick),
             pick(m.dt_bias),
             pick(m.A_log),
             pick(m.D),
             pick(m.norm.weight),
-            pick(m.out_proj.weight),
+            *weight_and_bias(m.out_proj, pick),
         ]
     if kind == "full_attention":
         qkv = fused_qkv(pick(m.q_proj.weight), pick(m.k_proj.weight), pick(m.v_proj.weight))
@@ -57,12 +64,13 @@ def in_table_order(lm, pick):
     tensors = [pick(lm.model.embeddings.weight)]
     for kind, layer in zip(LAYERS, lm.model.layers):
         tensors += [pick(layer.norm.weight), *mixer_tensors(kind, layer.mixer, pick)]
-    return [*tensors, pick(lm.model.norm_f.weight), pick(lm.lm_head.weight)]
+    tensors.append(pick(lm.model.norm_f.weight))
+    return tensors if lm.config.tie_word_embeddings else [*tensors, pick(lm.lm_head.weight)]
 
 
-def main(path):
+def write(path, **options):
     torch.manual_seed(1)
-    config = NemotronHConfig(
+    settings = dict(
         vocab_size=VOCABULARY,
         hidden_size=HIDDEN,
         layers_block_type=LAYERS,
@@ -92,7 +100,10 @@ def main(path):
         tie_word_embeddings=False,
         use_cache=False,
     )
+    config = NemotronHConfig(**(settings | options))
     lm = NemotronHForCausalLM(config).float().eval()
+    if config.tie_word_embeddings:  # which the class leaves to its weights
+        lm.lm_head.weight = lm.model.embeddings.weight
     with torch.no_grad():
         for parameter in lm.parameters():
             parameter.normal_(0.05, 0.3)
@@ -118,4 +129,16 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    write(sys.argv[1])
+    write(
+        sys.argv[2],
+        tie_word_embeddings=True,
+        use_bias=True,
+        use_conv_bias=False,
+        conv_kernel=3,
+        time_step_min=0.5,
+        n_routed_experts=8,
+        n_group=4,
+        topk_group=2,
+        norm_topk_prob=False,
+    )

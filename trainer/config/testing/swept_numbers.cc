@@ -80,6 +80,10 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "model.language.pattern=M*E-",
       "model.language.mlp={ffn_size: 64}",
       "model.language.experts.expert_rows_bound=2",
+      "model.language.experts.num_groups=4",
+      "model.language.experts.top_k_groups=2",
+      "model.language.mamba.min_time_step=1e-3",
+      "model.language.mamba.max_time_step=10",
       "optimizer.weight_decay_schedule={style: LINEAR start: 0.01}",
       "optimizer.buckets.bucket_elements=1000",
       "optimizer.per_module[0]={module: \"radio_encoder\" learning_rate_scale: 0.5 "
