@@ -139,6 +139,18 @@ const google::protobuf::Struct* ConfigFields::Fields(std::string_view name) {
   return nullptr;
 }
 
+std::optional<std::pair<double, double>> ConfigFields::NumberPair(std::string_view name) {
+  const Value* const value = Take(name, /*needed=*/false);
+  if (value == nullptr) return std::nullopt;
+  if (value->list_value().values_size() == 2) {
+    const std::optional<double> first = NumberOf(value->list_value().values(0));
+    const std::optional<double> second = NumberOf(value->list_value().values(1));
+    if (first.has_value() && second.has_value()) return std::pair(*first, *second);
+  }
+  Refuse(name, absl::StrCat(" is ", Shown(*value), ", must be a list of two numbers"));
+  return std::nullopt;
+}
+
 void ConfigFields::ExpectNumber(std::string_view name, double value, std::string_view reason) {
   const Value* const found = Take(name, /*needed=*/false);
   if (found == nullptr || NumberOf(*found) == value) return;

@@ -18,6 +18,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "google/protobuf/struct.pb.h"
@@ -49,6 +50,8 @@ class ConfigFields {
   // nullptr where absent.
   const google::protobuf::ListValue* List(std::string_view name);
   const google::protobuf::Struct* Fields(std::string_view name);
+  // A list of two numbers; nullopt where absent.
+  std::optional<std::pair<double, double>> NumberPair(std::string_view name);
 
   // A violation when the field is there and has another value; `reason` says what is supported.
   void ExpectNumber(std::string_view name, double value, std::string_view reason);

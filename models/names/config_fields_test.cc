@@ -37,6 +37,22 @@ TEST(ConfigFieldsTest, NumbersThatJsonHasNoWordForAreRead) {
   EXPECT_THAT(violations.list(), IsEmpty());
 }
 
+TEST(ConfigFieldsTest, TwoNumbersMayStandInAList) {
+  const auto json = ParseConfigJson(
+      R"({"limit": [0.5, Infinity], "one": [1], "text": [1, "a"], "number": 2, "none": null})");
+  ASSERT_THAT(json, ::absl_testing::IsOk());
+  Violations violations;
+  ConfigFields fields(*json, "", violations);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(fields.NumberPair("limit"), std::pair(0.5, kInfinity));
+  for (const char* name : {"one", "text", "number", "none", "absent"}) {
+    EXPECT_EQ(fields.NumberPair(name), std::nullopt) << name;
+  }
+  EXPECT_THAT(Texts(violations), ElementsAre("one is [1], must be a list of two numbers",
+                                             "text is [1,\"a\"], must be a list of two numbers",
+                                             "number is 2, must be a list of two numbers"));
+}
+
 TEST(ConfigFieldsTest, EveryFieldThatIsWrongOrUnknownIsNamed) {
   const auto json = ParseConfigJson(
       R"({"size": 2.5, "flag": 1, "act": "gelu", "rate": 0.5, "more": [1], "none": null})");

@@ -1,7 +1,7 @@
 #include "hetero/models/nemotron/published_config.h"
 
 #include <cmath>
-#include <limits>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -65,7 +65,16 @@ void ReadMamba(ConfigFields& fields, proto::MambaMixer& mamba) {
   mamba.set_conv_kernel(fields.Integer("conv_kernel"));
   mamba.set_chunk_size(fields.Integer("chunk_size"));
   fields.ExpectText("mamba_hidden_act", "silu", "the scan's input goes through SiLU");
-  fields.ExpectFlag("use_conv_bias", true, "the convolution has a bias");
+  mamba.set_conv_bias(fields.Flag("use_conv_bias", true));
+  mamba.set_use_bias(fields.Flag("use_bias", false));
+  // Published models go by use_bias alone.
+  if (!mamba.use_bias()) {
+    fields.ExpectFlag("mamba_proj_bias", false, "use_bias is what projections have a bias by");
+  }
+  if (const auto limit = fields.NumberPair("time_step_limit"); limit.has_value()) {
+    if (limit->first > 0) mamba.set_min_time_step(limit->first);
+    if (std::isfinite(limit->second)) mamba.set_max_time_step(limit->second);
+  }
 }
 
 void ReadExperts(ConfigFields& fields, proto::MixtureOfExperts& experts) {
@@ -73,13 +82,23 @@ void ReadExperts(ConfigFields& fields, proto::MixtureOfExperts& experts) {
   experts.set_top_k(fields.Integer("num_experts_per_tok"));
   experts.set_ffn_size(fields.Integer("moe_intermediate_size"));
   // One network of this width, however many experts it is said to be.
-  experts.set_shared_ffn_size(fields.Integer("moe_shared_expert_intermediate_size"));
+  experts.set_shared_ffn_size(fields.Integer("n_shared_experts", 1) == 0
+                                  ? 0
+                                  : fields.Integer("moe_shared_expert_intermediate_size"));
   experts.set_router_scaling(fields.Number("routed_scaling_factor", 1));
   experts.set_aux_loss_coefficient(0);
   experts.set_expert_bias_rate(0);
-  fields.ExpectNumber("n_group", 1.0, "experts are not chosen by groups");
-  fields.ExpectNumber("topk_group", 1.0, "experts are not chosen by groups");
-  fields.ExpectFlag("norm_topk_prob", true, "the chosen experts' scores are divided by their sum");
+  const int64_t groups = fields.Integer("n_group", 1), chosen = fields.Integer("topk_group", 1);
+  if (chosen > groups) {
+    fields.Refuse("topk_group",
+                  absl::StrCat(" is ", chosen, ", must be at most the n_group ", groups));
+  }
+  if (groups != 1) {
+    experts.set_num_groups(groups);
+    experts.set_top_k_groups(chosen);
+  }
+  experts.set_normalize_probabilities(fields.Flag("norm_topk_prob", true));
+  fields.ExpectFlag("mlp_bias", false, "experts have no bias");
   fields.ExpectNone("moe_latent_size", "experts work in the width of the residual stream");
   for (const std::string_view name : {"scoring_func", "moe_router_score_function"}) {
     fields.ExpectText(name, "sigmoid", "the router has no softmax");
@@ -107,24 +126,15 @@ proto::HybridLanguageModel ReadNemotronH(ConfigFields& fields) {
     attention.set_head_dim(
         fields.Integer(fields.Has("head_dim") ? "head_dim" : "attention_head_dim"));
     attention.set_num_kv_groups(fields.Integer("num_key_value_heads", attention.num_heads()));
+    attention.set_use_bias(fields.Flag("attention_bias", false));
   }
   if (absl::StrContains(pattern, 'M')) ReadMamba(fields, *model.mutable_mamba());
   if (absl::StrContains(pattern, 'E')) ReadExperts(fields, *model.mutable_experts());
   if (absl::StrContains(pattern, '-')) {
     model.mutable_mlp()->set_ffn_size(fields.Integer("intermediate_size"));
+    model.mutable_mlp()->set_use_bias(fields.Flag("mlp_bias", false));
   }
-  for (const std::string_view bias :
-       {"attention_bias", "mlp_bias", "use_bias", "mamba_proj_bias"}) {
-    fields.ExpectFlag(bias, false, "projections have no bias");
-  }
-  fields.ExpectFlag("tie_word_embeddings", false, "the output layer has a matrix of its own");
-  if (const google::protobuf::ListValue* const limit = fields.List("time_step_limit")) {
-    const bool none = limit->values_size() == 2 && limit->values(0).number_value() == 0 &&
-                      !limit->values(1).has_number_value();
-    if (!none) {
-      fields.Refuse("time_step_limit", " must be from 0 to Infinity: steps have no limits");
-    }
-  }
+  model.set_tie_embeddings(fields.Flag("tie_word_embeddings", false));
   fields.ExpectText("mlp_hidden_act", "relu2", "networks are squared ReLU");
   fields.ExpectNumber("attention_dropout", 0.0, "there is no dropout");
   fields.ExpectNumber("hidden_dropout", 0.0, "there is no dropout");
@@ -133,24 +143,30 @@ proto::HybridLanguageModel ReadNemotronH(ConfigFields& fields) {
   fields.ExpectNumber("num_nextn_predict_layers", 0.0, "there is no multi-token prediction");
   // Of kinds of layers that the pattern does not have, of generation, and of what does not change
   // the numbers.
-  fields.Ignore({"attention_head_dim",
+  fields.Ignore({"attention_bias",
+                 "attention_head_dim",
                  "chunk_size",
                  "conv_kernel",
                  "expand",
                  "head_dim",
                  "intermediate_size",
                  "mamba_head_dim",
+                 "mamba_hidden_act",
                  "mamba_num_heads",
+                 "mamba_proj_bias",
                  "mamba_ssm_cache_dtype",
+                 "mlp_bias",
                  "moe_intermediate_size",
                  "moe_shared_expert_intermediate_size",
                  "moe_shared_expert_overlap",
                  "mtp_hybrid_override_pattern",
                  "mtp_layers_block_type",
+                 "n_group",
                  "n_groups",
                  "n_routed_experts",
                  "n_shared_experts",
                  "norm_eps",
+                 "norm_topk_prob",
                  "num_attention_heads",
                  "num_experts_per_tok",
                  "num_key_value_heads",
@@ -162,8 +178,12 @@ proto::HybridLanguageModel ReadNemotronH(ConfigFields& fields) {
                  "routed_scaling_factor",
                  "ssm_state_size",
                  "time_step_floor",
+                 "time_step_limit",
                  "time_step_max",
                  "time_step_min",
+                 "topk_group",
+                 "use_bias",
+                 "use_conv_bias",
                  "use_mamba_kernels"});
   fields.IgnoreCommon();
   fields.RefuseRest();

@@ -78,6 +78,45 @@ TEST(PublishedConfigTest, AllOfThePublishedModelIsRead) {
   EXPECT_EQ(model.experts().shared_ffn_size(), 3712);
   EXPECT_EQ(model.experts().router_scaling(), 2.5);
   EXPECT_EQ(model.mlp().ffn_size(), 1856);
+  EXPECT_FALSE(model.tie_embeddings() || model.attention().use_bias() || model.mlp().use_bias());
+  EXPECT_TRUE(model.mamba().conv_bias() && !model.mamba().use_bias());
+  EXPECT_FALSE(model.mamba().has_min_time_step() || model.mamba().has_max_time_step());
+  EXPECT_FALSE(model.experts().has_num_groups() || model.experts().has_top_k_groups());
+  EXPECT_TRUE(model.experts().normalize_probabilities());
+}
+
+TEST(PublishedConfigTest, WhatModelsDifferInIsRead) {
+  const std::vector<std::pair<std::string_view, std::string_view>> changes = {
+      {"\"attention_bias\": false", "\"attention_bias\": true"},
+      {"\"conv_kernel\": 4", "\"conv_kernel\": 2"},
+      {"\"n_group\": 1", "\"n_group\": 8"},
+      {"\"topk_group\": 1", "\"topk_group\": 4"},
+      {"\"n_shared_experts\": 1", "\"n_shared_experts\": 0"},
+      {"\"norm_topk_prob\": true", "\"norm_topk_prob\": false"},
+      {"\"tie_word_embeddings\": false", "\"tie_word_embeddings\": true"},
+      {"[0.0, Infinity]", "[0.001, 0.1]"},
+      {"\"use_bias\": false", "\"use_bias\": true"},
+      {"\"use_conv_bias\": true", "\"use_conv_bias\": false"}};
+  const auto [model, violations] = Read(absl::StrReplaceAll(kPublished, changes));
+  EXPECT_THAT(violations, IsEmpty());
+  EXPECT_TRUE(model.tie_embeddings() && model.attention().use_bias() && model.mamba().use_bias());
+  EXPECT_FALSE(model.mamba().conv_bias());
+  EXPECT_EQ(model.mamba().conv_kernel(), 2);
+  EXPECT_EQ(model.mamba().min_time_step(), 0.001);
+  EXPECT_EQ(model.mamba().max_time_step(), 0.1);
+  EXPECT_EQ(model.experts().num_groups(), 8);
+  EXPECT_EQ(model.experts().top_k_groups(), 4);
+  EXPECT_EQ(model.experts().shared_ffn_size(), 0);
+  EXPECT_FALSE(model.experts().normalize_probabilities());
+}
+
+// What says something of kinds of layers that the model does not have changes nothing.
+TEST(PublishedConfigTest, DenseNetworksMayHaveBiases) {
+  const auto [model, violations] = Read(absl::StrReplaceAll(
+      kPublished, {{"MEM*E-", "-----*"}, {"\"mlp_bias\": false", "\"mlp_bias\": true"}}));
+  EXPECT_THAT(violations, IsEmpty());
+  EXPECT_TRUE(model.mlp().use_bias());
+  EXPECT_FALSE(model.has_experts() || model.has_mamba());
 }
 
 TEST(PublishedConfigTest, WhatIsNotSupportedIsRefusedByItsName) {
@@ -86,6 +125,10 @@ TEST(PublishedConfigTest, WhatIsNotSupportedIsRefusedByItsName) {
                                                         {"residual_in_fp32", "true"},
                                                         {"attention_dropout", "0.1"},
                                                         {"sliding_window", "4096"},
+                                                        {"mlp_bias", "true"},
+                                                        {"mamba_proj_bias", "true"},
+                                                        {"time_step_limit", "[0.1]"},
+                                                        {"topk_group", "2"},
                                                         {"num_hidden_layers", "7"},
                                                         {"model_type", "\"mamba2\""},
                                                         {"hidden_size", "\"large\""}}) {
