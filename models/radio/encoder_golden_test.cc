@@ -19,13 +19,12 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
-  const RadioConfig config{
-      .num_layers = 2,
-      .layer = {.hidden_size = 16, .num_heads = 2, .head_dim = 8, .ffn_size = 32},
-      .patch_size = 4,
-      .max_image_side = 24,
-      .num_class_tokens = 3};
+void ExpectThatOfFile(const EncoderLayerConfig& layer, const char* file) {
+  const RadioConfig config{.num_layers = 2,
+                           .layer = layer,
+                           .patch_size = 4,
+                           .max_image_side = 24,
+                           .num_class_tokens = 3};
   const std::vector<ImageSize> sizes = {{16, 24}, {24, 16}, {8, 16}};
   constexpr int64_t kPatches = 24 + 24 + 8;
   MemoryLedger memory;
@@ -34,7 +33,7 @@ TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
                              {}, {}, memory)
           .value();
   const RadioEncoder encoder = RadioEncoder::Create(config, "", {}, *store, nullptr).value();
-  GoldenFile golden("models/radio/testdata/radio_encoder.f32");
+  GoldenFile golden(file);
   golden.ReadValues(store->parameters());
   std::vector<float> patches = golden.Next(kPatches * 48);
   std::vector<float> d_features = golden.Next(kPatches * 16);
@@ -52,6 +51,23 @@ TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
               IsOk());
   golden.ExpectGradients(store->parameters(), spec);
   EXPECT_TRUE(golden.AtEnd());
+}
+
+TEST(RadioGoldenTest, ForwardAndGradientsAreThoseOfRadio) {
+  ExpectThatOfFile({.hidden_size = 16, .num_heads = 2, .head_dim = 8, .ffn_size = 32},
+                   "models/radio/testdata/radio_encoder.f32");
+}
+
+// Two thirds of the width, up to a multiple of 8.
+TEST(RadioGoldenTest, SoAreThoseOfGatedLayers) {
+  ExpectThatOfFile({.hidden_size = 16,
+                    .num_heads = 2,
+                    .head_dim = 8,
+                    .ffn_size = 24,
+                    .swiglu = true,
+                    .qkv_bias = false,
+                    .layer_scale_init = 0.5},
+                   "models/radio/testdata/radio_gated_encoder.f32");
 }
 
 }  // namespace

@@ -39,6 +39,15 @@ RadioConfig SmallConfig() {
           .num_class_tokens = 2};
 }
 
+// Gated networks, no bias of queries, keys and values, scales of the channels.
+RadioConfig OtherConfig() {
+  RadioConfig config = SmallConfig();
+  config.layer.swiglu = true;
+  config.layer.qkv_bias = false;
+  config.layer.layer_scale_init = 0.5;
+  return config;
+}
+
 // Parameters, random everywhere, of all stages, and a batch of images.
 struct Harness {
   explicit Harness(const RadioConfig& radio_config, std::vector<ImageSize> image_sizes,
@@ -128,6 +137,81 @@ TEST(RadioEncoderTest, GradientsMatchDifferences) {
   }
 }
 
+TEST(RadioEncoderTest, GradientsOfScaledGatedLayersMatchDifferences) {
+  Harness m(OtherConfig(), kTwoImages);
+  m.Forward();
+  m.Backward();
+  CheckGradients([&] { return m.Loss(); }, CheckedParameters(*m.store));
+}
+
+// With scales of one a layer is what it is without.
+TEST(RadioEncoderTest, ScalesOfOneChangeNothing) {
+  RadioConfig config = SmallConfig();
+  Harness plain(config, kTwoImages);
+  config.layer.layer_scale_init = 1;
+  Harness scaled(config, kTwoImages);
+  for (const auto& parameter : scaled.store->parameters()) {
+    const auto values = parameter->value.values<double>();
+    const absl::StatusOr<Parameter*> same = plain.store->Find(parameter->spec->name);
+    if (same.ok()) {
+      std::ranges::copy((*same)->value.values<double>(), values.begin());
+    } else {
+      EXPECT_THAT(parameter->spec->name,
+                  testing::AnyOf(testing::EndsWith(".ls1"), testing::EndsWith(".ls2")));
+      std::ranges::fill(values, 1.0);
+    }
+  }
+  EXPECT_THAT(scaled.Forward(), IsCloseTo(plain.Forward(), {.absolute = 1e-12}));
+}
+
+// The published gated network by its formula: one layer whose attention adds nothing.
+TEST(RadioEncoderTest, GatesAreTheFirstRows) {
+  RadioConfig config = OtherConfig();
+  config.num_layers = 1;
+  config.final_norm = false;
+  config.layer.layer_scale_init = 0;
+  Harness m(config, {{4, 4}});
+  const auto values = [&](const std::string& name) {
+    return m.store->Find(name).value()->value.values<double>();
+  };
+  const std::string layer = "decoder.layers.0.";
+  for (const char* name :
+       {"self_attention.linear_proj.weight", "self_attention.linear_proj.bias"}) {
+    std::ranges::fill(values(layer + name), 0.0);
+  }
+  const auto norm = values(layer + "mlp.linear_fc1.layer_norm_weight");
+  const auto shift = values(layer + "mlp.linear_fc1.layer_norm_bias");
+  const auto w1 = values(layer + "mlp.linear_fc1.weight"),
+             b1 = values(layer + "mlp.linear_fc1.bias");
+  const auto w2 = values(layer + "mlp.linear_fc2.weight"),
+             b2 = values(layer + "mlp.linear_fc2.bias");
+  const std::vector<double> with = m.Forward();
+  const std::vector<double> output(w2.begin(), w2.end()), bias(b2.begin(), b2.end());
+  std::ranges::fill(w2, 0.0);
+  std::ranges::fill(b2, 0.0);
+  const std::vector<double> stream = m.Forward();  // four patches in a row of features
+  std::vector<double> expected = stream;
+  for (int patch = 0; patch < 4; ++patch) {
+    const std::span x = std::span(stream).subspan(8 * patch, 8);
+    const double mean = std::accumulate(x.begin(), x.end(), 0.0) / 8;
+    double variance = 0;
+    for (const double value : x) variance += (value - mean) * (value - mean) / 8;
+    for (int f = 0; f < 12; ++f) {
+      double gate = b1[f], up = b1[12 + f];
+      for (int c = 0; c < 8; ++c) {
+        const double normed =
+            (x[c] - mean) / std::sqrt(variance + config.layer.norm_epsilon) * norm[c] + shift[c];
+        gate += w1[f * 8 + c] * normed;
+        up += w1[(12 + f) * 8 + c] * normed;
+      }
+      const double activated = gate / (1 + std::exp(-gate)) * up;
+      for (int c = 0; c < 8; ++c) expected[8 * patch + c] += output[c * 12 + f] * activated;
+    }
+    for (int c = 0; c < 8; ++c) expected[8 * patch + c] += bias[c];
+  }
+  EXPECT_THAT(with, IsCloseTo(expected, {.absolute = 1e-11}));
+}
+
 TEST(RadioEncoderTest, AnImageDoesNotSeeItsNeighbours) {
   Harness both(SmallConfig(), kTwoImages);
   const std::vector<double> packed = both.Forward();
@@ -175,8 +259,12 @@ TEST(RadioEncoderTest, NoImagesGiveNoRowsAndZeroGradients) {
   }
 }
 
-TEST(RadioEncoderTest, EvaluationKeepsOnlyTheResult) {
-  Harness m(SmallConfig(), kTwoImages);
+class RadioOptionsTest : public testing::TestWithParam<RadioConfig> {};
+
+INSTANTIATE_TEST_SUITE_P(Configs, RadioOptionsTest, testing::Values(SmallConfig(), OtherConfig()));
+
+TEST_P(RadioOptionsTest, EvaluationKeepsOnlyTheResult) {
+  Harness m(GetParam(), kTwoImages);
   const std::vector<double> features = m.Forward();
   m.context->mode = Mode::kEval;
   EXPECT_EQ(m.Forward(), features);
@@ -184,8 +272,8 @@ TEST(RadioEncoderTest, EvaluationKeepsOnlyTheResult) {
             static_cast<int64_t>(features.size() * sizeof(double)) + Buffer::kAlignment);
 }
 
-TEST(RadioEncoderTest, TheShapeOnlyDevicePredictsTheBytes) {
-  Harness real(SmallConfig(), kTwoImages);
+TEST_P(RadioOptionsTest, TheShapeOnlyDevicePredictsTheBytes) {
+  Harness real(GetParam(), kTwoImages);
   real.Forward();
   real.Backward();
 

@@ -77,6 +77,16 @@ TEST(ParallelRadioTest, EqualsOneRank) {
   }
 }
 
+TEST(ParallelRadioTest, ScaledGatedLayersEqualOneRank) {
+  ProjectedEncoder<RadioEncoder>::Config config = Config(ProjectorConfig::Kind::kAffine);
+  config.encoder.layer.swiglu = true;
+  config.encoder.layer.qkv_bias = false;
+  config.encoder.layer.layer_scale_init = 0.5;
+  ExpectLikeOneRankOnAll(config, {.num_stages = 2});
+  ExpectLikeOneRankOnAll(config, {}, {.weight_gradients_later = true});
+  ExpectLikeOneRankOnAll(config, {.evaluate = true});
+}
+
 TEST(ParallelRadioTest, StagesInARowEqualOneRank) {
   ExpectLikeOneRankOnAll(Config(ProjectorConfig::Kind::kMlp), {.num_stages = 2});
 }

@@ -45,6 +45,12 @@ TEST(RadioFlopsTest, CountedByHand) {
             (Flops{.forward = embedder + layers, .training = 2 * embedder + 3 * layers}));
   EXPECT_EQ(RadioFlops(config, image, /*trains=*/false),
             (Flops{.forward = embedder + layers, .training = embedder + layers}));
+  // Gates are 8 x 16 parameters more; biases and scales are no products.
+  RadioConfig other = config;
+  other.layer.swiglu = true;
+  other.layer.qkv_bias = false;
+  other.layer.layer_scale_init = 1;
+  EXPECT_EQ(RadioFlops(other, image, /*trains=*/true).forward, embedder + layers + 2 * 7 * 2 * 128);
 }
 
 TEST(RadioFlopsTest, OfTheProjectorsARow) {

@@ -2,6 +2,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -22,8 +23,8 @@ constexpr Renaming kInLayers[] = {{"self_attention.linear_qkv.layer_norm_weight"
                                   {"mlp.linear_fc1.layer_norm_bias", "norm2.bias"},
                                   {"mlp.linear_fc1.", "mlp.fc1."},
                                   {"mlp.linear_fc2.", "mlp.fc2."},
-                                  {"self_attention.layer_scale", "layer_scale1.lambda1"},
-                                  {"mlp.layer_scale", "layer_scale2.lambda1"}};
+                                  {"ls1", "layer_scale1.lambda1"},
+                                  {"ls2", "layer_scale2.lambda1"}};
 
 constexpr std::string_view kFinalNorm = "decoder.final_layernorm.";
 
@@ -37,6 +38,14 @@ void AddQkv(const EncoderLayerConfig& config, const ParameterSpec& spec, const s
                                (which * config.num_heads + head) * rows));
     }
   }
+}
+
+// Gates, and what they gate.
+void AddGated(const EncoderLayerConfig& config, const ParameterSpec& spec, std::string_view network,
+              std::string_view leaf, std::vector<BoxMap>& maps) {
+  const int64_t rows = config.ffn_size;
+  maps.push_back(MovedRows(spec, 0, rows, absl::StrCat(network, "gate_proj.", leaf), rows, 0));
+  maps.push_back(MovedRows(spec, rows, rows, absl::StrCat(network, "up_proj.", leaf), rows, 0));
 }
 
 }  // namespace
@@ -68,11 +77,16 @@ absl::StatusOr<std::vector<BoxMap>> RadioNames(const RadioConfig& config, NameSc
       maps.push_back(WholeTensor(spec, absl::StrCat(prefixes.key, *other)));
       continue;
     }
-    std::string key = absl::StrCat(prefixes.key, "blocks.", name->layer, ".", *other);
-    if (other->starts_with("attn.qkv.")) {
-      AddQkv(config.layer, spec, key, maps);
+    const std::string block = absl::StrCat(prefixes.key, "blocks.", name->layer, ".");
+    std::string_view leaf = *other;
+    if (leaf.starts_with("attn.qkv.")) {
+      AddQkv(config.layer, spec, absl::StrCat(block, leaf), maps);
+    } else if (config.layer.swiglu && absl::ConsumePrefix(&leaf, "mlp.fc1.")) {
+      AddGated(config.layer, spec, absl::StrCat(block, "mlp."), leaf, maps);
+    } else if (config.layer.swiglu && absl::ConsumePrefix(&leaf, "mlp.fc2.")) {
+      maps.push_back(WholeTensor(spec, absl::StrCat(block, "mlp.down_proj.", leaf)));
     } else {
-      maps.push_back(WholeTensor(spec, std::move(key)));
+      maps.push_back(WholeTensor(spec, absl::StrCat(block, leaf)));
     }
   }
   return maps;

@@ -1,6 +1,7 @@
 #include "hetero/models/radio/radio_names.h"
 
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -26,9 +27,17 @@ RadioConfig ConfigOf(int64_t layers, int64_t heads, int64_t head_dim) {
 
 class RadioNamesTest : public testing::TestWithParam<NameScheme> {};
 
+RadioConfig ScaledAndGated(RadioConfig config) {
+  config.layer.swiglu = true;
+  config.layer.qkv_bias = false;
+  config.layer.layer_scale_init = 1e-5;
+  return config;
+}
+
 TEST_P(RadioNamesTest, NameEveryElementOnce) {
-  RadioConfig config = ConfigOf(3, 2, 4);
   for (const bool final_norm : {false, true}) {
+    RadioConfig config = ConfigOf(3, 2, 4);
+    if (final_norm) config = ScaledAndGated(config);
     config.final_norm = final_norm;
     ExpectNamesAllOnce(RadioEncoder::Parameters(config, "encoder.", 1),
                        RadioNames(config, GetParam(), {"encoder.", "some.prefix."}).value());
@@ -77,6 +86,32 @@ TEST(RadioNamesHuggingFaceTest, QueriesKeysAndValuesOfAllHeadsFollowEachOther) {
           (KeyRow{std::string("radio_model.model.blocks.0.attn.qkv.") + leaf, row.published}));
     }
   }
+}
+
+TEST(RadioNamesMegatronTest, GatesComeBeforeWhatTheyGate) {
+  const auto shapes = KeyShapes(
+      RadioNames(ScaledAndGated(ConfigOf(2, 2, 4)), NameScheme::kMegatron, {"", "r."}).value());
+  const std::string layers = "r.decoder.layers.";
+  EXPECT_THAT(shapes,
+              testing::IsSupersetOf({Pair(layers + "mlp.linear_fc1.weight", ElementsAre(2, 64, 8)),
+                                     Pair(layers + "ls1", ElementsAre(2, 8)),
+                                     Pair(layers + "ls2", ElementsAre(2, 8))}));
+}
+
+TEST(RadioNamesHuggingFaceTest, ScaledAndGatedLayersHaveNamesOfTheirOwn) {
+  RadioConfig config = ScaledAndGated(ConfigOf(1, 2, 4));
+  config.final_norm = false;
+  std::vector<std::string> keys;
+  for (const auto& [key, shape] :
+       KeyShapes(RadioNames(config, NameScheme::kHuggingFace, {"", ""}).value())) {
+    if (key.starts_with("blocks.0.")) keys.push_back(key.substr(9));
+  }
+  EXPECT_THAT(keys, UnorderedElementsAre(
+                        "norm1.weight", "norm1.bias", "attn.qkv.weight", "attn.proj.weight",
+                        "attn.proj.bias", "layer_scale1.lambda1", "norm2.weight", "norm2.bias",
+                        "mlp.gate_proj.weight", "mlp.gate_proj.bias", "mlp.up_proj.weight",
+                        "mlp.up_proj.bias", "mlp.down_proj.weight", "mlp.down_proj.bias",
+                        "layer_scale2.lambda1"));
 }
 
 TEST(RadioNamesHuggingFaceTest, KeysAreThoseOfPublishedEncoders) {

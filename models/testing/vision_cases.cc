@@ -23,9 +23,17 @@ EncoderLayerConfig Layer(DType storage, GeluForm gelu = GeluForm::kTanh) {
           .storage = storage};
 }
 
-absl::Status RunLayer(ModuleRig& rig, GeluForm gelu) {
+// Gated, without a bias of queries, keys and values, scaled.
+EncoderLayerConfig OtherLayer(DType storage) {
+  EncoderLayerConfig config = Layer(storage);
+  config.swiglu = true;
+  config.qkv_bias = false;
+  config.layer_scale_init = 0.5;
+  return config;
+}
+
+absl::Status RunLayer(ModuleRig& rig, const EncoderLayerConfig& config) {
   static constexpr std::array<int32_t, 4> kImages = {0, 18, 19, 66};
-  const EncoderLayerConfig config = Layer(rig.storage(), gelu);
   HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                           ParameterTable::Make(EncoderLayer::Parameters(config, "")));
   ParameterStore& parameters = rig.MakeParameters(table);
@@ -43,11 +51,11 @@ absl::Status RunLayer(ModuleRig& rig, GeluForm gelu) {
 }
 
 // Two stages of a layer each: the second has an upstream gradient, the first has the embedder.
-absl::Status RunEncoder(ModuleRig& rig) {
+absl::Status RunEncoder(ModuleRig& rig, const EncoderLayerConfig& layer) {
   static const std::array<ImageSize, 2> kSizes = {ImageSize{32, 32}, ImageSize{16, 24}};
   constexpr int64_t kPatches = 8 * 8 + 4 * 6, kClassTokens = 2;
   const RadioConfig config = {.num_layers = 2,
-                              .layer = Layer(rig.storage()),
+                              .layer = layer,
                               .patch_size = 4,
                               .max_image_side = 32,
                               .num_class_tokens = kClassTokens};
@@ -107,13 +115,25 @@ std::vector<ModuleCase> VisionCases() {
       {.name = "EncoderLayer",
        .roundings = 20,
        .longest_sum = 96,
-       .run = [](ModuleRig& rig) { return RunLayer(rig, GeluForm::kTanh); }},
+       .run = [](ModuleRig& rig) { return RunLayer(rig, Layer(rig.storage())); }},
       {.name = "EncoderLayerWithErf",
        .roundings = 20,
        .longest_sum = 96,
-       .run = [](ModuleRig& rig) { return RunLayer(rig, GeluForm::kErf); }},
+       .run = [](ModuleRig& rig) { return RunLayer(rig, Layer(rig.storage(), GeluForm::kErf)); }},
+      // And the two branches before they are scaled.
+      {.name = "ScaledGatedEncoderLayer",
+       .roundings = 24,
+       .longest_sum = 96,
+       .run = [](ModuleRig& rig) { return RunLayer(rig, OtherLayer(rig.storage())); }},
       // Two layers, patches, their sum with the positions, the last norm; their gradients.
-      {.name = "RadioEncoder", .roundings = 46, .longest_sum = 96, .run = RunEncoder},
+      {.name = "RadioEncoder",
+       .roundings = 46,
+       .longest_sum = 96,
+       .run = [](ModuleRig& rig) { return RunEncoder(rig, Layer(rig.storage())); }},
+      {.name = "ScaledGatedRadioEncoder",
+       .roundings = 54,
+       .longest_sum = 96,
+       .run = [](ModuleRig& rig) { return RunEncoder(rig, OtherLayer(rig.storage())); }},
       // The result, or the gradient.
       {.name = "AffineProjector",
        .roundings = 1,

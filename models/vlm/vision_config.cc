@@ -16,6 +16,9 @@ RadioConfig RadioConfigFromProto(const proto::RadioEncoder& encoder, DType stora
                     .ffn_size = encoder.ffn_size(),
                     .gelu = encoder.gelu() == proto::RadioEncoder::ERF ? GeluForm::kErf
                                                                        : GeluForm::kTanh,
+                    .swiglu = encoder.swiglu(),
+                    .qkv_bias = !encoder.has_qkv_bias() || encoder.qkv_bias(),
+                    .layer_scale_init = encoder.layer_scale_init(),
                     .norm_epsilon = encoder.norm_epsilon(),
                     .init_std = encoder.init_std(),
                     .output_init_std = encoder.output_init_std(),
@@ -66,6 +69,13 @@ void CheckRelations(const proto::Projector& projector, std::string_view path,
 
 void CheckRelations(const proto::RadioEncoder& encoder, std::string_view path,
                     Violations& violations) {
+  const std::string gelu = absl::StrCat(path, ".gelu");
+  if (encoder.swiglu() && encoder.has_gelu() && violations.Sound({gelu})) {
+    Violation violation = Refuse(
+        gelu, absl::StrCat(" is set with ", path, ".swiglu true, a gated network has no gelu"));
+    violation.corrections.push_back({{absl::StrCat(path, ".swiglu"), "false"}});
+    violations.Add(std::move(violation));
+  }
   const std::string side = absl::StrCat(path, ".max_image_side");
   const std::string patch = absl::StrCat(path, ".patch_size");
   CheckMultiple(violations, {side, encoder.max_image_side()}, {patch, encoder.patch_size()});

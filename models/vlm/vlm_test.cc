@@ -116,6 +116,13 @@ TEST(VisionLanguageModelTest, NamesSizesThatDoNotFit) {
                   "NONE or projector.kind MLP"));
   error([](auto& config) { config.mutable_language()->set_pattern("MQ"); },
         HasSubstr("position 1: unknown symbol 'Q'"));
+  error(
+      [](auto& config) {
+        config.mutable_encoder()->set_swiglu(true);
+        config.mutable_encoder()->set_gelu(proto::RadioEncoder::ERF);
+      },
+      HasSubstr("encoder.gelu is set with encoder.swiglu true, a gated network has no gelu; "
+                "nearest: encoder.swiglu false"));
   // All of them at once, by path.
   error(
       [](auto& config) {

@@ -3,16 +3,19 @@
 
 // Pre-norm transformer layer of an encoder, with biases, attention both ways inside one image or
 // clip:
-//   h = hidden + Attention(LayerNorm(hidden) Wqkvᵀ + bqkv) Woᵀ + bo
-//   hidden' = h + gelu(LayerNorm(h) W1ᵀ + b1) W2ᵀ + b2
+//   h = hidden + s1 (Attention(LayerNorm(hidden) Wqkvᵀ + bqkv) Woᵀ + bo)
+//   hidden' = h + s2 (gelu(LayerNorm(h) W1ᵀ + b1) W2ᵀ + b2)
+//
+// or with SwiGLU instead of gelu, of which the first rows of W1 make the gates; by default without
+// the learned scales s1 and s2 of the channels.
 //
 // Tensor-parallel ranks divide the heads and the inner width, and between them the tokens: norms
 // and residuals are of own rows (token_shard.h), attention is of own heads over all tokens, which
 // their owners are asked for around each product (parallel_linear.h).
 //
 // Shape letters: S tokens of all images or clips, R rows of a rank, C hidden, N = 3 heads head_dim,
-// K = heads head_dim, F inner width; N, K and F are a rank's own. Rows of Wqkv lie head by head:
-// its query, key and value (Megatron-LM's order).
+// K = heads head_dim, F inner width, D rows of W1, F or with SwiGLU 2 F; N, K, F and D are a rank's
+// own. Rows of Wqkv lie head by head: its query, key and value (Megatron-LM's order).
 
 #include <cstdint>
 #include <span>
@@ -35,8 +38,11 @@ struct EncoderLayerConfig {
   int64_t hidden_size = 0;
   int64_t num_heads = 0;
   int64_t head_dim = 0;
-  int64_t ffn_size = 0;
-  GeluForm gelu = GeluForm::kTanh;
+  int64_t ffn_size = 0;             // F
+  GeluForm gelu = GeluForm::kTanh;  // without swiglu
+  bool swiglu = false;
+  bool qkv_bias = true;
+  double layer_scale_init = 0;  // of s1 and s2; 0: there are none
   double norm_epsilon = 1e-6;
   double init_std = 0.02;
   double output_init_std = 0.02;
@@ -54,10 +60,12 @@ class EncoderLayer {
     TensorView qkv_SN;
     TensorView attention_SK;
     TensorView lse;
+    TensorView branch1_RC;  // what s1 multiplies
     SavedLayerNorm norm2;
     TensorView normed2_RC;
-    TensorView inner_SF;  // before bias and activation
+    TensorView inner_SD;  // before bias and activation
     TensorView activated_SF;
+    TensorView branch2_RC;
   };
 
   // `prefix` is "decoder.layers.3.".
@@ -80,14 +88,22 @@ class EncoderLayer {
   absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RC) const;
 
  private:
+  absl::Status Activate(const Saved& saved, Stream& stream) const;
+  // Adds the gradient of b1 and returns that of the inner product, in the workspace;
+  // `d_activated_SF` may be overwritten.
+  absl::StatusOr<TensorView> ActivationBackward(ModuleContext& context, const Saved& saved,
+                                                TensorView d_activated_SF) const;
+
   EncoderLayerConfig config_;
   int64_t num_heads_ = 0;  // of this rank
   LayerNormParameters norm1_, norm2_;
   ColumnLinear qkv_;
   RowLinear out_;
   ColumnLinear fc1_;  // without its bias, which the activation adds
-  Parameter* b1_F_ = nullptr;
+  Parameter* b1_D_ = nullptr;
   RowLinear fc2_;
+  Parameter* scale1_C_ = nullptr;  // null: none
+  Parameter* scale2_C_ = nullptr;
 };
 
 }  // namespace hetero

@@ -1,7 +1,10 @@
-"""Writes radio_encoder.f32: a small RADIO encoder of transformers on two packed images.
+"""Writes radio_encoder.f32: a small RADIO encoder of transformers on packed images; and
+radio_gated_encoder.f32: the same with gated networks, without a bias of queries, keys and values,
+with scales of the channels.
 
-Run with transformers 5.23.0 and torch 2.11.0 on the CPU:
-    python generate.py radio_encoder.f32
+Run on the CPU, for the first with transformers 5.23.0 and torch 2.11.0, for the second with 5.24.0
+and 2.15.0:
+    python generate.py radio_encoder.f32 radio_gated_encoder.f32
 
 The upstream model ends before the last norm; LayerNorm and the 2 x 2 fold are torch here. Pixels
 count as normalised already. The file is little-endian f32 without a header: parameters in the order
@@ -34,6 +37,18 @@ def fold(features):
     return torch.cat(rows)
 
 
+def network(m, pick):
+    """Weight and bias of the first layer, gates before what they gate, and of the second."""
+    gated = hasattr(m, "gate_proj")
+    first, second = ([m.gate_proj, m.up_proj], m.down_proj) if gated else ([m.fc1], m.fc2)
+    return [
+        torch.cat([pick(layer.weight) for layer in first]),
+        torch.cat([pick(layer.bias) for layer in first]),
+        pick(second.weight),
+        pick(second.bias),
+    ]
+
+
 def in_table_order(model, norm, pick):
     embeddings = model.embeddings
     tensors = [
@@ -47,20 +62,23 @@ def in_table_order(model, norm, pick):
             pick(layer.norm1.weight),
             pick(layer.norm1.bias),
             interleave(pick(a.q_proj.weight), pick(a.k_proj.weight), pick(a.v_proj.weight)),
-            interleave(pick(a.q_proj.bias), pick(a.k_proj.bias), pick(a.v_proj.bias)),
+        ]
+        if a.q_proj.bias is not None:
+            biases = (pick(a.q_proj.bias), pick(a.k_proj.bias), pick(a.v_proj.bias))
+            tensors.append(interleave(*biases))
+        tensors += [
             pick(a.o_proj.weight),
             pick(a.o_proj.bias),
             pick(layer.norm2.weight),
             pick(layer.norm2.bias),
-            pick(m.fc1.weight),
-            pick(m.fc1.bias),
-            pick(m.fc2.weight),
-            pick(m.fc2.bias),
+            *network(m, pick),
         ]
+        if model.config.layerscale_value != 1:
+            tensors += [pick(layer.layer_scale1.lambda1), pick(layer.layer_scale2.lambda1)]
     return tensors + [pick(norm.weight), pick(norm.bias)]
 
 
-def main(path):
+def write(path, **options):
     torch.manual_seed(1)
     config = RadioConfig(
         hidden_size=HIDDEN,
@@ -75,13 +93,14 @@ def main(path):
         num_cls_tokens=1,
         num_registers=CLASS_TOKENS - 1,
         summary_idxs=[0],
+        **options,
     )
     model = RadioModel(config).eval()
     model.make_preprocessor_external()
     norm = torch.nn.LayerNorm(HIDDEN, eps=1e-6)
     with torch.no_grad():
         for name, parameter in [*model.named_parameters(), *norm.named_parameters()]:
-            if "lambda1" not in name:
+            if "lambda1" not in name or config.layerscale_value != 1:
                 parameter.normal_(0.1, 0.3)
     patches = torch.randn(sum(r * c for r, c in GRIDS), 3 * PATCH * PATCH)
     features = model(patches, image_grid_hw=torch.tensor(GRIDS)).features
@@ -97,4 +116,5 @@ def main(path):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    write(sys.argv[1])
+    write(sys.argv[2], use_swiglu_ffn=True, qkv_bias=False, layerscale_value=0.5)

@@ -77,6 +77,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "checkpoint.load={folder: \"a\" iteration: 5 max_fallbacks: 2}",
       "model.projector={kind: MLP norm: RMS ffn_size: 64 norm_epsilon: 1e-5 init_std: 0.05 "
       "output_init_std: 0.05}",
+      "model.encoder.layer_scale_init=0.1",
       "model.language.pattern=M*E-",
       "model.language.mlp={ffn_size: 64}",
       "model.language.experts.expert_rows_bound=2",
