@@ -1,5 +1,6 @@
 #include "hetero/ckpt/checkpoint_index.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <map>
 #include <span>
@@ -10,6 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/format/torch_metadata.h"
+#include "hetero/ckpt/plan/box.h"
+#include "hetero/ckpt/safetensors/index.h"
+#include "hetero/ckpt/safetensors/reader.h"
 
 namespace hetero {
 namespace {
@@ -53,9 +57,9 @@ absl::StatusOr<CheckpointIndex> OurIndex(const std::string& text, const std::str
   return index;
 }
 
-absl::StatusOr<CheckpointIndex> ForeignIndex(const std::string& bytes) {
+absl::StatusOr<CheckpointIndex> TorchIndex(const std::string& bytes) {
   HETERO_ASSIGN_OR_RETURN(StoredIndex torch, ParseTorchMetadata(bytes));
-  CheckpointIndex index{.foreign = true};
+  CheckpointIndex index{.origin = CheckpointOrigin::kTorch};
   std::map<std::string, int> numbers;
   const auto number_of = [&](const std::string& name) {
     const auto [place, is_first] = numbers.emplace(name, static_cast<int>(index.files.size()));
@@ -79,6 +83,50 @@ absl::StatusOr<CheckpointIndex> ForeignIndex(const std::string& bytes) {
   return index;
 }
 
+// What of safetensors files others have to know: names of files, and of every tensor its name,
+// type, shape, file and place.
+absl::StatusOr<std::string> DescribeSafetensors(Storage& storage,
+                                                const std::filesystem::path& directory) {
+  HETERO_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(storage, directory));
+  std::map<std::string, int> numbers;
+  Json files = Json::array(), tensors = Json::array();
+  for (const auto& [name, tensor] : reader->tensors()) {
+    const SafetensorsReader::Place place = reader->PlaceOf(name);
+    const std::string file = place.path.filename().string();
+    const auto [number, is_first] = numbers.emplace(file, static_cast<int>(files.size()));
+    if (is_first) files.push_back(file);
+    tensors.push_back(Json::array({name, static_cast<int>(tensor.type), tensor.shape,
+                                   number->second, place.offset, tensor.bytes()}));
+  }
+  std::string bytes;
+  Json::to_cbor(Json::array({std::move(files), std::move(tensors)}), bytes);
+  return bytes;
+}
+
+// Of DescribeSafetensors.
+CheckpointIndex SafetensorsIndex(const std::string& bytes) {
+  const Json described = Json::from_cbor(bytes);
+  CheckpointIndex index{.origin = CheckpointOrigin::kSafetensors};
+  for (const Json& file : described[0]) index.files.push_back({.name = file.get<std::string>()});
+  for (const Json& entry : described[1]) {
+    IndexedTensor& tensor = index.tensors[entry[0].get<std::string>()];
+    tensor.type = static_cast<ElementType>(entry[1].get<int>());
+    tensor.shape = entry[2].get<std::vector<int64_t>>();
+    tensor.chunks.push_back({.box = WholeBox(tensor.shape),
+                             .file = entry[3].get<int>(),
+                             .offset = entry[4].get<int64_t>(),
+                             .bytes = entry[5].get<int64_t>()});
+  }
+  return index;
+}
+
+bool HasSafetensors(Storage& storage, const std::filesystem::path& directory) {
+  const absl::StatusOr<std::vector<std::string>> names = storage.List(directory);
+  return names.ok() && std::ranges::any_of(*names, [](const std::string& name) {
+           return name.ends_with(".safetensors") || name == kSafetensorsIndexName;
+         });
+}
+
 // A file without which the directory is not whole.
 absl::StatusOr<std::string> ReadPart(Storage& storage, const std::filesystem::path& directory,
                                      std::string_view name) {
@@ -88,8 +136,8 @@ absl::StatusOr<std::string> ReadPart(Storage& storage, const std::filesystem::pa
                                           name, ": it is not whole"));
 }
 
-std::string Pack(bool foreign, std::string_view index, std::string_view sums) {
-  return absl::StrCat(foreign ? "f" : "o", " ", index.size(), " ", index, sums);
+std::string Pack(CheckpointOrigin origin, std::string_view index, std::string_view sums = "") {
+  return absl::StrCat(static_cast<int>(origin), " ", index.size(), " ", index, sums);
 }
 
 }  // namespace
@@ -105,18 +153,23 @@ absl::StatusOr<std::string> ReadIndexBytes(Storage& storage, const std::filesyst
       LOG(WARNING) << directory << " lacks " << kTorchMetadataName
                    << ", which readers of others need and ours do not";
     }
-    return Pack(false, *manifest, sums);
+    return Pack(CheckpointOrigin::kOurs, *manifest, sums);
   }
   if (!absl::IsNotFound(manifest.status())) return manifest.status();
-  if (!storage.Exists(directory / kTorchMetadataName)) {
+  const bool torch = storage.Exists(directory / kTorchMetadataName);
+  if (!torch && !HasSafetensors(storage, directory)) {
     return absl::NotFoundError(absl::StrCat(directory.string(),
                                             " is no checkpoint: it has neither ", kManifestName,
-                                            " nor ", kTorchMetadataName));
+                                            " nor ", kTorchMetadataName, " nor safetensors files"));
   }
   if (!foreign) {
     return absl::FailedPreconditionError(absl::StrCat(
         directory.string(), " has no ", kManifestName,
         ": it was written by others, without checksums, and importing it has to be ", "asked for"));
+  }
+  if (!torch) {
+    HETERO_ASSIGN_OR_RETURN(const std::string described, DescribeSafetensors(storage, directory));
+    return Pack(CheckpointOrigin::kSafetensors, described);
   }
   if (storage.Exists(directory / kBackendName)) {
     HETERO_ASSIGN_OR_RETURN(const std::string backend, ReadText(storage, directory / kBackendName));
@@ -124,7 +177,7 @@ absl::StatusOr<std::string> ReadIndexBytes(Storage& storage, const std::filesyst
   }
   HETERO_ASSIGN_OR_RETURN(const std::string text,
                           ReadText(storage, directory / kTorchMetadataName));
-  return Pack(true, text, "");
+  return Pack(CheckpointOrigin::kTorch, text);
 }
 
 absl::StatusOr<CheckpointIndex> ParseIndexBytes(std::string_view bytes) {
@@ -132,7 +185,14 @@ absl::StatusOr<CheckpointIndex> ParseIndexBytes(std::string_view bytes) {
   const size_t space = bytes.find(' ', 2);
   const int64_t size = std::stoll(std::string(bytes.substr(2, space - 2)));
   const std::string index(bytes.substr(space + 1, size));
-  if (bytes[0] == 'f') return ForeignIndex(index);
+  switch (static_cast<CheckpointOrigin>(bytes[0] - '0')) {
+    case CheckpointOrigin::kTorch:
+      return TorchIndex(index);
+    case CheckpointOrigin::kSafetensors:
+      return SafetensorsIndex(index);
+    case CheckpointOrigin::kOurs:
+      break;
+  }
   return OurIndex(index, std::string(bytes.substr(space + 1 + size)));
 }
 

@@ -19,10 +19,17 @@
 
 namespace hetero {
 
+// Whoever wrote it. Only ours has checksums.
+enum class CheckpointOrigin : uint8_t {
+  kOurs,
+  kTorch,        // torch.distributed.checkpoint or Megatron
+  kSafetensors,  // a public model: each tensor is one chunk
+};
+
 struct IndexedChunk {
   Box box;
   int file = 0;             // of the index
-  int64_t offset = 0;       // of the payload; of a foreign file, of what has it inside
+  int64_t offset = 0;       // of the payload; of kTorch, of the item that has it inside
   int64_t bytes = 0;        // likewise
   int64_t first_block = 0;  // of block_crc32
 };
@@ -47,7 +54,7 @@ struct CheckpointFile {
 
 // Chunks of a tensor have each of its elements once.
 struct CheckpointIndex {
-  bool foreign = false;  // written by others: no checksums
+  CheckpointOrigin origin = CheckpointOrigin::kOurs;
   int64_t iteration = 0;
   nlohmann::json state = nlohmann::json::object();
   nlohmann::json grids = nlohmann::json::object();
@@ -56,11 +63,14 @@ struct CheckpointIndex {
   std::map<std::string, IndexedObject, std::less<>> objects;
   int64_t block_bytes = kBlockBytes;  // in which chunks are checked
   std::vector<uint32_t> block_crc32;
+
+  bool foreign() const { return origin != CheckpointOrigin::kOurs; }
 };
 
 // The bytes of the files that make up an index, so that one rank reads them for all.
-// Errors: NOT_FOUND a directory with neither a manifest nor an index of others; DATA_LOSS a
-// manifest that is not the one that was published; FAILED_PRECONDITION others' and not `foreign`.
+// Errors: NOT_FOUND a directory with neither a manifest nor an index of others nor safetensors
+// files; DATA_LOSS a manifest that is not the one that was published; FAILED_PRECONDITION others'
+// and not `foreign`; those of SafetensorsReader::Open.
 absl::StatusOr<std::string> ReadIndexBytes(Storage& storage, const std::filesystem::path& directory,
                                            bool foreign);
 

@@ -23,11 +23,14 @@ struct LoadOptions {
   // Keys and object names that may be absent from the checkpoint and then keep their values: "*"
   // stands for any text, "?" for any character. A pattern that no absent key matches is an error.
   std::vector<std::string> allow_missing = {};
-  // What nobody wants is an error too.
+  // What nobody wants is an error too, but for names that one of the patterns in `may_be_unused`
+  // fits.
   bool refuse_unused = false;
-  // f32 becomes bf16 and bf16 f32 where the stored type is another than the wanted one.
+  std::vector<std::string> may_be_unused = {};
+  // Where the stored type is another than the wanted one, f32 becomes bf16, bf16 f32, and both f64.
   bool cast = false;
-  // Directories without a manifest, written by others, are read too: without checksums.
+  // What others wrote is read too, without checksums: a directory of Megatron or
+  // torch.distributed.checkpoint, or the folder of a public model with safetensors files.
   bool foreign = false;
   int num_readers = 2;  // threads of this rank
 };
@@ -50,12 +53,14 @@ struct LoadReport {
 };
 
 // Fills `state` in order of `stream`. Keys are compared without "module." in them; a row of a
-// stacked tensor serves as a tensor of one layer, and the reverse. Keys whose last part is
-// "_extra_state" may be absent.
+// stacked tensor serves as a tensor of one layer, and the reverse; names of safetensors files are
+// taken as they are. Keys whose last part is "_extra_state" may be absent. Of files of others a
+// rank reads its own ranges and what lies between them, of ours whole blocks.
 // Errors, the same on all ranks, before anything is changed: NOT_FOUND naming every absent key, who
-// wants it and the nearest stored names; INVALID_ARGUMENT shapes and types that differ; DATA_LOSS
-// an index that is damaged or a tensor that its chunks do not cover once. Later, with tensors
-// changed: DATA_LOSS naming file, key, block and checksums.
+// wants it and the nearest stored names; INVALID_ARGUMENT shapes and types that differ, and names
+// that nobody wants with the nearest keys; DATA_LOSS an index that is damaged or a tensor that its
+// chunks do not cover once. Later, with tensors changed: DATA_LOSS naming file, key, block and
+// checksums.
 absl::StatusOr<LoadReport> Load(Storage& storage, std::string_view directory,
                                 CheckpointState& state, Exchange& exchange,
                                 const LoadOptions& options, Stream& stream);

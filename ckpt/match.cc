@@ -33,7 +33,7 @@ class Finder {
   // An empty match where there is none.
   StoredMatch Find(std::string_view key, const std::vector<int64_t>& shape) const {
     StoredMatch match;
-    if (Add(key, match)) return match;
+    if (Add(key, match) || index_.origin == CheckpointOrigin::kSafetensors) return match;
     const std::string canonical = MatchingKey(key);
     if (AddCanonical(canonical, match) || AddRow(canonical, shape, match) ||
         AddRows(canonical, shape, match)) {
@@ -117,7 +117,8 @@ std::string RanksText(const std::vector<int64_t>& members) {
 }
 
 bool MayCast(std::optional<DType> from, DType to) {
-  return (from == DType::kF32 && to == DType::kBF16) || (from == DType::kBF16 && to == DType::kF32);
+  return (from == DType::kF32 && (to == DType::kBF16 || to == DType::kF64)) ||
+         (from == DType::kBF16 && (to == DType::kF32 || to == DType::kF64));
 }
 
 // Whether the stored shape is the wanted one, or that of a vocabulary with rows of padding.
@@ -152,6 +153,25 @@ absl::Status CheckMatch(std::string_view key, const WorldTensor& wanted, const S
   return absl::OkStatus();
 }
 
+// Of more names than these the nearest others are not looked for.
+constexpr size_t kMaxWithNearest = 200;
+
+// A line for each of `names`, with `remarks` of them where there are any, and what of `others` may
+// be meant.
+std::string NamesText(const std::vector<std::string>& names,
+                      const std::vector<std::string>& remarks, std::string_view kind_of_others,
+                      const std::vector<std::string_view>& others) {
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) {
+    absl::StrAppend(&text, "\n  ", names[i]);
+    if (!remarks.empty()) absl::StrAppend(&text, " (", remarks[i], ")");
+    if (i >= kMaxWithNearest) continue;
+    absl::StrAppend(&text, "; nearest ", kind_of_others, ": ",
+                    absl::StrJoin(NearestKeys(names[i], others, 3), ", "));
+  }
+  return text;
+}
+
 // Sorts absent names into those that may be so and those that may not.
 class Absent {
  public:
@@ -167,12 +187,19 @@ class Absent {
     if (allowed || MayBeAbsent(name)) {
       kept_.push_back(name);
     } else {
-      missing_.emplace_back(name, RanksText(holders));
+      missing_.push_back(name);
+      holders_.push_back(RanksText(holders));
     }
   }
 
-  absl::Status Check(const std::vector<std::string_view>& stored) const {
-    if (!missing_.empty()) return Missing(stored);
+  // A text for each name that may not be absent; empty without one.
+  std::string Missing(const std::vector<std::string_view>& stored) const {
+    if (missing_.empty()) return "";
+    return absl::StrCat("the checkpoint lacks ", missing_.size(), " of the keys that are wanted:",
+                        NamesText(missing_, holders_, "stored", stored));
+  }
+
+  absl::Status CheckPatterns() const {
     for (const std::string& pattern : options_.allow_missing) {
       if (used_patterns_.contains(pattern)) continue;
       return absl::InvalidArgumentError(
@@ -185,26 +212,28 @@ class Absent {
   const std::vector<std::string>& kept() const { return kept_; }
 
  private:
-  absl::Status Missing(const std::vector<std::string_view>& stored) const {
-    constexpr size_t kMaxListed = 20;
-    std::string text =
-        absl::StrCat("the checkpoint lacks ", missing_.size(), " of the keys that ", "are wanted:");
-    for (size_t i = 0; i < std::min(missing_.size(), kMaxListed); ++i) {
-      const auto& [name, ranks] = missing_[i];
-      absl::StrAppend(&text, "\n  ", name, " (", ranks,
-                      "); nearest stored: ", absl::StrJoin(NearestKeys(name, stored, 3), ", "));
-    }
-    if (missing_.size() > kMaxListed) {
-      absl::StrAppend(&text, "\n  and ", missing_.size() - kMaxListed, " more");
-    }
-    return absl::NotFoundError(text);
-  }
-
   const LoadOptions& options_;
-  std::vector<std::pair<std::string, std::string>> missing_;  // with who wants it
+  std::vector<std::string> missing_;
+  std::vector<std::string> holders_;  // parallel: who wants it
   std::vector<std::string> kept_;
   std::set<std::string> used_patterns_;
 };
+
+// A text for each name that nobody wants and that has to be wanted; empty without one.
+std::string Unused(const std::vector<std::string>& unused, const WorldPlan& request,
+                   const LoadOptions& options) {
+  if (!options.refuse_unused) return "";
+  std::vector<std::string> refused;
+  for (const std::string& name : unused) {
+    const auto fits = [&](const std::string& pattern) { return MatchesPattern(name, pattern); };
+    if (std::ranges::none_of(options.may_be_unused, fits)) refused.push_back(name);
+  }
+  if (refused.empty()) return "";
+  std::vector<std::string_view> wanted;
+  for (const auto& [key, tensor] : request.tensors) wanted.push_back(key);
+  for (const auto& [name, holders] : request.objects) wanted.push_back(name);
+  return absl::StrCat("nobody wants of the checkpoint:", NamesText(refused, {}, "wanted", wanted));
+}
 
 std::vector<int64_t> HoldersOf(const WorldTensor& tensor) {
   std::set<int64_t> holders;
@@ -282,7 +311,7 @@ absl::StatusOr<MatchReport> MatchRequest(const CheckpointIndex& index, const Wor
       absent.Add(key, HoldersOf(wanted));
       continue;
     }
-    const absl::Status fits = CheckMatch(key, wanted, match, index.foreign, options, report.cast);
+    const absl::Status fits = CheckMatch(key, wanted, match, index.foreign(), options, report.cast);
     if (!fits.ok()) errors.emplace_back(fits.message());
     used.insert(match.keys.begin(), match.keys.end());
     report.tensors.emplace(key, std::move(match));
@@ -299,15 +328,19 @@ absl::StatusOr<MatchReport> MatchRequest(const CheckpointIndex& index, const Wor
   std::vector<std::string_view> stored;
   for (const auto& [key, tensor] : index.tensors) stored.push_back(key);
   for (const auto& [name, object] : index.objects) stored.push_back(name);
-  HETERO_RETURN_IF_ERROR(absent.Check(stored));
-  if (!errors.empty()) return absl::InvalidArgumentError(absl::StrJoin(errors, "\n"));
   for (const std::string_view key : stored) {
     if (!used.contains(key)) report.unused.emplace_back(key);
   }
-  if (options.refuse_unused && !report.unused.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("nobody wants of the checkpoint: ", absl::StrJoin(report.unused, ", ")));
+  const std::string missing = absent.Missing(stored);
+  if (!missing.empty()) errors.insert(errors.begin(), missing);
+  if (std::string unused = Unused(report.unused, request, options); !unused.empty()) {
+    errors.push_back(std::move(unused));
   }
+  if (!errors.empty()) {
+    const std::string text = absl::StrJoin(errors, "\n");
+    return missing.empty() ? absl::InvalidArgumentError(text) : absl::NotFoundError(text);
+  }
+  HETERO_RETURN_IF_ERROR(absent.CheckPatterns());
   report.kept = absent.kept();
   return report;
 }

@@ -7,7 +7,6 @@
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <span>
 #include <thread>
 #include <utility>
@@ -51,13 +50,27 @@ struct ChunkJob {
   const IndexedChunk* chunk = nullptr;
   int64_t payload_offset = 0;
   std::vector<Part> parts;
-  std::set<int64_t> blocks;  // that have wanted elements
+  // Blocks with wanted elements: from the first to the last byte of those, in the payload.
+  std::map<int64_t, IndexRange> blocks;
 };
 
 struct BlockJob {
   const ChunkJob* chunk = nullptr;
   int64_t block = 0;
+  IndexRange bytes;  // of the payload, that are read
 };
+
+// Of `blocks`, that the bytes in `range` are wanted.
+void AddWanted(IndexRange range, int64_t block_bytes, std::map<int64_t, IndexRange>& blocks) {
+  for (int64_t b = range.first / block_bytes; b * block_bytes < range.end(); ++b) {
+    const int64_t first = std::max(range.first, b * block_bytes);
+    const int64_t end = std::min(range.end(), (b + 1) * block_bytes);
+    const auto [known, is_first] = blocks.emplace(b, IndexRange{first, end - first});
+    if (is_first) continue;
+    const int64_t all_first = std::min(known->second.first, first);
+    known->second = {all_first, std::max(known->second.end(), end) - all_first};
+  }
+}
 
 std::vector<ChunkJob> JobsOf(const std::vector<ReadRequest>& requests, int64_t block_bytes) {
   std::map<const IndexedChunk*, ChunkJob> jobs;
@@ -75,8 +88,7 @@ std::vector<ChunkJob> JobsOf(const std::vector<ReadRequest>& requests, int64_t b
       job.parts.push_back(
           {RunsOf(*region, chunk.box, target.box, target.local), target.local, request.filled});
       for (const IndexRange& range : RangesToRead(*region, chunk.box, element)) {
-        const int64_t last = (range.end() * element - 1) / block_bytes;
-        for (int64_t b = range.first * element / block_bytes; b <= last; ++b) job.blocks.insert(b);
+        AddWanted({range.first * element, range.count * element}, block_bytes, job.blocks);
       }
     }
   }
@@ -132,6 +144,16 @@ void Cast(const void* from, void* to, int64_t count) {
   for (int64_t i = 0; i < count; ++i) target[i] = To(static_cast<float>(source[i]));
 }
 
+// Precondition: LoadOptions::cast has the pair.
+void Cast(ElementType type, const void* from, DType to, void* target, int64_t count) {
+  if (type == ElementType::kF32) {
+    return to == DType::kBF16 ? Cast<float, BFloat16>(from, target, count)
+                              : Cast<float, double>(from, target, count);
+  }
+  return to == DType::kF32 ? Cast<BFloat16, float>(from, target, count)
+                           : Cast<BFloat16, double>(from, target, count);
+}
+
 // A thread's memory and queue.
 class Worker {
  public:
@@ -164,11 +186,7 @@ class Worker {
                                              int64_t count) {
     HETERO_RETURN_IF_ERROR(stream_->Synchronize());
     converted_.resize(count * SizeOf(to));
-    if (type == ElementType::kF32) {
-      Cast<float, BFloat16>(from, converted_.data(), count);
-    } else {
-      Cast<BFloat16, float>(from, converted_.data(), count);
-    }
+    Cast(type, from, to, converted_.data(), count);
     return converted_.data();
   }
 
@@ -193,7 +211,9 @@ class Reading {
   Reading(const CheckpointIndex& index, const Files& files, const std::vector<ChunkJob>& jobs)
       : index_(index), files_(files) {
     for (const ChunkJob& job : jobs) {
-      for (const int64_t block : job.blocks) blocks_.push_back({&job, block});
+      for (const auto& [block, wanted] : job.blocks) {
+        blocks_.push_back({&job, block, index.foreign() ? wanted : WholeBlock(job, block)});
+      }
     }
   }
 
@@ -217,6 +237,13 @@ class Reading {
   }
 
  private:
+  // What a checksum is of.
+  IndexRange WholeBlock(const ChunkJob& job, int64_t block) const {
+    const int64_t payload = NumElements(job.chunk->box) * BitsOf(job.stored->type) / 8;
+    const int64_t begin = block * index_.block_bytes;
+    return {begin, std::min(index_.block_bytes, payload - begin)};
+  }
+
   std::string Describe(const BlockJob& job) const {
     return absl::StrCat(index_.files[job.chunk->chunk->file].name, ", ", job.chunk->key, " ",
                         ToString(job.chunk->chunk->box), ", block ", job.block);
@@ -225,14 +252,12 @@ class Reading {
   absl::Status Read(const BlockJob& job, Worker& worker) {
     const ChunkJob& chunk = *job.chunk;
     const int64_t element = BitsOf(chunk.stored->type) / 8;
-    const int64_t begin = job.block * index_.block_bytes;
-    const int64_t payload = NumElements(chunk.chunk->box) * element;
-    const int64_t bytes = std::min(index_.block_bytes, payload - begin);
+    const int64_t begin = job.bytes.first, bytes = job.bytes.count;
     HETERO_ASSIGN_OR_RETURN(std::byte* const slot, worker.NextSlot());
     const std::span<std::byte> block(slot, bytes);
     HETERO_RETURN_IF_ERROR(files_.at(chunk.chunk->file)->Read(chunk.payload_offset + begin, block));
     bytes_ += bytes;
-    if (!index_.foreign) {
+    if (!index_.foreign()) {
       const uint32_t expected = index_.block_crc32[chunk.chunk->first_block + job.block];
       const uint32_t actual = Crc32(block);
       if (actual != expected) {
@@ -277,7 +302,7 @@ absl::StatusOr<int64_t> ReadTargets(Storage& storage, const std::filesystem::pat
     if (file == nullptr) {
       HETERO_ASSIGN_OR_RETURN(file, OpenFile(storage, directory, listed, job.key));
     }
-    if (index.foreign) {
+    if (index.origin == CheckpointOrigin::kTorch) {
       HETERO_RETURN_IF_ERROR(FindPayload(*file, job))
           .With(absl::StrCat(listed.name, ", ", job.key, " ", ToString(job.chunk->box)));
     }
@@ -313,7 +338,7 @@ absl::StatusOr<nlohmann::json> ReadStoredObject(Storage& storage,
   const std::string context = absl::StrCat(listed.name, ", ", name);
   HETERO_RETURN_IF_ERROR(CheckInside(*file, object.offset, object.bytes)).With(context);
   const FileRange item(*file, object.offset, object.bytes);
-  if (!index.foreign) {
+  if (!index.foreign()) {
     std::string bytes(object.bytes, '\0');
     HETERO_RETURN_IF_ERROR(item.Read(0, std::as_writable_bytes(std::span(bytes)))).With(context);
     if (const uint32_t actual = Crc32(AsBytes(bytes)); actual != object.crc32) {

@@ -24,7 +24,8 @@ struct ReadRequest {
   int64_t* filled = nullptr;  // elements that were written are added to it
 };
 
-// Every block of a chunk that has wanted elements is read once, whole, and its checksum compared.
+// Every block of a chunk that has wanted elements is read once, whole, and its checksum compared;
+// of files of others, from its first to its last wanted element.
 // `device`: of the targets; it is done when the call returns. Types may differ where they can be
 // cast. Returns the bytes read.
 // Errors: DATA_LOSS naming file, key, block and both checksums, or a file of another size than the

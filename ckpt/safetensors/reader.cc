@@ -138,6 +138,11 @@ absl::StatusOr<const SafetensorsTensor*> SafetensorsReader::Find(std::string_vie
                    nearest.empty() ? "" : absl::StrCat("; nearest: ", nearest)));
 }
 
+SafetensorsReader::Place SafetensorsReader::PlaceOf(std::string_view name) const {
+  const File& file = files_[file_of_.find(name)->second];
+  return {.path = file.path, .offset = file.buffer_offset + tensors_.find(name)->second.begin};
+}
+
 absl::Status SafetensorsReader::Read(std::string_view name, int64_t offset,
                                      std::span<std::byte> out) const {
   HETERO_ASSIGN_OR_RETURN(const SafetensorsTensor* tensor, Find(name));

@@ -39,6 +39,14 @@ class SafetensorsReader {
   // NOT_FOUND naming the nearest name there is.
   absl::StatusOr<const SafetensorsTensor*> Find(std::string_view name) const;
 
+  // Where a tensor's bytes begin.
+  struct Place {
+    std::filesystem::path path;  // in the folder that was given
+    int64_t offset = 0;          // in the file
+  };
+  // Precondition: tensors() has the name.
+  Place PlaceOf(std::string_view name) const;
+
   // Fills `out` with the bytes of a tensor from `offset` on. OUT_OF_RANGE when it has fewer;
   // NOT_FOUND as Find; those of reading, naming file and tensor.
   absl::Status Read(std::string_view name, int64_t offset, std::span<std::byte> out) const;
