@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/checkpoint_index.h"
 #include "hetero/ckpt/format/crc32.h"
@@ -144,6 +145,10 @@ class SafetensorsTensors : public StoredTensors {
     HETERO_ASSIGN_OR_RETURN(tensors->reader_, SafetensorsReader::Open(storage, path));
     for (const auto& [name, tensor] : tensors->reader_->tensors()) {
       tensors->heads_[name] = {.type = tensor.type, .shape = tensor.shape};
+    }
+    const auto& metadata = tensors->reader_->metadata();
+    if (const auto order = metadata.find("order"); order != metadata.end()) {
+      tensors->order_ = absl::StrSplit(order->second, '\n');
     }
     return tensors;
   }

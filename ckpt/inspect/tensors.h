@@ -39,6 +39,10 @@ class StoredTensors {
 
   const std::map<std::string, TensorHead, std::less<>>& heads() const { return heads_; }
 
+  // Keys in the order that whoever wrote the file told, in the metadata "order" of a safetensors
+  // file, one a line; empty where nobody did.
+  const std::vector<std::string>& order() const { return order_; }
+
   // The elements, row-major. Precondition: `key` is one of heads().
   // Errors: DATA_LOSS naming file, key and chunk when a checksum is not that of the manifest; those
   // of reading; UNIMPLEMENTED for elements of less than a byte in several chunks, and of other
@@ -47,6 +51,7 @@ class StoredTensors {
 
  protected:
   std::map<std::string, TensorHead, std::less<>> heads_;
+  std::vector<std::string> order_;
 };
 
 }  // namespace hetero
