@@ -8,6 +8,7 @@
 #include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/cross_entropy/cross_entropy.h"
 #include "hetero/tensor/ops/exact_match/exact_match.h"
+#include "hetero/tensor/ops/gemm/gemm.h"
 #include "hetero/tensor/ops/norm/norm.h"
 
 namespace hetero {
@@ -44,6 +45,37 @@ absl::StatusOr<HeadBlock> HeadBlock::Create(const HeadConfig& config, ParameterS
   return block;
 }
 
+absl::StatusOr<ConstTensorView> HeadBlock::Norm(ConstTensorView hidden_RH, int64_t num_tokens,
+                                                TensorView rstd_R, Stream& stream) const {
+  Arena& workspace = stream.workspace();
+  HETERO_ASSIGN_OR_RETURN(const TensorView normed_RH,
+                          workspace.Allocate(hidden_RH.dtype(), hidden_RH.dims()));
+  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_RH,
+                                         .weight_C = norm_weight_H_->value,
+                                         .y_TC = normed_RH,
+                                         .rstd_T = rstd_R,
+                                         .epsilon = norm_epsilon_},
+                                        stream));
+  return sequence_.Gather(normed_RH, num_tokens, workspace, stream, kOutput);
+}
+
+absl::StatusOr<TensorView> HeadBlock::Logits(ModuleContext& context, ConstTensorView hidden_RH,
+                                             int64_t num_tokens) const {
+  Stream& stream = context.stream;
+  const DType compute = ComputeDType(hidden_RH.dtype());
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView logits_TV,
+      context.activations.Allocate(compute, {num_tokens, output_.parameter->value.dim(0)}));
+  ArenaScope scope(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView rstd_R,
+                          stream.workspace().Allocate(compute, {hidden_RH.dim(0)}));
+  HETERO_ASSIGN_OR_RETURN(const ConstTensorView normed_TH,
+                          Norm(hidden_RH, num_tokens, rstd_R, stream));
+  HETERO_RETURN_IF_ERROR(
+      LinearForward(normed_TH, output_.parameter->value, ConstTensorView(), logits_TV, stream));
+  return logits_TV;
+}
+
 absl::Status HeadBlock::Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                 const TokenBatch& batch, Saved& saved) const {
   const bool training = context.mode != Mode::kEval;
@@ -52,18 +84,11 @@ absl::Status HeadBlock::Forward(ModuleContext& context, ConstTensorView hidden_R
   ArenaScope scope(workspace);
   const DType dtype = hidden_RH.dtype();
   const DType compute = ComputeDType(dtype);
-  HETERO_ASSIGN_OR_RETURN(const TensorView normed_RH, workspace.Allocate(dtype, hidden_RH.dims()));
   saved.hidden_RH = hidden_RH;
   HETERO_ASSIGN_OR_RETURN(saved.rstd_R, context.activations.Allocate(compute, {hidden_RH.dim(0)}));
-  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_RH,
-                                         .weight_C = norm_weight_H_->value,
-                                         .y_TC = normed_RH,
-                                         .rstd_T = saved.rstd_R,
-                                         .epsilon = norm_epsilon_},
-                                        stream));
   const int64_t tokens = batch.sequences.num_tokens();
   HETERO_ASSIGN_OR_RETURN(const ConstTensorView normed_TH,
-                          sequence_.Gather(normed_RH, tokens, workspace, stream, kOutput));
+                          Norm(hidden_RH, tokens, saved.rstd_R, stream));
 
   const int64_t counted = batch.loss_positions.num_elements();
   HETERO_ASSIGN_OR_RETURN(const TensorView loss_N, workspace.Allocate(compute, {counted}));

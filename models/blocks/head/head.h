@@ -8,6 +8,7 @@
 //
 // Shape letters: R rows of a rank (TokenShard), N tokens that count in the loss, H hidden.
 
+#include <cstdint>
 #include <string_view>
 #include <vector>
 
@@ -59,10 +60,20 @@ class HeadBlock {
   absl::Status Forward(ModuleContext& context, ConstTensorView hidden_RH, const TokenBatch& batch,
                        Saved& saved) const;
 
+  // What the softmax of Forward is of: of all T tokens of the microbatch the scores of this rank's
+  // rows of the vocabulary, [T, rows], in the activation arena; they begin at `first_row`.
+  absl::StatusOr<TensorView> Logits(ModuleContext& context, ConstTensorView hidden_RH,
+                                    int64_t num_tokens) const;
+  int64_t first_row() const { return output_.first_row; }
+
   // The gradient of Forward's `hidden_RH`, in the stream's workspace.
   absl::StatusOr<TensorView> Backward(ModuleContext& context, const Saved& saved) const;
 
  private:
+  // The norm's output of all tokens, in the stream's workspace. `rstd_R` is written.
+  absl::StatusOr<ConstTensorView> Norm(ConstTensorView hidden_RH, int64_t num_tokens,
+                                       TensorView rstd_R, Stream& stream) const;
+
   double norm_epsilon_ = 0;
   SequenceParallel sequence_;
   Parameter* norm_weight_H_ = nullptr;
