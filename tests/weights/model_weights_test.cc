@@ -162,27 +162,25 @@ class ModelWeightsTest : public ::testing::Test {
 };
 
 TEST_F(ModelWeightsTest, EveryLayoutWritesTheFilesOfOneRankAndReadsThem) {
-  const GridSpec layouts[] = {{.num_ranks = 2, .tp = 2, .expt_tp = 2},
-                              {.num_ranks = 4, .tp = 4, .ep = 4},
-                              {.num_ranks = 4, .tp = 2, .ep = 2},
-                              {.num_ranks = 8, .tp = 4, .ep = 2, .expt_tp = 2},
-                              {.num_ranks = 4, .tp = 2, .pp = 2, .ep = 2}};
+  const GridSpec layouts[] = {{.name = "m", .num_ranks = 2, .tp = 2, .expt_tp = 2},
+                              {.name = "m", .num_ranks = 4, .tp = 4, .ep = 4},
+                              {.name = "m", .num_ranks = 4, .tp = 2, .ep = 2},
+                              {.name = "m", .num_ranks = 8, .tp = 4, .ep = 2, .expt_tp = 2},
+                              {.name = "m", .num_ranks = 4, .tp = 2, .pp = 2, .ep = 2}};
   for (const DType storage : {DType::kF32, DType::kBF16}) {
     const std::unique_ptr<Model> model = MakeMultimodalModel(WithVision(storage));
     for (const std::string_view module : {kLanguageModule, kRadioEncoderModule}) {
       const std::string root = absl::StrCat("/", Name(storage), module);
-      GridSpec alone{.name = "m", .num_ranks = 1};
+      const GridSpec alone{.name = "m", .num_ranks = 1};
       ASSERT_THAT(Move(*model, module, alone, "", root + "/one"), IsOk());
       const std::map<std::string, std::string> one = FilesOf(root + "/one");
       EXPECT_GT(one.size(), 1u);
       std::string before = root + "/one";
       for (size_t i = 0; i < std::size(layouts); ++i) {
-        GridSpec layout = layouts[i];
-        layout.name = "m";
         const std::string made = absl::StrCat(root, "/made", i), moved = absl::StrCat(root, "/", i);
-        ASSERT_THAT(Move(*model, module, layout, "", made), IsOk()) << i;
+        ASSERT_THAT(Move(*model, module, layouts[i], "", made), IsOk()) << i;
         EXPECT_EQ(FilesOf(made), one) << i;
-        ASSERT_THAT(Move(*model, module, layout, before, moved), IsOk()) << i;
+        ASSERT_THAT(Move(*model, module, layouts[i], before, moved), IsOk()) << i;
         EXPECT_EQ(FilesOf(moved), one) << i;
         before = moved;
       }
