@@ -121,9 +121,12 @@ class RankWeights {
 
 class ModelWeightsTest : public ::testing::Test {
  protected:
-  // Weights from `from`, or where that is empty new ones, go to `to`, unless that is empty.
+  // Weights from `from`, or where that is empty new ones, go to `to`, unless that is empty. With
+  // `cast` those of a model of f32 become those of one of bf16, which the CPU cannot make new.
   absl::Status Move(const Model& model, std::string_view module, const GridSpec& spec,
-                    const std::string& from, const std::string& to) {
+                    const std::string& from, const std::string& to, bool cast = false) {
+    LoadOptions import = kImport;
+    import.cast = cast;
     const Grid grid = Grid::Make(spec).value();
     return RunRanks(
         grid.num_ranks(), [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
@@ -140,11 +143,11 @@ class ModelWeightsTest : public ::testing::Test {
             HETERO_RETURN_IF_ERROR(weights.store().Initialize(kSeed, stream));
           } else {
             CheckpointState state{.tensors = weights.tensors()};
-            HETERO_RETURN_IF_ERROR(Load(storage_, from, state, exchange, kImport, stream));
+            HETERO_RETURN_IF_ERROR(Load(storage_, from, state, exchange, import, stream));
           }
           if (to.empty()) return absl::OkStatus();
-          return ExportWeights(storage_, to, weights.tensors(), exchange,
-                               {.max_file_bytes = 10'000}, stream)
+          return ExportWeights(storage_, to, weights.tensors(), exchange, {.max_file_bytes = 4'000},
+                               stream)
               .status();
         });
   }
@@ -172,13 +175,19 @@ TEST_F(ModelWeightsTest, EveryLayoutWritesTheFilesOfOneRankAndReadsThem) {
     for (const std::string_view module : {kLanguageModule, kRadioEncoderModule}) {
       const std::string root = absl::StrCat("/", Name(storage), module);
       const GridSpec alone{.name = "m", .num_ranks = 1};
-      ASSERT_THAT(Move(*model, module, alone, "", root + "/one"), IsOk());
+      const bool cast = storage == DType::kBF16;
+      const std::string source = cast ? root + "/f32" : "";
+      if (cast) {
+        ASSERT_THAT(Move(*MakeMultimodalModel(WithVision(DType::kF32)), module, alone, "", source),
+                    IsOk());
+      }
+      ASSERT_THAT(Move(*model, module, alone, source, root + "/one", cast), IsOk());
       const std::map<std::string, std::string> one = FilesOf(root + "/one");
       EXPECT_GT(one.size(), 1u);
       std::string before = root + "/one";
       for (size_t i = 0; i < std::size(layouts); ++i) {
         const std::string made = absl::StrCat(root, "/made", i), moved = absl::StrCat(root, "/", i);
-        ASSERT_THAT(Move(*model, module, layouts[i], "", made), IsOk()) << i;
+        ASSERT_THAT(Move(*model, module, layouts[i], source, made, cast), IsOk()) << i;
         EXPECT_EQ(FilesOf(made), one) << i;
         ASSERT_THAT(Move(*model, module, layouts[i], before, moved), IsOk()) << i;
         EXPECT_EQ(FilesOf(moved), one) << i;
@@ -189,10 +198,12 @@ TEST_F(ModelWeightsTest, EveryLayoutWritesTheFilesOfOneRankAndReadsThem) {
 }
 
 TEST_F(ModelWeightsTest, FilesHaveTheVocabularyWithoutPaddingAndTheTypesOfTheModel) {
-  const std::unique_ptr<Model> model = MakeMultimodalModel(WithVision(DType::kBF16));
+  const GridSpec grid{.name = "m", .num_ranks = 2, .tp = 2, .ep = 2};
   ASSERT_THAT(
-      Move(*model, kLanguageModule, {.name = "m", .num_ranks = 2, .tp = 2, .ep = 2}, "", "/m"),
+      Move(*MakeMultimodalModel(WithVision(DType::kF32)), kLanguageModule, grid, "", "/f32"),
       IsOk());
+  const std::unique_ptr<Model> model = MakeMultimodalModel(WithVision(DType::kBF16));
+  ASSERT_THAT(Move(*model, kLanguageModule, grid, "/f32", "/m", /*cast=*/true), IsOk());
   const auto reader = SafetensorsReader::Open(storage_, "/m");
   ASSERT_THAT(reader, IsOk());
   for (const char* key :
