@@ -6,8 +6,10 @@
 // what a step needs, then on the real one with just that.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
