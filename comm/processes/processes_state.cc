@@ -1,0 +1,122 @@
+#include "hetero/comm/processes/processes_state.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "hetero/base/status.h"
+
+namespace hetero::internal {
+namespace {
+
+constexpr int64_t kFlightCalls = 16;
+
+// A connection ends with the process behind it, and a moment later the rendezvous knows why.
+constexpr absl::Duration kReason = absl::Seconds(2);
+
+}  // namespace
+
+ProcessesState::ProcessesState(Rendezvous& rendezvous, std::unique_ptr<GlooTransport> transport)
+    : rendezvous_(rendezvous), transport_(std::move(transport)), flight_(kFlightCalls) {
+  rendezvous_.SetActivity([this] { return Activity(); });
+  rendezvous_.Watch([this](const absl::Status&) { Interrupt(); });
+}
+
+ProcessesState::~ProcessesState() {
+  rendezvous_.Watch(nullptr);
+  rendezvous_.SetActivity(nullptr);
+}
+
+absl::Status ProcessesState::Connect(const CommunicatorKey& key, std::string_view text) {
+  const GlobalRank me = rendezvous_.rank();
+  const auto name = [&](GlobalRank from, GlobalRank to) {
+    return absl::StrCat("messages/", from, "/", to);
+  };
+  std::vector<GlobalRank> peers;
+  for (const GlobalRank member : key.members) {
+    if (member != me && !transport_->IsOpen(member)) peers.push_back(member);
+  }
+  for (const GlobalRank peer : peers) {
+    HETERO_ASSIGN_OR_RETURN(const std::string opened, transport_->Open(peer));
+    HETERO_RETURN_IF_ERROR(rendezvous_.Put(name(me, peer), opened));
+  }
+  std::vector<std::string> opened;
+  for (const GlobalRank peer : peers) {
+    HETERO_ASSIGN_OR_RETURN(opened.emplace_back(), rendezvous_.Get(name(peer, me), peer));
+  }
+  if (peers.empty()) return absl::OkStatus();
+  // Nobody waits at the port of a member that still waits for another one.
+  HETERO_RETURN_IF_ERROR(rendezvous_.Barrier(absl::StrCat("connect ", text), key.members));
+  for (size_t i = 0; i < peers.size(); ++i) {
+    HETERO_RETURN_IF_ERROR(transport_->Connect(peers[i], opened[i]))
+        .With(absl::StrCat(text, ": connecting to rank ", peers[i]));
+  }
+  return absl::OkStatus();
+}
+
+void ProcessesState::BeginCall(std::string_view name, std::string_view where) {
+  absl::MutexLock lock(&mutex_);
+  ++activity_.progress;
+  activity_.in_call = true;
+  activity_.call.assign(name);
+  where_.assign(where);
+}
+
+void ProcessesState::EndCall() {
+  absl::MutexLock lock(&mutex_);
+  ++activity_.progress;
+  activity_.in_call = false;
+  activity_.waits_for.clear();
+}
+
+RankActivity ProcessesState::Activity() {
+  absl::MutexLock lock(&mutex_);
+  RankActivity activity = activity_;
+  if (!activity.call.empty()) activity.call = absl::StrCat("'", activity.call, "' on ", where_);
+  return activity;
+}
+
+absl::Status ProcessesState::Await(PendingMessage& message, GlobalRank peer,
+                                   std::string_view where) {
+  {
+    absl::MutexLock lock(&mutex_);
+    waiting_ = &message;
+    activity_.waits_for.assign(1, peer);
+    if (interrupted_) message.Interrupt();
+  }
+  const absl::Status done = message.Wait();
+  {
+    absl::MutexLock lock(&mutex_);
+    waiting_ = nullptr;
+    activity_.waits_for.clear();
+    ++activity_.progress;
+  }
+  if (done.ok()) return done;
+  if (absl::IsCancelled(done)) return AbortedError(where);
+  for (const absl::Time last = absl::Now() + kReason; absl::Now() < last;) {
+    if (!rendezvous_.HealthCheck().ok()) return AbortedError(where);
+    absl::SleepFor(absl::Milliseconds(10));
+  }
+  return Fail(absl::UnavailableError(
+      absl::StrCat(where, ": the connection to rank ", peer, " is lost: ", done.message())));
+}
+
+absl::Status ProcessesState::Fail(const absl::Status& status) {
+  rendezvous_.Abort(Annotate(status, absl::StrCat("rank ", rendezvous_.rank())));
+  return status;
+}
+
+absl::Status ProcessesState::AbortedError(std::string_view call) const {
+  const absl::Status first = rendezvous_.HealthCheck();
+  return absl::AbortedError(absl::StrCat(
+      call, ": the run was aborted by its first failure: ", absl::StatusCodeToString(first.code()),
+      ": ", first.message()));
+}
+
+void ProcessesState::Interrupt() {
+  absl::MutexLock lock(&mutex_);
+  interrupted_ = true;
+  if (waiting_ != nullptr) waiting_->Interrupt();
+}
+
+}  // namespace hetero::internal

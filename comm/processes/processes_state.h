@@ -1,0 +1,66 @@
+#ifndef HETERO_COMM_PROCESSES_PROCESSES_STATE_H_
+#define HETERO_COMM_PROCESSES_PROCESSES_STATE_H_
+
+// What all communicators of a rank share: its messages, what it is doing, and the abort.
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "hetero/comm/communicator.h"
+#include "hetero/comm/processes/gloo_transport.h"
+#include "hetero/comm/rendezvous/rendezvous.h"
+#include "hetero/telemetry/flight_ring.h"
+
+namespace hetero::internal {
+
+// The rank's thread calls everything but Interrupt and Activity.
+class ProcessesState {
+ public:
+  // `rendezvous` outlives it.
+  ProcessesState(Rendezvous& rendezvous, std::unique_ptr<GlooTransport> transport);
+  ~ProcessesState();
+
+  Rendezvous& rendezvous() { return rendezvous_; }
+  GlooTransport& transport() { return *transport_; }
+  FlightRing& flight() { return flight_; }
+
+  // Opens the connections of a new communicator that no earlier one has, together with the other
+  // members, who do the same.
+  absl::Status Connect(const CommunicatorKey& key, std::string_view text);
+
+  // Around a call, for those who ask what this rank does.
+  void BeginCall(std::string_view name, std::string_view where);
+  void EndCall();
+
+  // Until `message` from or to `peer` is done. Errors: ABORTED with the run's first failure, which
+  // a lost connection becomes.
+  absl::Status Await(PendingMessage& message, GlobalRank peer, std::string_view where);
+
+  // Makes `status` the cause of the run's abort, put down to this rank, and returns it.
+  absl::Status Fail(const absl::Status& status);
+
+  // ABORTED: "<call>: the run was aborted ...". Precondition: it was.
+  absl::Status AbortedError(std::string_view call) const;
+
+ private:
+  RankActivity Activity();
+  void Interrupt();
+
+  Rendezvous& rendezvous_;
+  const std::unique_ptr<GlooTransport> transport_;
+  FlightRing flight_;
+  absl::Mutex mutex_;
+  RankActivity activity_ ABSL_GUARDED_BY(mutex_);
+  std::string where_ ABSL_GUARDED_BY(mutex_);
+  PendingMessage* waiting_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool interrupted_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace hetero::internal
+
+#endif  // HETERO_COMM_PROCESSES_PROCESSES_STATE_H_
