@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,17 +15,26 @@
 #include <vector>
 
 #include "absl/log/initialize.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
+#include "hetero/base/violation.h"
+#include "hetero/comm/rendezvous/launch_place.h"
+#include "hetero/comm/rendezvous/launcher.h"
+#include "hetero/comm/rendezvous/rendezvous.h"
+#include "hetero/comm/rendezvous/server.h"
 #include "hetero/models/registry.h"
 #include "hetero/tensor/ops/cpu_target.h"
 #include "hetero/trainer/config/command_line.h"
+#include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/config/load_config.h"
 #include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/job.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/recipes/recipes.h"
 #include "hetero/trainer/report/console.h"
@@ -64,14 +75,73 @@ absl::StatusOr<std::string> ListRecipes() {
   return absl::StrJoin(lines, "\n");
 }
 
-// Ends the process without destructors: of a stuck run a thread still uses everything, and a
-// library that was refused memory may wait for ever in its own.
-[[noreturn]] void Leave(const absl::Status& failure, std::string_view description) {
-  std::cerr << description << std::endl;
-  std::_Exit(static_cast<int>(ExitCodeFor(failure)));
+// How the process ends when it fails.
+struct Ending {
+  int failures = -1;  // where the launcher that started this process listens; -1: there is none
+
+  // Without destructors: of a stuck run a thread still uses everything, and a library that was
+  // refused memory may wait for ever in its own.
+  [[noreturn]] void Leave(const absl::Status& failure, const std::string& description) const {
+    const int code = static_cast<int>(ExitCodeFor(failure));
+    if (failures >= 0) {
+      TellLauncher(failures, code, std::string(failure.message()), description);
+    } else {
+      std::cerr << description << std::endl;
+    }
+    std::_Exit(code);
+  }
+};
+
+// Starts the ranks as processes and ends as the first of them that failed did, its failure last.
+absl::Status Launch(const RunOptions& options, const ModelRegistry& models,
+                    std::span<char* const> arguments, const StopSignals& signals) {
+  HETERO_ASSIGN_OR_RETURN(const Job job, MakeJob(options, models));
+  std::vector<std::string> command = {"hetero"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  HETERO_ASSIGN_OR_RETURN(const LaunchOutcome outcome,
+                          LaunchProcesses(job.layout->world_size(), command,
+                                          [&signals] { return signals.requested(); }));
+  if (outcome.exit_code == 0) return absl::OkStatus();
+  const std::string last = absl::StrCat("error: ", outcome.first_line);
+  if (!outcome.failure.empty() && outcome.failure != last) std::cerr << outcome.failure << "\n";
+  std::cerr << last << std::endl;
+  std::_Exit(outcome.exit_code);
 }
 
-absl::Status Main(std::span<char* const> arguments, Console& console, const StopSignals& signals) {
+// Runs as the rank that `place` says.
+absl::Status RunAsRank(const LaunchPlace& place, RunOptions options, const ModelRegistry& models,
+                       Console& console, const StopSignals& signals) {
+  HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
+  const absl::Duration timeout =
+      absl::Seconds(Resolve(options.config).collective_timeout_seconds());
+  std::unique_ptr<RendezvousServer> server;
+  if (place.rank == GlobalRank(0)) {
+    HETERO_ASSIGN_OR_RETURN(server, RendezvousServer::Start({.world_size = place.world_size,
+                                                             .port = place.port,
+                                                             .listening = place.listening,
+                                                             .timeout = timeout}));
+  }
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Rendezvous> rendezvous,
+                          Rendezvous::Join({.rank = place.rank,
+                                            .world_size = place.world_size,
+                                            .host = place.host,
+                                            .port = place.port,
+                                            .timeout = timeout}));
+  options.rendezvous = rendezvous.get();
+  absl::Status status = Run(options, models, console, signals);
+  if (!status.ok()) {
+    const std::string self = absl::StrCat("rank ", place.rank);
+    rendezvous->Abort(absl::StartsWith(status.message(), "rank ") ? status
+                                                                  : Annotate(status, self));
+    // What a rank was told by the run is not its own failure.
+    if (absl::IsAborted(status)) status = rendezvous->HealthCheck();
+  }
+  rendezvous->Leave();
+  return status;
+}
+
+absl::Status Main(std::span<char* const> arguments, Console& console, const StopSignals& signals,
+                  Ending& ending) {
   HETERO_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments));
   if (line.help) {
     console.Print(Help());
@@ -89,9 +159,19 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
   if (line.cpu_target.has_value()) {
     HETERO_RETURN_IF_ERROR(LimitCpuTarget(*line.cpu_target)).With("--cpu_target");
   }
+  HETERO_ASSIGN_OR_RETURN(const std::optional<LaunchPlace> place, FindLaunchPlace());
+  if (place.has_value()) ending.failures = place->failures;
   const ModelRegistry models = BuiltInModels();
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
   HETERO_ASSIGN_OR_RETURN(LoadedConfig loaded, LoadConfig(line, working_folder));
+  if (place.has_value()) {
+    const std::string launch = ProcessesLaunch(place->world_size);
+    if (loaded.config.launch() != launch) {
+      loaded.replaced.push_back(absl::StrCat("launch ", launch, " of ", place->launcher,
+                                             " takes the place of ", loaded.config.launch()));
+      loaded.config.set_launch(launch);
+    }
+  }
   RunOptions options{.config = std::move(loaded.config),
                      .notes = std::move(loaded.replaced),
                      .working_folder = working_folder,
@@ -101,14 +181,21 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
                      .profile = line.profile,
                      .trace = line.trace.value_or(""),
                      .picture = line.picture.value_or(""),
-                     .on_stuck = [&console](const absl::Status& failure) {
+                     .on_stuck = [&console, &ending](const absl::Status& failure) {
                        // Whatever the failure, a rank that does not come back is one of its own.
                        const std::string record = FailureRecord(failure);
                        console.Log(record);
                        std::cerr << "\n";  // below a progress line
-                       Leave(failure, record);
+                       ending.Leave(failure, record);
                      }};
   std::ranges::replace(options.program, '\n', ' ');
+  const bool runs = !line.dry_run && !line.print_config;
+  if (place.has_value() && runs) {
+    return RunAsRank(*place, std::move(options), models, console, signals);
+  }
+  if (runs && AreProcesses(options.config.launch())) {
+    return Launch(options, models, arguments, signals);
+  }
   return Run(options, models, console, signals);
 }
 
@@ -121,15 +208,16 @@ int main(int argc, char** argv) {
   absl::InitializeLog();
   hetero::LeaveOpenMpPlace();
   hetero::Console console(STDOUT_FILENO);
+  hetero::Ending ending;
   if (status.ok()) {
     status = hetero::CatchExceptions(
-        [&] { return hetero::Main(std::span(argv, argc).subspan(1), console, signals); });
+        [&] { return hetero::Main(std::span(argv, argc).subspan(1), console, signals, ending); });
   }
   status.Update(console.status());
   if (!status.ok()) {
     console.EndProgress();
     console.Log(hetero::FailureRecord(status));
-    hetero::Leave(status, hetero::DescribeFailure(status));
+    ending.Leave(status, hetero::DescribeFailure(status));
   }
   return EXIT_SUCCESS;
 }

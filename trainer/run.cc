@@ -34,7 +34,9 @@
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/run_folder.h"
+#include "hetero/trainer/team.h"
 #include "hetero/trainer/train_rank.h"
+#include "hetero/trainer/version/version.h"
 
 namespace hetero {
 namespace {
@@ -75,92 +77,92 @@ absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals
   return absl::OkStatus();
 }
 
-absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models, Console& console,
-                         const StopSignals& signals) {
-  const absl::Time start = absl::Now();
-  HETERO_ASSIGN_OR_RETURN(Job job, MakeJob(options, models));
-  if (options.print_config) {
-    console.Print(ToText(job.config));
-    return absl::OkStatus();
-  }
-  if (!options.dry_run) {
-    HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
-  }
-  HETERO_RETURN_IF_ERROR(DrawPicture(options, job, console)).With("--picture");
-  if (options.dry_run) return DryRun(job, console, signals);
-  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictRun(job, signals));
-  HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
-  const std::filesystem::path trace =
-      options.trace.empty() ? std::filesystem::path() : options.working_folder / options.trace;
-  HETERO_RETURN_IF_ERROR(
-      CheckOutput(options.working_folder / job.config.logging().folder(), trace));
-  PrintNotes(job, console);
-  HETERO_RETURN_IF_ERROR(console.status());
-  HETERO_ASSIGN_OR_RETURN(
-      job.samples,
-      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
-                     {.stop_requested = [&] { return signals.requested() != 0; },
-                      .message = [&](std::string_view line) { console.Print(line); }}));
-  HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
-  std::unique_ptr<RunCheckpoints> checkpoints;
-  if (const proto::Checkpoint& wanted = job.config.checkpoint();
-      wanted.has_save() || wanted.has_load()) {
-    HETERO_ASSIGN_OR_RETURN(checkpoints, FindCheckpoints(job.config, *job.layout,
-                                                         job.samples->train.order.num_samples(),
-                                                         options.working_folder));
-    const std::string earlier =
-        DescribeEarlierRun(job.config, options.working_folder, checkpoints->storage);
-    if (!earlier.empty()) console.Print(earlier);
-  }
-  console.Print(DescribeStart(*job.layout, job.train.DescribeBatch(), job.devices,
-                              job.model->graph().SampleOwner().storage, job.samples->description));
-  HETERO_RETURN_IF_ERROR(console.status());
-  if (job.devices[0].kind == DeviceKind::kCpu) {
-    HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
-  }
-  HETERO_ASSIGN_OR_RETURN(RunFolder folder, OpenRunFolder(options, job.config, console));
-  console.Print(absl::StrCat("output: ", folder.path().native()));
-  HETERO_RETURN_IF_ERROR(console.status());
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<MetricsWriter> events,
-                          MetricsWriter::Create(folder.path().native(), job.layout->world_size()));
-  HETERO_RETURN_IF_ERROR(events->Flush());
-  if (checkpoints != nullptr) {
-    HETERO_RETURN_IF_ERROR(OpenFolders(options.working_folder, folder.path(), *checkpoints));
-  }
-  HETERO_RETURN_IF_ERROR(console.log_status());
-  folder.Keep();
-  Reporter reporter(job.config, job.model->graph().metrics, LearningRateScales(job),
-                    job.sizes.train_steps, options.on_step, console, std::move(events));
-  std::vector<RankRecord> records(job.layout->world_size());
-  if (!options.trace.empty()) {
-    for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
-  }
-  // The last rank of the module that owns the samples knows everything and stands where logs are
-  // looked for.
+// The last rank of the module that owns the samples knows everything and stands where logs are
+// looked for.
+GlobalRank LoggingRank(const Job& job) {
   const Grid& owner = *job.layout->Find(job.model->graph().SampleOwner().name);
-  const GlobalRank logging(owner.first_rank().value() + owner.num_ranks() - 1);
-  const auto leave = [&](const absl::Status& failure, std::span<const GlobalRank> stuck) {
-    if (!trace.empty()) WriteTrace(trace, *job.layout, records, stuck).IgnoreError();
-    options.on_stuck(failure);
-  };
-  const absl::Status trained = RunRanks(
-      job.layout->world_size(),
-      [&](GlobalRank rank, CommunicatorFactory& factory) {
-        return TrainRank({.job = job, .checkpoints = checkpoints.get(), .signals = signals}, rank,
-                         predictions[job.work.of_rank[rank.value()]], factory,
-                         rank == logging ? &reporter : nullptr, records[rank.value()]);
-      },
-      {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
-       .backend = ChooseBackend(job.devices),
-       .devices = job.devices,
-       .on_stuck = options.on_stuck ? decltype(RunRanksOptions::on_stuck)(leave) : nullptr});
-  absl::Status written;
-  if (!trace.empty()) written = WriteTrace(trace, *job.layout, records);
-  console.EndProgress();
-  if (!trained.ok()) {
-    if (!written.ok()) console.Print(written.message());
-    return trained;
+  return GlobalRank(owner.first_rank().value() + owner.num_ranks() - 1);
+}
+
+// "t.json" of rank 3 in a process of its own: "t.rank3.json".
+std::filesystem::path TracePath(const RunOptions& options) {
+  if (options.trace.empty()) return {};
+  std::filesystem::path path = options.working_folder / options.trace;
+  if (options.rendezvous == nullptr) return path;
+  const std::string extension = path.extension().native();
+  return path.replace_extension(
+      absl::StrCat(".rank", options.rendezvous->rank().value(), extension));
+}
+
+// What every process must have the same, before anything is prepared.
+absl::Status AgreeOnJob(const Job& job, Team& team) {
+  HETERO_RETURN_IF_ERROR(team.Agree("program", ProgramName()));
+  return team.Agree("configuration", ToText(job.config));
+}
+
+absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOptions& options,
+                                                                   const Job& job, Team& team,
+                                                                   Console& console) {
+  const proto::Checkpoint& wanted = job.config.checkpoint();
+  if (!wanted.has_save() && !wanted.has_load()) return nullptr;
+  HETERO_ASSIGN_OR_RETURN(
+      std::unique_ptr<RunCheckpoints> checkpoints,
+      FindCheckpoints(job.config, *job.layout, job.samples->train.order.num_samples(),
+                      options.working_folder));
+  std::string source;
+  if (checkpoints->source.has_value()) {
+    source = checkpoints->source->folder.native();
+    for (const std::string& name : checkpoints->source->plan.candidates) {
+      absl::StrAppend(&source, "\n", name);
+    }
   }
+  HETERO_RETURN_IF_ERROR(team.Agree("checkpoints to go on from", source));
+  const std::string earlier =
+      DescribeEarlierRun(job.config, options.working_folder, checkpoints->storage);
+  if (!earlier.empty()) console.Print(earlier);
+  return checkpoints;
+}
+
+// What the process with the logging rank alone has: files of the run, and who writes them.
+struct Output {
+  std::optional<RunFolder> folder;
+  std::unique_ptr<Reporter> reporter;
+};
+
+absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Team& team,
+                                  RunCheckpoints* checkpoints, Console& console) {
+  Output output;
+  std::unique_ptr<MetricsWriter> events;
+  if (team.logs()) {
+    HETERO_ASSIGN_OR_RETURN(RunFolder folder, OpenRunFolder(options, job.config, console));
+    output.folder.emplace(std::move(folder));
+    const std::string path = output.folder->path().native();
+    console.Print(absl::StrCat("output: ", path));
+    HETERO_RETURN_IF_ERROR(console.status());
+    HETERO_ASSIGN_OR_RETURN(events, MetricsWriter::Create(path, job.layout->world_size()));
+    HETERO_RETURN_IF_ERROR(events->Flush());
+  }
+  HETERO_ASSIGN_OR_RETURN(
+      const std::filesystem::path folder,
+      team.OfLogging("output folder",
+                     output.folder.has_value() ? output.folder->path().native() : ""));
+  if (checkpoints != nullptr) {
+    HETERO_RETURN_IF_ERROR(
+        OpenFolders(options.working_folder, folder, team.IsHere(GlobalRank(0)), *checkpoints));
+  }
+  if (!team.logs()) return output;
+  HETERO_RETURN_IF_ERROR(console.log_status());
+  output.folder->Keep();
+  output.reporter = std::make_unique<Reporter>(job.config, job.model->graph().metrics,
+                                               LearningRateScales(job), job.sizes.train_steps,
+                                               options.on_step, console, std::move(events));
+  return output;
+}
+
+// What there is to say when all has been trained.
+absl::Status Finish(const RunOptions& options, absl::Time start, Reporter& reporter,
+                    std::vector<RankRecord>& records, const StopSignals& signals, Console& console,
+                    absl::Status written) {
   written.Update(reporter.Close());
   written.Update(reporter.unsaved());
   if (options.profile) {
@@ -185,6 +187,103 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
         absl::StrCat("the run was ended after ", Counted(reporter.num_steps_done(), "step")));
   }
   return JudgeRun(reporter.tally(), reporter.validation_loss());
+}
+
+absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& console,
+                   const StopSignals& signals, absl::Time start) {
+  HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictRun(job, signals));
+  HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
+  const std::filesystem::path trace = TracePath(options);
+  if (team.logs()) {
+    HETERO_RETURN_IF_ERROR(
+        CheckOutput(options.working_folder / job.config.logging().folder(), trace));
+  }
+  PrintNotes(job, console);
+  HETERO_RETURN_IF_ERROR(console.status());
+  HETERO_ASSIGN_OR_RETURN(
+      job.samples,
+      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
+                     {.stop_requested =
+                          [&] {
+                            team.GotOn();
+                            return signals.requested() != 0 || team.has_failed();
+                          },
+                      .message = [&](std::string_view line) { console.Print(line); }}));
+  HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
+  HETERO_RETURN_IF_ERROR(team.Agree("number of training samples",
+                                    absl::StrCat(job.samples->train.order.num_samples())));
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RunCheckpoints> checkpoints,
+                          PrepareCheckpoints(options, job, team, console));
+  console.Print(DescribeStart(*job.layout, job.train.DescribeBatch(), job.devices,
+                              team.is_one_process(), job.model->graph().SampleOwner().storage,
+                              job.samples->description));
+  HETERO_RETURN_IF_ERROR(console.status());
+  if (job.devices[0].kind == DeviceKind::kCpu) {
+    HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
+  }
+  HETERO_ASSIGN_OR_RETURN(const Output output,
+                          OpenOutput(options, job, team, checkpoints.get(), console));
+  Reporter* const reporter = output.reporter.get();
+  std::vector<RankRecord> records(job.layout->world_size());
+  if (!trace.empty()) {
+    for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
+  }
+  std::vector<GlobalRank> elsewhere;
+  for (int64_t r = 0; r < job.layout->world_size(); ++r) {
+    if (!team.IsHere(GlobalRank(r))) elsewhere.emplace_back(r);
+  }
+  const auto leave = [&](const absl::Status& failure, std::span<const GlobalRank> stuck) {
+    std::vector<GlobalRank> silent = elsewhere;
+    silent.insert(silent.end(), stuck.begin(), stuck.end());
+    if (!trace.empty()) WriteTrace(trace, *job.layout, records, silent).IgnoreError();
+    options.on_stuck(failure);
+  };
+  const absl::Status trained = team.Run(
+      [&](GlobalRank rank, CommunicatorFactory& factory) {
+        return TrainRank({.job = job, .checkpoints = checkpoints.get(), .signals = signals}, rank,
+                         predictions[job.work.of_rank[rank.value()]], factory,
+                         rank == team.logging() ? reporter : nullptr, records[rank.value()]);
+      },
+      {.timeout = absl::Seconds(job.config.collective_timeout_seconds()),
+       .devices = job.devices,
+       .on_stuck = options.on_stuck ? decltype(Team::Options::on_stuck)(leave) : nullptr});
+  absl::Status written;
+  if (!trace.empty()) written = WriteTrace(trace, *job.layout, records, elsewhere);
+  console.EndProgress();
+  if (!trained.ok()) {
+    if (!written.ok()) console.Print(written.message());
+    return trained;
+  }
+  if (reporter == nullptr) return written;
+  return Finish(options, start, *reporter, records, signals, console, written);
+}
+
+absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models, Console& console,
+                         const StopSignals& signals) {
+  const absl::Time start = absl::Now();
+  HETERO_ASSIGN_OR_RETURN(Job job, MakeJob(options, models));
+  if (options.print_config) {
+    console.Print(ToText(job.config));
+    return absl::OkStatus();
+  }
+  if (!options.dry_run) {
+    HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
+  }
+  Team team(job.layout->world_size(), LoggingRank(job), options.rendezvous);
+  if (!team.is_one_process() && options.profile) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--profile is of ranks in one process; launch is ", job.config.launch(),
+                     "; nearest: threads:", job.layout->world_size()));
+  }
+  HETERO_RETURN_IF_ERROR(AgreeOnJob(job, team));
+  // One of the processes speaks.
+  Console silent(-1);
+  Console& out = team.logs() ? console : silent;
+  if (team.logs()) {
+    HETERO_RETURN_IF_ERROR(DrawPicture(options, job, out)).With("--picture");
+  }
+  if (options.dry_run) return DryRun(job, out, signals);
+  return Train(options, job, team, out, signals, start);
 }
 
 }  // namespace

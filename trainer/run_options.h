@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "hetero/comm/rendezvous/rendezvous.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/run_config.pb.h"
 
@@ -19,6 +20,8 @@ struct RunOptions {
   std::vector<std::string> notes = {};        // sentences to begin with, on how `config` came to be
   std::filesystem::path working_folder = {};  // what relative folders of the configuration begin at
   std::string program = {};                   // one line on what runs, kept with the configuration
+  // Of the one rank that this process is; null: all ranks are threads of it.
+  Rendezvous* rendezvous = nullptr;
   bool dry_run = false;
   bool print_config = false;
   bool profile = false;  // print where the time of a step went

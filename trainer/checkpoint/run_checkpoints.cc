@@ -44,9 +44,9 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(const proto::Run
 }
 
 absl::Status OpenFolders(const fs::path& working_folder, const fs::path& run_folder,
-                         RunCheckpoints& checkpoints) {
+                         bool publishes, RunCheckpoints& checkpoints) {
   checkpoints.run_folder = run_folder;
-  if (!checkpoints.settings.has_save()) return absl::OkStatus();
+  if (!publishes || !checkpoints.settings.has_save()) return absl::OkStatus();
   const proto::SaveCheckpoints& save = checkpoints.settings.save();
   const fs::path folder =
       save.has_folder() ? working_folder / save.folder() : run_folder / kCheckpointsFolder;

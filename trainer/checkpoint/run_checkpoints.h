@@ -37,11 +37,12 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(
     const proto::RunConfig& config, const Layout& layout, int64_t num_samples,
     const std::filesystem::path& working_folder);
 
-// Sets the run's own folder and takes the one where it saves, if it does: checkpoint.save.folder or
-// one in `run_folder`. Errors: FAILED_PRECONDITION, with exit code kFolderInUse, naming the run
+// Sets the run's own folder and, in the process of the rank that publishes, takes the one where it
+// saves, if it does: checkpoint.save.folder or one in `run_folder`. Errors: FAILED_PRECONDITION, with exit code kFolderInUse, naming the run
 // that saves there or the other model; those of the storage.
 absl::Status OpenFolders(const std::filesystem::path& working_folder,
-                         const std::filesystem::path& run_folder, RunCheckpoints& checkpoints);
+                         const std::filesystem::path& run_folder, bool publishes,
+                         RunCheckpoints& checkpoints);
 
 // "runs/x/2026-11-29_01-02-03/checkpoints has iteration 400; --load=latest goes on from there,
 // this run starts anew": of a run that saves in its own folder and was told nothing of an earlier

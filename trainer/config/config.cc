@@ -50,7 +50,10 @@ int64_t PipelineChunks(const RunConfig& config) {
   return config.has_pipeline_chunks() ? config.pipeline_chunks() : 1;
 }
 
-std::string LaunchOf(int64_t num_ranks) { return absl::StrCat("threads:", num_ranks); }
+constexpr std::string_view kThreads = "threads:";
+constexpr std::string_view kProcesses = "processes:";
+
+std::string LaunchOf(int64_t num_ranks) { return absl::StrCat(kThreads, num_ranks); }
 
 void CheckGrids(const RunConfig& config, Violations& violations) {
   const std::vector<GridSpec> specs = SupportedGrids(config);
@@ -65,15 +68,29 @@ void CheckGrids(const RunConfig& config, Violations& violations) {
       config.grids().begin(), config.grids().end(),
       [](const proto::GridSpec& grid) { return grid.has_num_ranks() && grid.has_rank_offset(); });
   if (!complete || specs.empty() || !world_size.ok()) return;
+  const std::string_view kind = AreProcesses(config.launch()) ? kProcesses : kThreads;
   for (Violation& violation : Validate(specs, *world_size)) {
-    std::erase_if(violation.corrections, [](Correction& correction) {
+    std::erase_if(violation.corrections, [kind](Correction& correction) {
       Assignment& first = correction[0];
       if (first.path != kWorldSize) return false;
-      first = {"launch", absl::StrCat("threads:", first.value)};
+      first = {"launch", absl::StrCat(kind, first.value)};
       return !ParseLaunch(first.value).ok();
     });
     violations.Add(std::move(violation));
   }
+}
+
+void CheckDevice(const RunConfig& config, Violations& violations) {
+  if (!violations.Sound({"launch", "device"})) return;
+  if (!AreProcesses(config.launch()) || config.device() != RunConfig::CUDA) return;
+  const absl::StatusOr<int64_t> num_ranks = ParseLaunch(config.launch());
+  if (!num_ranks.ok()) return;
+  Violation violation =
+      Refuse("device",
+             absl::StrCat(" is CUDA, which ranks of one process use; launch is ", config.launch()),
+             {"CPU"});
+  violation.corrections.push_back({{"launch", LaunchOf(*num_ranks)}});
+  violations.Add(std::move(violation));
 }
 
 void CheckPrecision(const RunConfig& config, Violations& violations) {
@@ -205,6 +222,7 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
     violations.Add(
         Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
   }
+  CheckDevice(config, violations);
   CheckPrecision(config, violations);
   CheckBatches(config, sample_owner, violations);
   CheckInterleaving(config, sample_owner, violations);
@@ -220,13 +238,18 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
   std::string_view count = launch;
   int64_t num_ranks = 0;
-  if (absl::ConsumePrefix(&count, "threads:") && absl::SimpleAtoi(count, &num_ranks) &&
-      num_ranks >= 1 && num_ranks <= kMaxRanks) {
+  if ((absl::ConsumePrefix(&count, kThreads) || absl::ConsumePrefix(&count, kProcesses)) &&
+      absl::SimpleAtoi(count, &num_ranks) && num_ranks >= 1 && num_ranks <= kMaxRanks) {
     return num_ranks;
   }
-  return absl::InvalidArgumentError(
-      absl::StrCat("launch is '", launch, "', must be threads:N with N from 1 to ", kMaxRanks));
+  return absl::InvalidArgumentError(absl::StrCat("launch is '", launch, "', must be ", kThreads,
+                                                 "N or ", kProcesses, "N with N from 1 to ",
+                                                 kMaxRanks));
 }
+
+bool AreProcesses(std::string_view launch) { return absl::StartsWith(launch, kProcesses); }
+
+std::string ProcessesLaunch(int64_t num_ranks) { return absl::StrCat(kProcesses, num_ranks); }
 
 std::vector<GridSpec> GridSpecs(const RunConfig& config) {
   std::vector<GridSpec> specs;
@@ -251,7 +274,7 @@ std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& mo
 
 std::vector<Violation> ValidateThreads(const RunConfig& config) {
   const int64_t world_size = SizesOf(config).world_size;
-  if (world_size <= kMaxThreads) return {};
+  if (world_size <= kMaxThreads || AreProcesses(config.launch())) return {};
   return {{.field = "launch",
            .message = absl::StrCat("launch is ", config.launch(), ", this process runs at most ",
                                    kMaxThreads,

@@ -18,8 +18,12 @@
 namespace hetero {
 
 // Ranks that a launch starts.
-// Errors: INVALID_ARGUMENT unless `launch` is "threads:N", N from 1 to kMaxRanks.
+// Errors: INVALID_ARGUMENT unless `launch` is "threads:N" or "processes:N", N from 1 to kMaxRanks.
 absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
+
+// Whether that launch is one of processes, and one of so many.
+bool AreProcesses(std::string_view launch);
+std::string ProcessesLaunch(int64_t num_ranks);
 
 // The grids of a configuration, in its order.
 std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);

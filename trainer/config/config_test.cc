@@ -57,10 +57,13 @@ TEST(ChangesTest, ARunOfNoStepsHasNothingToSayAboutSchedulesNobodySet) {
   EXPECT_THAT(ChangesOf(ChangedRecipe("mock_tiny", {"train_steps=0"})), IsEmpty());
 }
 
-TEST(ParseLaunchTest, CountsThreads) {
+TEST(ParseLaunchTest, CountsThreadsOrProcesses) {
   EXPECT_THAT(ParseLaunch("threads:4"), IsOkAndHolds(4));
-  for (std::string_view launch :
-       {"", "threads:", "threads:0", "threads:-1", "threads:1048577", "threads:4294967297", "4"}) {
+  EXPECT_THAT(ParseLaunch("processes:6"), IsOkAndHolds(6));
+  EXPECT_TRUE(AreProcesses("processes:6"));
+  EXPECT_FALSE(AreProcesses("threads:6"));
+  for (std::string_view launch : {"", "threads:", "threads:0", "threads:-1", "threads:1048577",
+                                  "threads:4294967297", "4", "processes:0", "process:2"}) {
     EXPECT_THAT(ParseLaunch(launch), StatusIs(absl::StatusCode::kInvalidArgument)) << launch;
   }
 }

@@ -136,9 +136,20 @@ TEST(ValidateTest, NamesNumbersBeyondTheirBounds) {
 }
 
 TEST(ValidateTest, NamesALaunchThatIsNone) {
-  EXPECT_THAT(Messages({"launch=thread:4"}),
-              ElementsAre("launch is 'thread:4', must be threads:N with N from 1 to 1048576; "
-                          "nearest: threads:4"));
+  EXPECT_THAT(
+      Messages({"launch=thread:4"}),
+      ElementsAre(
+          "launch is 'thread:4', must be threads:N or processes:N with N from 1 to 1048576; "
+          "nearest: threads:4"));
+}
+
+TEST(ValidateTest, ProcessesAreForTheCpu) {
+  EXPECT_THAT(Messages({"launch=processes:4"}), IsEmpty());
+  EXPECT_THAT(Messages({"launch=processes:4", "device=CUDA"}),
+              ElementsAre("device is CUDA, which ranks of one process use; launch is processes:4; "
+                          "nearest: CPU or launch threads:4"));
+  EXPECT_THAT(Messages({"launch=processes:5", "language.rank_offset=3"}),
+              ElementsAre(HasSubstr("launch processes:4")));
 }
 
 TEST(ValidateTest, BatchesAreWholeMicrobatches) {
@@ -252,7 +263,8 @@ TEST(ValidateTest, TheModelIsJudgedWithTheRest) {
                 "model.language.mamba.conv_kernel=5", "model.encoder.max_image_side=30",
                 "launch=threads:0"}),
       ElementsAre(
-          "launch is 'threads:0', must be threads:N with N from 1 to 1048576; nearest: "
+          "launch is 'threads:0', must be threads:N or processes:N with N from 1 to 1048576; "
+          "nearest: "
           "threads:4",
           "model.language.mamba.conv_kernel is 5, must be at most 4; nearest: 4",
           "model.encoder.max_image_side is 30, must be a multiple of "

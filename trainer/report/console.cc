@@ -157,7 +157,7 @@ Console::~Console() {
 }
 
 void Console::Write(std::string_view bytes) {
-  const int error = WriteAll(descriptor_, bytes);
+  const int error = descriptor_ < 0 ? 0 : WriteAll(descriptor_, bytes);
   if (error != 0 && error != EPIPE) {
     status_.Update(SystemError(error, "standard output cannot be written"));
   }

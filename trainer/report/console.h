@@ -63,7 +63,7 @@ std::string ProgressLine(const ProgressState& state, absl::Time now, int max_col
 // reader closed is no error, who left wanted no more; the process ignores SIGPIPE.
 class Console {
  public:
-  // Writes to `descriptor`, which stays the caller's.
+  // Writes to `descriptor`, which stays the caller's; -1: to nobody.
   explicit Console(int descriptor);
   ~Console();  // ends an unfinished progress line
 

@@ -23,10 +23,13 @@ std::string Where(std::span<const Device> devices, DType storage) {
 }  // namespace
 
 std::string DescribeStart(const Layout& layout, std::string_view batch,
-                          std::span<const Device> devices, DType storage, std::string_view data) {
-  std::string text = absl::StrCat(layout.world_size(),
-                                  layout.world_size() == 1 ? " rank, a thread" : " ranks, threads",
-                                  " of this process on ", Where(devices, storage), "\n");
+                          std::span<const Device> devices, bool one_process, DType storage,
+                          std::string_view data) {
+  const std::string_view ranks = !one_process               ? " ranks, each a process,"
+                                 : layout.world_size() == 1 ? " rank, a thread of this process"
+                                                            : " ranks, threads of this process";
+  std::string text =
+      absl::StrCat(layout.world_size(), ranks, " on ", Where(devices, storage), "\n");
   size_t width = 0;
   for (const Grid& grid : layout.grids()) width = std::max(width, grid.name().size());
   for (const Grid& grid : layout.grids()) {

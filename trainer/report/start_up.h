@@ -20,10 +20,12 @@ namespace hetero {
 //     language       ranks 2-3: dp 2
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes
 //   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
-// `batch` as StepPlan::DescribeBatch. `devices` by rank: all the CPU, or all GPUs, each rank's own
+// or, unless `one_process`, "4 ranks, each a process, on the CPU; ...". `batch` as
+// StepPlan::DescribeBatch. `devices` by rank: all the CPU, or all GPUs, each rank's own
 // or one that all share.
 std::string DescribeStart(const Layout& layout, std::string_view batch,
-                          std::span<const Device> devices, DType storage, std::string_view data);
+                          std::span<const Device> devices, bool one_process, DType storage,
+                          std::string_view data);
 
 }  // namespace hetero
 

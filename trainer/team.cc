@@ -1,0 +1,60 @@
+#include "hetero/trainer/team.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "hetero/base/status.h"
+#include "hetero/comm/processes/run_rank.h"
+#include "hetero/comm/run_ranks.h"
+#include "hetero/trainer/job.h"
+
+namespace hetero {
+
+absl::Status Team::Agree(std::string_view what, const std::string& text) {
+  if (is_one_process()) return absl::OkStatus();
+  constexpr GlobalRank kFirst(0);
+  const std::string key = absl::StrCat("agree on ", what);
+  if (rendezvous_->rank() == kFirst) return rendezvous_->Put(key, text);
+  HETERO_ASSIGN_OR_RETURN(const std::string first, rendezvous_->Get(key, kFirst));
+  if (first == text) return absl::OkStatus();
+  const std::vector<std::string> theirs = absl::StrSplit(first, '\n');
+  const std::vector<std::string> ours = absl::StrSplit(text, '\n');
+  const auto [their, our] = std::ranges::mismatch(theirs, ours);
+  const auto line = [](auto at, auto end) { return at == end ? std::string("nothing") : *at; };
+  return absl::InvalidArgumentError(absl::StrCat(
+      "all processes of a run need the same ", what, "; rank 0 has '", line(their, theirs.end()),
+      "', rank ", rendezvous_->rank(), " has '", line(our, ours.end()), "'"));
+}
+
+absl::StatusOr<std::string> Team::OfLogging(std::string_view what, const std::string& text) {
+  if (is_one_process()) return text;
+  if (!logs()) return rendezvous_->Get(what, logging_);
+  HETERO_RETURN_IF_ERROR(rendezvous_->Put(what, text));
+  return text;
+}
+
+void Team::GotOn() {
+  if (!is_one_process()) rendezvous_->GotOn();
+}
+
+absl::Status Team::Run(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
+                       const Options& options) {
+  if (is_one_process()) {
+    return RunRanks(world_size_, function,
+                    {.timeout = options.timeout,
+                     .backend = ChooseBackend(options.devices),
+                     .devices = options.devices,
+                     .on_stuck = options.on_stuck});
+  }
+  RunRankOptions one{.timeout = options.timeout};
+  if (options.on_stuck != nullptr) {
+    one.on_stuck = [&](const absl::Status& failure) {
+      const GlobalRank self = rendezvous_->rank();
+      options.on_stuck(failure, std::span(&self, 1));
+    };
+  }
+  return RunRank(*rendezvous_, function, one);
+}
+
+}  // namespace hetero
