@@ -293,7 +293,9 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
   const absl::Status status = RunToItsEnd(options, models, console, signals);
   if (!absl::IsCancelled(status)) return status;
   const std::string cause = signals.requested() != 0 ? absl::StrCat("signal ", signals.requested())
-                                                     : std::string("stop_after_minutes");
+                            : options.config.has_stop_after_minutes()
+                                ? std::string("stop_after_minutes")
+                                : std::string("a signal to another rank");
   return absl::CancelledError(absl::StrCat("stopped by ", cause, ": ", status.message()));
 }
 

@@ -33,6 +33,8 @@ namespace {
 constexpr absl::Duration kLook = absl::Milliseconds(20);
 // After a failure the other ranks hear of it and end: a step in work, a trace to write.
 constexpr absl::Duration kGrace = absl::Seconds(45);
+// One that is stopped hears of nothing.
+constexpr absl::Duration kGraceOfStopped = absl::Seconds(2);
 // Of a process that could tell nothing.
 constexpr int kLostExitCode = 4;
 
@@ -40,7 +42,9 @@ struct Child {
   pid_t pid = -1;
   internal::Socket failures;  // the end that is read
   std::string told;
-  std::optional<int> status;  // of waitpid
+  std::optional<int> status;  // of waitpid, when it has ended
+  bool is_stopped = false;
+  bool is_killed = false;  // by the launcher
 };
 
 // What the child needs, made before fork: after it nothing may take memory.
@@ -142,18 +146,12 @@ class Launch {
   }
 
   void AwaitAll() {
-    std::optional<absl::Time> deadline;
-    bool killed = false;
+    std::optional<absl::Time> failed_at;
     while (!std::ranges::all_of(children_, [](const Child& c) { return c.status.has_value(); })) {
       Look();
       PassOn();
-      if (has_failed_ && !deadline.has_value()) deadline = absl::Now() + kGrace;
-      if (deadline.has_value() && absl::Now() > *deadline && !killed) {
-        killed = true;
-        for (const Child& child : children_) {
-          if (!child.status.has_value()) kill(child.pid, SIGKILL);
-        }
-      }
+      if (has_failed_ && !failed_at.has_value()) failed_at = absl::Now();
+      if (failed_at.has_value()) KillTheLate(absl::Now() - *failed_at);
       absl::SleepFor(kLook);
     }
   }
@@ -175,7 +173,7 @@ class Launch {
     std::vector<std::string> lost;
     for (size_t i = 0; i < children_.size(); ++i) {
       const int status = *children_[i].status;
-      if (status == 0 || !children_[i].told.empty()) continue;
+      if (status == 0 || !children_[i].told.empty() || children_[i].is_killed) continue;
       lost.push_back(WIFSIGNALED(status)
                          ? absl::StrCat("rank ", i, " was killed by signal ", WTERMSIG(status),
                                         " (", strsignal(WTERMSIG(status)), ")")
@@ -193,12 +191,28 @@ class Launch {
   }
 
  private:
+  void KillTheLate(absl::Duration since_failure) {
+    for (Child& child : children_) {
+      if (child.status.has_value() || child.is_killed) continue;
+      if (since_failure < (child.is_stopped ? kGraceOfStopped : kGrace)) continue;
+      kill(child.pid, SIGKILL);
+      child.is_killed = true;
+    }
+  }
+
   void Look() {
     for (size_t i = 0; i < children_.size(); ++i) {
       Child& child = children_[i];
       ReadFailure(child);
       int status = 0;
-      if (child.status.has_value() || waitpid(child.pid, &status, WNOHANG) != child.pid) continue;
+      if (child.status.has_value() ||
+          waitpid(child.pid, &status, WNOHANG | WUNTRACED | WCONTINUED) != child.pid) {
+        continue;
+      }
+      if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+        child.is_stopped = WIFSTOPPED(status);
+        continue;
+      }
       ReadFailure(child);
       child.status = status;
       ended_.push_back(i);

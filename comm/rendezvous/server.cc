@@ -83,9 +83,16 @@ class ServerLoop {
   bool IsDone() {
     if (!closing_.load()) return false;
     if (!closing_since_.has_value()) closing_since_ = clock_.Now();
+    const absl::Duration now = clock_.Now();
+    const bool failed = !cause_.ok();
     bool somebody = false;
-    for (const Peer& peer : peers_) somebody = somebody || peer.rank.has_value();
-    return !somebody || (!cause_.ok() && clock_.Now() - *closing_since_ > kPatience);
+    for (const Peer& peer : peers_) {
+      if (!peer.rank.has_value()) continue;
+      // A rank that is stopped hears of no failure.
+      const RankState& rank = ranks_[static_cast<size_t>(*peer.rank)];
+      somebody = somebody || !failed || now - rank.last_sign < 3 * clock_.tick();
+    }
+    return !somebody || (failed && now - *closing_since_ > kPatience);
   }
 
   void Poll() {
