@@ -34,6 +34,7 @@ struct Peer {
 
   Connection connection;
   std::optional<int64_t> rank;  // from its hello on
+  bool refused = false;         // is told why, and heard no more
   bool gone = false;
 };
 
@@ -148,6 +149,7 @@ class ServerLoop {
   }
 
   void Handle(Peer& peer, const Frame& frame) {
+    if (peer.refused) return;
     if (!peer.rank.has_value()) {
       Welcome(peer, frame);
       return;
@@ -196,6 +198,7 @@ class ServerLoop {
           absl::StrCat("two processes were started as rank ", rank, " of ", size));
     }
     if (!wrong.ok()) {
+      peer.refused = true;
       Abort(wrong);
       peer.connection.Send({.kind = FrameKind::kAbort, .texts = EncodeStatus(wrong)});
       return;
