@@ -57,7 +57,10 @@ Program::Program(const ProgramOptions& options)
   argv.push_back(nullptr);
   // What the program keeps for the user stays in the test.
   std::string cache = absl::StrCat("XDG_CACHE_HOME=", working_folder_.native(), "/cache");
-  std::vector<char*> environment = {cache.data(), nullptr};
+  std::vector<std::string> variables = options.environment;
+  std::vector<char*> environment = {cache.data()};
+  for (std::string& variable : variables) environment.push_back(variable.data());
+  environment.push_back(nullptr);
   process_ = fork();
   CHECK_GE(process_, 0) << "cannot fork";
   if (process_ > 0) return;

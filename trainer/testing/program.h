@@ -24,6 +24,8 @@ namespace hetero {
 
 struct ProgramOptions {
   std::vector<std::string> arguments;
+  // "NAME=VALUE"; no other variables but where the program keeps what it downloads.
+  std::vector<std::string> environment = {};
   // Where relative folders begin; empty: a fresh folder of the test's own.
   std::filesystem::path working_folder = {};
   // Runs in the child before the program, when its output is captured already: changes descriptors,
