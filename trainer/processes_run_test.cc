@@ -220,7 +220,10 @@ TEST_P(ProcessesFaultTest, EndsAllRanksWithTheNameOfTheCulprit) {
               "global_batch_size: 16}"})});
     std::vector<pid_t> ranks;
     const absl::Time start = absl::Now();
-    while (ranks.size() < 4 && absl::Now() - start < absl::Seconds(10)) ranks = RanksOf(program);
+    while (ranks.size() < 4 && absl::Now() - start < absl::Seconds(10)) {
+      absl::SleepFor(absl::Milliseconds(1));
+      ranks = RanksOf(program);
+    }
     ASSERT_THAT(ranks, SizeIs(4));
     absl::SleepFor(moment);
     kill(ranks[rank], fault);

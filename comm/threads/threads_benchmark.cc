@@ -1,102 +1,14 @@
-// How long does a collective take between ranks of one process, and how close to a memory copy?
-// Arguments: ranks / KiB of the tensor. Bytes are the tensor's, so GB/s is the rate at which a rank
-// sees its tensor reduced or delivered; "copy" is that over what one thread copies alone.
-
-#include <algorithm>
-#include <cstring>
-#include <span>
-#include <vector>
-
-#include "absl/log/check.h"
-#include "absl/status/status.h"
-#include "absl/time/clock.h"
-#include "absl/time/time.h"
-#include "benchmark/benchmark.h"
-#include "hetero/base/status.h"
+#include "hetero/comm/backend_benchmarks.h"
 #include "hetero/comm/run_ranks.h"
-#include "hetero/tensor/stream.h"
 
 namespace hetero {
 namespace {
 
-constexpr int64_t kRepeats = 50;
-
-double CopyBytesPerSecond() {
-  static const double rate = [] {
-    std::vector<char> from(64 << 20, 1), to(64 << 20);
-    double best = 0;
-    for (int i = 0; i < 5; ++i) {
-      const absl::Time start = absl::Now();
-      std::memcpy(to.data(), from.data(), to.size());
-      benchmark::DoNotOptimize(to.data());
-      const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-      best = std::max(best, static_cast<double>(to.size()) / seconds);
-    }
-    return best;
-  }();
-  return rate;
-}
-
-template <typename Body>
-void Run(benchmark::State& state, Body body) {
-  const int64_t num_ranks = state.range(0);
-  const int64_t count = state.range(1) * 1024 / 4;
-  absl::Duration total;
-  while (state.KeepRunningBatch(kRepeats)) {
-    absl::Duration elapsed;
-    CHECK_OK(
-        RunRanks(num_ranks, [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
-          CommunicatorKey key = {"model", {}};
-          for (int64_t i = 0; i < num_ranks; ++i) key.members.emplace_back(i);
-          HETERO_ASSIGN_OR_RETURN(auto comm, factory.Create(key));
-          Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
-          Stream stream(Device{}, workspace);
-          std::vector<float> values(static_cast<size_t>(count), 1.0f), other(values.size());
-          const TensorView x(std::span<float>(values), {count});
-          const TensorView y(std::span<float>(other), {count});
-          HETERO_RETURN_IF_ERROR(body(*comm, x, y, stream));
-          const absl::Time start = absl::Now();
-          for (int64_t i = 0; i < kRepeats; ++i) HETERO_RETURN_IF_ERROR(body(*comm, x, y, stream));
-          if (rank == GlobalRank(0)) elapsed = absl::Now() - start;
-          return absl::OkStatus();
-        }));
-    state.SetIterationTime(absl::ToDoubleSeconds(elapsed));
-    total += elapsed;
-  }
-  const double bytes = static_cast<double>(state.iterations() * count * 4);
-  state.SetBytesProcessed(static_cast<int64_t>(bytes));
-  state.counters["copy"] = bytes / absl::ToDoubleSeconds(total) / CopyBytesPerSecond();
-}
-
-void Arguments(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgsProduct({{2, 4}, {0, 1, 192, 4096}})->UseManualTime();
-}
-
-void BM_AllReduce(benchmark::State& state) {
-  Run(state, [](Communicator& comm, TensorView x, TensorView, Stream& stream) {
-    return comm.AllReduce(x, x, ReduceOp::kMax, stream, "x");
-  });
-}
-BENCHMARK(BM_AllReduce)->Apply(Arguments);
-
-void BM_Broadcast(benchmark::State& state) {
-  Run(state, [](Communicator& comm, TensorView x, TensorView, Stream& stream) {
-    return comm.Broadcast(x, GroupRank(0), stream, "x");
-  });
-}
-BENCHMARK(BM_Broadcast)->Apply(Arguments);
-
-// Every rank sends the tensor to its neighbour and receives as much.
-void BM_ExchangeRing(benchmark::State& state) {
-  Run(state, [](Communicator& comm, TensorView x, TensorView y, Stream& stream) -> absl::Status {
-    const int64_t size = comm.size();
-    const SendRequest send = {GroupRank((comm.rank().value() + 1) % size), x};
-    const ReceiveRequest receive = {GroupRank((comm.rank().value() + size - 1) % size), y};
-    HETERO_ASSIGN_OR_RETURN(auto handle, comm.Exchange({&send, 1}, {&receive, 1}, stream, "x"));
-    return handle->Wait();
-  });
-}
-BENCHMARK(BM_ExchangeRing)->Apply(Arguments);
+[[maybe_unused]] const int kRegistered = RegisterBackendBenchmarks(
+    [](int64_t num_ranks,
+       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function) {
+      return RunRanks(num_ranks, function);
+    });
 
 }  // namespace
 }  // namespace hetero

@@ -1,0 +1,19 @@
+// Ranks are threads here, each with the connections of a process: the messages go through TCP all
+// the same.
+
+#include "hetero/comm/backend_benchmarks.h"
+#include "hetero/comm/processes/testing.h"
+
+namespace hetero {
+namespace {
+
+[[maybe_unused]] const int kRegistered = RegisterBackendBenchmarks(
+    [](int64_t num_ranks,
+       absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function) {
+      absl::Status first;
+      for (const absl::Status& status : RunProcessRanks(num_ranks, function)) first.Update(status);
+      return first;
+    });
+
+}  // namespace
+}  // namespace hetero
