@@ -114,7 +114,8 @@ absl::StatusOr<LoadReport> Load(Storage& storage, std::string_view directory,
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> descriptions,
                           exchange.AllGather(DescribeState(state), "checkpoint.request"));
   HETERO_ASSIGN_OR_RETURN(const WorldPlan plan, MakeWorldPlan(descriptions, Distribution::kLoad));
-  HETERO_ASSIGN_OR_RETURN(MatchReport match, MatchRequest(index, plan, options));
+  MatchReport match = MatchRequest(index, plan, options);
+  HETERO_RETURN_IF_ERROR(match.Refusal());
 
   Filling filling(state, plan, match);
   LoadReport report{.iteration = index.iteration,

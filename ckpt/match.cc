@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "hetero/base/status.h"
 #include "hetero/ckpt/format/element_type.h"
 #include "hetero/ckpt/format/key_style.h"
 #include "hetero/ckpt/nearest_keys.h"
@@ -129,55 +128,52 @@ bool FitsShape(const IndexedTensor& stored, const WorldTensor& wanted, bool fore
          std::equal(stored.shape.begin() + 1, stored.shape.end(), wanted.shape.begin() + 1);
 }
 
-absl::Status CheckMatch(std::string_view key, const WorldTensor& wanted, const StoredMatch& match,
-                        bool foreign, const LoadOptions& options, std::vector<std::string>& cast) {
+// What differs between the wanted tensor and those that are stored; empty where nothing does.
+std::string Unlike(std::string_view key, const WorldTensor& wanted, const StoredMatch& match,
+                   bool foreign, const LoadOptions& options, std::vector<std::string>& cast) {
   if (!match.row.has_value() && !match.per_row && !FitsShape(*match.tensors[0], wanted, foreign)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(key, " has shape ", ShapeText(match.tensors[0]->shape),
-                     " in the checkpoint and ", ShapeText(wanted.shape), " in this model"));
+    return absl::StrCat(key, " has shape ", ShapeText(match.tensors[0]->shape),
+                        " in the checkpoint and ", ShapeText(wanted.shape), " in this model");
   }
   for (const IndexedTensor* stored : match.tensors) {
     if (stored->type == ElementTypeOf(wanted.dtype)) continue;
     const std::string types = absl::StrCat(Name(stored->type), " in the checkpoint and ",
                                            Name(wanted.dtype), " in this model");
-    if (!MayCast(DTypeOf(stored->type), wanted.dtype)) {
-      return absl::InvalidArgumentError(absl::StrCat(key, " is ", types));
-    }
-    if (!options.cast) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(key, " is ", types, "; casting has to be asked for"));
-    }
+    if (!MayCast(DTypeOf(stored->type), wanted.dtype)) return absl::StrCat(key, " is ", types);
+    if (!options.cast) return absl::StrCat(key, " is ", types, "; casting has to be asked for");
     cast.push_back(absl::StrCat(key, ": ", Name(stored->type), " -> ", Name(wanted.dtype)));
     break;
   }
-  return absl::OkStatus();
+  return "";
 }
 
 // Of more names than these the nearest others are not looked for.
 constexpr size_t kMaxWithNearest = 200;
 
-// A line for each of `names`, with `remarks` of them where there are any, and what of `others` may
-// be meant.
-std::string NamesText(const std::vector<std::string>& names,
-                      const std::vector<std::string>& remarks, std::string_view kind_of_others,
-                      const std::vector<std::string_view>& others) {
-  std::string text;
-  for (size_t i = 0; i < names.size(); ++i) {
-    absl::StrAppend(&text, "\n  ", names[i]);
-    if (!remarks.empty()) absl::StrAppend(&text, " (", remarks[i], ")");
-    if (i >= kMaxWithNearest) continue;
+// Adds `name`, `remark` and what of `others` may be meant.
+void AddNamed(const std::string& name, std::string_view remark, std::string_view kind_of_others,
+              const std::vector<std::string_view>& others, std::vector<Misfit>& misfits) {
+  std::string text = absl::StrCat(name, remark);
+  if (misfits.size() < kMaxWithNearest) {
     absl::StrAppend(&text, "; nearest ", kind_of_others, ": ",
-                    absl::StrJoin(NearestKeys(names[i], others, 3), ", "));
+                    absl::StrJoin(NearestKeys(name, others, 3), ", "));
   }
+  misfits.push_back({.name = name, .text = std::move(text)});
+}
+
+std::string Lines(const std::vector<Misfit>& misfits) {
+  std::string text;
+  for (const Misfit& misfit : misfits) absl::StrAppend(&text, "\n  ", misfit.text);
   return text;
 }
 
 // Sorts absent names into those that may be so and those that may not.
 class Absent {
  public:
-  explicit Absent(const LoadOptions& options) : options_(options) {}
+  Absent(const LoadOptions& options, const std::vector<std::string_view>& stored)
+      : options_(options), stored_(stored) {}
 
-  void Add(const std::string& name, const std::vector<int64_t>& holders) {
+  void Add(const std::string& name, const std::vector<int64_t>& holders, MatchReport& report) {
     bool allowed = false;
     for (const std::string& pattern : options_.allow_missing) {
       if (!MatchesPattern(name, pattern) && !MatchesPattern(CanonicalKey(name), pattern)) continue;
@@ -185,54 +181,41 @@ class Absent {
       used_patterns_.insert(pattern);
     }
     if (allowed || MayBeAbsent(name)) {
-      kept_.push_back(name);
+      report.kept.push_back(name);
     } else {
-      missing_.push_back(name);
-      holders_.push_back(RanksText(holders));
+      AddNamed(name, absl::StrCat(" (", RanksText(holders), ")"), "stored", stored_,
+               report.missing);
     }
   }
 
-  // A text for each name that may not be absent; empty without one.
-  std::string Missing(const std::vector<std::string_view>& stored) const {
-    if (missing_.empty()) return "";
-    return absl::StrCat("the checkpoint lacks ", missing_.size(), " of the keys that are wanted:",
-                        NamesText(missing_, holders_, "stored", stored));
-  }
-
-  absl::Status CheckPatterns() const {
+  std::vector<std::string> IdlePatterns() const {
+    std::vector<std::string> idle;
     for (const std::string& pattern : options_.allow_missing) {
-      if (used_patterns_.contains(pattern)) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("\"", pattern, "\" allows absent keys, but of those that are wanted none ",
-                       "that it matches is absent from the checkpoint"));
+      if (!used_patterns_.contains(pattern)) idle.push_back(pattern);
     }
-    return absl::OkStatus();
+    return idle;
   }
-
-  const std::vector<std::string>& kept() const { return kept_; }
 
  private:
   const LoadOptions& options_;
-  std::vector<std::string> missing_;
-  std::vector<std::string> holders_;  // parallel: who wants it
-  std::vector<std::string> kept_;
+  const std::vector<std::string_view>& stored_;
   std::set<std::string> used_patterns_;
 };
 
-// A text for each name that nobody wants and that has to be wanted; empty without one.
-std::string Unused(const std::vector<std::string>& unused, const WorldPlan& request,
-                   const LoadOptions& options) {
-  if (!options.refuse_unused) return "";
-  std::vector<std::string> refused;
-  for (const std::string& name : unused) {
-    const auto fits = [&](const std::string& pattern) { return MatchesPattern(name, pattern); };
-    if (std::ranges::none_of(options.may_be_unused, fits)) refused.push_back(name);
-  }
-  if (refused.empty()) return "";
+// Those of `unused` that have to be wanted.
+std::vector<Misfit> Unwanted(const std::vector<std::string>& unused, const WorldPlan& request,
+                             const LoadOptions& options) {
+  std::vector<Misfit> unwanted;
+  if (!options.refuse_unused) return unwanted;
   std::vector<std::string_view> wanted;
   for (const auto& [key, tensor] : request.tensors) wanted.push_back(key);
   for (const auto& [name, holders] : request.objects) wanted.push_back(name);
-  return absl::StrCat("nobody wants of the checkpoint:", NamesText(refused, {}, "wanted", wanted));
+  for (const std::string& name : unused) {
+    const auto fits = [&](const std::string& pattern) { return MatchesPattern(name, pattern); };
+    if (std::ranges::any_of(options.may_be_unused, fits)) continue;
+    AddNamed(name, "", "wanted", wanted, unwanted);
+  }
+  return unwanted;
 }
 
 std::vector<int64_t> HoldersOf(const WorldTensor& tensor) {
@@ -298,51 +281,63 @@ std::vector<ReadTarget> TargetsOf(const StoredMatch& match, const Box& box,
   return targets;
 }
 
-absl::StatusOr<MatchReport> MatchRequest(const CheckpointIndex& index, const WorldPlan& request,
-                                         const LoadOptions& options) {
+MatchReport MatchRequest(const CheckpointIndex& index, const WorldPlan& request,
+                         const LoadOptions& options) {
+  std::vector<std::string_view> stored;
+  for (const auto& [key, tensor] : index.tensors) stored.push_back(key);
+  for (const auto& [name, object] : index.objects) stored.push_back(name);
   const Finder finder(index);
   MatchReport report;
-  Absent absent(options);
-  std::vector<std::string> errors;
+  Absent absent(options, stored);
   std::set<std::string_view> used;
   for (const auto& [key, wanted] : request.tensors) {
     StoredMatch match = finder.Find(key, wanted.shape);
     if (match.tensors.empty()) {
-      absent.Add(key, HoldersOf(wanted));
+      absent.Add(key, HoldersOf(wanted), report);
       continue;
     }
-    const absl::Status fits = CheckMatch(key, wanted, match, index.foreign(), options, report.cast);
-    if (!fits.ok()) errors.emplace_back(fits.message());
+    std::string unlike = Unlike(key, wanted, match, index.foreign(), options, report.cast);
+    if (!unlike.empty()) report.unlike.push_back({.name = key, .text = std::move(unlike)});
     used.insert(match.keys.begin(), match.keys.end());
     report.tensors.emplace(key, std::move(match));
   }
   for (const auto& [name, holders] : request.objects) {
-    const auto stored = index.objects.find(name);
-    if (stored == index.objects.end()) {
-      absent.Add(name, holders);
+    const auto object = index.objects.find(name);
+    if (object == index.objects.end()) {
+      absent.Add(name, holders, report);
       continue;
     }
-    used.insert(stored->first);
-    report.objects.emplace(name, &stored->second);
+    used.insert(object->first);
+    report.objects.emplace(name, &object->second);
   }
-  std::vector<std::string_view> stored;
-  for (const auto& [key, tensor] : index.tensors) stored.push_back(key);
-  for (const auto& [name, object] : index.objects) stored.push_back(name);
   for (const std::string_view key : stored) {
     if (!used.contains(key)) report.unused.emplace_back(key);
   }
-  const std::string missing = absent.Missing(stored);
-  if (!missing.empty()) errors.insert(errors.begin(), missing);
-  if (std::string unused = Unused(report.unused, request, options); !unused.empty()) {
-    errors.push_back(std::move(unused));
-  }
-  if (!errors.empty()) {
-    const std::string text = absl::StrJoin(errors, "\n");
-    return missing.empty() ? absl::InvalidArgumentError(text) : absl::NotFoundError(text);
-  }
-  HETERO_RETURN_IF_ERROR(absent.CheckPatterns());
-  report.kept = absent.kept();
+  report.unwanted = Unwanted(report.unused, request, options);
+  report.idle_patterns = absent.IdlePatterns();
   return report;
+}
+
+absl::Status MatchReport::Refusal() const {
+  std::vector<std::string> errors;
+  if (!missing.empty()) {
+    errors.push_back(absl::StrCat("the checkpoint lacks ", missing.size(),
+                                  " of the keys that are wanted:", Lines(missing)));
+  }
+  for (const Misfit& misfit : unlike) errors.push_back(misfit.text);
+  if (!unwanted.empty()) {
+    errors.push_back(absl::StrCat("nobody wants of the checkpoint:", Lines(unwanted)));
+  }
+  if (errors.empty()) {
+    for (const std::string& pattern : idle_patterns) {
+      errors.push_back(absl::StrCat("\"", pattern,
+                                    "\" allows absent keys, but of those that are wanted none that "
+                                    "it matches is absent from the checkpoint"));
+    }
+  }
+  if (errors.empty()) return absl::OkStatus();
+  const std::string text = absl::StrJoin(errors, "\n");
+  return missing.empty() ? absl::InvalidArgumentError(text) : absl::NotFoundError(text);
 }
 
 }  // namespace hetero

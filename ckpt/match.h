@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "hetero/ckpt/checkpoint_index.h"
 #include "hetero/ckpt/load.h"
 #include "hetero/ckpt/plan/world_plan.h"
@@ -49,17 +49,31 @@ struct ReadTarget {
 std::vector<ReadTarget> TargetsOf(const StoredMatch& match, const Box& box,
                                   const TensorView& local);
 
+// What a load is refused for.
+struct Misfit {
+  std::string name;  // of a tensor or an object
+  std::string text;  // begins with it
+};
+
 struct MatchReport {
   std::map<std::string, StoredMatch, std::less<>> tensors;  // by wanted key
   std::map<std::string, const IndexedObject*, std::less<>> objects;
   std::vector<std::string> kept;
   std::vector<std::string> unused;
   std::vector<std::string> cast;
+
+  std::vector<Misfit> missing;   // wanted and not stored; who wants it, the nearest stored names
+  std::vector<Misfit> unlike;    // of another shape or type
+  std::vector<Misfit> unwanted;  // those of `unused` that may not be; the nearest wanted names
+  std::vector<std::string> idle_patterns;  // of LoadOptions::allow_missing that allow nothing
+
+  // OK when a load would go on. Errors: those that Load tells before anything is changed.
+  absl::Status Refusal() const;
 };
 
-// `index` outlives the report. Errors: those that Load tells before anything is changed.
-absl::StatusOr<MatchReport> MatchRequest(const CheckpointIndex& index, const WorldPlan& request,
-                                         const LoadOptions& options);
+// `index` outlives the report.
+MatchReport MatchRequest(const CheckpointIndex& index, const WorldPlan& request,
+                         const LoadOptions& options);
 
 }  // namespace hetero
 

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,7 +30,12 @@
 #include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/models/registry.h"
 #include "hetero/tools/tool_main.h"
+#include "hetero/trainer/config/command_line.h"
+#include "hetero/trainer/config/load_config.h"
+#include "hetero/trainer/job.h"
+#include "hetero/trainer/load_check.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/signals.h"
 
@@ -46,24 +52,53 @@ constexpr std::string_view kUsage =
     "  ckpt verify CHECKPOINT       read every byte and name damage by file and tensor\n"
     "  ckpt diff FIRST SECOND       compare tensors by name: bytes, and how far numbers differ\n"
     "  ckpt convert FROM FOLDER     write FROM's tensors as safetensors files or, with\n"
-    "                               --iteration, as a checkpoint that runs and Megatron load\n\n"
+    "                               --iteration, as a checkpoint that runs and Megatron load\n"
+    "  ckpt can-load CHECKPOINT FLAGS whether the run that hetero would start with FLAGS "
+    "(--recipe,\n"
+    "                               --config, --set) can begin with it: what each of its modules\n"
+    "                               finds, what is missing and what nobody wants\n\n"
     "  FIRST, SECOND, FROM          a checkpoint, also one that torch.distributed.checkpoint or\n"
     "                               Megatron wrote, a safetensors file, or a folder of those\n"
     "  --iteration=N                of convert: the checkpoint's number\n"
     "  --prefix=NAME                of convert: only tensors whose names begin so\n\n"
-    "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage or differences,\n"
-    "6 stopped by a signal, 7 out of memory or disk.\n";
+    "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage, differences or\n"
+    "a checkpoint that a run cannot load, 6 stopped by a signal, 7 out of memory or disk.\n";
 
-struct CommandLine {
+constexpr std::string_view kCanLoad = "can-load";
+
+struct Request {
   bool help = false;
   std::string_view command;
   std::vector<std::string_view> paths;
   std::string_view prefix;
   std::optional<int64_t> iteration;
+  CommandLine run;  // of can-load
 };
 
-absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
-  CommandLine line;
+// can-load CHECKPOINT, and flags of the training program.
+absl::StatusOr<Request> ParseCanLoad(std::span<char* const> arguments) {
+  Request line{.command = kCanLoad};
+  if (arguments.empty() || absl::StartsWith(arguments[0], "-")) {
+    return absl::InvalidArgumentError("can-load takes a path, then flags; see --help");
+  }
+  line.paths.push_back(arguments[0]);
+  HETERO_ASSIGN_OR_RETURN(line.run, ParseCommandLine(arguments.subspan(1)));
+  line.help = line.run.help;
+  const CommandLine taken{.config = line.run.config,
+                          .recipe = line.run.recipe,
+                          .fields = line.run.fields,
+                          .help = line.run.help};
+  if (line.run != taken) {
+    return absl::InvalidArgumentError(
+        "of the flags of hetero can-load takes those that make a configuration: --recipe, "
+        "--config, --set and what is short for it");
+  }
+  return line;
+}
+
+absl::StatusOr<Request> ParseRequest(std::span<char* const> arguments) {
+  if (!arguments.empty() && arguments[0] == kCanLoad) return ParseCanLoad(arguments.subspan(1));
+  Request line;
   for (std::string_view argument : arguments) {
     if (argument == "--help" || argument == "-h") {
       line.help = true;
@@ -91,7 +126,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
         line.command.empty()
             ? "no command is given; see --help"
             : absl::StrCat("\"", line.command,
-                           "\" is no command; there are list, verify, diff, convert"));
+                           "\" is no command; there are list, verify, diff, convert, can-load"));
   }
   if (line.paths.size() != (one ? 1 : 2)) {
     return absl::InvalidArgumentError(absl::StrCat(line.command, " takes ", one ? 1 : 2,
@@ -184,8 +219,20 @@ absl::Status Convert(Storage& storage, const fs::path& from, const fs::path& fol
   return absl::OkStatus();
 }
 
+absl::Status CanLoad(const CommandLine& line, const fs::path& checkpoint,
+                     const fs::path& working_folder, const StopSignals& signals) {
+  HETERO_ASSIGN_OR_RETURN(LoadedConfig loaded, LoadConfig(line, working_folder));
+  loaded.config.mutable_checkpoint()->mutable_load()->set_folder(checkpoint.native());
+  HETERO_ASSIGN_OR_RETURN(const Job job,
+                          MakeJob({.config = std::move(loaded.config)}, BuiltInModels()));
+  HETERO_ASSIGN_OR_RETURN(const LoadCheck check, CheckLoad(job, working_folder, signals));
+  absl::PrintF("%s\n", check.ToString());
+  if (check.fits()) return absl::OkStatus();
+  return absl::DataLossError("the run cannot load it");
+}
+
 absl::Status Main(std::span<char* const> arguments) {
-  HETERO_ASSIGN_OR_RETURN(const CommandLine line, ParseCommandLine(arguments));
+  HETERO_ASSIGN_OR_RETURN(const Request line, ParseRequest(arguments));
   if (line.help) {
     std::fputs(kUsage.data(), stdout);
     return absl::OkStatus();
@@ -207,6 +254,7 @@ absl::Status Main(std::span<char* const> arguments) {
   PosixStorage storage;
   if (line.command == "list") return List(storage, paths[0]);
   if (line.command == "verify") return Verify(storage, paths[0], go_on);
+  if (line.command == kCanLoad) return CanLoad(line.run, paths[0], working_folder, signals);
   if (line.command == "diff") return Diff(storage, paths[0], paths[1], before_each);
   return Convert(storage, paths[0], paths[1], line.iteration,
                  {.prefix = line.prefix, .before_each = before_each});

@@ -33,8 +33,9 @@ struct Result {
   std::string output;  // standard output and error
 };
 
-Result Ckpt(std::string_view arguments, const fs::path& folder) {
-  static const std::string program = data::ShellWord(fs::absolute("tools/ckpt").native());
+Result RunProgram(std::string_view binary, std::string_view arguments, const fs::path& folder) {
+  static const fs::path start = fs::current_path();
+  const std::string program = data::ShellWord((start / binary).native());
   const std::string text = absl::StrCat("cd ", data::ShellWord(folder.native()), " && ", program,
                                         " ", arguments, " 2>&1");
   Result result;
@@ -46,6 +47,10 @@ Result Ckpt(std::string_view arguments, const fs::path& folder) {
   const int status = pclose(pipe);
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
+}
+
+Result Ckpt(std::string_view arguments, const fs::path& folder) {
+  return RunProgram("tools/ckpt", arguments, folder);
 }
 
 TEST(CkptTest, ListsVerifiesComparesAndConverts) {
@@ -95,13 +100,40 @@ TEST(CkptTest, ListsVerifiesComparesAndConverts) {
                     HasSubstr("1 of 2 checkpoints are damaged")));
 }
 
+TEST(CkptTest, ARunThatCanLoadACheckpointIsToldFromOneThatCannot) {
+  const fs::path folder = data::FreshFolder("run");
+  ASSERT_EQ(
+      RunProgram("trainer/hetero", "--recipe=mock_tiny --save=saved --set train_steps=1", folder)
+          .exit_code,
+      0);
+  Result result = Ckpt("can-load saved --recipe=mock_tiny --set train_steps=5", folder);
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  EXPECT_THAT(result.output,
+              AllOf(HasSubstr("saved/iter_0000001 fits this run"), HasSubstr(" 0 missing")));
+  result =
+      Ckpt("can-load saved/iter_0000001/ --recipe=mock_tiny --set model.hidden_size=32", folder);
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, AllOf(HasSubstr("does not fit"), HasSubstr("model.hidden_size is 32"),
+                                   HasSubstr("decoder.final_norm.weight has shape [128] in the "
+                                             "checkpoint and [32] in this model")));
+  result =
+      Ckpt("can-load saved --recipe=mock_vlm_tiny --set checkpoint.load.finetune=true", folder);
+  EXPECT_EQ(result.exit_code, 3) << result.output;
+  EXPECT_THAT(result.output, HasSubstr("radio_encoder: 0 tensors found, 18 missing"));
+  EXPECT_THAT(Ckpt("can-load saved --recipe=mock_tiny --dry_run", folder).output,
+              HasSubstr("can-load takes those that make a configuration"));
+  EXPECT_THAT(Ckpt("can-load saved --recipe=mock_vlm", folder).output, HasSubstr("mock_vlm_tiny"));
+  EXPECT_EQ(Ckpt("can-load nowhere --recipe=mock_tiny", folder).exit_code, 2);
+}
+
 TEST(CkptTest, CommandsThatCannotWorkSayWhatWould) {
   const fs::path folder = data::FreshFolder("empty");
   for (const auto& [arguments, message] :
        std::initializer_list<std::pair<const char*, const char*>>{
            {"", "no command is given"},
-           {"check .", "there are list, verify, diff, convert"},
+           {"check .", "there are list, verify, diff, convert, can-load"},
            {"list", "list takes 1 path, 0 are given"},
+           {"can-load --recipe=mock_tiny", "can-load takes a path"},
            {"diff a", "diff takes 2 paths, 1 are given"},
            {"--deep verify .", "unknown flag --deep"},
            {"verify --prefix=x .", "--prefix and --iteration are used with convert only"},

@@ -48,6 +48,12 @@ absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job) {
   return devices;
 }
 
+Device ShapeOnlyDevice(const Job& job) {
+  return {.kind = DeviceKind::kShapeOnly,
+          .predicts =
+              job.config.device() == proto::RunConfig::CUDA ? DeviceKind::kCuda : DeviceKind::kCpu};
+}
+
 RankBackend ChooseBackend(std::span<const Device> devices) {
   const bool one_each = devices.size() > 1 && devices[0].kind == DeviceKind::kCuda &&
                         devices[1].ordinal != devices[0].ordinal;

@@ -53,6 +53,10 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
 // Errors: those of CountGpus.
 absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job);
 
+// On which ranks of `job` run on shapes alone: what they allocate and do there is what they would
+// on its own devices.
+Device ShapeOnlyDevice(const Job& job);
+
 // Ranks with a GPU each speak over NCCL, ranks that share one through its memory.
 RankBackend ChooseBackend(std::span<const Device> devices);
 

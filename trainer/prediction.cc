@@ -20,11 +20,7 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
                                        const StopSignals& signals) {
   const std::unique_ptr<CommunicatorFactory> factory =
       LoopbackFactory(rank, job.layout->world_size());
-  const Device device = {.kind = DeviceKind::kShapeOnly,
-                         .predicts = job.config.device() == proto::RunConfig::CUDA
-                                         ? DeviceKind::kCuda
-                                         : DeviceKind::kCpu};
-  EngineOptions options = MakeEngineOptions(job, rank, device, *factory);
+  EngineOptions options = MakeEngineOptions(job, rank, ShapeOnlyDevice(job), *factory);
   options.stop_requested = [&signals] { return signals.requested() != 0; };
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));

@@ -24,6 +24,7 @@
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
+#include "hetero/trainer/load_check.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/report/dry_run.h"
 #include "hetero/trainer/report/metrics_writer.h"
@@ -57,8 +58,21 @@ void PrintNotes(const Job& job, Console& console) {
   for (const std::string& note : job.notes) console.Print(note);
 }
 
-absl::Status DryRun(const Job& job, Console& console, const StopSignals& signals) {
+// Before anything else is worked out: what a run cannot begin with it need not plan for.
+absl::Status DescribeLoad(const Job& job, const std::filesystem::path& working_folder,
+                          Console& console, const StopSignals& signals) {
+  if (!job.config.checkpoint().has_load()) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(const LoadCheck check, CheckLoad(job, working_folder, signals));
+  console.Print(check.ToString());
+  if (check.fits()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("checkpoint.load: ", check.checkpoint, " does not fit this run"));
+}
+
+absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder, Console& console,
+                    const StopSignals& signals) {
   PrintNotes(job, console);
+  HETERO_RETURN_IF_ERROR(DescribeLoad(job, working_folder, console, signals));
   console.Print(job.train.ToString());
   HETERO_ASSIGN_OR_RETURN(const std::string modules,
                           DescribeModules(*job.model, *job.layout, job.train,
@@ -282,7 +296,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   if (team.logs()) {
     HETERO_RETURN_IF_ERROR(DrawPicture(options, job, out)).With("--picture");
   }
-  if (options.dry_run) return DryRun(job, out, signals);
+  if (options.dry_run) return DryRun(job, options.working_folder, out, signals);
   return Train(options, job, team, out, signals, start);
 }
 

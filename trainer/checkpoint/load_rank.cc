@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/publish/completeness.h"
+#include "hetero/trainer/checkpoint/load_settings.h"
 #include "hetero/trainer/checkpoint/rank_state.h"
 #include "hetero/trainer/exit_code.h"
 #include "nlohmann/json.hpp"
@@ -48,30 +49,18 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
                                    RankTrainer& trainer, Exchange& exchange) {
   const proto::LoadCheckpoint& settings = checkpoints.settings.load();
   LoadSource& source = *checkpoints.source;
-  const bool optimizer = !settings.finetune() && !settings.skip_optimizer();
+  const StateOptions wanted = WantedState(settings);
+  const LoadOptions options = LoadOptionsOf(settings);
   Stream& stream = trainer.engine().stream();
-  const StateOptions wanted{.use = StateUse::kLoad,
-                            .optimizer = optimizer,
-                            .names = settings.names() == proto::LoadCheckpoint::LLAVA
-                                         ? NameScheme::kMegatronLlava
-                                         : NameScheme::kMegatron,
-                            .modules = {settings.modules().begin(), settings.modules().end()}};
   HETERO_ASSIGN_OR_RETURN(CheckpointState state, StateOfRank(model, trainer, rank, wanted));
-  const LoadOptions options{
-      .allow_missing = {settings.allow_missing().begin(), settings.allow_missing().end()},
-      .refuse_unused = settings.refuse_unused(),
-      .cast = settings.cast(),
-      .foreign = settings.foreign()};
   LoadedRun loaded;
   const auto load = [&](const std::string& name) -> absl::Status {
     const std::filesystem::path directory = source.folder / name;
     HETERO_RETURN_IF_ERROR(CheckWhole(checkpoints, directory, exchange));
     HETERO_ASSIGN_OR_RETURN(loaded.report, Load(checkpoints.storage, directory.native(), state,
                                                 exchange, options, stream));
-    // What of another model is loaded has the right shapes.
-    if (settings.foreign() || settings.modules_size() > 0) return absl::OkStatus();
-    if (settings.finetune()) return CheckArchitecture(loaded.report.state, checkpoints.identity);
-    HETERO_ASSIGN_OR_RETURN(loaded.state, ReadRunState(loaded.report.state, checkpoints.identity));
+    HETERO_ASSIGN_OR_RETURN(loaded.state,
+                            WantedRunState(settings, loaded.report.state, checkpoints.identity));
     return absl::OkStatus();
   };
   absl::StatusOr<ResumeReport> resumed = ResumeFrom(source.plan, load);
@@ -86,10 +75,9 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
   for (const std::string& key : loaded.report.kept) {
     loaded.warnings.push_back(absl::StrCat(key, " is not in the checkpoint and keeps its values"));
   }
-  HETERO_RETURN_IF_ERROR(RefreshMasters(loaded.report.kept, !optimizer, trainer));
-  if (settings.finetune()) loaded.state = {};
+  HETERO_RETURN_IF_ERROR(RefreshMasters(loaded.report.kept, !wanted.optimizer, trainer));
   // Moments of 0 are those before the first step.
-  if (!optimizer) loaded.state.progress.applied_steps = 0;
+  if (!wanted.optimizer) loaded.state.progress.applied_steps = 0;
   trainer.optimizer().Continue(loaded.state.progress);
   return loaded;
 }

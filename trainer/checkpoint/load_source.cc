@@ -73,20 +73,6 @@ absl::Status NoSuchIteration(Storage& storage, const fs::path& folder, int64_t i
                                           " has no checkpoint of iteration ", iteration, others));
 }
 
-absl::Status CheckFirst(Storage& storage, const LoadSource& source, bool finetune,
-                        const RunIdentity& identity) {
-  for (const std::string& name : source.plan.candidates) {
-    // What cannot be read is passed over, or not, by whoever loads.
-    const absl::StatusOr<std::string> text = ReadCommittedManifest(storage, source.folder / name);
-    if (!text.ok()) continue;
-    const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
-    if (!manifest.ok()) continue;
-    return finetune ? CheckArchitecture(manifest->state, identity)
-                    : ReadRunState(manifest->state, identity).status();
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 std::optional<LatestCheckpoint> FindLatest(Storage& storage, const fs::path& logging_folder) {
@@ -104,8 +90,7 @@ std::optional<LatestCheckpoint> FindLatest(Storage& storage, const fs::path& log
 }
 
 absl::StatusOr<LoadSource> FindLoadSource(Storage& storage, const proto::RunConfig& config,
-                                          const fs::path& working_folder,
-                                          const RunIdentity& identity) {
+                                          const fs::path& working_folder) {
   constexpr std::string_view kField = "checkpoint.load";
   const proto::LoadCheckpoint& load = config.checkpoint().load();
   std::optional<Named> named;
@@ -142,9 +127,20 @@ absl::StatusOr<LoadSource> FindLoadSource(Storage& storage, const proto::RunConf
     HETERO_RETURN_IF_ERROR(lease.status()).With(kField);
     source.leases.push_back(*std::move(lease));
   }
-  if (load.foreign() || load.modules_size() > 0) return source;
-  HETERO_RETURN_IF_ERROR(CheckFirst(storage, source, load.finetune(), identity)).With(kField);
   return source;
+}
+
+absl::Status CheckLoadSource(Storage& storage, const proto::LoadCheckpoint& settings,
+                             const LoadSource& source, const RunIdentity& identity) {
+  for (const std::string& name : source.plan.candidates) {
+    // What cannot be read is passed over, or not, by whoever loads.
+    const absl::StatusOr<std::string> text = ReadCommittedManifest(storage, source.folder / name);
+    if (!text.ok()) continue;
+    const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
+    if (!manifest.ok()) continue;
+    return WantedRunState(settings, manifest->state, identity).status();
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace hetero

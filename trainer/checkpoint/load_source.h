@@ -31,13 +31,16 @@ struct LoadSource {
   std::vector<std::unique_ptr<ReaderLease>> leases;
 };
 
-// What `config`, which has checkpoint.load, begins with. Of the first candidate that can be read
-// only what it is of was looked at. Relative folders begin at `working_folder`.
-// Errors: NOT_FOUND naming the folder and what there is instead; INVALID_ARGUMENT those of
-// ReadRunState; DATA_LOSS those of PlanResume.
+// What `config`, which has checkpoint.load, begins with. Relative folders begin at
+// `working_folder`.
+// Errors: NOT_FOUND naming the folder and what there is instead; DATA_LOSS those of PlanResume.
 absl::StatusOr<LoadSource> FindLoadSource(Storage& storage, const proto::RunConfig& config,
-                                          const std::filesystem::path& working_folder,
-                                          const RunIdentity& identity);
+                                          const std::filesystem::path& working_folder);
+
+// Whether a run of `identity` goes on from the first candidate that can be read, as far as that
+// says what it is of. Errors: those of WantedRunState.
+absl::Status CheckLoadSource(Storage& storage, const proto::LoadCheckpoint& settings,
+                             const LoadSource& source, const RunIdentity& identity);
 
 // The last checkpoint that a run below `logging_folder` left in its own folder, of the newest run
 // that left one.

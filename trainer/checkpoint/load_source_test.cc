@@ -46,8 +46,7 @@ proto::RunConfig Config(std::vector<std::string_view> assignments) {
 
 absl::StatusOr<LoadSource> Find(Storage& storage,
                                 const std::vector<std::string_view>& assignments) {
-  const proto::RunConfig config = Config(assignments);
-  return FindLoadSource(storage, config, "/home", IdentityOf(config, 1000));
+  return FindLoadSource(storage, Config(assignments), "/home");
 }
 
 TEST(LoadSourceTest, TheNewestRunThatSavedIsTheLatest) {

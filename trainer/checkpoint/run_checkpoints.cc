@@ -36,9 +36,11 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(const proto::Run
   checkpoints->identity = IdentityOf(config, num_samples);
   checkpoints->grids = GridsOf(layout);
   if (config.checkpoint().has_load()) {
-    HETERO_ASSIGN_OR_RETURN(
-        checkpoints->source,
-        FindLoadSource(checkpoints->storage, config, working_folder, checkpoints->identity));
+    HETERO_ASSIGN_OR_RETURN(checkpoints->source,
+                            FindLoadSource(checkpoints->storage, config, working_folder));
+    HETERO_RETURN_IF_ERROR(CheckLoadSource(checkpoints->storage, config.checkpoint().load(),
+                                           *checkpoints->source, checkpoints->identity))
+        .With("checkpoint.load");
   }
   return checkpoints;
 }

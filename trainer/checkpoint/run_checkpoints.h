@@ -32,7 +32,7 @@ struct RunCheckpoints {
 };
 
 // Finds what `config`, which is resolved and has a checkpoint message, begins with.
-// Errors: those of FindLoadSource.
+// Errors: those of FindLoadSource and CheckLoadSource.
 absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(
     const proto::RunConfig& config, const Layout& layout, int64_t num_samples,
     const std::filesystem::path& working_folder);

@@ -55,9 +55,18 @@ absl::Status Compare(const nlohmann::json& run, const char* name, std::string_vi
   return absl::OkStatus();
 }
 
+absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& identity) {
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const run, Part(json, kRun));
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const stored, Part(*run, kArchitecture));
+  const std::vector<std::string> differences = Differences(identity.architecture, *stored);
+  if (differences.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("the checkpoint is of another model: ", absl::StrJoin(differences, "; ")));
+}
+
 }  // namespace
 
-RunIdentity IdentityOf(const proto::RunConfig& config, int64_t num_samples) {
+RunIdentity IdentityOf(const proto::RunConfig& config, std::optional<int64_t> num_samples) {
   return {.seed = config.seed(),
           .global_batch_size = config.global_batch_size(),
           .num_samples = num_samples,
@@ -73,17 +82,8 @@ nlohmann::json ToJson(const RunState& state, const RunIdentity& identity) {
           {kRun,
            {{kSeed, identity.seed},
             {kBatch, identity.global_batch_size},
-            {kSamples, identity.num_samples},
+            {kSamples, identity.num_samples.value()},
             {kArchitecture, identity.architecture}}}};
-}
-
-absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& identity) {
-  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const run, Part(json, kRun));
-  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const stored, Part(*run, kArchitecture));
-  const std::vector<std::string> differences = Differences(identity.architecture, *stored);
-  if (differences.empty()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat("the checkpoint is of another model: ", absl::StrJoin(differences, "; ")));
 }
 
 absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity) {
@@ -91,8 +91,10 @@ absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdent
   HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const run, Part(json, kRun));
   std::vector<std::string> differences;
   HETERO_RETURN_IF_ERROR(Compare(*run, kSeed, "seed", identity.seed, differences));
-  HETERO_RETURN_IF_ERROR(
-      Compare(*run, kSamples, "the number of samples of data", identity.num_samples, differences));
+  if (identity.num_samples.has_value()) {
+    HETERO_RETURN_IF_ERROR(Compare(*run, kSamples, "the number of samples of data",
+                                   *identity.num_samples, differences));
+  }
   if (!differences.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(absl::StrJoin(differences, "; "),
@@ -113,6 +115,14 @@ absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdent
     HETERO_ASSIGN_OR_RETURN(state.progress.*field, Number(*progress, name));
   }
   return state;
+}
+
+absl::StatusOr<RunState> WantedRunState(const proto::LoadCheckpoint& settings,
+                                        const nlohmann::json& json, const RunIdentity& identity) {
+  if (settings.foreign() || settings.modules_size() > 0) return RunState();
+  if (!settings.finetune()) return ReadRunState(json, identity);
+  HETERO_RETURN_IF_ERROR(CheckArchitecture(json, identity));
+  return RunState();
 }
 
 }  // namespace hetero

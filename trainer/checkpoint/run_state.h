@@ -6,6 +6,7 @@
 // go on as if the run had never ended.
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "hetero/optim/optimizer.h"
@@ -26,12 +27,15 @@ struct RunState {
 struct RunIdentity {
   int64_t seed = 0;
   int64_t global_batch_size = 0;
-  int64_t num_samples = 0;      // of the data set
+  // Of the data set; unset before that was opened, and then taken to be what it has to be.
+  std::optional<int64_t> num_samples;
   nlohmann::json architecture;  // of ArchitectureOf
 };
 
 // `config` is resolved.
-RunIdentity IdentityOf(const proto::RunConfig& config, int64_t num_samples);
+RunIdentity IdentityOf(const proto::RunConfig& config, std::optional<int64_t> num_samples);
+
+// Precondition: the number of samples is known.
 
 nlohmann::json ToJson(const RunState& state, const RunIdentity& identity);
 
@@ -41,8 +45,11 @@ nlohmann::json ToJson(const RunState& state, const RunIdentity& identity);
 // architecture, seed and data set, or a batch size of which the samples are no multiple.
 absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity);
 
-// OK when the weights are of the architecture. Errors: as above.
-absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& identity);
+// What a run that loads with `settings` goes on with; the beginning when weights alone are taken.
+// Errors: those of ReadRunState; with finetune those of another architecture alone, and none of
+// weights of other programs or of some modules, whose shapes say enough.
+absl::StatusOr<RunState> WantedRunState(const proto::LoadCheckpoint& settings,
+                                        const nlohmann::json& json, const RunIdentity& identity);
 
 }  // namespace hetero
 

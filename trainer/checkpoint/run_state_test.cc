@@ -14,14 +14,20 @@
 namespace hetero {
 namespace {
 
-using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 RunIdentity Identity(const std::vector<std::string_view>& assignments = {}) {
   return IdentityOf(ChangedRecipe("mock_tiny", assignments), /*num_samples=*/1000);
+}
+
+proto::LoadCheckpoint Finetune() {
+  proto::LoadCheckpoint settings;
+  settings.set_finetune(true);
+  return settings;
 }
 
 // Beyond what a double holds exactly.
@@ -56,14 +62,19 @@ TEST(RunStateTest, ARunThatWouldGoOnWithOtherSamplesIsRefusedWithAllReasons) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("seed is 7"), HasSubstr("samples of data is 999"),
                              HasSubstr("checkpoint.load.finetune=true"))));
-  EXPECT_THAT(CheckArchitecture(json, other), IsOk());
+  EXPECT_THAT(WantedRunState(Finetune(), json, other), IsOkAndHolds(RunState()));
+  // Before the data is opened nobody knows how many samples it has.
+  other.num_samples.reset();
+  EXPECT_THAT(ReadRunState(json, other),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("seed is 7"), Not(HasSubstr("samples of data")))));
 }
 
 TEST(RunStateTest, AnotherModelIsNamedFieldByField) {
   const nlohmann::json json = ToJson({.iteration = 6}, Identity());
   const RunIdentity other = Identity({"model.hidden_size=64", "model.experts.top_k=1"});
   for (const absl::Status& status :
-       {ReadRunState(json, other).status(), CheckArchitecture(json, other)}) {
+       {ReadRunState(json, other).status(), WantedRunState(Finetune(), json, other).status()}) {
     EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument,
                                  AllOf(HasSubstr("model.hidden_size is 64"),
                                        HasSubstr("model.experts.top_k is 1"))));

@@ -59,7 +59,8 @@ constexpr Flag kFlags[] = {
      "Instructions that the CPU uses, instead of the widest that it has.",
      &CommandLine::cpu_target},
     {"dry_run", "",
-     "Print the plan, what one rank of each class needs and what was proved, run nothing.",
+     "Print whether the run can begin with its checkpoint, the plan, what one rank of each class "
+     "needs and what was proved, run nothing.",
      &CommandLine::dry_run},
     {"profile", "", "Print where the time of a step went, after the run.", &CommandLine::profile},
     {"trace", "FILE", "File for a trace of what every rank did when; open it in ui.perfetto.dev.",

@@ -39,6 +39,8 @@ struct CommandLine {
   bool list_recipes = false;
   bool version = false;
   bool help = false;
+
+  bool operator==(const CommandLine&) const = default;
 };
 
 // `arguments` without the program's name. A value follows its flag after "=" or as the next
