@@ -26,6 +26,7 @@
 #include "hetero/ckpt/inspect/contents.h"
 #include "hetero/ckpt/inspect/convert.h"
 #include "hetero/ckpt/inspect/difference.h"
+#include "hetero/ckpt/inspect/repair.h"
 #include "hetero/ckpt/inspect/tensors.h"
 #include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/publish/completeness.h"
@@ -50,6 +51,9 @@ constexpr std::string_view kUsage =
     "  ckpt list CHECKPOINT         its tensors and objects\n"
     "  ckpt verify FOLDER           read every byte of every checkpoint there\n"
     "  ckpt verify CHECKPOINT       read every byte and name damage by file and tensor\n"
+    "  ckpt repair CHECKPOINT       make .metadata, metadata.json and manifest.crc again where "
+    "they\n"
+    "                               are damaged or absent and all that they tell of is whole\n"
     "  ckpt diff FIRST SECOND       compare tensors by name: bytes, and how far numbers differ\n"
     "  ckpt convert FROM FOLDER     write FROM's tensors as safetensors files or, with\n"
     "                               --iteration, as a checkpoint that runs and Megatron load\n"
@@ -119,14 +123,15 @@ absl::StatusOr<Request> ParseRequest(std::span<char* const> arguments) {
     }
   }
   if (line.help) return line;
-  const bool one = line.command == "list" || line.command == "verify";
+  const bool one = line.command == "list" || line.command == "verify" || line.command == "repair";
   const bool two = line.command == "diff" || line.command == "convert";
   if (!one && !two) {
     return absl::InvalidArgumentError(
         line.command.empty()
             ? "no command is given; see --help"
-            : absl::StrCat("\"", line.command,
-                           "\" is no command; there are list, verify, diff, convert, can-load"));
+            : absl::StrCat(
+                  "\"", line.command,
+                  "\" is no command; there are list, verify, repair, diff, convert, can-load"));
   }
   if (line.paths.size() != (one ? 1 : 2)) {
     return absl::InvalidArgumentError(absl::StrCat(line.command, " takes ", one ? 1 : 2,
@@ -192,6 +197,15 @@ absl::Status Verify(Storage& storage, const fs::path& path,
       absl::StrCat(damaged, " of ", checkpoints.size(), " checkpoints are damaged"));
 }
 
+absl::Status Repair(Storage& storage, const fs::path& checkpoint) {
+  HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> repaired,
+                          RepairCheckpoint(storage, checkpoint));
+  for (const std::string& name : repaired) absl::PrintF("made %s again\n", name);
+  absl::PrintF("%s: %d files were repaired; verify tells what else is damaged\n",
+               checkpoint.filename().native(), repaired.size());
+  return absl::OkStatus();
+}
+
 absl::Status Diff(Storage& storage, const fs::path& first, const fs::path& second,
                   const std::function<absl::Status(std::string_view)>& before_each) {
   HETERO_ASSIGN_OR_RETURN(const auto left, StoredTensors::Open(storage, first));
@@ -253,6 +267,7 @@ absl::Status Main(std::span<char* const> arguments) {
   const auto before_each = [&](std::string_view) { return go_on(); };
   PosixStorage storage;
   if (line.command == "list") return List(storage, paths[0]);
+  if (line.command == "repair") return Repair(storage, paths[0]);
   if (line.command == "verify") return Verify(storage, paths[0], go_on);
   if (line.command == kCanLoad) return CanLoad(line.run, paths[0], working_folder, signals);
   if (line.command == "diff") return Diff(storage, paths[0], paths[1], before_each);

@@ -100,7 +100,7 @@ TEST(CkptTest, ListsVerifiesComparesAndConverts) {
                     HasSubstr("1 of 2 checkpoints are damaged")));
 }
 
-TEST(CkptTest, ARunThatCanLoadACheckpointIsToldFromOneThatCannot) {
+TEST(CkptTest, CheckpointsOfRunsAreRepairedAndHeldAgainstOtherRuns) {
   const fs::path folder = data::FreshFolder("run");
   ASSERT_EQ(
       RunProgram("trainer/hetero", "--recipe=mock_tiny --save=saved --set train_steps=1", folder)
@@ -131,7 +131,7 @@ TEST(CkptTest, CommandsThatCannotWorkSayWhatWould) {
   for (const auto& [arguments, message] :
        std::initializer_list<std::pair<const char*, const char*>>{
            {"", "no command is given"},
-           {"check .", "there are list, verify, diff, convert, can-load"},
+           {"check .", "there are list, verify, repair, diff, convert, can-load"},
            {"list", "list takes 1 path, 0 are given"},
            {"can-load --recipe=mock_tiny", "can-load takes a path"},
            {"diff a", "diff takes 2 paths, 1 are given"},
