@@ -23,10 +23,11 @@ using Json = nlohmann::json;
 absl::StatusOr<CheckpointIndex> OurIndex(const std::string& text, const std::string& sums_text) {
   HETERO_ASSIGN_OR_RETURN(Manifest manifest, ParseManifest(text));
   constexpr int64_t kMaxBlockBytes = 64 << 20;  // a reader has two in memory
-  if (manifest.block_bytes % kDirectAlignment != 0 || manifest.block_bytes > kMaxBlockBytes) {
+  constexpr int64_t kElementBytes = 8;          // of which blocks have no parts
+  if (manifest.block_bytes % kElementBytes != 0 || manifest.block_bytes > kMaxBlockBytes) {
     return absl::FailedPreconditionError(
         absl::StrCat(kManifestName, ": block is ", manifest.block_bytes,
-                     "; expected a multiple of ", kDirectAlignment, " up to ", kMaxBlockBytes));
+                     "; expected a multiple of ", kElementBytes, " up to ", kMaxBlockBytes));
   }
   HETERO_ASSIGN_OR_RETURN(const BlockSums sums, BlockSums::Parse(manifest, sums_text));
   CheckpointIndex index{.iteration = manifest.iteration,

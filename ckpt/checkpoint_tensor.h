@@ -4,12 +4,15 @@
 // What one rank has of a checkpoint: boxes of tensors, and small values. The same list describes
 // what is saved and what is to be filled by a load.
 
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/params/state_tensor.h"
@@ -27,6 +30,9 @@ struct CheckpointTensor {
     TensorView local;
     // Whether this rank may write it. Of all ranks that hold a box as a piece one may.
     bool main = true;
+    // Of what is saved and lies in no memory, instead of `local`: writes `count` elements of the
+    // box, from `first` on, to `out`. One thread of the save calls it until AwaitCopied returns.
+    std::function<absl::Status(int64_t first, int64_t count, std::byte* out)> source = nullptr;
   };
 
   std::string key;  // its name in the files

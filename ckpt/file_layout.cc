@@ -34,17 +34,34 @@ size_t Append(FileItem item, FilePlan& file) {
   return file.items.size() - 1;
 }
 
+// Of an element of `box`, among its elements in row-major order.
+int64_t FlatIndex(const std::vector<int64_t>& at, const Box& box) {
+  int64_t index = 0;
+  for (size_t d = 0; d < at.size(); ++d) index = index * box.size[d] + at[d] - box.offset[d];
+  return index;
+}
+
 absl::StatusOr<FileItem> TensorItem(const OwnedChunk& chunk, const CheckpointTensor::Piece& piece,
                                     int64_t offset) {
   HETERO_ASSIGN_OR_RETURN(const ItemLayout item,
                           LayOutItem(ElementTypeOf(chunk.tensor->dtype), chunk.box.size, offset));
-  return FileItem{.box = chunk.box,
-                  .local = piece.local,
-                  .runs = RunsOf(chunk.box, chunk.box, piece.box, piece.local),
-                  .offset = offset,
-                  .bytes = item.bytes(),
-                  .payload_offset = item.payload_offset,
-                  .payload_bytes = item.payload_bytes};
+  FileItem made{.box = chunk.box,
+                .dtype = chunk.tensor->dtype,
+                .local = piece.local,
+                .offset = offset,
+                .bytes = item.bytes(),
+                .payload_offset = item.payload_offset,
+                .payload_bytes = item.payload_bytes};
+  if (piece.source == nullptr) {
+    made.runs = RunsOf(chunk.box, chunk.box, piece.box, piece.local);
+  } else {
+    // What CutToSize cuts off lies together in the whole.
+    made.source = [source = piece.source, begin = FlatIndex(chunk.box.offset, piece.box)](
+                      int64_t first, int64_t count, std::byte* out) {
+      return source(begin + first, count, out);
+    };
+  }
+  return made;
 }
 
 }  // namespace

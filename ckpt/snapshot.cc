@@ -90,7 +90,7 @@ void Snapshot::MakeBatches() {
     for (size_t i = 0; i < files_[f].items.size(); ++i) {
       FileItem& item = files_[f].items[i];
       if (item.payload_bytes == 0) continue;
-      const int64_t element = SizeOf(item.local.dtype());
+      const int64_t element = SizeOf(item.dtype);
       item.block_crc32.resize((item.payload_bytes + kBlockBytes - 1) / kBlockBytes);
       for (size_t block = 0; block < item.block_crc32.size(); ++block) {
         const int64_t begin = static_cast<int64_t>(block) * kBlockBytes;
@@ -155,9 +155,13 @@ absl::Status Snapshot::Copy(int64_t ring_bytes) {
 absl::Status Snapshot::CopyBatch(Batch& batch, Stream& stream) {
   for (const Part& part : batch.parts) {
     const FileItem& item = files_[batch.file].items[part.item];
+    std::byte* const out = ring_.slot(batch.slot) + part.at;
+    if (item.source != nullptr) {
+      HETERO_RETURN_IF_ERROR(item.source(part.elements.first, part.elements.count, out));
+      continue;
+    }
     int64_t copied = 0;
-    HETERO_RETURN_IF_ERROR(CopyToDense(item.local, item.runs, part.elements,
-                                       ring_.slot(batch.slot) + part.at, stream, copied));
+    HETERO_RETURN_IF_ERROR(CopyToDense(item.local, item.runs, part.elements, out, stream, copied));
   }
   return copied_events_[batch.slot].Record(stream);
 }
@@ -192,7 +196,7 @@ absl::Status Snapshot::Write(size_t index) {
 absl::Status Snapshot::WriteBatch(const Batch& batch, WritableFile& file) {
   for (const Part& part : batch.parts) {
     FileItem& item = files_[batch.file].items[part.item];
-    const int64_t bytes = part.elements.count * SizeOf(item.local.dtype());
+    const int64_t bytes = part.elements.count * SizeOf(item.dtype);
     const std::span<const std::byte> payload(ring_.slot(batch.slot) + part.at, bytes);
     item.block_crc32[part.block] = Crc32(payload);
     HETERO_RETURN_IF_ERROR(
@@ -213,7 +217,7 @@ absl::Status Snapshot::FinishItem(FileItem& item, WritableFile& file, FilePlan& 
     item.crc32 = Crc32Combine(item.crc32, item.block_crc32[block],
                               std::min(kBlockBytes, item.payload_bytes - begin));
   }
-  const ElementType type = ElementTypeOf(item.local.dtype());
+  const ElementType type = ElementTypeOf(item.dtype);
   const std::string head = ItemHead(type, item.box.size, item.crc32, item.offset);
   const std::string tail = ItemTail(type, item.box.size, item.crc32, item.offset);
   plan.crc32 = Crc32Combine(plan.crc32, Crc32(AsBytes(head)), std::ssize(head));

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -24,6 +25,7 @@
 #include "hetero/ckpt/storage/storage.h"
 #include "hetero/params/box_map.h"
 #include "hetero/tensor/device.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/tensor/event.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
@@ -35,8 +37,11 @@ namespace hetero {
 struct FileItem {
   // Of a tensor: a box of it and where it is; of an object neither, but its bytes.
   Box box;
+  DType dtype = DType::kF32;
   ConstTensorView local;
   std::vector<RunRows> runs;  // of RunsOf for the box
+  // Instead of both: writes elements of the box.
+  std::function<absl::Status(int64_t first, int64_t count, std::byte* out)> source;
   std::string object;
 
   int64_t offset = 0;

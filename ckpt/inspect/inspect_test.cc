@@ -1,10 +1,15 @@
 // One small checkpoint, and everything that can happen to its bytes.
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -22,6 +27,9 @@
 #include "hetero/ckpt/publish/tracker.h"
 #include "hetero/ckpt/storage/memory_storage.h"
 #include "hetero/ckpt/storage/testing/fault_storage.h"
+#include "hetero/ckpt/testing/pattern.h"
+#include "hetero/ckpt/testing/world.h"
+#include "hetero/tensor/dtype.h"
 
 namespace hetero {
 namespace {
@@ -219,9 +227,9 @@ TEST_F(InspectTest, TensorsAreWholeWhateverTheirChunks) {
   std::string text = Read("__1_0.distcp");
   text[text.find(HalfOfW(1)) + 9] ^= 1;
   Write("__1_0.distcp", text);
-  EXPECT_THAT((*StoredTensors::Open(storage_, kDirectory))->Read("w"),
-              StatusIs(absl::StatusCode::kDataLoss,
-                       AllOf(HasSubstr("__1_0.distcp"), HasSubstr("\"w\", chunk 1"))));
+  EXPECT_THAT(
+      (*StoredTensors::Open(storage_, kDirectory))->Read("w"),
+      StatusIs(absl::StatusCode::kDataLoss, HasSubstr("__1_0.distcp, w [0,4]+[4,4], block 0")));
 }
 
 TEST_F(InspectTest, ConvertedTensorsAreTheSameAndDifferencesAreCounted) {
@@ -252,6 +260,60 @@ TEST_F(InspectTest, ConvertedTensorsAreTheSameAndDifferencesAreCounted) {
   ASSERT_THAT(less, IsOk());
   EXPECT_THAT(less->only_second, ElementsAre("w"));
   EXPECT_EQ(less->equal, 1);
+}
+
+// Tensors that must not be asked for at once.
+class RecordingTensors : public StoredTensors {
+ public:
+  explicit RecordingTensors(const StoredTensors& tensors) : tensors_(tensors) {
+    heads_ = tensors.heads();
+  }
+
+  absl::Status Read(std::string_view key, const Box& box, std::span<std::byte> out) const override {
+    most_ = std::max(most_, std::ssize(out));
+    ++reads_;
+    return tensors_.Read(key, box, out);
+  }
+
+  int64_t most() const { return most_; }
+  int64_t reads() const { return reads_; }
+
+ private:
+  const StoredTensors& tensors_;
+  mutable int64_t most_ = 0;
+  mutable int64_t reads_ = 0;
+};
+
+// Whatever is converted, as much memory is enough for it as the options say.
+TEST_F(InspectTest, ConversionsHoldAPartOfOneTensor) {
+  WholeTensor tall("tall", DType::kF32, {3000, 3}), wide("wide", DType::kBF16, {2, 2, 5000}),
+      scalar("scalar", DType::kI64, {}), empty("empty", DType::kF32, {0, 3});
+  CheckpointState state{.tensors = {tall.tensor(), wide.tensor(), scalar.tensor(), empty.tensor()}};
+  FillPattern(state.tensors);
+  ASSERT_THAT(SaveAlone(storage_, "/c", state), IsOk());
+  const auto source = StoredTensors::Open(storage_, "/c");
+  ASSERT_THAT(source, IsOk());
+  const RecordingTensors tensors(**source);
+  const ConvertOptions options = {.memory_bytes = 5000};
+  EXPECT_THAT(WriteAsSafetensors(tensors, storage_, "/exported", options), IsOkAndHolds(4));
+  EXPECT_LE(tensors.most(), 5000);
+  const int64_t reads = tensors.reads();
+  EXPECT_GE(reads, (36000 + 40000) / 5000);
+  EXPECT_THAT(PublishAsCheckpoint(tensors, storage_, "/again", 7, options), IsOkAndHolds(4));
+  EXPECT_LE(tensors.most(), 5000);
+  // The files lie as if the state had been in memory, and nothing is read twice.
+  EXPECT_EQ(tensors.reads(), 2 * reads - 1) << "the empty one is not read";
+  for (const char* path : {"/exported", "/again/iter_0000007"}) {
+    const auto written = StoredTensors::Open(storage_, path);
+    ASSERT_THAT(written, IsOk());
+    const auto report = CompareTensors(**source, **written);
+    ASSERT_THAT(report, IsOk());
+    EXPECT_TRUE(report->none()) << path;
+  }
+  EXPECT_THAT(VerifyCheckpoint(storage_, "/again/iter_0000007")->damages, IsEmpty());
+  const auto stopped = [](std::string_view) { return absl::CancelledError("enough"); };
+  EXPECT_THAT(PublishAsCheckpoint(tensors, storage_, "/stopped", 7, {.before_each = stopped}),
+              StatusIs(absl::StatusCode::kCancelled));
 }
 
 TEST_F(InspectTest, ListsSayWhatIsThere) {

@@ -1,13 +1,15 @@
 #ifndef HETERO_CKPT_INSPECT_TENSORS_H_
 #define HETERO_CKPT_INSPECT_TENSORS_H_
 
-// Whole tensors of a checkpoint, ours or of other programs, or of safetensors files, one at a time.
+// Tensors of a checkpoint, ours or of other programs, or of safetensors files, one at a time or box
+// by box.
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "hetero/ckpt/format/element_type.h"
 #include "hetero/ckpt/storage/storage.h"
+#include "hetero/params/box_map.h"
 
 namespace hetero {
 
@@ -44,10 +47,13 @@ class StoredTensors {
   const std::vector<std::string>& order() const { return order_; }
 
   // The elements, row-major. Precondition: `key` is one of heads().
-  // Errors: DATA_LOSS naming file, key and chunk when a checksum is not that of the manifest; those
-  // of reading; UNIMPLEMENTED for elements of less than a byte in several chunks, and of other
-  // programs for types that `tensor` does not have.
-  virtual absl::StatusOr<std::vector<std::byte>> Read(std::string_view key) const = 0;
+  // Errors: DATA_LOSS naming file, key and block when a checksum is not that of the manifest; those
+  // of reading; UNIMPLEMENTED in checkpoints for types that `tensor` does not have.
+  absl::StatusOr<std::vector<std::byte>> Read(std::string_view key) const;
+
+  // Those of a box, which lie together in the tensor. Precondition: `out` has their size.
+  virtual absl::Status Read(std::string_view key, const Box& box,
+                            std::span<std::byte> out) const = 0;
 
  protected:
   std::map<std::string, TensorHead, std::less<>> heads_;
