@@ -218,8 +218,7 @@ absl::Status Snapshot::FinishItem(FileItem& item, WritableFile& file, FilePlan& 
                               std::min(kBlockBytes, item.payload_bytes - begin));
   }
   const ElementType type = ElementTypeOf(item.dtype);
-  const std::string head = ItemHead(type, item.box.size, item.crc32, item.offset);
-  const std::string tail = ItemTail(type, item.box.size, item.crc32, item.offset);
+  const auto [head, tail] = MakeItemEnds(type, item.box.size, item.crc32, item.offset);
   plan.crc32 = Crc32Combine(plan.crc32, Crc32(AsBytes(head)), std::ssize(head));
   plan.crc32 = Crc32Combine(plan.crc32, item.crc32, item.payload_bytes);
   plan.crc32 = Crc32Combine(plan.crc32, Crc32(AsBytes(tail)), std::ssize(tail));

@@ -74,8 +74,7 @@ WrittenItem WriteItem(ElementType type, const std::vector<int64_t>& shape, std::
   const auto layout = LayOutItem(type, shape, file_offset);
   EXPECT_THAT(layout, IsOk());
   const uint32_t crc = Crc32(AsBytes(payload));
-  const std::string head = ItemHead(type, shape, crc, file_offset);
-  const std::string tail = ItemTail(type, shape, crc, file_offset);
+  const auto [head, tail] = MakeItemEnds(type, shape, crc, file_offset);
   EXPECT_EQ(layout->payload_offset, file_offset + std::ssize(head));
   EXPECT_EQ(layout->payload_bytes, std::ssize(payload));
   EXPECT_EQ(layout->tail_offset, layout->payload_offset + std::ssize(payload));
@@ -112,8 +111,8 @@ TEST(TorchItemTest, HasTheGoldenBytes) {
 // The layout does not depend on the checksum, which is known only when all was written.
 TEST(TorchItemTest, HeadIsAsLongBeforeTheChecksumIsKnown) {
   const std::vector<int64_t> shape = {2, 3};
-  EXPECT_EQ(ItemHead(ElementType::kF32, shape, 0, 77).size(),
-            ItemHead(ElementType::kF32, shape, 0xffffffff, 77).size());
+  EXPECT_EQ(MakeItemEnds(ElementType::kF32, shape, 0, 77).head.size(),
+            MakeItemEnds(ElementType::kF32, shape, 0xffffffff, 77).head.size());
 }
 
 TEST(TorchItemTest, ItemsOfEveryTypeAndShapeAreReadBack) {

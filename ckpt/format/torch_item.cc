@@ -58,29 +58,6 @@ std::string TensorPickle(const TorchType& type, std::span<const int64_t> shape, 
   return std::move(pickle).Finish();
 }
 
-// Head and tail are made by one walk over the records, so that they agree.
-struct Ends {
-  std::string head;
-  std::string tail;
-};
-
-Ends MakeEnds(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
-              int64_t file_offset) {
-  const int64_t bytes = *PayloadBytes(type, shape);
-  ZipLayout layout;
-  Ends ends;
-  const auto add = [&](std::string_view name, std::string_view text) {
-    ends.head += layout.LocalHeader(name, std::ssize(text), Crc32(AsBytes(text)));
-    ends.head += text;
-  };
-  add("archive/byteorder", kByteOrder);
-  add("archive/version", kVersion);
-  add("archive/data.pkl", TensorPickle(*TorchTypeOf(type), shape, bytes));
-  ends.head += layout.LocalHeader("archive/data/0", bytes, crc32, file_offset, kItemAlignment);
-  ends.tail = layout.Directory();
-  return ends;
-}
-
 absl::Status NoTensor(std::string_view rule) {
   return absl::DataLossError(absl::StrCat("data.pkl is no tensor: ", rule));
 }
@@ -184,7 +161,7 @@ absl::StatusOr<ItemLayout> LayOutItem(ElementType type, std::span<const int64_t>
         absl::StrCat("shape [", absl::StrJoin(shape, ","), "] of ", Name(type), " has ", bytes,
                      " bytes, an item at most ", kMaxPayloadBytes, "; divide it into several"));
   }
-  const Ends ends = MakeEnds(type, shape, 0, file_offset);
+  const ItemEnds ends = MakeItemEnds(type, shape, 0, file_offset);
   ItemLayout layout;
   layout.offset = file_offset;
   layout.payload_offset = file_offset + std::ssize(ends.head);
@@ -194,14 +171,22 @@ absl::StatusOr<ItemLayout> LayOutItem(ElementType type, std::span<const int64_t>
   return layout;
 }
 
-std::string ItemHead(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
-                     int64_t file_offset) {
-  return MakeEnds(type, shape, crc32, file_offset).head;
-}
-
-std::string ItemTail(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
-                     int64_t file_offset) {
-  return MakeEnds(type, shape, crc32, file_offset).tail;
+// Head and tail are made by one walk over the records, so that they agree.
+ItemEnds MakeItemEnds(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
+                      int64_t file_offset) {
+  const int64_t bytes = *PayloadBytes(type, shape);
+  ZipLayout layout;
+  ItemEnds ends;
+  const auto add = [&](std::string_view name, std::string_view text) {
+    ends.head += layout.LocalHeader(name, std::ssize(text), Crc32(AsBytes(text)));
+    ends.head += text;
+  };
+  add("archive/byteorder", kByteOrder);
+  add("archive/version", kVersion);
+  add("archive/data.pkl", TensorPickle(*TorchTypeOf(type), shape, bytes));
+  ends.head += layout.LocalHeader("archive/data/0", bytes, crc32, file_offset, kItemAlignment);
+  ends.tail = layout.Directory();
+  return ends;
 }
 
 absl::StatusOr<TorchItem> ReadTorchItem(const ReadableFile& item) {

@@ -39,10 +39,12 @@ absl::StatusOr<ItemLayout> LayOutItem(ElementType type, std::span<const int64_t>
 
 // The bytes before and behind the elements, `crc32` being that of the elements. Precondition:
 // LayOutItem accepts type, shape and offset.
-std::string ItemHead(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
-                     int64_t file_offset);
-std::string ItemTail(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
-                     int64_t file_offset);
+struct ItemEnds {
+  std::string head;
+  std::string tail;
+};
+ItemEnds MakeItemEnds(ElementType type, std::span<const int64_t> shape, uint32_t crc32,
+                      int64_t file_offset);
 
 // What an item holds, as found in it.
 struct TorchItem {

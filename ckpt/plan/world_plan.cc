@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -152,32 +153,90 @@ void SetOwners(int64_t num_members, Distribution kind, WorldPlan& plan) {
   for (size_t i = 0; i < shards.size(); ++i) shards[i]->owner = owners[i];
 }
 
+// CBOR (RFC 8949) as it is written, without a tree: every save describes the state, also where
+// nothing has changed.
+class CborWriter {
+ public:
+  void Array(size_t count) { Head(4, count); }
+  void Bool(bool value) { bytes_.push_back(static_cast<char>(value ? 0xf5 : 0xf4)); }
+  void Int(int64_t value) {
+    value < 0 ? Head(1, static_cast<uint64_t>(-(value + 1)))
+              : Head(0, static_cast<uint64_t>(value));
+  }
+  void Ints(const std::vector<int64_t>& values) {
+    Array(values.size());
+    for (const int64_t value : values) Int(value);
+  }
+  void Text(std::string_view text) {
+    Head(3, text.size());
+    bytes_.append(text);
+  }
+  std::string Take() && { return std::move(bytes_); }
+
+ private:
+  // A major type, and a number in as few bytes as hold it.
+  void Head(int major, uint64_t number) {
+    const auto put = [&](int low, int num_bytes) {
+      bytes_.push_back(static_cast<char>(major << 5 | low));
+      for (int i = num_bytes; i-- > 0;) bytes_.push_back(static_cast<char>(number >> (8 * i)));
+    };
+    if (number < 24) return put(static_cast<int>(number), 0);
+    if (number <= 0xff) return put(24, 1);
+    if (number <= 0xffff) return put(25, 2);
+    if (number <= 0xffffffff) return put(26, 4);
+    put(27, 8);
+  }
+
+  std::string bytes_;
+};
+
 }  // namespace
 
 std::string DescribeState(const CheckpointState& state) {
-  std::map<std::string, Json> tensors;
-  for (const CheckpointTensor& tensor : state.tensors) {
-    // Of one key that comes twice with another type or shape, a second entry tells.
-    const std::string id = absl::StrCat(tensor.key, " ", static_cast<int>(tensor.dtype), " ",
-                                        absl::StrJoin(tensor.shape, ","));
-    Json& entry = tensors[id];
-    if (entry.is_null()) {
-      entry = Json::array({tensor.key, static_cast<int>(tensor.dtype), tensor.shape,
-                           tensor.padded_rows, Json::array()});
-    }
-    for (const CheckpointTensor::Piece& piece : tensor.pieces) {
-      entry[4].push_back(Json::array({piece.box.offset, piece.box.size, piece.main}));
+  // Of one key that comes twice with another type or shape, a second entry tells.
+  std::vector<const CheckpointTensor*> tensors;
+  for (const CheckpointTensor& tensor : state.tensors) tensors.push_back(&tensor);
+  const auto head = [](const CheckpointTensor* tensor) {
+    return std::tie(tensor->key, tensor->dtype, tensor->shape);
+  };
+  std::ranges::stable_sort(tensors, {}, head);
+  const auto end_of_entry = [&](size_t i) {
+    size_t end = i + 1;
+    while (end < tensors.size() && head(tensors[end]) == head(tensors[i])) ++end;
+    return end;
+  };
+  size_t num_entries = 0;
+  for (size_t i = 0; i < tensors.size(); i = end_of_entry(i)) ++num_entries;
+
+  CborWriter writer;
+  writer.Array(2);
+  writer.Array(num_entries);
+  for (size_t i = 0; i < tensors.size();) {
+    const size_t end = end_of_entry(i);
+    writer.Array(5);
+    writer.Text(tensors[i]->key);
+    writer.Int(static_cast<int>(tensors[i]->dtype));
+    writer.Ints(tensors[i]->shape);
+    writer.Bool(tensors[i]->padded_rows);
+    size_t num_pieces = 0;
+    for (size_t t = i; t < end; ++t) num_pieces += tensors[t]->pieces.size();
+    writer.Array(num_pieces);
+    for (; i < end; ++i) {
+      for (const CheckpointTensor::Piece& piece : tensors[i]->pieces) {
+        writer.Array(3);
+        writer.Ints(piece.box.offset);
+        writer.Ints(piece.box.size);
+        writer.Bool(piece.main);
+      }
     }
   }
-  Json list = Json::array();
-  for (auto& [id, entry] : tensors) list.push_back(std::move(entry));
-  Json objects = Json::array();
+  writer.Array(state.objects.size());
   for (const CheckpointObject& object : state.objects) {
-    objects.push_back(Json::array({object.name, object.main}));
+    writer.Array(2);
+    writer.Text(object.name);
+    writer.Bool(object.main);
   }
-  std::string bytes;
-  Json::to_cbor(Json::array({std::move(list), std::move(objects)}), bytes);
-  return bytes;
+  return std::move(writer).Take();
 }
 
 uint64_t WorldPlan::Hash() const {

@@ -59,8 +59,8 @@ class Writer {
                               LayOutItem(type, box.size, std::ssize(bytes)));
       const std::string payload = PatternBytes(key, type, shape, box);
       const uint32_t crc = Crc32(AsBytes(payload));
-      absl::StrAppend(&bytes, ItemHead(type, box.size, crc, layout.offset), payload,
-                      ItemTail(type, box.size, crc, layout.offset));
+      const auto [head, tail] = MakeItemEnds(type, box.size, crc, layout.offset);
+      absl::StrAppend(&bytes, head, payload, tail);
       tensor.chunks.push_back({.file = file,
                                .offset = layout.payload_offset,
                                .bytes = layout.payload_bytes,
