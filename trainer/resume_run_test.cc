@@ -261,6 +261,27 @@ TEST(ResumeRunTest, WeightsOfOneModuleOfAForeignCheckpointAreTaken) {
   EXPECT_TRUE(language_differs);
 }
 
+// A final norm that is stored is one that the model should have.
+TEST(ResumeRunTest, WeightsThatTheModelHasNoPlaceForAreTold) {
+  const std::string without = "model.encoder.final_norm=false";
+  ASSERT_THAT(RunConfigured(Config({"checkpoint.save.folder=normed"})).status, IsOk());
+  EXPECT_THAT(RunConfigured(Config({"checkpoint.load.folder=normed", without})).status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("model.encoder.final_norm is false, the checkpoint has true")));
+  for (const char* name : {"manifest.json", "manifest.crc", "COMMIT"}) {
+    fs::remove(Checkpoint("normed", 8) / name);
+  }
+  const std::string load = "checkpoint.load={folder: \"normed\" foreign: true finetune: true";
+  const RecipeRun run = RunConfigured(Config({absl::StrCat(load, "}"), without}));
+  ASSERT_THAT(run.status, IsOk());
+  EXPECT_THAT(run.output, AllOf(HasSubstr("2 weights of the checkpoint, such as "),
+                                HasSubstr("final_layernorm.weight, have no place in this model")));
+  EXPECT_THAT(RunConfigured(Config({absl::StrCat(load, "}")})).output,
+              Not(HasSubstr("have no place")));
+  EXPECT_THAT(RunConfigured(Config({absl::StrCat(load, " refuse_unused: true}"), without})).status,
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("final_layernorm.weight")));
+}
+
 TEST(ResumeRunTest, AnotherModelOrOtherDataIsRefusedBeforeRanksStart) {
   ASSERT_THAT(RunConfigured(Config({"checkpoint.save.folder=first"})).status, IsOk());
   const auto refused = [](const std::vector<std::string>& more) {

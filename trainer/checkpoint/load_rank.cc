@@ -4,10 +4,13 @@
 #include <cstddef>
 #include <filesystem>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/trainer/checkpoint/load_settings.h"
@@ -43,6 +46,25 @@ absl::Status CheckWhole(RunCheckpoints& checkpoints, const std::filesystem::path
   return exchange.Agree(whole, "checkpoint.whole");
 }
 
+// Weights that the model has no place for, in words; empty without any. Of whoever asked for some
+// modules alone nothing is said.
+std::string DescribeUnusedWeights(const std::vector<std::string>& unused,
+                                  const proto::LoadCheckpoint& settings) {
+  if (settings.modules_size() > 0) return "";
+  std::vector<std::string_view> weights;
+  for (const std::string& name : unused) {
+    // What is left are states of optimizers and objects.
+    if (!IsOptimizerKey(name) && name.find('/') == name.npos) weights.push_back(name);
+  }
+  if (weights.empty()) return "";
+  constexpr size_t kMaxNamed = 4;
+  const std::span<const std::string_view> named =
+      std::span(weights).first(std::min(weights.size(), kMaxNamed));
+  return absl::StrCat(Counted(weights.size(), "weight"), " of the checkpoint, such as ",
+                      absl::StrJoin(named, ", "),
+                      ", have no place in this model: does it lack what they are of?");
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& model, GlobalRank rank,
@@ -75,6 +97,8 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
   for (const std::string& key : loaded.report.kept) {
     loaded.warnings.push_back(absl::StrCat(key, " is not in the checkpoint and keeps its values"));
   }
+  std::string unused = DescribeUnusedWeights(loaded.report.unused, settings);
+  if (!unused.empty()) loaded.warnings.push_back(std::move(unused));
   HETERO_RETURN_IF_ERROR(RefreshMasters(loaded.report.kept, !wanted.optimizer, trainer));
   // Moments of 0 are those before the first step.
   if (!wanted.optimizer) loaded.state.progress.applied_steps = 0;

@@ -12,6 +12,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/plan/name_map.h"
 #include "hetero/params/state_tensor.h"
@@ -80,6 +81,12 @@ std::vector<StateTensor> OfKind(const ModuleState& module, std::string_view kind
 }  // namespace
 
 std::string MasterPrefix(std::string_view module) { return OptimizerPrefix(module, kMaster); }
+
+bool IsOptimizerKey(std::string_view key) {
+  // Behind "mimo.language.", "chained_0." or nothing, whoever wrote it.
+  const std::vector<std::string_view> parts = absl::StrSplit(key, '.');
+  return std::ranges::find(parts, "optimizer") != parts.end();
+}
 
 absl::StatusOr<CheckpointState> StateOfRank(const Model& model, RankTrainer& trainer,
                                             GlobalRank rank, const StateOptions& options) {

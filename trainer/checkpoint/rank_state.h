@@ -37,6 +37,9 @@ absl::StatusOr<CheckpointState> StateOfRank(const Model& model, RankTrainer& tra
 // "mimo.language.optimizer.state.param.": what the names of masters begin with.
 std::string MasterPrefix(std::string_view module);
 
+// Whether a key of a file, written in any of its styles, is of masters or moments.
+bool IsOptimizerKey(std::string_view key);
+
 }  // namespace hetero
 
 #endif  // HETERO_TRAINER_CHECKPOINT_RANK_STATE_H_
