@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 #include <span>
-#include <utility>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -86,12 +85,19 @@ absl::Status ExchangeRing(Communicator& comm, TensorView x, TensorView y, Stream
 }  // namespace
 
 int RegisterBackendBenchmarks(BenchmarkedRun run) {
-  const std::pair<const char*, Body> cases[] = {
-      {"BM_AllReduce", AllReduce}, {"BM_Broadcast", Broadcast}, {"BM_ExchangeRing", ExchangeRing}};
-  for (const auto& [name, body] : cases) {
+  struct Case {
+    const char* name;
+    Body body;
+    std::vector<int64_t> kibibytes;
+  };
+  // Of nothing, a collective is a meeting; a message is not sent.
+  const std::vector<Case> cases = {{"BM_AllReduce", AllReduce, {0, 1, 192, 4096}},
+                                   {"BM_Broadcast", Broadcast, {0, 1, 192, 4096}},
+                                   {"BM_ExchangeRing", ExchangeRing, {1, 192, 4096}}};
+  for (const Case& one : cases) {
     benchmark::RegisterBenchmark(
-        name, [run, body = body](benchmark::State& state) { Run(state, run, body); })
-        ->ArgsProduct({{2, 4}, {0, 1, 192, 4096}})
+        one.name, [run, body = one.body](benchmark::State& state) { Run(state, run, body); })
+        ->ArgsProduct({{2, 4}, one.kibibytes})
         ->UseManualTime()
         ->MinTime(0.1);
   }
