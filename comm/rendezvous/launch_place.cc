@@ -1,5 +1,6 @@
 #include "hetero/comm/rendezvous/launch_place.h"
 
+#include <array>
 #include <cstdlib>
 #include <utility>
 #include <vector>
@@ -21,25 +22,22 @@ struct Variables {
   const char* rank;
   const char* world_size;
   const char* local_rank;
-  std::vector<const char*> job;  // the first that is set tells jobs of one machine apart
+  // The first that is set tells jobs of one machine apart; null: none.
+  std::array<const char*, 2> job = {};
 };
 
-const std::vector<Variables>& Launchers() {
-  static const auto& launchers = *new std::vector<Variables>{
-      {"hetero", internal::kRankVariable, internal::kWorldSizeVariable,
-       internal::kLocalRankVariable},
-      {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"},
-      // Of a step: the script of a batch job has SLURM_NTASKS too, and is one process.
-      {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", {"SLURM_JOB_ID"}},
-      {"mpirun",
-       "OMPI_COMM_WORLD_RANK",
-       "OMPI_COMM_WORLD_SIZE",
-       "OMPI_COMM_WORLD_LOCAL_RANK",
-       {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"}},
-      {"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", {"PMI_JOBID", "HYDI_CONTROL_FD"}},
-  };
-  return launchers;
-}
+constexpr Variables kLaunchers[] = {
+    {"hetero", internal::kRankVariable, internal::kWorldSizeVariable, internal::kLocalRankVariable},
+    {"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"},
+    // Of a step: the script of a batch job has SLURM_NTASKS too, and is one process.
+    {"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", {"SLURM_JOB_ID"}},
+    {"mpirun",
+     "OMPI_COMM_WORLD_RANK",
+     "OMPI_COMM_WORLD_SIZE",
+     "OMPI_COMM_WORLD_LOCAL_RANK",
+     {"PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"}},
+    {"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", {"PMI_JOBID", "HYDI_CONTROL_FD"}},
+};
 
 int PortOfJob(std::string_view job) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -101,7 +99,7 @@ absl::Status SetAddress(const GetVariable& get, const Variables& variables, cons
   }
   std::string job;
   for (const char* name : variables.job) {
-    if (job.empty()) job = get(name).value_or("");
+    if (name != nullptr && job.empty()) job = get(name).value_or("");
   }
   place.port = PortOfJob(job);
   return absl::OkStatus();
@@ -126,7 +124,7 @@ std::string FirstHost(std::string_view slurm_list) {
 }
 
 absl::StatusOr<std::optional<LaunchPlace>> FindLaunchPlace(const GetVariable& get) {
-  for (const Variables& variables : Launchers()) {
+  for (const Variables& variables : kLaunchers) {
     const bool has_rank = get(variables.rank).has_value();
     const bool has_size = get(variables.world_size).has_value();
     // Slurm sets the rank of a batch script as well.

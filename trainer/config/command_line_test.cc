@@ -60,7 +60,7 @@ TEST(CommandLineTest, AFlagWithoutAValueIsNotTakenForOneThatIsNotThere) {
   EXPECT_EQ(Error({"--config", ""}), "--config is empty; write --config=FILE");
   EXPECT_EQ(Error({"--recipe="}), "--recipe is empty; write --recipe=NAME");
   EXPECT_EQ(Error({"--device="}), "--device is empty; write --device=cpu|cuda");
-  EXPECT_EQ(Error({"--launch= "}), "--launch is empty; write --launch=threads:N");
+  EXPECT_EQ(Error({"--launch= "}), "--launch is empty; write --launch=threads:N|processes:N");
   EXPECT_EQ(Error({"--cpu_target="}), "--cpu_target is empty; write --cpu_target=avx2|avx512");
   EXPECT_EQ(Error({"--trace="}), "--trace is empty; write --trace=FILE");
   EXPECT_EQ(Error({"--set="}), "--set is empty; write --set PATH=VALUE");

@@ -17,7 +17,9 @@
 namespace hetero {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::MatchesRegex;
 
@@ -149,7 +151,7 @@ TEST(ValidateTest, ProcessesAreForTheCpu) {
               ElementsAre("device is CUDA, which ranks of one process use; launch is processes:4; "
                           "nearest: CPU or launch threads:4"));
   EXPECT_THAT(Messages({"launch=processes:5", "language.rank_offset=3"}),
-              ElementsAre(HasSubstr("launch processes:4")));
+              Contains(HasSubstr("or launch processes:4")));
 }
 
 TEST(ValidateTest, BatchesAreWholeMicrobatches) {
