@@ -149,7 +149,7 @@ TEST(ValidateTest, ProcessesAreForTheCpu) {
   EXPECT_THAT(Messages({"launch=processes:4"}), IsEmpty());
   EXPECT_THAT(Messages({"launch=processes:4", "device=CUDA"}),
               ElementsAre("device is CUDA, which ranks of one process use; launch is processes:4; "
-                          "nearest: CPU or launch threads:4"));
+                          "nearest: device CPU or launch threads:4"));
   EXPECT_THAT(Messages({"launch=processes:5", "language.rank_offset=3"}),
               Contains(HasSubstr("or launch processes:4")));
 }

@@ -74,7 +74,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "stop_after_minutes=5",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
       "host_bytes: 100000000 max_failures: 2}",
-      "checkpoint.load={folder: \"a\" iteration: 5 max_fallbacks: 2}",
+      "checkpoint.load={folder: \"latest\" allow_fresh_start: true iteration: 5 max_fallbacks: 2}",
       "model.projector={kind: MLP norm: RMS ffn_size: 64 norm_epsilon: 1e-5 init_std: 0.05 "
       "output_init_std: 0.05}",
       "model.encoder.layer_scale_init=0.1",
