@@ -1,8 +1,8 @@
 // Ranks are threads here, each with the connections of a process: the messages go through TCP all
 // the same.
 
-#include "hetero/comm/backend_benchmarks.h"
-#include "hetero/comm/processes/testing.h"
+#include "hetero/comm/testing/backend_benchmarks.h"
+#include "hetero/comm/testing/process_ranks.h"
 
 namespace hetero {
 namespace {

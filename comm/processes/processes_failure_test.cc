@@ -10,7 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/processes/testing.h"
+#include "hetero/comm/testing/process_ranks.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero {

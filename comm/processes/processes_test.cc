@@ -3,8 +3,8 @@
 
 #include "absl/status/status.h"
 #include "gtest/gtest.h"
-#include "hetero/comm/backend_contract.h"
-#include "hetero/comm/processes/testing.h"
+#include "hetero/comm/testing/backend_contract.h"
+#include "hetero/comm/testing/process_ranks.h"
 
 namespace hetero {
 namespace {

@@ -1,5 +1,5 @@
-#include "hetero/comm/backend_benchmarks.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/comm/testing/backend_benchmarks.h"
 
 namespace hetero {
 namespace {

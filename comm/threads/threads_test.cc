@@ -8,8 +8,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/backend_contract.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/comm/testing/backend_contract.h"
 #include "hetero/comm/threads/threads_world.h"
 #include "hetero/tensor/stream.h"
 

@@ -37,6 +37,7 @@ ONLY = {
     "@cuda//": ["third_party"],
     "@com_google_absl//absl/flags": ["tools", "trainer"],
     "@com_google_highway//": ["tensor"],
+    "@gloo//": ["comm"],
     "@onednn//": ["tensor"],
 }
 

@@ -45,8 +45,8 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(const proto::Run
   return checkpoints;
 }
 
-absl::Status OpenFolders(const fs::path& working_folder, const fs::path& run_folder,
-                         bool publishes, RunCheckpoints& checkpoints) {
+absl::Status OpenFolders(const fs::path& working_folder, const fs::path& run_folder, bool publishes,
+                         RunCheckpoints& checkpoints) {
   checkpoints.run_folder = run_folder;
   if (!publishes || !checkpoints.settings.has_save()) return absl::OkStatus();
   const proto::SaveCheckpoints& save = checkpoints.settings.save();

@@ -38,8 +38,9 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(
     const std::filesystem::path& working_folder);
 
 // Sets the run's own folder and, in the process of the rank that publishes, takes the one where it
-// saves, if it does: checkpoint.save.folder or one in `run_folder`. Errors: FAILED_PRECONDITION, with exit code kFolderInUse, naming the run
-// that saves there or the other model; those of the storage.
+// saves, if it does: checkpoint.save.folder or one in `run_folder`. Errors: FAILED_PRECONDITION,
+// with exit code kFolderInUse, naming the run that saves there or the other model; those of the
+// storage.
 absl::Status OpenFolders(const std::filesystem::path& working_folder,
                          const std::filesystem::path& run_folder, bool publishes,
                          RunCheckpoints& checkpoints);

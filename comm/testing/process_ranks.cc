@@ -1,4 +1,4 @@
-#include "hetero/comm/processes/testing.h"
+#include "hetero/comm/testing/process_ranks.h"
 
 #include <memory>
 #include <string>

@@ -1,4 +1,4 @@
-#include "hetero/comm/backend_contract.h"
+#include "hetero/comm/testing/backend_contract.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,5 +1,5 @@
-#ifndef HETERO_COMM_BACKEND_BENCHMARKS_H_
-#define HETERO_COMM_BACKEND_BENCHMARKS_H_
+#ifndef HETERO_COMM_TESTING_BACKEND_BENCHMARKS_H_
+#define HETERO_COMM_TESTING_BACKEND_BENCHMARKS_H_
 
 // How long does a collective of a backend take between ranks of one machine, and how close to a
 // memory copy? Arguments: ranks / KiB of the tensor. Bytes are the tensor's, so GB/s is the rate at
@@ -23,4 +23,4 @@ int RegisterBackendBenchmarks(BenchmarkedRun run);
 
 }  // namespace hetero
 
-#endif  // HETERO_COMM_BACKEND_BENCHMARKS_H_
+#endif  // HETERO_COMM_TESTING_BACKEND_BENCHMARKS_H_

@@ -1,5 +1,5 @@
-#ifndef HETERO_COMM_BACKEND_CONTRACT_H_
-#define HETERO_COMM_BACKEND_CONTRACT_H_
+#ifndef HETERO_COMM_TESTING_BACKEND_CONTRACT_H_
+#define HETERO_COMM_TESTING_BACKEND_CONTRACT_H_
 
 // What every backend with ranks on the host does, as tests. A backend instantiates both suites.
 
@@ -58,4 +58,4 @@ class BackendWorldContract : public testing::TestWithParam<TestedBackend> {
 
 }  // namespace hetero
 
-#endif  // HETERO_COMM_BACKEND_CONTRACT_H_
+#endif  // HETERO_COMM_TESTING_BACKEND_CONTRACT_H_

@@ -1,5 +1,5 @@
-#ifndef HETERO_COMM_PROCESSES_TESTING_H_
-#define HETERO_COMM_PROCESSES_TESTING_H_
+#ifndef HETERO_COMM_TESTING_PROCESS_RANKS_H_
+#define HETERO_COMM_TESTING_PROCESS_RANKS_H_
 
 #include <cstdint>
 #include <vector>
@@ -19,4 +19,4 @@ std::vector<absl::Status> RunProcessRanks(
 
 }  // namespace hetero
 
-#endif  // HETERO_COMM_PROCESSES_TESTING_H_
+#endif  // HETERO_COMM_TESTING_PROCESS_RANKS_H_

@@ -1,4 +1,4 @@
-#include "hetero/comm/backend_benchmarks.h"
+#include "hetero/comm/testing/backend_benchmarks.h"
 
 #include <algorithm>
 #include <cstring>
