@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
+#include "hetero/comm/aborted_by.h"
 
 namespace hetero::internal {
 namespace {
@@ -107,10 +108,7 @@ absl::Status ProcessesState::Fail(const absl::Status& status) {
 }
 
 absl::Status ProcessesState::AbortedError(std::string_view call) const {
-  const absl::Status first = rendezvous_.HealthCheck();
-  return absl::AbortedError(absl::StrCat(
-      call, ": the run was aborted by its first failure: ", absl::StatusCodeToString(first.code()),
-      ": ", first.message()));
+  return AbortedBy(rendezvous_.HealthCheck(), call);
 }
 
 void ProcessesState::Interrupt() {

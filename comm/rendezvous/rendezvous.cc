@@ -12,6 +12,7 @@
 #include "absl/synchronization/mutex.h"
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
+#include "hetero/comm/aborted_by.h"
 #include "hetero/comm/awake_clock.h"
 #include "hetero/comm/rendezvous/frame.h"
 #include "hetero/comm/rendezvous/socket.h"
@@ -100,7 +101,7 @@ class ClientLoop {
     asking_ = nullptr;
     ++got_on_;
     if (question.value.has_value()) return *std::move(question.value);
-    return AbortedError(absl::StrCat("waiting for '", key, "' from rank ", giver));
+    return AbortedBy(cause_, absl::StrCat("waiting for '", key, "' from rank ", giver));
   }
 
   void GotOn() {
@@ -155,15 +156,9 @@ class ClientLoop {
     const ClientLoop* loop = nullptr;
   };
 
-  absl::Status AbortedError(std::string_view call) const ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return absl::AbortedError(absl::StrCat(call, ": the run was aborted by its first failure: ",
-                                           absl::StatusCodeToString(cause_.code()), ": ",
-                                           cause_.message()));
-  }
-
   absl::Status Aborted() const {
     absl::MutexLock lock(&mutex_);
-    return cause_.ok() ? absl::OkStatus() : AbortedError("rendezvous");
+    return cause_.ok() ? absl::OkStatus() : AbortedBy(cause_, "rendezvous");
   }
 
   void Fail(const absl::Status& cause) {

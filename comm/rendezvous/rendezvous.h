@@ -51,7 +51,7 @@ class Rendezvous {
   // which nobody uses twice. Errors: ABORTED.
   absl::Status Barrier(std::string_view name, std::span<const GlobalRank> members);
 
-  // Who asks has called nothing for a while but is not stuck.
+  // This rank works at something that is no call: a long wait for it is none for a stuck one.
   void GotOn();
   // What this rank does, asked for several times a second on a thread of the rendezvous; outside of
   // Get and Barrier, which tell of themselves. Empty: nothing.

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "hetero/comm/aborted_by.h"
 #include "hetero/comm/threads/threads_group.h"
 
 namespace hetero::internal {
@@ -51,10 +52,7 @@ absl::Status ThreadsState::cause() const {
 }
 
 absl::Status ThreadsState::AbortedError(std::string_view call) const {
-  const absl::Status first = cause();
-  return absl::AbortedError(absl::StrCat(
-      call, ": the run was aborted by its first failure: ", absl::StatusCodeToString(first.code()),
-      ": ", first.message()));
+  return AbortedBy(cause(), call);
 }
 
 std::string ThreadsState::Describe(GlobalRank rank) {
