@@ -96,15 +96,17 @@ std::optional<OperationScope> TimedOnGpu(std::string_view name, double bytes, St
 class RecordedTransfer final : public TransferHandle {
  public:
   RecordedTransfer(std::unique_ptr<TransferHandle> transfer, FlightRing* flight,
-                   std::string_view name, std::string_view where, Stream& stream)
+                   std::string_view name, std::string_view where, std::span<const int64_t> peers,
+                   Stream& stream)
       : transfer_(std::move(transfer)),
         flight_(flight),
         name_(name),
         where_(where),
+        peers_(peers.begin(), peers.end()),
         stream_(stream) {}
 
   absl::Status Wait() override {
-    FlightCall record(flight_, name_, "wait", where_);
+    FlightCall record(flight_, name_, "wait", where_, {.peers = peers_});
     const std::optional<OperationScope> timed = TimedOnGpu("wait for exchange", 0, stream_);
     HETERO_RETURN_IF_ERROR(transfer_->Wait());
     record.End();
@@ -116,14 +118,39 @@ class RecordedTransfer final : public TransferHandle {
   FlightRing* const flight_;
   const std::string name_;
   const std::string where_;
+  const std::vector<int64_t> peers_;
   Stream& stream_;
 };
 
 }  // namespace
 
 CheckedCommunicator::CheckedCommunicator(std::string_view backend, CommunicatorKey key,
-                                         GroupRank rank, FlightRing* flight)
-    : key_(std::move(key)), text_(hetero::ToString(backend, key_)), rank_(rank), flight_(flight) {}
+                                         GroupRank rank, const CommunicatorOptions& options,
+                                         FlightRing* flight)
+    : key_(std::move(key)),
+      text_(hetero::ToString(backend, key_)),
+      rank_(rank),
+      exchange_peers_(options.exchange_peers),
+      flight_(flight) {
+  for (size_t i = 0; i < key_.members.size(); ++i) {
+    if (static_cast<int64_t>(i) != rank_.value()) others_.push_back(key_.members[i].value());
+  }
+}
+
+absl::Status CheckedCommunicator::CheckPeer(std::string_view what, GroupRank peer) const {
+  if (!IsMember(peer)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(what, " names peer ", peer, "; expected a member below ", size()));
+  }
+  const GlobalRank rank = key_.members[static_cast<size_t>(peer.value())];
+  if (!exchange_peers_.has_value() || peer == rank_ ||
+      std::ranges::find(*exchange_peers_, rank) != exchange_peers_->end()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(what, " names rank ", rank,
+                                                 "; the communicator was made for messages with ",
+                                                 hetero::ToString(*exchange_peers_)));
+}
 
 absl::Status CheckedCommunicator::Fail(std::string_view kind, std::string_view name,
                                        const absl::Status& status) const {
@@ -132,10 +159,11 @@ absl::Status CheckedCommunicator::Fail(std::string_view kind, std::string_view n
 
 template <typename Work>
 absl::Status CheckedCommunicator::Account(std::string_view kind, std::string_view name,
-                                          int64_t bytes, Stream& stream, Work work) {
+                                          int64_t bytes, Stream& stream,
+                                          const FlightDetails& details, Work work) {
   stream.ledger().AddCollective(name, kind, bytes);
   if (stream.shape_only()) return absl::OkStatus();
-  FlightCall record(flight_, name, kind, text_);
+  FlightCall record(flight_, name, kind, text_, details);
   HETERO_RETURN_IF_ERROR(work());
   record.End();
   return absl::OkStatus();
@@ -211,7 +239,8 @@ int64_t CheckedCommunicator::BytesSent(const Collective& call) const {
 absl::Status CheckedCommunicator::CheckAndRun(const Collective& call, Stream& stream) {
   const absl::Status valid = Check(call, stream);
   if (!valid.ok()) return Fail(Name(call.kind), call.name, valid);
-  return Account(Name(call.kind), call.name, BytesSent(call), stream, [&]() -> absl::Status {
+  const FlightDetails details = {.number = ++num_collectives_, .peers = others_};
+  return Account(Name(call.kind), call.name, BytesSent(call), stream, details, [&] {
     const std::optional<OperationScope> timed =
         TimedOnGpu(Name(call.kind), static_cast<double>(BytesSent(call)), stream);
     return RunCollective(call, stream);
@@ -267,11 +296,9 @@ absl::Status CheckedCommunicator::Broadcast(TensorView tensor, GroupRank root, S
 absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
     std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
     std::string_view name) {
-  const auto check = [&](std::string_view what, GroupRank peer, const ConstTensorView& tensor) {
-    if (!IsMember(peer)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(what, " names peer ", peer, "; expected a member below ", size()));
-    }
+  const auto check = [&](std::string_view what, GroupRank peer,
+                         const ConstTensorView& tensor) -> absl::Status {
+    HETERO_RETURN_IF_ERROR(CheckPeer(what, peer));
     return CheckContiguous(what, tensor);
   };
   sends_.clear();
@@ -301,13 +328,20 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> CheckedCommunicator::Exchange(
   }
   std::unique_ptr<TransferHandle> transfer = std::make_unique<TransferHandle>();
   const bool has_messages = !sends_.empty() || !receives_.empty();
-  HETERO_RETURN_IF_ERROR(Account("exchange", name, sent_bytes, stream, [&]() -> absl::Status {
+  peers_.clear();
+  const auto add = [&](const auto& message) {
+    peers_.push_back(key_.members[static_cast<size_t>(message.peer.value())].value());
+  };
+  std::ranges::for_each(sends_, add);
+  std::ranges::for_each(receives_, add);
+  const auto run = [&]() -> absl::Status {
     if (!has_messages) return absl::OkStatus();
     HETERO_ASSIGN_OR_RETURN(transfer, RunExchange(sends_, receives_, stream, name));
-    transfer =
-        std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_, stream);
+    transfer = std::make_unique<RecordedTransfer>(std::move(transfer), flight_, name, text_, peers_,
+                                                  stream);
     return absl::OkStatus();
-  }));
+  };
+  HETERO_RETURN_IF_ERROR(Account("exchange", name, sent_bytes, stream, {.peers = peers_}, run));
   return transfer;
 }
 
@@ -319,8 +353,8 @@ std::string ToString(std::string_view backend, const CommunicatorKey& key) {
       "] ", key.channel);
 }
 
-absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, GlobalRank rank,
-                                   int64_t world_size) {
+absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, const CommunicatorOptions& options,
+                                   GlobalRank rank, int64_t world_size) {
   const std::optional<GroupRank> position = RankIn(key.members, rank);
   const bool ascending =
       std::ranges::adjacent_find(key.members, std::greater_equal<>()) == key.members.end();
@@ -329,6 +363,14 @@ absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, GlobalRank rank,
     return absl::InvalidArgumentError(absl::StrCat(
         "communicator ", key.channel, " has the members ", ToString(key.members),
         "; expected at least two, ascending, below ", world_size, ", with rank ", rank));
+  }
+  if (options.exchange_peers.has_value()) {
+    for (const GlobalRank peer : *options.exchange_peers) {
+      if (RankIn(key.members, peer).has_value()) continue;
+      return absl::InvalidArgumentError(
+          absl::StrCat("communicator ", key.channel, " of ", ToString(key.members),
+                       " is to have messages with rank ", peer, ", which is no member"));
+    }
   }
   return *position;
 }

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -48,20 +49,23 @@ class CheckedCommunicator : public Communicator {
 
   std::string ToString() const final { return text_; }
 
- protected:
-  // `backend` is the first word of ToString(). `flight` is the rank's and outlives the communicator
-  // and its handles; null keeps no record.
-  CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank,
-                      FlightRing* flight);
-
+  // What a call does once it is checked and recorded; a backend that has another for some of its
+  // calls makes theirs here.
   virtual absl::Status RunCollective(const Collective& call, Stream& stream) = 0;
   // Messages without elements are left out already.
   virtual absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
       std::string_view name) = 0;
 
+ protected:
+  // `backend` is the first word of ToString(). `flight` is the rank's and outlives the communicator
+  // and its handles; null keeps no record.
+  CheckedCommunicator(std::string_view backend, CommunicatorKey key, GroupRank rank,
+                      const CommunicatorOptions& options, FlightRing* flight);
+
  private:
   bool IsMember(GroupRank peer) const { return peer.value() >= 0 && peer.value() < size(); }
+  absl::Status CheckPeer(std::string_view what, GroupRank peer) const;
 
   // Puts call and communicator before an error's text.
   absl::Status Fail(std::string_view kind, std::string_view name, const absl::Status& status) const;
@@ -75,13 +79,17 @@ class CheckedCommunicator : public Communicator {
   // Accounts a valid call that sends `bytes` and does `work` unless the stream is shape-only.
   template <typename Work>
   absl::Status Account(std::string_view kind, std::string_view name, int64_t bytes, Stream& stream,
-                       Work work);
+                       const FlightDetails& details, Work work);
 
   CommunicatorKey key_;
   std::string text_;
   GroupRank rank_;
+  std::optional<std::vector<GlobalRank>> exchange_peers_;
   FlightRing* flight_;
-  std::vector<SendRequest> sends_;  // scratch of Exchange
+  std::vector<int64_t> others_;  // the other members
+  int64_t num_collectives_ = 0;  // begun
+  std::vector<int64_t> peers_;   // scratch of Exchange, as are the next two
+  std::vector<SendRequest> sends_;
   std::vector<ReceiveRequest> receives_;
 };
 
@@ -89,9 +97,10 @@ class CheckedCommunicator : public Communicator {
 std::string ToString(std::string_view backend, const CommunicatorKey& key);
 
 // What every factory checks before it makes a communicator: at least two members, ascending, below
-// `world_size`, `rank` among them. Returns the rank's position.
+// `world_size`, `rank` among them, and the exchange peers. Returns the rank's position.
 // Errors: INVALID_ARGUMENT naming the channel and the members.
-absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, GlobalRank rank, int64_t world_size);
+absl::StatusOr<GroupRank> CheckKey(const CommunicatorKey& key, const CommunicatorOptions& options,
+                                   GlobalRank rank, int64_t world_size);
 
 }  // namespace hetero
 

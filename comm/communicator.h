@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -113,6 +114,19 @@ struct CommunicatorKey {
   auto operator<=>(const CommunicatorKey&) const = default;
 };
 
+struct CommunicatorOptions {
+  // The members that this one has messages with in calls of Exchange, both ends alike; unset: all.
+  // A backend connects them when the communicator is made, as later one of them may be elsewhere.
+  std::optional<std::vector<GlobalRank>> exchange_peers = {};
+  // All its tensors are in host memory: a backend for GPUs makes nothing there.
+  bool on_host = false;
+};
+
+// Of a communicator that has no messages, only collectives.
+inline CommunicatorOptions CollectivesOnly() {
+  return {.exchange_peers = std::vector<GlobalRank>()};
+}
+
 // What a rank has of the run's backend: makes communicators, brings everybody down.
 class CommunicatorFactory {
  public:
@@ -120,7 +134,8 @@ class CommunicatorFactory {
 
   // Called by every member of the key and by nobody else. Precondition: this rank is a member and
   // the key has at least two.
-  virtual absl::StatusOr<std::unique_ptr<Communicator>> Create(const CommunicatorKey& key) = 0;
+  virtual absl::StatusOr<std::unique_ptr<Communicator>> Create(
+      const CommunicatorKey& key, const CommunicatorOptions& options = {}) = 0;
 
   // Aborts every communicator of the run with `cause`, which names rank and origin.
   virtual void AbortAll(const absl::Status& cause) = 0;

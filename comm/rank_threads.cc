@@ -13,6 +13,7 @@
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
 #include "hetero/comm/awake_clock.h"
+#include "hetero/comm/flight.h"
 #include "hetero/comm/run_ranks.h"
 
 namespace hetero::internal {
@@ -113,6 +114,12 @@ absl::Status RankThreads::OutcomeSoFar() {
   }
   if (!first.ok()) {
     first.SetPayload(kLastCallsPayload, absl::Cord(world_.DescribeLastCalls()));
+    std::vector<std::string> flights;
+    for (RankFlight& flight : world_.Flights()) {
+      flight.failure = std::string(first.message());
+      flights.push_back(ToJson(flight));
+    }
+    first.SetPayload(kFlightsPayload, absl::Cord(absl::StrJoin(flights, "\n")));
   }
   if (!others.empty()) {
     first.SetPayload(kOtherRanksPayload, absl::Cord(absl::StrJoin(others, "\n")));

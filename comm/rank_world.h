@@ -3,9 +3,11 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/comm/flight.h"
 
 namespace hetero {
 
@@ -28,6 +30,8 @@ class RankWorld {
 
   // The last calls of every rank, one a line, at most 16 a rank, below a line that names it.
   virtual std::string DescribeLastCalls() const = 0;
+  // The same as values, of the ranks of this process.
+  virtual std::vector<RankFlight> Flights() const = 0;
 };
 
 }  // namespace hetero

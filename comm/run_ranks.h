@@ -46,6 +46,9 @@ inline constexpr std::string_view kOtherRanksPayload = "hetero/other_ranks";
 // Payload of the same: the last calls of every rank, with those that were in flight or failed.
 inline constexpr std::string_view kLastCallsPayload = "hetero/last_calls";
 
+// Payload of the same: what ToJson (flight.h) makes of each rank of this process, a line each.
+inline constexpr std::string_view kFlightsPayload = "hetero/flights";
+
 // Calls `function` once per rank, each on a thread of its own, and joins them. A rank that fails
 // aborts all communicators, so the others' calls fail within moments; `function` returns then.
 // Returns OK when every rank did, else the first failure of the run, "rank 2: ...", with those of

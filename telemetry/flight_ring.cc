@@ -18,7 +18,7 @@ int64_t FlightRing::FirstKept() const {
 }
 
 int64_t FlightRing::Begin(std::string_view name, std::string_view kind, std::string_view where,
-                          absl::Time now) {
+                          const FlightDetails& details, absl::Time now) {
   absl::MutexLock lock(&mutex_);
   const int64_t sequence = num_begun_++;
   ++num_in_flight_;
@@ -27,6 +27,8 @@ int64_t FlightRing::Begin(std::string_view name, std::string_view kind, std::str
   slot.name.assign(name);
   slot.kind.assign(kind);
   slot.where.assign(where);
+  slot.number = details.number;
+  slot.peers.assign(details.peers.begin(), details.peers.end());
   slot.start = now;
   slot.end.reset();
   return sequence;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,14 +19,22 @@
 namespace hetero {
 
 struct FlightEntry {
-  int64_t sequence = 0;  // 0 for the rank's first call
-  std::string name;      // the plan's: "llm.dp.grad.bucket3"
-  std::string kind;      // "all_reduce"
-  std::string where;     // "threads[0,2] llm.dp"
+  int64_t sequence = 0;        // 0 for the rank's first call
+  std::string name;            // the plan's: "llm.dp.grad.bucket3"
+  std::string kind;            // "all_reduce"
+  std::string where;           // "threads[0,2] llm.dp"
+  int64_t number = 0;          // among the rank's calls there that all members make, from 1; else 0
+  std::vector<int64_t> peers;  // ranks that it needs
   absl::Time start;
   std::optional<absl::Time> end;  // none while in flight, and for a call that failed
 
   bool operator==(const FlightEntry&) const = default;
+};
+
+// What a call is besides its names.
+struct FlightDetails {
+  int64_t number = 0;
+  std::span<const int64_t> peers = {};
 };
 
 // Thread-safe; a call takes one lock that is contended only while somebody reads.
@@ -37,7 +46,7 @@ class FlightRing {
   // Records the start of a call and returns its sequence number. The oldest entry makes room, in
   // flight or not. Several calls may be in flight and may end in any order.
   int64_t Begin(std::string_view name, std::string_view kind, std::string_view where,
-                absl::Time now = absl::Now());
+                const FlightDetails& details = {}, absl::Time now = absl::Now());
 
   // Precondition: `sequence` came from Begin and has not ended.
   void End(int64_t sequence, absl::Time now = absl::Now());
@@ -65,8 +74,9 @@ class FlightRing {
 // shows where its rank was stopped.
 class FlightCall {
  public:
-  FlightCall(FlightRing* ring, std::string_view name, std::string_view kind, std::string_view where)
-      : ring_(ring), sequence_(ring == nullptr ? 0 : ring->Begin(name, kind, where)) {}
+  FlightCall(FlightRing* ring, std::string_view name, std::string_view kind, std::string_view where,
+             const FlightDetails& details = {})
+      : ring_(ring), sequence_(ring == nullptr ? 0 : ring->Begin(name, kind, where, details)) {}
 
   FlightCall(const FlightCall&) = delete;
   FlightCall& operator=(const FlightCall&) = delete;

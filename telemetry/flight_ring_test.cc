@@ -19,7 +19,7 @@ TEST(FlightRingTest, KeepsTheLastCallsAndWhichAreInFlight) {
   std::vector<int64_t> sequences;
   for (int i = 0; i < 5; ++i) {
     sequences.push_back(
-        ring.Begin(absl::StrCat("call", i), "send", "edge 0", kStart + absl::Seconds(i)));
+        ring.Begin(absl::StrCat("call", i), "send", "edge 0", {}, kStart + absl::Seconds(i)));
   }
   ring.End(sequences[3], kStart + absl::Seconds(10));
   ring.End(sequences[0], kStart + absl::Seconds(10));  // no longer kept
@@ -27,19 +27,37 @@ TEST(FlightRingTest, KeepsTheLastCallsAndWhichAreInFlight) {
   EXPECT_THAT(
       ring.Snapshot(),
       ::testing::ElementsAre(
-          FlightEntry{2, "call2", "send", "edge 0", kStart + absl::Seconds(2), std::nullopt},
-          FlightEntry{3, "call3", "send", "edge 0", kStart + absl::Seconds(3),
+          FlightEntry{2, "call2", "send", "edge 0", 0, {}, kStart + absl::Seconds(2), std::nullopt},
+          FlightEntry{3,
+                      "call3",
+                      "send",
+                      "edge 0",
+                      0,
+                      {},
+                      kStart + absl::Seconds(3),
                       kStart + absl::Seconds(10)},
-          FlightEntry{4, "call4", "send", "edge 0", kStart + absl::Seconds(4), std::nullopt}));
+          FlightEntry{
+              4, "call4", "send", "edge 0", 0, {}, kStart + absl::Seconds(4), std::nullopt}));
+}
+
+TEST(FlightRingTest, KeepsWhomACallNeeds) {
+  FlightRing ring(1);
+  const std::vector<int64_t> peers = {2, 4};
+  ring.Begin("x", "all_reduce", "threads[0,2] model", {.number = 7}, kStart);
+  ring.Begin("y", "exchange", "threads[0,2] bridge", {.peers = peers}, kStart);
+  EXPECT_THAT(ring.Snapshot(),
+              ::testing::ElementsAre(FlightEntry{
+                  1, "y", "exchange", "threads[0,2] bridge", 0, {2, 4}, kStart, std::nullopt}));
 }
 
 TEST(FlightRingTest, TextShowsWhatIsStuck) {
   FlightRing ring(2);
   EXPECT_EQ(ring.ToText("rank 3", kStart), "rank 3: 0 calls, 0 in flight\n");
-  ring.Begin("llm.tp.gather", "all_gather", "tp", kStart);
-  ring.End(ring.Begin("llm.dp.grad.bucket3", "all_reduce", "dp", kStart + absl::Milliseconds(2)),
-           kStart + absl::Milliseconds(3));
-  ring.Begin("bridge.0", "exchange", "edge 0", kStart + absl::Milliseconds(4));
+  ring.Begin("llm.tp.gather", "all_gather", "tp", {}, kStart);
+  ring.End(
+      ring.Begin("llm.dp.grad.bucket3", "all_reduce", "dp", {}, kStart + absl::Milliseconds(2)),
+      kStart + absl::Milliseconds(3));
+  ring.Begin("bridge.0", "exchange", "edge 0", {}, kStart + absl::Milliseconds(4));
   EXPECT_EQ(ring.ToText("rank 3", kStart + absl::Seconds(30)),
             "rank 3: 3 calls, 2 in flight (1 older than the calls kept); the last 2:\n"
             "  #1           29998.000 ms ago       1.000 ms  all_reduce llm.dp.grad.bucket3 on dp\n"

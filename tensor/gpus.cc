@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
 #include "hetero/tensor/cuda/description.h"
 #include "hetero/tensor/cuda/runtime.h"
 
@@ -24,6 +25,16 @@ std::string DescribeGpus() {
     }
   }
   return text.empty() ? "no GPU" : text;
+}
+
+absl::StatusOr<std::string> GpuUuid(int ordinal) {
+  HETERO_ASSIGN_OR_RETURN(const cuda::DeviceDescription gpu, cuda::DescribeDevice(ordinal));
+  return gpu.uuid;
+}
+
+absl::StatusOr<std::string> ComputeCapability(int ordinal) {
+  HETERO_ASSIGN_OR_RETURN(const cuda::DeviceDescription gpu, cuda::DescribeDevice(ordinal));
+  return absl::StrCat(gpu.major, ".", gpu.minor);
 }
 
 std::string DescribeCuda() { return cuda::DescribeLibrary(); }

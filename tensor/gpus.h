@@ -15,6 +15,12 @@ absl::StatusOr<int> CountGpus();
 // with the reason.
 std::string DescribeGpus();
 
+// What tells GPU `ordinal` from every other. Errors: those of CountGpus.
+absl::StatusOr<std::string> GpuUuid(int ordinal);
+
+// "9.0". Errors: those of CountGpus.
+absl::StatusOr<std::string> ComputeCapability(int ordinal);
+
 // "CUDA 13.0, driver for 13.1"; empty when built without CUDA.
 std::string DescribeCuda();
 

@@ -4,7 +4,6 @@
 
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
-#include "hetero/tensor/gpus.h"
 #include "hetero/trainer/feed/feed.h"
 #include "hetero/trainer/step/stage_feed.h"
 
@@ -36,28 +35,10 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   return job;
 }
 
-absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job) {
-  std::vector<Device> devices(job.layout->world_size());
-  if (job.config.device() == proto::RunConfig::CPU) return devices;
-  const absl::StatusOr<int> num_gpus = CountGpus();
-  HETERO_RETURN_IF_ERROR(num_gpus).With("device CUDA");
-  const bool shared = *num_gpus < job.layout->world_size();
-  for (size_t rank = 0; rank < devices.size(); ++rank) {
-    devices[rank] = {.kind = DeviceKind::kCuda, .ordinal = shared ? 0 : static_cast<int>(rank)};
-  }
-  return devices;
-}
-
 Device ShapeOnlyDevice(const Job& job) {
   return {.kind = DeviceKind::kShapeOnly,
           .predicts =
               job.config.device() == proto::RunConfig::CUDA ? DeviceKind::kCuda : DeviceKind::kCpu};
-}
-
-RankBackend ChooseBackend(std::span<const Device> devices) {
-  const bool one_each = devices.size() > 1 && devices[0].kind == DeviceKind::kCuda &&
-                        devices[1].ordinal != devices[0].ordinal;
-  return one_each ? RankBackend::kNccl : RankBackend::kThreads;
 }
 
 EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,

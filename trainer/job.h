@@ -5,13 +5,11 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
-#include "hetero/comm/run_ranks.h"
 #include "hetero/grid/layout.h"
 #include "hetero/grid/rank.h"
 #include "hetero/models/registry.h"
@@ -40,7 +38,7 @@ struct Job {
   WorkClasses work;
   SampleLimits limits;
   std::optional<RunSamples> samples;  // unset in a dry run
-  std::vector<Device> devices;        // by rank; empty in a dry run
+  std::vector<Device> devices;  // by rank; of a process its own alone, for all; empty in a dry run
   std::optional<OptimizerSettings> optimizer;
   bool profile = false;
 };
@@ -49,16 +47,9 @@ struct Job {
 // MakePlan.
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models);
 
-// With as many GPUs as ranks each has its own, with fewer all share the first.
-// Errors: those of CountGpus.
-absl::StatusOr<std::vector<Device>> ChooseDevices(const Job& job);
-
 // On which ranks of `job` run on shapes alone: what they allocate and do there is what they would
 // on its own devices.
 Device ShapeOnlyDevice(const Job& job);
-
-// Ranks with a GPU each speak over NCCL, ranks that share one through its memory.
-RankBackend ChooseBackend(std::span<const Device> devices);
 
 // Of a rank on `device`; on the shape-only device it needs no samples. `job` and `factory` outlive
 // the engine.

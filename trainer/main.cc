@@ -128,6 +128,7 @@ absl::Status RunAsRank(const LaunchPlace& place, RunOptions options, const Model
                                             .port = place.port,
                                             .timeout = timeout}));
   options.rendezvous = rendezvous.get();
+  options.local_rank = place.local_rank;
   absl::Status status = Run(options, models, console, signals);
   if (!status.ok()) {
     const std::string self = absl::StrCat("rank ", place.rank);

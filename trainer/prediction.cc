@@ -18,9 +18,10 @@ constexpr int64_t kMaxRankBytes = int64_t{1} << 44;
 
 absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
                                        const StopSignals& signals) {
-  const std::unique_ptr<CommunicatorFactory> factory =
+  const std::unique_ptr<CommunicatorFactory> loopback =
       LoopbackFactory(rank, job.layout->world_size());
-  EngineOptions options = MakeEngineOptions(job, rank, ShapeOnlyDevice(job), *factory);
+  RecordingFactory factory(*loopback);
+  EngineOptions options = MakeEngineOptions(job, rank, ShapeOnlyDevice(job), factory);
   options.stop_requested = [&signals] { return signals.requested() != 0; };
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
@@ -38,6 +39,7 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
     return absl::ResourceExhaustedError(absl::StrCat(bytes, " bytes of activations a microbatch"));
   }
   prediction.memory = engine.PredictedMemory();
+  prediction.connections = CountConnections(factory.made());
   return prediction;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/comm/connections.h"
 #include "hetero/telemetry/call_ledger.h"
 #include "hetero/tensor/memory.h"
 #include "hetero/trainer/job.h"
@@ -19,6 +20,7 @@ struct Prediction {
   EngineMemory arenas;
   MemoryLedger memory;
   CallLedger calls;  // of one training step
+  Connections connections;
 };
 
 // Of one rank of every class of Job::work.

@@ -7,6 +7,7 @@
 
 #include "hetero/telemetry/spans.h"
 #include "hetero/trainer/report/profile.h"
+#include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/step_clock.h"
 
 namespace hetero {
@@ -20,6 +21,7 @@ struct RankRecord {
   RankProfile profile;
   std::optional<SpanBuffer> spans;  // set when a trace is wanted
   std::vector<QueueSpans> queues;   // of its GPU, in a trace
+  CurrentOperation operation;
 };
 
 }  // namespace hetero

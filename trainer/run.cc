@@ -16,10 +16,12 @@
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/devices.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/feed/samples.h"
@@ -83,7 +85,8 @@ absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder,
   for (size_t i = 0; i < predictions.size(); ++i) {
     classes.push_back({.ranks = job.work.classes[i],
                        .memory = &predictions[i].memory,
-                       .calls = &predictions[i].calls});
+                       .calls = &predictions[i].calls,
+                       .connections = predictions[i].connections});
     console.Print(DescribePrediction(job.train, classes.back()));
   }
   console.Print(
@@ -98,20 +101,38 @@ GlobalRank LoggingRank(const Job& job) {
   return GlobalRank(owner.first_rank().value() + owner.num_ranks() - 1);
 }
 
-// "t.json" of rank 3 in a process of its own: "t.rank3.json".
 std::filesystem::path TracePath(const RunOptions& options) {
   if (options.trace.empty()) return {};
-  std::filesystem::path path = options.working_folder / options.trace;
-  if (options.rendezvous == nullptr) return path;
-  const std::string extension = path.extension().native();
-  return path.replace_extension(
-      absl::StrCat(".rank", options.rendezvous->rank().value(), extension));
+  const std::filesystem::path path = options.working_folder / options.trace;
+  return options.rendezvous == nullptr ? path : TracePartPath(path, options.rendezvous->rank());
 }
 
 // What every process must have the same, before anything is prepared.
 absl::Status AgreeOnJob(const Job& job, Team& team) {
   HETERO_RETURN_IF_ERROR(team.Agree("program", ProgramName()));
   return team.Agree("configuration", ToText(job.config));
+}
+
+// By rank; of a process its own alone.
+absl::StatusOr<std::vector<Device>> ChooseDevices(const RunOptions& options, const Job& job,
+                                                  Team& team) {
+  const int64_t num_ranks = job.layout->world_size();
+  if (team.is_one_process()) return DevicesOfThreads(job.config.device(), num_ranks);
+  HETERO_ASSIGN_OR_RETURN(const Device device,
+                          DeviceOfProcess(job.config.device(), options.local_rank));
+  if (device.kind == DeviceKind::kCuda) {
+    HETERO_ASSIGN_OR_RETURN(const std::string uuid, GpuUuid(device.ordinal));
+    HETERO_ASSIGN_OR_RETURN(const int num_gpus, CountGpus());
+    HETERO_RETURN_IF_ERROR(team.Differ(
+        "GPU", uuid,
+        absl::StrCat("a process needs a GPU of its own, and theirs sees ", Counted(num_gpus, "GPU"),
+                     "; start fewer processes on a machine, or let ranks "
+                     "share GPUs as threads, launch threads:",
+                     num_ranks)));
+    HETERO_ASSIGN_OR_RETURN(const std::string software, DescribeGpuSoftware(device));
+    HETERO_RETURN_IF_ERROR(team.Agree("GPU software", software));
+  }
+  return std::vector<Device>(static_cast<size_t>(num_ranks), device);
 }
 
 absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOptions& options,
@@ -140,6 +161,7 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
 // What the process with the logging rank alone has: files of the run, and who writes them.
 struct Output {
   std::optional<RunFolder> folder;
+  std::filesystem::path path;  // of the folder, known to all processes
   std::unique_ptr<Reporter> reporter;
 };
 
@@ -160,6 +182,7 @@ absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Tea
       const std::filesystem::path folder,
       team.OfLogging("output folder",
                      output.folder.has_value() ? output.folder->path().native() : ""));
+  output.path = folder;
   if (checkpoints != nullptr) {
     HETERO_RETURN_IF_ERROR(
         OpenFolders(options.working_folder, folder, team.IsHere(GlobalRank(0)), *checkpoints));
@@ -203,10 +226,36 @@ absl::Status Finish(const RunOptions& options, absl::Time start, Reporter& repor
   return JudgeRun(reporter.tally(), reporter.validation_loss());
 }
 
+// Makes one file of what each process wrote.
+absl::Status MergeTraces(const RunOptions& options, Team& team, Console& console) {
+  if (team.is_one_process()) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(team.Meet("all have written their trace"));
+  if (!team.logs()) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(
+      const std::string merged,
+      MergeTraceParts(options.working_folder / options.trace, options.rendezvous->world_size()));
+  console.Print(merged);
+  return absl::OkStatus();
+}
+
+// Whether a failure is of the kind that is explained by what all ranks called.
+bool HasRecord(const absl::Status& failure) {
+  const ExitCode code = ExitCodeFor(failure);
+  return code == ExitCode::kCommunication || code == ExitCode::kInternal;
+}
+
+void KeepFlights(const std::filesystem::path& folder, const absl::Status& failure, const Job& job,
+                 std::span<const RankRecord> records, Console& console) {
+  if (!HasRecord(failure)) return;
+  const absl::Status written = WriteFlights(folder, failure, *job.layout, records);
+  console.Print(written.ok() ? absl::StrCat("flight: ", (folder / "flight").native())
+                             : std::string(written.message()));
+}
+
 absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& console,
                    const StopSignals& signals, absl::Time start) {
   HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictRun(job, signals));
-  HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(job));
+  HETERO_ASSIGN_OR_RETURN(job.devices, ChooseDevices(options, job, team));
   const std::filesystem::path trace = TracePath(options);
   if (team.logs()) {
     HETERO_RETURN_IF_ERROR(
@@ -242,6 +291,7 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
+  HETERO_ASSIGN_OR_RETURN(const absl::Duration clock_ahead, team.ClockAhead());
   std::vector<GlobalRank> elsewhere;
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
     if (!team.IsHere(GlobalRank(r))) elsewhere.emplace_back(r);
@@ -249,7 +299,10 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   const auto leave = [&](const absl::Status& failure, std::span<const GlobalRank> stuck) {
     std::vector<GlobalRank> silent = elsewhere;
     silent.insert(silent.end(), stuck.begin(), stuck.end());
-    if (!trace.empty()) WriteTrace(trace, *job.layout, records, silent).IgnoreError();
+    if (!trace.empty()) {
+      WriteTrace(trace, *job.layout, records, silent, clock_ahead).IgnoreError();
+    }
+    KeepFlights(output.path, failure, job, records, console);
     options.on_stuck(failure);
   };
   const absl::Status trained = team.Run(
@@ -262,10 +315,14 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
        .devices = job.devices,
        .on_stuck = options.on_stuck ? decltype(Team::Options::on_stuck)(leave) : nullptr});
   absl::Status written;
-  if (!trace.empty()) written = WriteTrace(trace, *job.layout, records, elsewhere);
+  if (!trace.empty()) {
+    written = WriteTrace(trace, *job.layout, records, elsewhere, clock_ahead);
+    if (trained.ok()) written.Update(MergeTraces(options, team, console));
+  }
   console.EndProgress();
   if (!trained.ok()) {
     if (!written.ok()) console.Print(written.message());
+    KeepFlights(output.path, trained, job, records, console);
     return trained;
   }
   if (reporter == nullptr) return written;
@@ -314,10 +371,7 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
 }
 
 std::string DescribeFailure(const absl::Status& status) {
-  const ExitCode code = ExitCodeFor(status);
-  return code == ExitCode::kCommunication || code == ExitCode::kInternal
-             ? FailureRecord(status)
-             : absl::StrCat("error: ", status.message());
+  return HasRecord(status) ? FailureRecord(status) : absl::StrCat("error: ", status.message());
 }
 
 std::string FailureRecord(const absl::Status& status) {

@@ -4,12 +4,19 @@
 #include <cerrno>
 #include <cstdint>
 #include <fstream>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
+#include "hetero/comm/flight.h"
+#include "hetero/comm/run_ranks.h"
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/report/grid_text.h"
@@ -59,8 +66,46 @@ absl::Status DrawPicture(const RunOptions& options, const Job& job, Console& con
   return absl::OkStatus();
 }
 
+std::string RoleOf(const Layout& layout, GlobalRank rank) {
+  std::vector<std::string> roles;
+  for (const Grid& grid : layout.grids()) {
+    if (!grid.Contains(rank)) continue;
+    std::string& role = roles.emplace_back(grid.name());
+    for (const AxisSize& axis : grid.base().axes()) {
+      if (axis.size == 1) continue;
+      absl::StrAppend(&role, ", ", AxisName(axis.axis), " ", grid.Coord(rank, axis.axis));
+    }
+  }
+  return absl::StrJoin(roles, " + ");
+}
+
+absl::Status WriteFlights(const std::filesystem::path& folder, const absl::Status& failure,
+                          const Layout& layout, std::span<const RankRecord> records) {
+  const std::optional<absl::Cord> payload = failure.GetPayload(kFlightsPayload);
+  if (!payload.has_value()) return absl::OkStatus();
+  const std::filesystem::path flights = folder / "flight";
+  std::error_code code;
+  std::filesystem::create_directories(flights, code);
+  if (code) return SystemError(code.value(), absl::StrCat("cannot make ", flights.native()));
+  for (const std::string& line : absl::StrSplit(std::string(*payload), '\n')) {
+    HETERO_ASSIGN_OR_RETURN(RankFlight flight, ParseRankFlight(line));
+    flight.role = RoleOf(layout, flight.rank);
+    flight.operation = records[static_cast<size_t>(flight.rank.value())].operation.ToString();
+    const std::filesystem::path path = flights / absl::StrCat("rank", flight.rank.value(), ".json");
+    errno = 0;
+    std::ofstream file(path);
+    file << ToJson(flight) << "\n";
+    file.close();
+    if (!file) {
+      return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write ", path.native()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
-                        std::span<const RankRecord> records, std::span<const GlobalRank> stuck) {
+                        std::span<const RankRecord> records, std::span<const GlobalRank> stuck,
+                        absl::Duration clock_ahead) {
   std::vector<TraceTrack> tracks;
   for (size_t r = 0; r < records.size(); ++r) {
     if (std::ranges::find(stuck, GlobalRank(static_cast<int64_t>(r))) != stuck.end()) continue;
@@ -85,7 +130,32 @@ absl::Status WriteTrace(const std::filesystem::path& path, const Layout& layout,
            .spans = &queue.spans});
     }
   }
-  return WriteChromeTrace(path.native(), tracks);
+  return WriteChromeTrace(path.native(), tracks, clock_ahead);
+}
+
+std::filesystem::path TracePartPath(std::filesystem::path path, GlobalRank rank) {
+  const std::string extension = path.extension().native();
+  return path.replace_extension(absl::StrCat(".rank", rank.value(), extension));
+}
+
+absl::StatusOr<std::string> MergeTraceParts(const std::filesystem::path& path, int64_t num_ranks) {
+  std::vector<std::string> parts;
+  int64_t num_missing = 0;
+  for (int64_t rank = 0; rank < num_ranks; ++rank) {
+    parts.push_back(TracePartPath(path, GlobalRank(rank)).native());
+    std::error_code code;
+    if (!std::filesystem::exists(parts.back(), code)) ++num_missing;
+  }
+  if (num_missing > 0) {
+    return absl::StrCat("trace: ", parts.front(), " and those of the other ranks, ", num_missing,
+                        " of them on other machines; //tools:merge_traces makes one of them");
+  }
+  HETERO_RETURN_IF_ERROR(MergeChromeTraces(parts, path.native()));
+  for (const std::string& part : parts) {
+    std::error_code code;
+    std::filesystem::remove(part, code);
+  }
+  return absl::StrCat("trace: ", path.native());
 }
 
 }  // namespace hetero

@@ -22,6 +22,7 @@ struct RunOptions {
   std::string program = {};                   // one line on what runs, kept with the configuration
   // Of the one rank that this process is; null: all ranks are threads of it.
   Rendezvous* rendezvous = nullptr;
+  int64_t local_rank = 0;  // of that process among those of its machine
   bool dry_run = false;
   bool print_config = false;
   bool profile = false;  // print where the time of a step went

@@ -17,6 +17,7 @@
 #include "hetero/base/status.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/models/registry.h"
+#include "hetero/trainer/devices.h"
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
@@ -99,7 +100,7 @@ TEST(SteadyStepTest, AllocatesNothingAndReducesStatisticsOnce) {
   ASSERT_THAT(job, ::absl_testing::IsOk());
   const absl::StatusOr<std::vector<Prediction>> predictions = PredictRun(*job, signals);
   ASSERT_THAT(predictions, ::absl_testing::IsOk());
-  job->devices = ChooseDevices(*job).value();
+  job->devices = DevicesOfThreads(job->config.device(), job->layout->world_size()).value();
   job->samples =
       PrepareSamples(job->config, ContractOf(job->model->graph()), TestFolder(), {}).value();
   Allocations allocations;

@@ -1,13 +1,14 @@
 #include "hetero/trainer/team.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "hetero/base/status.h"
-#include "hetero/comm/processes/run_rank.h"
+#include "hetero/comm/run_rank.h"
 #include "hetero/comm/run_ranks.h"
-#include "hetero/trainer/job.h"
+#include "hetero/trainer/devices.h"
 
 namespace hetero {
 
@@ -27,11 +28,48 @@ absl::Status Team::Agree(std::string_view what, const std::string& text) {
       "', rank ", rendezvous_->rank(), " has '", line(our, ours.end()), "'"));
 }
 
+absl::Status Team::Differ(std::string_view what, const std::string& text, std::string_view rule) {
+  if (is_one_process()) return absl::OkStatus();
+  constexpr GlobalRank kFirst(0);
+  const std::string own = absl::StrCat(what, " of each");
+  const auto of = [&](GlobalRank rank) { return absl::StrCat(own, "/", rank.value()); };
+  const std::string verdict = absl::StrCat(what, " differ");
+  HETERO_RETURN_IF_ERROR(rendezvous_->Put(of(rendezvous_->rank()), text));
+  std::string wrong;
+  if (rendezvous_->rank() == kFirst) {
+    std::map<std::string, int64_t> ranks;
+    for (int64_t rank = 0; rank < world_size_ && wrong.empty(); ++rank) {
+      HETERO_ASSIGN_OR_RETURN(const std::string theirs,
+                              rendezvous_->Get(of(GlobalRank(rank)), GlobalRank(rank)));
+      const auto [other, is_first] = ranks.insert({theirs, rank});
+      if (is_first) continue;
+      wrong = absl::StrCat("ranks ", other->second, " and ", rank, " have the same ", what, ", ",
+                           theirs, "; ", rule);
+    }
+    HETERO_RETURN_IF_ERROR(rendezvous_->Put(verdict, wrong));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(wrong, rendezvous_->Get(verdict, kFirst));
+  }
+  return wrong.empty() ? absl::OkStatus() : absl::InvalidArgumentError(wrong);
+}
+
 absl::StatusOr<std::string> Team::OfLogging(std::string_view what, const std::string& text) {
   if (is_one_process()) return text;
   if (!logs()) return rendezvous_->Get(what, logging_);
   HETERO_RETURN_IF_ERROR(rendezvous_->Put(what, text));
   return text;
+}
+
+absl::Status Team::Meet(std::string_view name) {
+  if (is_one_process()) return absl::OkStatus();
+  std::vector<GlobalRank> everybody;
+  for (int64_t rank = 0; rank < world_size_; ++rank) everybody.emplace_back(rank);
+  return rendezvous_->Barrier(name, everybody);
+}
+
+absl::StatusOr<absl::Duration> Team::ClockAhead() {
+  if (is_one_process()) return absl::ZeroDuration();
+  return rendezvous_->ClockAhead();
 }
 
 void Team::GotOn() {
@@ -47,7 +85,8 @@ absl::Status Team::Run(absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFa
                      .devices = options.devices,
                      .on_stuck = options.on_stuck});
   }
-  RunRankOptions one{.timeout = options.timeout};
+  RunRankOptions one{.device = options.devices[static_cast<size_t>(rendezvous_->rank().value())],
+                     .timeout = options.timeout};
   if (options.on_stuck != nullptr) {
     one.on_stuck = [&](const absl::Status& failure) {
       const GlobalRank self = rendezvous_->rank();

@@ -35,8 +35,16 @@ class Team {
   // All processes have the same `text`, which is compared line by line. Errors: INVALID_ARGUMENT
   // naming `what`, both ranks and the first lines that differ.
   absl::Status Agree(std::string_view what, const std::string& text);
+  // No two processes have the same `text`. Errors: INVALID_ARGUMENT naming `what` and the first two
+  // ranks that have, before `rule`.
+  absl::Status Differ(std::string_view what, const std::string& text, std::string_view rule);
   // What the process of the logging rank has as `text`. Called by all in the same order.
   absl::StatusOr<std::string> OfLogging(std::string_view what, const std::string& text);
+
+  // Waits until all processes are in the call of that name, which nobody uses twice.
+  absl::Status Meet(std::string_view name);
+  // Of this process, of that of rank 0.
+  absl::StatusOr<absl::Duration> ClockAhead();
 
   // This process works at something that the others may wait for.
   void GotOn();
@@ -45,7 +53,7 @@ class Team {
 
   struct Options {
     absl::Duration timeout;
-    std::vector<Device> devices;
+    std::vector<Device> devices;  // by rank, here those of this process are used
     std::function<void(const absl::Status&, std::span<const GlobalRank>)> on_stuck;
   };
   // Calls `function` for the ranks of this process: RunRanks or RunRank.

@@ -24,7 +24,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeWorld(const Job& job,
   if (job.layout->world_size() == 1) return nullptr;
   Group world;
   for (int64_t r = 0; r < job.layout->world_size(); ++r) world.push_back(GlobalRank(r));
-  return factory.Create({"checkpoint", std::move(world)});
+  return factory.Create({"checkpoint", std::move(world)}, {.on_host = true});
 }
 
 // Returns the number of steps that are done.
@@ -55,6 +55,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   EngineOptions options = MakeEngineOptions(job, rank, job.devices[rank.value()], factory);
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
+  options.current = &record.operation;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   const MemoryLedger& allocated = trainer->engine().ledger();

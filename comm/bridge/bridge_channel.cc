@@ -12,13 +12,16 @@
 namespace hetero {
 namespace {
 
-Group RanksOf(const RowPlan& plan) {
+// Those of the given sides of `plan`.
+Group RanksOf(const RowPlan& plan, bool sources, bool destinations) {
   Group ranks;
-  for (const auto* sets : {&plan.sources, &plan.destinations}) {
-    for (const ReplicaSet& set : *sets) {
+  const auto add = [&](const std::vector<ReplicaSet>& sets) {
+    for (const ReplicaSet& set : sets) {
       ranks.insert(ranks.end(), set.ranks.begin(), set.ranks.end());
     }
-  }
+  };
+  if (sources) add(plan.sources);
+  if (destinations) add(plan.destinations);
   std::ranges::sort(ranks);
   ranks.erase(std::ranges::unique(ranks).begin(), ranks.end());
   return ranks;
@@ -57,8 +60,13 @@ absl::StatusOr<std::unique_ptr<BridgeChannel>> BridgeChannel::Create(
   CHECK(channel->is_source_ || channel->is_destination_)
       << "rank " << rank << " takes no part in " << o.name;
 
-  if (const Group ranks = RanksOf(plan); ranks.size() > 1) {
-    HETERO_ASSIGN_OR_RETURN(channel->transfers_, factory.Create({o.name, ranks}));
+  if (const Group ranks = RanksOf(plan, true, true); ranks.size() > 1) {
+    // Which rows go where differs by batch, so that any other end may be a peer.
+    Group peers = RanksOf(plan, /*sources=*/channel->is_destination_,
+                          /*destinations=*/channel->is_source_);
+    std::erase(peers, rank);
+    HETERO_ASSIGN_OR_RETURN(channel->transfers_,
+                            factory.Create({o.name, ranks}, {.exchange_peers = std::move(peers)}));
   }
   if (replicas == nullptr) return channel;
   if (replicas->ranks.size() > 1) {

@@ -60,8 +60,9 @@ ConstTensorView Flat(const ConstTensorView& tensor) {
 
 class LoopbackCommunicator final : public CheckedCommunicator {
  public:
-  LoopbackCommunicator(CommunicatorKey key, GroupRank rank, std::shared_ptr<Health> health)
-      : CheckedCommunicator("loopback", std::move(key), rank, nullptr),
+  LoopbackCommunicator(CommunicatorKey key, GroupRank rank, const CommunicatorOptions& options,
+                       std::shared_ptr<Health> health)
+      : CheckedCommunicator("loopback", std::move(key), rank, options, nullptr),
         health_(std::move(health)) {}
 
   void Abort(const absl::Status& cause) override { health_->Abort(cause); }
@@ -122,9 +123,10 @@ class Factory final : public CommunicatorFactory {
  public:
   Factory(GlobalRank rank, int64_t world_size) : rank_(rank), world_size_(world_size) {}
 
-  absl::StatusOr<std::unique_ptr<Communicator>> Create(const CommunicatorKey& key) override {
-    HETERO_ASSIGN_OR_RETURN(const GroupRank rank, CheckKey(key, rank_, world_size_));
-    return std::make_unique<LoopbackCommunicator>(key, rank, health_);
+  absl::StatusOr<std::unique_ptr<Communicator>> Create(
+      const CommunicatorKey& key, const CommunicatorOptions& options) override {
+    HETERO_ASSIGN_OR_RETURN(const GroupRank rank, CheckKey(key, options, rank_, world_size_));
+    return std::make_unique<LoopbackCommunicator>(key, rank, options, health_);
   }
 
   void AbortAll(const absl::Status& cause) override { health_->Abort(cause); }

@@ -62,7 +62,7 @@ class NcclTransfer final : public TransferHandle {
 
   absl::Status Wait() override {
     if (!communicator_.HealthCheck().ok()) {
-      return communicator_.nccl_group_.Aborted(absl::StrCat("exchange '", name_, "'"));
+      return communicator_.member_.Aborted(absl::StrCat("exchange '", name_, "'"));
     }
     return end_.MakeWait(stream_);
   }
@@ -126,21 +126,32 @@ ncclResult_t NcclCommunicator::StartAllToAll(const Collective& call, ncclComm_t 
   return ncclSuccess;
 }
 
+absl::StatusOr<CheckedCommunicator*> NcclCommunicator::Host() {
+  if (host_ == nullptr) {
+    const CommunicatorKey key = {member_.key().channel + ".host", member_.key().members};
+    HETERO_ASSIGN_OR_RETURN(host_, run_.Host(key, rank(), options_));
+  }
+  return host_.get();
+}
+
 // Has NCCL queue the call, which runs on `stream`, and the watchdog keep its end; what has no
 // elements is logged only, so that members that call different things are told.
 absl::Status NcclCommunicator::RunCollective(const Collective& call, Stream& stream) {
-  if (!stream.device().IsCuda()) return ThreadsCommunicator::RunCollective(call, stream);
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(CheckedCommunicator* const host, Host());
+    return host->RunCollective(call, stream);
+  }
   Call logged;
   logged.Set(call, stream.device());
   std::string what = logged.ToString();
-  if (!HealthCheck().ok()) return nccl_group_.Aborted(what);
-  absl::StatusOr<IssueLog::Place> place = nccl_group_.log().Collective(rank(), logged);
-  if (!place.ok()) return nccl_group_.Fail(rank(), place.status());
+  if (!HealthCheck().ok()) return member_.Aborted(what);
+  absl::StatusOr<IssueLog::Place> place = member_.peers().Collective(logged);
+  if (!place.ok()) return member_.Fail(place.status());
   const bool all_to_all = call.kind == CollectiveKind::kAllToAll;
   if (call.input.num_elements() == 0 && !all_to_all) return absl::OkStatus();
-  HETERO_RETURN_IF_ERROR(nccl_group_.Queue(
-      rank(), what, *place, [&](ncclComm_t handle) { return Start(call, handle, stream); }));
-  HETERO_RETURN_IF_ERROR(nccl_group_.Track(rank(), std::move(what), *std::move(place), stream));
+  HETERO_RETURN_IF_ERROR(
+      member_.Queue(what, *place, [&](ncclComm_t handle) { return Start(call, handle, stream); }));
+  HETERO_RETURN_IF_ERROR(member_.Track(std::move(what), *std::move(place), stream));
   if (!all_to_all) return absl::OkStatus();
   const size_t me = static_cast<size_t>(rank().value());
   const int64_t row_bytes = call.row_elements() * SizeOf(call.input.dtype());
@@ -154,11 +165,13 @@ absl::Status NcclCommunicator::RunCollective(const Collective& call, Stream& str
 absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
     std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,
     std::string_view name) {
-  if (!stream.device().IsCuda())
-    return ThreadsCommunicator::RunExchange(sends, receives, stream, name);
+  if (!stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(CheckedCommunicator* const host, Host());
+    return host->RunExchange(sends, receives, stream, name);
+  }
   std::string what = absl::StrCat("exchange '", name, "' of ", sends.size(), " sends and ",
                                   receives.size(), " receives on ", stream.device().ToString());
-  if (!HealthCheck().ok()) return nccl_group_.Aborted(what);
+  if (!HealthCheck().ok()) return member_.Aborted(what);
   std::vector<PostedMessage> posted;
   std::vector<ConstTensorView> to_self;
   std::vector<TensorView> from_self;
@@ -170,16 +183,16 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
     posted.push_back({receive.peer, false, receive.tensor.dtype(), receive.tensor.num_elements()});
     if (receive.peer == rank()) from_self.push_back(receive.tensor);
   }
-  absl::StatusOr<IssueLog::Place> place = nccl_group_.log().Exchange(rank(), posted);
+  absl::StatusOr<IssueLog::Place> place = member_.peers().Exchange(posted);
   if (place.ok() && to_self.size() != from_self.size()) {
     place = absl::InvalidArgumentError(
         absl::StrCat(what, ": rank ", members()[static_cast<size_t>(rank().value())], " sends ",
                      to_self.size(), " messages to itself and receives ", from_self.size(),
                      " of them; over NCCL one exchange does both"));
   }
-  if (!place.ok()) return nccl_group_.Fail(rank(), place.status());
+  if (!place.ok()) return member_.Fail(place.status());
 
-  Stream& messages = nccl_group_.messages(rank());
+  Stream& messages = member_.messages();
   if (spare_events_.empty()) {
     HETERO_ASSIGN_OR_RETURN(spare_events_.emplace_back(), Event::Create(stream.device()));
     if (!has_ready_) {
@@ -214,8 +227,8 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
     }
     return ncclSuccess;
   };
-  HETERO_RETURN_IF_ERROR(nccl_group_.Queue(rank(), what, *place, queue));
-  HETERO_RETURN_IF_ERROR(nccl_group_.Track(rank(), std::move(what), *std::move(place), messages));
+  HETERO_RETURN_IF_ERROR(member_.Queue(what, *place, queue));
+  HETERO_RETURN_IF_ERROR(member_.Track(std::move(what), *std::move(place), messages));
   HETERO_RETURN_IF_ERROR(end.Record(messages));
   return std::make_unique<NcclTransfer>(*this, name, std::move(end), stream);
 }

@@ -197,8 +197,9 @@ absl::Status ProcessesCommunicator::PostToSelf(Message& message) {
 }
 
 ProcessesCommunicator::ProcessesCommunicator(const CommunicatorKey& key, GroupRank rank,
+                                             const CommunicatorOptions& options,
                                              ProcessesState& state)
-    : CheckedCommunicator("processes", key, rank, &state.flight()),
+    : CheckedCommunicator("processes", key, rank, options, &state.flight()),
       state_(state),
       id_(HashOf(hetero::ToString("processes", key))) {
   for (size_t i = 0; i < key.members.size(); ++i) {

@@ -26,12 +26,12 @@ namespace hetero::internal {
 class ProcessesCommunicator final : public CheckedCommunicator {
  public:
   // `state` is connected to all members and outlives the communicator and its handles.
-  ProcessesCommunicator(const CommunicatorKey& key, GroupRank rank, ProcessesState& state);
+  ProcessesCommunicator(const CommunicatorKey& key, GroupRank rank,
+                        const CommunicatorOptions& options, ProcessesState& state);
 
   void Abort(const absl::Status& cause) override { state_.rendezvous().Abort(cause); }
   absl::Status HealthCheck() const override { return state_.rendezvous().HealthCheck(); }
 
- protected:
   absl::Status RunCollective(const Collective& call, Stream& stream) override;
   absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,

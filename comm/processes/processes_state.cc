@@ -17,6 +17,13 @@ constexpr absl::Duration kReason = absl::Seconds(2);
 
 }  // namespace
 
+absl::StatusOr<std::unique_ptr<ProcessesState>> ProcessesState::Create(Rendezvous& rendezvous) {
+  HETERO_ASSIGN_OR_RETURN(
+      std::unique_ptr<GlooTransport> transport,
+      GlooTransport::Create(rendezvous.rank(), rendezvous.world_size(), rendezvous.address()));
+  return std::make_unique<ProcessesState>(rendezvous, std::move(transport));
+}
+
 ProcessesState::ProcessesState(Rendezvous& rendezvous, std::unique_ptr<GlooTransport> transport)
     : rendezvous_(rendezvous), transport_(std::move(transport)), flight_(kFlightCalls) {
   rendezvous_.SetActivity([this] { return Activity(); });
@@ -70,10 +77,25 @@ void ProcessesState::EndCall() {
   activity_.waits_for.clear();
 }
 
-RankActivity ProcessesState::Activity() {
+void ProcessesState::GotOn() {
   absl::MutexLock lock(&mutex_);
-  RankActivity activity = activity_;
-  if (!activity.call.empty()) activity.call = absl::StrCat("'", activity.call, "' on ", where_);
+  ++activity_.progress;
+}
+
+void ProcessesState::SetDescribe(std::function<void(RankActivity&)> describe) {
+  absl::MutexLock lock(&describe_mutex_);
+  describe_ = std::move(describe);
+}
+
+RankActivity ProcessesState::Activity() {
+  RankActivity activity;
+  {
+    absl::MutexLock lock(&mutex_);
+    activity = activity_;
+    if (!activity.call.empty()) activity.call = absl::StrCat("'", activity.call, "' on ", where_);
+  }
+  absl::MutexLock lock(&describe_mutex_);
+  if (describe_ != nullptr) describe_(activity);
   return activity;
 }
 
@@ -83,7 +105,7 @@ absl::Status ProcessesState::Await(PendingMessage& message, GlobalRank peer,
     absl::MutexLock lock(&mutex_);
     waiting_ = &message;
     activity_.waits_for.assign(1, peer);
-    if (interrupted_) message.Interrupt();
+    if (interrupted()) message.Interrupt();
   }
   const absl::Status done = message.Wait();
   {
@@ -107,13 +129,23 @@ absl::Status ProcessesState::Fail(const absl::Status& status) {
   return status;
 }
 
+std::string ProcessesState::DescribeLastCalls() const {
+  return flight_.ToText(absl::StrCat("rank ", rendezvous_.rank()));
+}
+
+std::vector<RankFlight> ProcessesState::Flights() const {
+  return {{.rank = rendezvous_.rank(),
+           .world_size = rendezvous_.world_size(),
+           .calls = flight_.Snapshot()}};
+}
+
 absl::Status ProcessesState::AbortedError(std::string_view call) const {
   return AbortedBy(rendezvous_.HealthCheck(), call);
 }
 
 void ProcessesState::Interrupt() {
   absl::MutexLock lock(&mutex_);
-  interrupted_ = true;
+  interrupted_.store(true, std::memory_order_release);
   if (waiting_ != nullptr) waiting_->Interrupt();
 }
 

@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/checked_communicator.h"
-#include "hetero/comm/processes/gloo_transport.h"
 #include "hetero/comm/processes/processes_communicator.h"
 #include "hetero/comm/processes/processes_state.h"
 
@@ -17,12 +16,13 @@ class ProcessesFactory final : public CommunicatorFactory {
  public:
   explicit ProcessesFactory(internal::ProcessesState& state) : state_(state) {}
 
-  absl::StatusOr<std::unique_ptr<Communicator>> Create(const CommunicatorKey& key) override {
+  absl::StatusOr<std::unique_ptr<Communicator>> Create(
+      const CommunicatorKey& key, const CommunicatorOptions& options) override {
     const Rendezvous& rendezvous = state_.rendezvous();
     HETERO_ASSIGN_OR_RETURN(const GroupRank rank,
-                            CheckKey(key, rendezvous.rank(), rendezvous.world_size()));
+                            CheckKey(key, options, rendezvous.rank(), rendezvous.world_size()));
     HETERO_RETURN_IF_ERROR(state_.Connect(key, ToString("processes", key)));
-    return std::make_unique<internal::ProcessesCommunicator>(key, rank, state_);
+    return std::make_unique<internal::ProcessesCommunicator>(key, rank, options, state_);
   }
 
   void AbortAll(const absl::Status& cause) override { state_.rendezvous().Abort(cause); }
@@ -38,11 +38,9 @@ ProcessesWorld::ProcessesWorld(std::unique_ptr<internal::ProcessesState> state)
 ProcessesWorld::~ProcessesWorld() = default;
 
 absl::StatusOr<std::unique_ptr<ProcessesWorld>> ProcessesWorld::Create(Rendezvous& rendezvous) {
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<internal::GlooTransport> transport,
-                          internal::GlooTransport::Create(
-                              rendezvous.rank(), rendezvous.world_size(), rendezvous.address()));
-  return std::unique_ptr<ProcessesWorld>(new ProcessesWorld(
-      std::make_unique<internal::ProcessesState>(rendezvous, std::move(transport))));
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<internal::ProcessesState> state,
+                          internal::ProcessesState::Create(rendezvous));
+  return std::unique_ptr<ProcessesWorld>(new ProcessesWorld(std::move(state)));
 }
 
 std::unique_ptr<CommunicatorFactory> ProcessesWorld::Factory(GlobalRank rank) {
@@ -54,8 +52,8 @@ void ProcessesWorld::Abort(const absl::Status& cause) { state_->rendezvous().Abo
 
 absl::Status ProcessesWorld::HealthCheck() const { return state_->rendezvous().HealthCheck(); }
 
-std::string ProcessesWorld::DescribeLastCalls() const {
-  return state_->flight().ToText(absl::StrCat("rank ", state_->rendezvous().rank()));
-}
+std::string ProcessesWorld::DescribeLastCalls() const { return state_->DescribeLastCalls(); }
+
+std::vector<RankFlight> ProcessesWorld::Flights() const { return state_->Flights(); }
 
 }  // namespace hetero

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,6 +34,7 @@ class ProcessesWorld final : public RankWorld {
   absl::Status HealthCheck() const override;
   // Of this rank.
   std::string DescribeLastCalls() const override;
+  std::vector<RankFlight> Flights() const override;
 
  private:
   explicit ProcessesWorld(std::unique_ptr<internal::ProcessesState> state);

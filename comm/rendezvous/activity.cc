@@ -1,138 +1,96 @@
 #include "hetero/comm/rendezvous/activity.h"
 
-#include <algorithm>
+#include "absl/status/status.h"
+#include "nlohmann/json.hpp"
 
-#include "absl/strings/numbers.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-
-namespace hetero::internal {
+namespace hetero {
 namespace {
 
-// A line for each of a thousand ranks helps nobody.
-constexpr size_t kMaxNamed = 8;
+using Json = nlohmann::json;
 
-bool IsWaiting(const RankView& rank) {
-  return rank.came && !rank.left && rank.activity.in_call && !rank.activity.waits_for.empty();
+absl::StatusOr<Json> Parse(std::string_view text) {
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return absl::InvalidArgumentError("an activity that is no JSON object");
+  return json;
 }
 
-std::string List(const std::vector<std::string>& items, std::string_view separator) {
-  const size_t shown = std::min(items.size(), kMaxNamed);
-  std::string text =
-      absl::StrJoin(items.begin(), items.begin() + static_cast<long>(shown), separator);
-  if (shown < items.size()) absl::StrAppend(&text, " and ", items.size() - shown, " more");
-  return text;
+// The members of an object that an activity may leave out; what is of another type is left out too.
+int64_t Integer(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
+}
+std::string Text(const Json& json, const char* name) {
+  const auto found = json.find(name);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+template <typename Visit>
+void ForEach(const Json& json, const char* name, Visit visit) {
+  const auto found = json.find(name);
+  if (found == json.end() || !found->is_array()) return;
+  for (const Json& item : *found) visit(item);
 }
 
-std::string RankList(std::span<const int64_t> ranks) {
-  std::vector<std::string> names;
-  for (const int64_t rank : ranks) names.push_back(absl::StrCat("rank ", rank));
-  return List(names, ", ");
-}
-
-// "rank 1 waits in 'x' on ... for rank 0"
-std::string Waits(int64_t rank, const RankActivity& activity) {
-  std::vector<int64_t> peers;
-  for (const GlobalRank peer : activity.waits_for) peers.push_back(peer.value());
-  return absl::StrCat("rank ", rank, " waits in ", activity.call, " for ", RankList(peers));
-}
-
-absl::Status Late(std::span<const RankView> ranks, absl::Duration limit) {
-  std::vector<int64_t> missing;
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (!ranks[i].came) missing.push_back(static_cast<int64_t>(i));
-  }
-  return absl::DeadlineExceededError(absl::StrCat(RankList(missing), " of ", ranks.size(),
-                                                  " did not come within ",
-                                                  absl::FormatDuration(limit)));
-}
-
-absl::Status Stalled(std::span<const RankView> ranks, absl::Duration limit) {
-  std::vector<int64_t> lagging;
-  std::vector<std::string> waiting;
-  for (size_t i = 0; i < ranks.size(); ++i) {
-    if (!IsWaiting(ranks[i])) continue;
-    waiting.push_back(Waits(static_cast<int64_t>(i), ranks[i].activity));
-    for (const GlobalRank peer : ranks[i].activity.waits_for) {
-      const size_t p = static_cast<size_t>(peer.value());
-      if (p < ranks.size() && !IsWaiting(ranks[p]) && !std::ranges::count(lagging, peer.value())) {
-        lagging.push_back(peer.value());
-      }
-    }
-  }
-  if (lagging.empty()) {
-    return absl::DeadlineExceededError(
-        absl::StrCat("no rank got on for ", absl::FormatDuration(limit),
-                     ", they wait for each other: ", List(waiting, "; ")));
-  }
-  std::ranges::sort(lagging);
-  std::vector<std::string> lags;
-  for (const int64_t rank : lagging) {
-    const RankView& view = ranks[static_cast<size_t>(rank)];
-    lags.push_back(absl::StrCat(
-        "rank ", rank, view.left ? " has ended its run; " : " lags: ", LastCallOf(view.activity)));
-  }
-  return absl::DeadlineExceededError(absl::StrCat(
-      List(lags, "; "), "; for ", absl::FormatDuration(limit), " ", List(waiting, "; ")));
+Json Encoded(const MessageCounts& counts) {
+  return {{"peer", counts.peer.value()},
+          {"sends", counts.num_sends},
+          {"receives", counts.num_receives}};
 }
 
 }  // namespace
 
-std::vector<std::string> EncodeActivity(const RankActivity& activity) {
-  return {absl::StrCat(activity.progress), activity.call, activity.in_call ? "1" : "0",
-          absl::StrJoin(activity.waits_for, ",", [](std::string* out, GlobalRank rank) {
-            absl::StrAppend(out, rank.value());
-          })};
+std::string EncodeActivity(const RankActivity& activity) {
+  Json json = {
+      {"progress", activity.progress}, {"call", activity.call}, {"in_call", activity.in_call}};
+  for (const GlobalRank rank : activity.waits_for) json["waits_for"].push_back(rank.value());
+  if (!activity.communicator.empty()) {
+    json["communicator"] = activity.communicator;
+    json["collective"] = activity.collective;
+  }
+  for (const CallNeed& need : activity.needs) {
+    json["needs"].push_back({{"peer", need.peer.value()},
+                             {"collectives", need.num_collectives},
+                             {"sends", need.num_sends},
+                             {"receives", need.num_receives}});
+  }
+  for (const IssuedCalls& issued : activity.issued) {
+    Json entry = {{"communicator", issued.communicator}, {"collectives", issued.num_collectives}};
+    for (const MessageCounts& counts : issued.messages)
+      entry["messages"].push_back(Encoded(counts));
+    json["issued"].push_back(std::move(entry));
+  }
+  // What is no UTF-8 in a name is replaced.
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-absl::StatusOr<RankActivity> DecodeActivity(std::span<const std::string> texts) {
-  const absl::Status malformed = absl::InvalidArgumentError("an activity that cannot be read");
+absl::StatusOr<RankActivity> DecodeActivity(std::string_view text) {
+  const absl::StatusOr<Json> json = Parse(text);
+  if (!json.ok()) return json.status();
   RankActivity activity;
-  if (texts.size() != 4 || !absl::SimpleAtoi(texts[0], &activity.progress)) return malformed;
-  activity.call = texts[1];
-  activity.in_call = texts[2] == "1";
-  std::string_view rest = texts[3];
-  while (!rest.empty()) {
-    const size_t comma = std::min(rest.find(','), rest.size());
-    int64_t rank = 0;
-    if (!absl::SimpleAtoi(rest.substr(0, comma), &rank)) return malformed;
-    activity.waits_for.emplace_back(rank);
-    rest.remove_prefix(std::min(comma + 1, rest.size()));
-  }
+  activity.progress = Integer(*json, "progress");
+  activity.call = Text(*json, "call");
+  activity.in_call = json->value("in_call", Json(false)) == Json(true);
+  ForEach(*json, "waits_for", [&](const Json& item) {
+    if (item.is_number_integer()) activity.waits_for.emplace_back(item.get<int64_t>());
+  });
+  activity.communicator = Text(*json, "communicator");
+  activity.collective = Integer(*json, "collective");
+  ForEach(*json, "needs", [&](const Json& item) {
+    activity.needs.push_back({.peer = GlobalRank(Integer(item, "peer")),
+                              .num_collectives = Integer(item, "collectives"),
+                              .num_sends = Integer(item, "sends"),
+                              .num_receives = Integer(item, "receives")});
+  });
+  ForEach(*json, "issued", [&](const Json& item) {
+    IssuedCalls& issued = activity.issued.emplace_back();
+    issued.communicator = Text(item, "communicator");
+    issued.num_collectives = Integer(item, "collectives");
+    ForEach(item, "messages", [&](const Json& counts) {
+      issued.messages.push_back({.peer = GlobalRank(Integer(counts, "peer")),
+                                 .num_sends = Integer(counts, "sends"),
+                                 .num_receives = Integer(counts, "receives")});
+    });
+  });
   return activity;
 }
 
-std::string LastCallOf(const RankActivity& activity) {
-  if (activity.call.empty()) return "it has called nothing yet";
-  return absl::StrCat(activity.in_call ? "it is in " : "it left ", activity.call);
-}
-
-std::optional<absl::Status> Judge(std::span<const RankView> ranks, absl::Duration since_start,
-                                  const JudgeLimits& limits) {
-  const bool all_came = std::ranges::all_of(ranks, &RankView::came);
-  const RankView* silent = nullptr;
-  for (const RankView& rank : ranks) {
-    if (!rank.came || rank.left || rank.silent <= limits.silence) continue;
-    if (silent == nullptr || rank.silent > silent->silent) silent = &rank;
-  }
-  if (silent != nullptr) {
-    return absl::UnavailableError(absl::StrCat(
-        "rank ", silent - ranks.data(), ": no sign of life for ",
-        absl::FormatDuration(limits.silence),
-        ": its process is stopped or its host cannot be reached; ", LastCallOf(silent->activity)));
-  }
-  if (!all_came) {
-    if (since_start > limits.arrival) return Late(ranks, limits.arrival);
-    return std::nullopt;
-  }
-  bool somebody_waits = false;
-  for (const RankView& rank : ranks) {
-    if (rank.left) continue;
-    if (rank.stalled <= limits.stall) return std::nullopt;
-    somebody_waits = somebody_waits || IsWaiting(rank);
-  }
-  if (!somebody_waits) return std::nullopt;
-  return Stalled(ranks, limits.stall);
-}
-
-}  // namespace hetero::internal
+}  // namespace hetero

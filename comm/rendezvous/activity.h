@@ -1,20 +1,46 @@
 #ifndef HETERO_COMM_RENDEZVOUS_ACTIVITY_H_
 #define HETERO_COMM_RENDEZVOUS_ACTIVITY_H_
 
-// What ranks tell of themselves all the time, and what is to be concluded when nothing moves.
+// What a rank tells of itself all the time.
 
 #include <cstdint>
-#include <optional>
-#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "hetero/grid/rank.h"
 
 namespace hetero {
+
+// Messages that a rank has begun to exchange with another.
+struct MessageCounts {
+  GlobalRank peer;
+  int64_t num_sends = 0;
+  int64_t num_receives = 0;
+
+  bool operator==(const MessageCounts&) const = default;
+};
+
+// How far a rank is in a communicator whose calls run where nobody sees what their peers do.
+struct IssuedCalls {
+  std::string communicator;  // "nccl[0,2] model"
+  int64_t num_collectives = 0;
+  std::vector<MessageCounts> messages;
+
+  bool operator==(const IssuedCalls&) const = default;
+};
+
+// What `peer` has to issue, in the communicator of a call, before the call can end: so many
+// collectives, or sends to or receives from the caller. What is not meant is 0.
+struct CallNeed {
+  GlobalRank peer;
+  int64_t num_collectives = 0;
+  int64_t num_sends = 0;
+  int64_t num_receives = 0;
+
+  bool operator==(const CallNeed&) const = default;
+};
 
 struct RankActivity {
   int64_t progress = 0;  // grows with every call that begins, gets on or ends
@@ -22,42 +48,22 @@ struct RankActivity {
   bool in_call = false;  // else `call` has ended
   std::vector<GlobalRank> waits_for;  // in the call
 
+  // Instead of `waits_for`, of a call whose peers the rank does not see: where it stands, and what
+  // it needs of them.
+  std::string communicator;
+  int64_t collective = 0;  // its number there, from 1; 0 for an exchange
+  std::vector<CallNeed> needs;
+  // Told while the rank does not get on.
+  std::vector<IssuedCalls> issued;
+
   bool operator==(const RankActivity&) const = default;
 };
 
-namespace internal {
-
-std::vector<std::string> EncodeActivity(const RankActivity& activity);
+// As JSON.
+std::string EncodeActivity(const RankActivity& activity);
 // Errors: INVALID_ARGUMENT.
-absl::StatusOr<RankActivity> DecodeActivity(std::span<const std::string> texts);
+absl::StatusOr<RankActivity> DecodeActivity(std::string_view text);
 
-// A rank as the rendezvous sees it.
-struct RankView {
-  bool came = false;
-  bool left = false;  // has come and is done
-  RankActivity activity;
-  absl::Duration silent;   // since its last sign of life
-  absl::Duration stalled;  // since `progress` was another
-};
-
-struct JudgeLimits {
-  absl::Duration silence;  // of a rank that has come
-  absl::Duration stall;    // of all ranks together
-  absl::Duration arrival;  // until all have come
-};
-
-// Nothing while all is well, else why the run must end, rank and reason first:
-// * UNAVAILABLE for a rank that gives no sign of life,
-// * DEADLINE_EXCEEDED for ranks that have not come `since_start`, and when somebody waits while no
-//   rank has got on for too long: who lags at which call and who waits because of it, or the circle
-//   of those who wait for each other.
-std::optional<absl::Status> Judge(std::span<const RankView> ranks, absl::Duration since_start,
-                                  const JudgeLimits& limits);
-
-// "it is in 'x' on processes[0,1] model", "it left 'x' on ..." or "it has called nothing yet".
-std::string LastCallOf(const RankActivity& activity);
-
-}  // namespace internal
 }  // namespace hetero
 
 #endif  // HETERO_COMM_RENDEZVOUS_ACTIVITY_H_

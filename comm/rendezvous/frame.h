@@ -22,11 +22,15 @@ enum class FrameKind : uint8_t {
   kPut,       // texts: key, value
   kGet,       // number: of the question; texts: key
   kValue,     // number: of the question; texts: value
-  kActivity,  // texts: those of EncodeActivity
+  kActivity,  // text: that of EncodeActivity
   kBeat,      // the rendezvous lives
   kAbort,     // texts: those of EncodeStatus
   kLeave,     // this rank is done
 };
+
+// A question after this key is answered by the rendezvous itself, with the time of its machine in
+// nanoseconds since 1970.
+inline constexpr std::string_view kClockKey = "time";
 
 struct Frame {
   FrameKind kind = FrameKind::kBeat;

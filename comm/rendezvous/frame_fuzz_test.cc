@@ -1,5 +1,6 @@
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "hetero/comm/rendezvous/activity.h"
@@ -21,6 +22,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (frame.ok() != same.ok() || (frame.ok() && *frame != *same)) __builtin_trap();
     if (!frame.ok() || !frame->has_value()) return 0;
     hetero::internal::DecodeStatus((*frame)->texts).IgnoreError();
-    hetero::internal::DecodeActivity((*frame)->texts).IgnoreError();
+    for (const std::string& text : (*frame)->texts) hetero::DecodeActivity(text).IgnoreError();
   }
 }

@@ -8,8 +8,10 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
 #include "hetero/comm/aborted_by.h"
@@ -196,7 +198,7 @@ class ClientLoop {
         last_beat = now;
         const RankActivity activity = Activity();
         absl::MutexLock lock(&mutex_);
-        connection_.Send({.kind = FrameKind::kActivity, .texts = EncodeActivity(activity)});
+        connection_.Send({.kind = FrameKind::kActivity, .texts = {EncodeActivity(activity)}});
       }
       const bool heard = polled[1].revents != 0;
       if (!Exchange()) return;
@@ -319,6 +321,25 @@ absl::Status Rendezvous::Barrier(std::string_view name, std::span<const GlobalRa
     HETERO_RETURN_IF_ERROR(Get(absl::StrCat(name, "/", member), member).status());
   }
   return Put(open, "");
+}
+
+absl::StatusOr<absl::Duration> Rendezvous::ClockAhead() {
+  constexpr int kRounds = 8;
+  absl::Duration ahead;
+  absl::Duration shortest = absl::InfiniteDuration();
+  for (int i = 0; i < kRounds; ++i) {
+    const absl::Time asked = absl::Now();
+    HETERO_ASSIGN_OR_RETURN(const std::string answer, Get(internal::kClockKey, GlobalRank(0)));
+    const absl::Time answered = absl::Now();
+    int64_t nanoseconds = 0;
+    if (!absl::SimpleAtoi(answer, &nanoseconds)) {
+      return absl::InternalError(absl::StrCat("the rendezvous tells the time '", answer, "'"));
+    }
+    if (answered - asked >= shortest) continue;
+    shortest = answered - asked;
+    ahead = asked + shortest / 2 - absl::FromUnixNanos(nanoseconds);
+  }
+  return ahead;
 }
 
 void Rendezvous::GotOn() { loop_->GotOn(); }

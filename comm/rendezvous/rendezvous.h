@@ -51,6 +51,10 @@ class Rendezvous {
   // which nobody uses twice. Errors: ABORTED.
   absl::Status Barrier(std::string_view name, std::span<const GlobalRank> members);
 
+  // How far the clock of this machine is ahead of that of the first rank's, to within half of the
+  // shortest of a few round trips. Errors: ABORTED.
+  absl::StatusOr<absl::Duration> ClockAhead();
+
   // This rank works at something that is no call: a long wait for it is none for a stuck one.
   void GotOn();
   // What this rank does, asked for several times a second on a thread of the rendezvous; outside of

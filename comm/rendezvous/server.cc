@@ -14,11 +14,13 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
 #include "hetero/comm/awake_clock.h"
 #include "hetero/comm/rendezvous/activity.h"
 #include "hetero/comm/rendezvous/frame.h"
+#include "hetero/comm/rendezvous/judge.h"
 #include "hetero/comm/rendezvous/socket.h"
 #include "hetero/comm/rendezvous/wake_pipe.h"
 
@@ -164,7 +166,8 @@ class ServerLoop {
         if (frame.texts.size() == 1) Get(peer, frame.number, frame.texts[0]);
         return;
       case FrameKind::kActivity:
-        if (absl::StatusOr<RankActivity> activity = DecodeActivity(frame.texts); activity.ok()) {
+        if (frame.texts.size() != 1) return;
+        if (absl::StatusOr<RankActivity> activity = DecodeActivity(frame.texts[0]); activity.ok()) {
           if (activity->progress != rank.view.activity.progress) rank.last_progress = clock_.Now();
           rank.view.activity = *std::move(activity);
         }
@@ -224,7 +227,9 @@ class ServerLoop {
   }
 
   void Get(Peer& peer, int64_t number, const std::string& key) {
-    if (const auto value = values_.find(key); value != values_.end()) {
+    if (key == kClockKey) {
+      Answer(peer, number, absl::StrCat(absl::GetCurrentTimeNanos()));
+    } else if (const auto value = values_.find(key); value != values_.end()) {
       Answer(peer, number, value->second);
     } else {
       questions_.insert({key, {*peer.rank, number}});

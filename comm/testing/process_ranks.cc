@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "absl/status/statusor.h"
-#include "hetero/comm/processes/run_rank.h"
 #include "hetero/comm/rendezvous/rendezvous.h"
 #include "hetero/comm/rendezvous/server.h"
+#include "hetero/comm/run_rank.h"
 
 namespace hetero {
 

@@ -72,8 +72,8 @@ class ExchangeHandle final : public TransferHandle {
 }  // namespace
 
 ThreadsCommunicator::ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank,
-                                         ThreadsGroup& group)
-    : CheckedCommunicator(group.state().backend(), key, rank,
+                                         const CommunicatorOptions& options, ThreadsGroup& group)
+    : CheckedCommunicator(group.state().backend(), key, rank, options,
                           &group.state().flight(key.members[static_cast<size_t>(rank.value())])),
       group_(group) {}
 

@@ -15,15 +15,15 @@
 
 namespace hetero::internal {
 
-class ThreadsCommunicator : public CheckedCommunicator {
+class ThreadsCommunicator final : public CheckedCommunicator {
  public:
   // `group` outlives the communicator.
-  ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank, ThreadsGroup& group);
+  ThreadsCommunicator(const CommunicatorKey& key, GroupRank rank,
+                      const CommunicatorOptions& options, ThreadsGroup& group);
 
-  void Abort(const absl::Status& cause) final { group_.state().Abort(cause); }
-  absl::Status HealthCheck() const final { return group_.state().cause(); }
+  void Abort(const absl::Status& cause) override { group_.state().Abort(cause); }
+  absl::Status HealthCheck() const override { return group_.state().cause(); }
 
- protected:
   absl::Status RunCollective(const Collective& call, Stream& stream) override;
   absl::StatusOr<std::unique_ptr<TransferHandle>> RunExchange(
       std::span<const SendRequest> sends, std::span<const ReceiveRequest> receives, Stream& stream,

@@ -72,4 +72,14 @@ std::string ThreadsState::DescribeLastCalls() const {
   return text;
 }
 
+std::vector<RankFlight> ThreadsState::Flights() const {
+  std::vector<RankFlight> flights;
+  for (size_t i = 0; i < flights_.size(); ++i) {
+    flights.push_back({.rank = GlobalRank(static_cast<int64_t>(i)),
+                       .world_size = num_ranks(),
+                       .calls = flights_[i]->Snapshot()});
+  }
+  return flights;
+}
+
 }  // namespace hetero::internal

@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "hetero/comm/awake_clock.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/comm/flight.h"
 #include "hetero/telemetry/flight_ring.h"
 
 namespace hetero::internal {
@@ -58,6 +59,7 @@ class ThreadsState {
 
   // Those of every rank, one a line, below a line that names it.
   std::string DescribeLastCalls() const;
+  std::vector<RankFlight> Flights() const;
 
  private:
   const absl::Duration timeout_;

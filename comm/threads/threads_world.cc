@@ -16,9 +16,11 @@ class ThreadsFactory final : public CommunicatorFactory {
  public:
   ThreadsFactory(GlobalRank rank, internal::ThreadsState& state) : rank_(rank), state_(state) {}
 
-  absl::StatusOr<std::unique_ptr<Communicator>> Create(const CommunicatorKey& key) override {
-    HETERO_ASSIGN_OR_RETURN(const GroupRank rank, CheckKey(key, rank_, state_.num_ranks()));
-    return std::make_unique<internal::ThreadsCommunicator>(key, rank, state_.GroupOf(key));
+  absl::StatusOr<std::unique_ptr<Communicator>> Create(
+      const CommunicatorKey& key, const CommunicatorOptions& options) override {
+    HETERO_ASSIGN_OR_RETURN(const GroupRank rank,
+                            CheckKey(key, options, rank_, state_.num_ranks()));
+    return std::make_unique<internal::ThreadsCommunicator>(key, rank, options, state_.GroupOf(key));
   }
 
   void AbortAll(const absl::Status& cause) override { state_.Abort(cause); }
@@ -47,5 +49,7 @@ void ThreadsWorld::Abort(const absl::Status& cause) { state_->Abort(cause); }
 absl::Status ThreadsWorld::HealthCheck() const { return state_->cause(); }
 
 std::string ThreadsWorld::DescribeLastCalls() const { return state_->DescribeLastCalls(); }
+
+std::vector<RankFlight> ThreadsWorld::Flights() const { return state_->Flights(); }
 
 }  // namespace hetero

@@ -50,6 +50,7 @@ class ThreadsWorld final : public RankWorld {
   void Abort(const absl::Status& cause) override;
   absl::Status HealthCheck() const override;
   std::string DescribeLastCalls() const override;
+  std::vector<RankFlight> Flights() const override;
 
  private:
   std::unique_ptr<internal::ThreadsState> state_;

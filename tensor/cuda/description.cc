@@ -2,6 +2,9 @@
 
 #include <cuda_runtime_api.h>
 
+#include <string_view>
+
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/tensor/cuda/status.h"
 
@@ -16,10 +19,13 @@ std::string Version(int version) { return absl::StrCat(version / 1000, ".", vers
 absl::StatusOr<DeviceDescription> DescribeDevice(int ordinal) {
   cudaDeviceProp properties;
   HETERO_RETURN_IF_CUDA_ERROR(cudaGetDeviceProperties(&properties, ordinal));
-  return DeviceDescription{.name = properties.name,
-                           .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
-                           .major = properties.major,
-                           .minor = properties.minor};
+  return DeviceDescription{
+      .name = properties.name,
+      .memory_bytes = static_cast<int64_t>(properties.totalGlobalMem),
+      .major = properties.major,
+      .minor = properties.minor,
+      .uuid = absl::StrCat("GPU-", absl::BytesToHexString(std::string_view(
+                                       properties.uuid.bytes, sizeof(properties.uuid.bytes))))};
 }
 
 std::string DescribeLibrary() {

@@ -15,6 +15,7 @@ struct DeviceDescription {
   int64_t memory_bytes = 0;
   int major = 0;  // of the compute capability
   int minor = 0;
+  std::string uuid;  // "GPU-" and hexadecimal digits, of this GPU alone
 };
 
 // Errors: those of CountDevices (runtime.h).

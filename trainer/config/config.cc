@@ -80,19 +80,6 @@ void CheckGrids(const RunConfig& config, Violations& violations) {
   }
 }
 
-void CheckDevice(const RunConfig& config, Violations& violations) {
-  if (!violations.Sound({"launch", "device"})) return;
-  if (!AreProcesses(config.launch()) || config.device() != RunConfig::CUDA) return;
-  const absl::StatusOr<int64_t> num_ranks = ParseLaunch(config.launch());
-  if (!num_ranks.ok()) return;
-  Violation violation =
-      Refuse("device",
-             absl::StrCat(" is CUDA, which ranks of one process use; launch is ", config.launch()),
-             {"CPU"});
-  violation.corrections.push_back({{"launch", LaunchOf(*num_ranks)}});
-  violations.Add(std::move(violation));
-}
-
 void CheckPrecision(const RunConfig& config, Violations& violations) {
   if (!violations.Sound({"precision", "device"})) return;
   if (config.precision() != RunConfig::BF16 || config.device() == RunConfig::CUDA) return;
@@ -222,7 +209,6 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
     violations.Add(
         Violation{"data", "data names no source; give one of fashion_mnist, web_dataset, mock"});
   }
-  CheckDevice(config, violations);
   CheckPrecision(config, violations);
   CheckBatches(config, sample_owner, violations);
   CheckInterleaving(config, sample_owner, violations);

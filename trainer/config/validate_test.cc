@@ -145,11 +145,9 @@ TEST(ValidateTest, NamesALaunchThatIsNone) {
           "nearest: threads:4"));
 }
 
-TEST(ValidateTest, ProcessesAreForTheCpu) {
+TEST(ValidateTest, RanksAreThreadsOrProcessesOnEitherDevice) {
   EXPECT_THAT(Messages({"launch=processes:4"}), IsEmpty());
-  EXPECT_THAT(Messages({"launch=processes:4", "device=CUDA"}),
-              ElementsAre("device is CUDA, which ranks of one process use; launch is processes:4; "
-                          "nearest: device CPU or launch threads:4"));
+  EXPECT_THAT(Messages({"launch=processes:4", "device=CUDA"}), IsEmpty());
   EXPECT_THAT(Messages({"launch=processes:5", "language.rank_offset=3"}),
               Contains(HasSubstr("or launch processes:4")));
 }

@@ -117,6 +117,14 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
     absl::StrAppendFormat(&text, "\n    %-32s %6d calls %10.3f MFLOP %10.3f MB", name, totals.calls,
                           totals.flops * 1e-6, totals.bytes * 1e-6);
   }
+  const Connections& connections = prediction.connections;
+  absl::StrAppend(&text,
+                  "\n  connections: ", Counted(connections.num_communicators, "communicator"));
+  if (connections.num_communicators > 0) {
+    absl::StrAppend(&text, " of at most ", connections.largest, " ranks; messages with ",
+                    connections.messages, ", at most ", connections.collectives,
+                    " neighbours in collectives");
+  }
   absl::StrAppend(&text, "\n  collectives: ", calls.collectives().size(), " a step");
   for (const CollectiveCall& call : calls.collectives()) {
     absl::StrAppendFormat(&text, "\n    %-48s %-16s %10d bytes", call.name, call.kind, call.bytes);

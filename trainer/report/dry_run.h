@@ -7,6 +7,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "hetero/comm/connections.h"
 #include "hetero/grid/layout.h"
 #include "hetero/models/stage.h"
 #include "hetero/telemetry/call_ledger.h"
@@ -22,6 +23,7 @@ struct ClassPrediction {
   WorkClass ranks;
   const MemoryLedger* memory = nullptr;
   const CallLedger* calls = nullptr;  // of one training step
+  Connections connections;
 };
 
 // Of each module how many parameters it has, of these experts', used by a token and trained, and

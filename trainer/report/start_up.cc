@@ -11,9 +11,10 @@ namespace hetero {
 namespace {
 
 // "the CPU; oneDNN ..." or "GPU 0, which they share, in bf16".
-std::string Where(std::span<const Device> devices, DType storage) {
+std::string Where(std::span<const Device> devices, bool one_process, DType storage) {
   if (devices[0].kind == DeviceKind::kCpu) return absl::StrCat("the CPU; ", CpuDescription());
   const std::string precision = absl::StrCat(", in ", Name(storage));
+  if (!one_process) return absl::StrCat("a GPU each", precision);
   if (devices.size() == 1) return absl::StrCat("GPU 0", precision);
   return devices[1].ordinal == devices[0].ordinal
              ? absl::StrCat("GPU 0, which they share", precision)
@@ -29,7 +30,7 @@ std::string DescribeStart(const Layout& layout, std::string_view batch,
                                  : layout.world_size() == 1 ? " rank, a thread of this process"
                                                             : " ranks, threads of this process";
   std::string text =
-      absl::StrCat(layout.world_size(), ranks, " on ", Where(devices, storage), "\n");
+      absl::StrCat(layout.world_size(), ranks, " on ", Where(devices, one_process, storage), "\n");
   size_t width = 0;
   for (const Grid& grid : layout.grids()) width = std::max(width, grid.name().size());
   for (const Grid& grid : layout.grids()) {

@@ -16,7 +16,7 @@ absl::StatusOr<Communicator*> Make(std::string channel, const Group& group,
                                    std::vector<std::unique_ptr<Communicator>>& owned) {
   if (group.size() < 2) return nullptr;
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> communicator,
-                          factory.Create({std::move(channel), group}));
+                          factory.Create({std::move(channel), group}, CollectivesOnly()));
   return owned.emplace_back(std::move(communicator)).get();
 }
 

@@ -66,6 +66,9 @@ absl::Status Engine::Run(Split split, int64_t step,
       return absl::CancelledError("the step was not finished");
     }
     const Span span(options_.spans, program.names[i], CategoryOf(op.kind));
+    if (options_.current != nullptr) {
+      options_.current->Set(split == Split::kTrain ? "step" : "evaluation", step, program.names[i]);
+    }
     if (op.kind >= OpKind::kReduceGradients) {
       HETERO_RETURN_IF_ERROR(finish(op));
       continue;
@@ -75,6 +78,7 @@ absl::Status Engine::Run(Split split, int64_t step,
     if (!EndsBackward(op.kind) || !IsLastMicrobatch(op)) continue;
     HETERO_RETURN_IF_ERROR(Ready(op)).With(absl::StrCat("step ", step, " ", program.names[i]));
   }
+  if (options_.current != nullptr) options_.current->Clear();
   return absl::OkStatus();
 }
 

@@ -34,6 +34,7 @@
 #include "hetero/tensor/stream.h"
 #include "hetero/trainer/feed/feed.h"
 #include "hetero/trainer/step/communicators.h"
+#include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/plan.h"
 
 namespace hetero {
@@ -60,8 +61,9 @@ struct EngineOptions {
       make_feed;
   // Of a module's gradients; unset: as BucketOptions without numbers.
   std::function<BucketOptions(std::string_view module)> buckets = {};
-  std::optional<EngineMemory> memory;  // unset: arenas without end that only count
-  SpanBuffer* spans = nullptr;         // of this rank; null: no time is recorded
+  std::optional<EngineMemory> memory;   // unset: arenas without end that only count
+  SpanBuffer* spans = nullptr;          // of this rank; null: no time is recorded
+  CurrentOperation* current = nullptr;  // told of every operation; null: nobody is
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
   std::function<bool()> stop_requested = {};
 };

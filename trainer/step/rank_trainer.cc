@@ -71,7 +71,8 @@ absl::Status RankTrainer::MakeOptimizers(const EngineOptions& options,
   if (layout.world_size() > 1) {
     Group world;
     for (int64_t r = 0; r < layout.world_size(); ++r) world.push_back(GlobalRank(r));
-    HETERO_ASSIGN_OR_RETURN(control_, options.factory.Create({"control", std::move(world)}));
+    HETERO_ASSIGN_OR_RETURN(
+        control_, options.factory.Create({"control", std::move(world)}, CollectivesOnly()));
   }
   MemoryLedger& ledger = engine_->ledger();
   Stream& stream = engine_->stream();

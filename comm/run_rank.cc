@@ -1,20 +1,31 @@
-#include "hetero/comm/processes/run_rank.h"
+#include "hetero/comm/run_rank.h"
 
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "hetero/base/status.h"
+#include "hetero/comm/nccl/nccl_process.h"
 #include "hetero/comm/processes/processes_world.h"
 #include "hetero/comm/rank_threads.h"
+#include "hetero/comm/rank_world.h"
 
 namespace hetero {
+namespace {
+
+absl::StatusOr<std::unique_ptr<RankWorld>> MakeWorld(Rendezvous& rendezvous, Device device) {
+  if (device.kind == DeviceKind::kCuda) return CreateNcclProcess(rendezvous, device);
+  return ProcessesWorld::Create(rendezvous);
+}
+
+}  // namespace
 
 absl::Status RunRank(Rendezvous& rendezvous,
                      absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)> function,
                      const RunRankOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<ProcessesWorld> world,
-                          ProcessesWorld::Create(rendezvous));
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankWorld> world,
+                          MakeWorld(rendezvous, options.device));
   const GlobalRank self = rendezvous.rank();
   std::vector<GlobalRank> everybody;
   for (int64_t i = 0; i < rendezvous.world_size(); ++i) everybody.emplace_back(i);

@@ -1,0 +1,44 @@
+#ifndef HETERO_TRAINER_STEP_CURRENT_OPERATION_H_
+#define HETERO_TRAINER_STEP_CURRENT_OPERATION_H_
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+
+namespace hetero {
+
+// Where a rank is in its program, so that others can tell when it does not get on. Thread-safe.
+class CurrentOperation {
+ public:
+  // `phase`: "step" or "evaluation".
+  void Set(std::string_view phase, int64_t step, std::string_view operation) {
+    absl::MutexLock lock(&mutex_);
+    phase_.assign(phase);
+    step_ = step;
+    operation_.assign(operation);
+  }
+  void Clear() {
+    absl::MutexLock lock(&mutex_);
+    operation_.clear();
+  }
+
+  // "step 12 language.0 B3"; empty between steps.
+  std::string ToString() const {
+    absl::MutexLock lock(&mutex_);
+    return operation_.empty() ? "" : absl::StrCat(phase_, " ", step_, " ", operation_);
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  std::string phase_ ABSL_GUARDED_BY(mutex_);
+  int64_t step_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::string operation_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_STEP_CURRENT_OPERATION_H_
