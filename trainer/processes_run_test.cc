@@ -205,13 +205,13 @@ TEST(ProcessesRunTest, RanksEndWithTheirLauncher) {
 // end. All ranks end within seconds with its name, or the run was over already.
 class ProcessesFaultTest : public testing::TestWithParam<int> {};
 
-INSTANTIATE_TEST_SUITE_P(Moments, ProcessesFaultTest, testing::Range(0, 4));
+INSTANTIATE_TEST_SUITE_P(Moments, ProcessesFaultTest, testing::Range(0, 20));
 
 TEST_P(ProcessesFaultTest, EndsAllRanksWithTheNameOfTheCulprit) {
   std::mt19937_64 random = FreshGenerator();
   for (const int fault : {SIGKILL, SIGSTOP}) {
     const size_t rank = random() % 4;
-    const absl::Duration moment = absl::Milliseconds(GetParam() * 400 + random() % 400);
+    const absl::Duration moment = absl::Milliseconds(GetParam() * 80 + random() % 80);
     Program program(
         {.arguments = ArgumentsOf(
              "processes:4",

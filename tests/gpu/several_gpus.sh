@@ -97,6 +97,58 @@ like_the_cpu() {
   compare "$name, f32, $where" "f32_${gpus}_$log" "cpu_$log" 1e-4
 }
 
+# like_threads GPUS NAME ARGUMENTS: a process for each GPU, in f32, to the last digit as threads.
+like_threads() {
+  local gpus=$1 name=$2 log=${2//[ ,]/_}
+  shift 2
+  local case="$name, a process for each of $gpus GPUs" visible
+  visible=$(seq -s, 0 $((gpus - 1)))
+  enough "$gpus" "$case" || return
+  CUDA_VISIBLE_DEVICES=$visible train "processes_${gpus}_$log" "$@" --set device=CUDA \
+    --launch="processes:$gpus"
+  compare "$case" "processes_${gpus}_$log" "f32_${gpus}_$log" 0
+}
+
+# fault SIGNAL: of one of two processes in a step; all are gone within 10 s, with its name.
+fault() {
+  local case="$1 of a process in a step" log="$records/fault_$1.txt" launcher rank start seconds code
+  enough 2 "$case" || return
+  (cd "$(mktemp -d)" && exec timeout 150 "$(program hetero)" --recipe=mock_vlm_tiny $(ranks 2 0) $tp2 \
+    --set device=CUDA --set train_steps=1000000 --set logging.console_interval_steps=1 \
+    --set collective_timeout_seconds=2 --launch=processes:2) >"$log" 2>&1 &
+  launcher=$!
+  for _ in $(seq 600); do
+    grep -q ' iteration ' "$log" && break
+    sleep 0.1
+  done
+  rank=$(pgrep -n -f -- '--launch=processes:2')
+  start=$(date +%s.%N)
+  kill -s "$1" "$rank"
+  wait "$launcher"
+  code=$?
+  seconds=$(awk -v a="$start" -v b="$(date +%s.%N)" 'BEGIN { printf "%.1f", b - a }')
+  if [ $code -eq 4 ] && awk -v s="$seconds" 'BEGIN { exit !(s < 10) }' &&
+    tail -n 1 "$log" | grep -q '^error: rank 1'; then
+    verdict PASS "$case" "$seconds s, $(tail -n 1 "$log" | cut -c 1-100)"
+  else
+    verdict FAIL "$case" "exit $code after $seconds s; see $log"
+  fi
+}
+
+# A process needs a GPU of its own.
+one_gpu() {
+  local case="two processes and one GPU" log="$records/one_gpu.txt" code
+  enough 1 "$case" || return
+  (cd "$(mktemp -d)" && CUDA_VISIBLE_DEVICES=0 timeout 100 "$(program hetero)" \
+    --recipe=mock_vlm_tiny $(ranks 2 0) --set device=CUDA --launch=processes:2) >"$log" 2>&1
+  code=$?
+  if [ $code -eq 2 ] && grep -q 'ranks 0 and 1 have the same GPU.*sees 1 GPU' "$log"; then
+    verdict PASS "$case" "$(tail -n 1 "$log" | cut -c 1-100)"
+  else
+    verdict FAIL "$case" "exit $code; see $log"
+  fi
+}
+
 # memory GPUS NAME ARGUMENTS: what the dry run says, and that the run of like_the_cpu ended.
 memory() {
   local gpus=$1 name=$2 log=${2//[ ,]/_} said
@@ -131,6 +183,12 @@ like_the_cpu 2 "ep 2" $(ranks 2 0) $ep2
 like_the_cpu 4 "tp 2 + tp 2" $(ranks 2 2) $tp2
 like_the_cpu 0 "tp 2 + tp 2" $(ranks 2 2) $tp2
 like_the_cpu 0 "ep 2 of four" $(ranks 2 2) $ep2
+
+like_threads 2 "tp 2" $(ranks 2 0) $tp2
+like_threads 2 "ep 2" $(ranks 2 0) $ep2
+like_threads 4 "tp 2 + tp 2" $(ranks 2 2) $tp2
+for signal in KILL STOP; do fault $signal; done
+one_gpu
 
 if enough 2 "tp 2, bf16 against tp 1"; then
   train bf16_tp2 $(ranks 2 0) $tp2 --set device=CUDA --set precision=BF16
