@@ -1,20 +1,16 @@
 #include "hetero/telemetry/event_file.h"
 
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <bit>
-#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
 
 #include "absl/crc/crc32c.h"
-#include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
-#include "hetero/base/thread.h"
 #include "hetero/telemetry/event/event.pb.h"
 
 namespace hetero {
@@ -31,18 +27,6 @@ std::string HostName() {
 
 void AppendLittleEndian(uint64_t value, int num_bytes, std::string& out) {
   for (int i = 0; i < num_bytes; ++i) out.push_back(static_cast<char>(value >> (8 * i)));
-}
-
-absl::Status WriteAll(int descriptor, std::string_view bytes, std::string_view path) {
-  while (!bytes.empty()) {
-    const ssize_t written = write(descriptor, bytes.data(), bytes.size());
-    if (written >= 0) {
-      bytes.remove_prefix(written);
-    } else if (errno != EINTR) {
-      return SystemError(errno, absl::StrCat("cannot write event file ", path));
-    }
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -73,31 +57,15 @@ absl::StatusOr<std::unique_ptr<EventFile>> EventFile::Create(const std::string& 
   }
   const std::string base = absl::StrCat(directory, "/events.out.tfevents.",
                                         absl::ToUnixSeconds(now), ".", HostName(), ".", getpid());
-  std::string path = base;
-  int descriptor = -1;
-  for (int suffix = 1;; ++suffix) {
-    descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (descriptor >= 0 || errno != EEXIST) break;
-    path = absl::StrCat(base, ".", suffix);
-  }
-  if (descriptor < 0) {
-    return SystemError(errno, absl::StrCat("cannot create event file ", path));
-  }
-  std::unique_ptr<EventFile> file(new EventFile(std::move(path), descriptor));
-  HETERO_ASSIGN_OR_RETURN(file->writer_, StartThread("the event file", [writing = file.get()] {
-                            writing->WriteUntilClosed();
-                          }));
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<AsyncFile> created,
+                          AsyncFile::Create(base, "event file"));
+  std::unique_ptr<EventFile> file(new EventFile(std::move(created)));
   TensorBoardEvent event;
   event.set_wall_time(Seconds(now));
   event.set_file_version(std::string(kFileVersion));
   file->Append(event.SerializeAsString());
   return file;
 }
-
-EventFile::EventFile(std::string path, int descriptor)
-    : path_(std::move(path)), descriptor_(descriptor) {}
-
-EventFile::~EventFile() { Close().IgnoreError(); }
 
 void EventFile::AddScalars(int64_t step, absl::Time wall_time, std::span<const Scalar> scalars) {
   if (scalars.empty()) return;
@@ -113,58 +81,9 @@ void EventFile::AddScalars(int64_t step, absl::Time wall_time, std::span<const S
 }
 
 void EventFile::Append(std::string_view payload) {
-  absl::MutexLock lock(&mutex_);
-  CHECK(!closing_) << "event added after Close of " << path_;
-  if (!status_.ok() || static_cast<int64_t>(pending_.size() + payload.size()) > kMaxPendingBytes) {
-    ++num_dropped_;
-    return;
-  }
-  internal::AppendTfRecord(payload, pending_);
-}
-
-void EventFile::WriteUntilClosed() {
-  std::string bytes;
-  absl::MutexLock lock(&mutex_);
-  const auto has_work = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-    return !pending_.empty() || closing_;
-  };
-  while (true) {
-    mutex_.Await(absl::Condition(&has_work));
-    if (pending_.empty()) return;
-    bytes.clear();
-    bytes.swap(pending_);
-    writing_ = true;
-    mutex_.Unlock();
-    absl::Status written = WriteAll(descriptor_, bytes, path_);
-    mutex_.Lock();
-    writing_ = false;
-    status_.Update(std::move(written));
-    if (!status_.ok()) pending_.clear();
-  }
-}
-
-absl::Status EventFile::Flush() {
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(this, &EventFile::Idle));
-  if (status_.ok() && num_dropped_ > 0) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(num_dropped_, " events were dropped, as ", path_, " is written too slowly"));
-  }
-  return status_;
-}
-
-absl::Status EventFile::Close() {
-  {
-    absl::MutexLock lock(&mutex_);
-    closing_ = true;
-  }
-  if (writer_.joinable()) writer_.join();
-  if (const int descriptor = std::exchange(descriptor_, -1);
-      descriptor >= 0 && close(descriptor) != 0) {
-    absl::MutexLock lock(&mutex_);
-    status_.Update(SystemError(errno, absl::StrCat("cannot close event file ", path_)));
-  }
-  return Flush();
+  std::string record;
+  internal::AppendTfRecord(payload, record);
+  file_->Append(record);
 }
 
 }  // namespace hetero

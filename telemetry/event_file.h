@@ -10,14 +10,13 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <thread>
+#include <utility>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "hetero/telemetry/async_file.h"
 
 namespace hetero {
 
@@ -26,8 +25,7 @@ struct Scalar {
   double value = 0;  // stored as a float
 };
 
-// Thread-safe. Adding never waits for the disk: a thread of the file's own writes. Destruction
-// writes what is pending but reports nothing; call Close to know.
+// As AsyncFile.
 class EventFile {
  public:
   // Creates `directory` if it is missing and in it the file
@@ -37,43 +35,20 @@ class EventFile {
   static absl::StatusOr<std::unique_ptr<EventFile>> Create(const std::string& directory,
                                                            absl::Time now = absl::Now());
 
-  ~EventFile();
-
-  EventFile(const EventFile&) = delete;
-  EventFile& operator=(const EventFile&) = delete;
-
-  // Queues one event with all `scalars`; none for an empty span. Never fails: after a write error,
-  // or while kMaxPendingBytes wait for a slow disk, the event is dropped, which Flush and Close
-  // report. Precondition: Close has not been called.
+  // One event with all `scalars`; none for an empty span. As AsyncFile::Append.
   void AddScalars(int64_t step, absl::Time wall_time, std::span<const Scalar> scalars);
 
-  // Waits until everything added so far has been handed to the operating system.
-  // Errors: the first write error; RESOURCE_EXHAUSTED when events were dropped.
-  absl::Status Flush();
-
-  // Flush, then closes. Later calls return the first call's status.
-  absl::Status Close();
-
-  const std::string& path() const { return path_; }
-
-  static constexpr int64_t kMaxPendingBytes = 64 << 20;
+  // As AsyncFile's.
+  absl::Status Flush() { return file_->Flush(); }
+  absl::Status Close() { return file_->Close(); }
+  const std::string& path() const { return file_->path(); }
 
  private:
-  EventFile(std::string path, int descriptor);
+  explicit EventFile(std::unique_ptr<AsyncFile> file) : file_(std::move(file)) {}
 
   void Append(std::string_view payload);
-  void WriteUntilClosed();
-  bool Idle() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return pending_.empty() && !writing_; }
 
-  const std::string path_;
-  int descriptor_;
-  absl::Mutex mutex_;
-  std::string pending_ ABSL_GUARDED_BY(mutex_);
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  int64_t num_dropped_ ABSL_GUARDED_BY(mutex_) = 0;
-  absl::Status status_ ABSL_GUARDED_BY(mutex_);
-  std::thread writer_;
+  const std::unique_ptr<AsyncFile> file_;
 };
 
 namespace internal {

@@ -112,21 +112,24 @@ absl::Status Launch(const RunOptions& options, const ModelRegistry& models,
 absl::Status RunAsRank(const LaunchPlace& place, RunOptions options, const ModelRegistry& models,
                        Console& console, const StopSignals& signals) {
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
-  const absl::Duration timeout =
-      absl::Seconds(Resolve(options.config).collective_timeout_seconds());
+  const proto::RunConfig resolved = Resolve(options.config);
+  const absl::Duration timeout = absl::Seconds(resolved.collective_timeout_seconds());
+  const absl::Duration arrival = absl::Seconds(resolved.arrival_timeout_seconds());
   std::unique_ptr<RendezvousServer> server;
   if (place.rank == GlobalRank(0)) {
     HETERO_ASSIGN_OR_RETURN(server, RendezvousServer::Start({.world_size = place.world_size,
                                                              .port = place.port,
                                                              .listening = place.listening,
-                                                             .timeout = timeout}));
+                                                             .timeout = timeout,
+                                                             .arrival_timeout = arrival}));
   }
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Rendezvous> rendezvous,
                           Rendezvous::Join({.rank = place.rank,
                                             .world_size = place.world_size,
                                             .host = place.host,
                                             .port = place.port,
-                                            .timeout = timeout}));
+                                            .timeout = timeout,
+                                            .arrival_timeout = arrival}));
   options.rendezvous = rendezvous.get();
   options.local_rank = place.local_rank;
   absl::Status status = Run(options, models, console, signals);

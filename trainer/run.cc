@@ -35,6 +35,7 @@
 #include "hetero/trainer/report/reporter.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
+#include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/team.h"
@@ -165,6 +166,19 @@ struct Output {
   std::unique_ptr<Reporter> reporter;
 };
 
+absl::StatusOr<WorkCount> CountWork(const Job& job) {
+  const proto::Logging& logging = job.config.logging();
+  const bool on_gpus = job.config.device() == proto::RunConfig::CUDA;
+  if (!(logging.has_throughput() ? logging.throughput() : on_gpus)) return WorkCount();
+  WorkCount work{.owner = job.model->graph().SampleOwner().name};
+  work.owner_ranks = job.layout->Find(work.owner)->num_ranks();
+  work.all_ranks = job.layout->world_size();
+  HETERO_ASSIGN_OR_RETURN(work.counter, StepWorkCounter::Create(*job.model, job.samples->train,
+                                                                job.config.sequence_length(),
+                                                                job.config.global_batch_size()));
+  return work;
+}
+
 absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Team& team,
                                   RunCheckpoints* checkpoints, Console& console) {
   Output output;
@@ -190,9 +204,10 @@ absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Tea
   if (!team.logs()) return output;
   HETERO_RETURN_IF_ERROR(console.log_status());
   output.folder->Keep();
-  output.reporter = std::make_unique<Reporter>(job.config, job.model->graph().metrics,
-                                               LearningRateScales(job), job.sizes.train_steps,
-                                               options.on_step, console, std::move(events));
+  HETERO_ASSIGN_OR_RETURN(WorkCount work, CountWork(job));
+  output.reporter = std::make_unique<Reporter>(
+      job.config, job.model->graph().metrics, LearningRateScales(job), job.sizes.train_steps,
+      options.on_step, console, std::move(events), std::move(work));
   return output;
 }
 

@@ -35,6 +35,7 @@ using proto::RunConfig;
 
 // Longer than any step or evaluation batch keeps a healthy rank away from its peers.
 constexpr double kDefaultCollectiveTimeoutSeconds = 300;
+constexpr double kDefaultArrivalTimeoutSeconds = 300;
 
 // Longer than any glitch of single batches lasts.
 constexpr int64_t kDefaultDivergenceSteps = 10;
@@ -285,6 +286,9 @@ RunConfig Resolve(RunConfig config) {
   if (!config.has_precision()) config.set_precision(RunConfig::F32);
   if (!config.has_pipeline_chunks()) config.set_pipeline_chunks(1);
   if (!config.has_split_backward()) config.set_split_backward(false);
+  if (!config.has_arrival_timeout_seconds()) {
+    config.set_arrival_timeout_seconds(kDefaultArrivalTimeoutSeconds);
+  }
   if (!config.has_collective_timeout_seconds()) {
     config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
   }

@@ -71,6 +71,13 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
                    absl::StrFormat(" consumed samples: %12d |", last.consumed_samples));
   absl::StrAppendFormat(&line, " elapsed time per iteration (ms): %.1f |",
                         averages.seconds_per_iteration * 1e3);
+  if (context.throughput.has_value()) {
+    absl::StrAppendFormat(&line,
+                          " throughput per GPU (TFLOP/s/GPU): %.1f | of all GPUs: %.1f |"
+                          " tokens per second per GPU: %.0f |",
+                          context.throughput->owner_tflops, context.throughput->all_tflops,
+                          context.throughput->tokens);
+  }
   if (last.learning_rate.has_value()) {
     absl::StrAppendFormat(&line, " learning rate: %.6E |", *last.learning_rate);
   }

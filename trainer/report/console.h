@@ -29,6 +29,7 @@ struct TrainingLineContext {
   absl::Time now;
   absl::TimeZone zone = absl::LocalTimeZone();
   int64_t num_iterations = 0;  // of the whole run
+  std::optional<Throughput> throughput = {};
 };
 
 // One line without its line feed. `last` is the latest iteration of the interval. A loss is printed

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,22 @@ TEST(TrainingLineTest, AveragesTwoIterations) {
             " global batch size:    64 | lm loss: 2.800000E+00 | loss scale: 1.0 |"
             " grad norm: 3.389 | number of skipped iterations:   0 | number of nan iterations:"
             "   0 |");
+}
+
+TEST(TrainingLineTest, ShowsThroughputWhereItIsCounted) {
+  MetricsInterval interval;
+  StepMetrics step = Step(2, 30, 10);
+  step.tokens = 32768;
+  step.flops = {{"radio_encoder", 20e12}, {"language", 100e12}};
+  interval.Add(step, absl::Milliseconds(500));
+  const IntervalAverages averages = interval.averages();
+  TrainingLineContext context = Context();
+  context.throughput = ThroughputOf(averages, "language", 1, 2);
+  EXPECT_THAT(TrainingLine(context, step, averages),
+              HasSubstr(" elapsed time per iteration (ms): 500.0 | throughput per GPU"
+                        " (TFLOP/s/GPU): 200.0 | of all GPUs: 120.0 | tokens per second per GPU:"
+                        " 32768 | learning rate:"));
+  EXPECT_EQ(ThroughputOf({.seconds_per_iteration = 1}, "language", 1, 2), std::nullopt);
 }
 
 TEST(TrainingLineTest, ShowsEveryLoss) {

@@ -49,6 +49,19 @@ std::vector<NamedValue> WorthTelling(std::span<const Metric> metrics,
   return values;
 }
 
+std::optional<Throughput> ThroughputOf(const IntervalAverages& averages, std::string_view owner,
+                                       int64_t owner_ranks, int64_t all_ranks) {
+  if (averages.tokens <= 0) return std::nullopt;
+  Throughput throughput{.tokens = averages.tokens / static_cast<double>(all_ranks)};
+  for (const NamedValue& module : averages.flops) {
+    throughput.all_tflops += module.value * 1e-12 / static_cast<double>(all_ranks);
+    if (module.name == owner) {
+      throughput.owner_tflops = module.value * 1e-12 / static_cast<double>(owner_ranks);
+    }
+  }
+  return throughput;
+}
+
 double Perplexity(double loss) {
   return std::isfinite(loss) ? std::exp(std::min(20.0, loss)) : loss;
 }
@@ -56,6 +69,12 @@ double Perplexity(double loss) {
 void MetricsInterval::Add(const StepMetrics& step, absl::Duration elapsed) {
   elapsed_ += elapsed;
   ++num_iterations_;
+  tokens_ += step.tokens;
+  flops_.resize(step.flops.size());
+  for (size_t i = 0; i < step.flops.size(); ++i) {
+    flops_[i].name = step.flops[i].name;
+    flops_[i].value += step.flops[i].value;
+  }
   AddTo(step.skipped ? skipped_ : losses_, step.losses);
   if (!step.skipped) return;
   ++skipped_iterations_;
@@ -69,6 +88,11 @@ IntervalAverages MetricsInterval::averages() const {
       .seconds_per_iteration = absl::ToDoubleSeconds(elapsed_) / num_iterations_,
       .skipped_iterations = skipped_iterations_,
       .nan_iterations = nan_iterations_};
+  if (const double seconds = absl::ToDoubleSeconds(elapsed_); seconds > 0) {
+    averages.tokens = tokens_ / seconds;
+    averages.flops = flops_;
+    for (NamedValue& module : averages.flops) module.value /= seconds;
+  }
   const bool none_updated = skipped_iterations_ == num_iterations_;
   for (const LossSum& loss : none_updated ? skipped_ : losses_) {
     if (loss.count > 0) averages.losses.push_back({loss.name, loss.sum / loss.count});

@@ -8,6 +8,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -50,6 +51,9 @@ struct StepMetrics {
   std::vector<NamedValue> module_rates;  // of the modules that learn at rates of their own
   std::optional<double> grad_norm;       // before clipping
   std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
+  // What the step's samples are and take by definition; 0 and empty where nobody counts it.
+  double tokens = 0;
+  std::vector<NamedValue> flops;  // by module
 };
 
 struct IntervalAverages {
@@ -59,7 +63,23 @@ struct IntervalAverages {
   std::vector<NamedValue> losses;
   int64_t skipped_iterations = 0;
   int64_t nan_iterations = 0;  // skipped, and one of their losses was not finite
+  // A second; 0 and empty as in StepMetrics.
+  double tokens = 0;
+  std::vector<NamedValue> flops;
 };
+
+// What a rank does a second, of the time of whole steps.
+struct Throughput {
+  double tokens = 0;        // over all ranks of the run
+  double owner_tflops = 0;  // of the module that owns the samples, over its ranks, as Megatron-LM
+  double all_tflops = 0;    // of all modules over all ranks
+
+  bool operator==(const Throughput&) const = default;
+};
+
+// Of a run in which `owner` has `owner_ranks` of `all_ranks`; nothing where nothing was counted.
+std::optional<Throughput> ThroughputOf(const IntervalAverages& averages, std::string_view owner,
+                                       int64_t owner_ranks, int64_t all_ranks);
 
 // exp(min(20, loss)); the loss itself where it is infinite or NaN.
 double Perplexity(double loss);
@@ -83,6 +103,8 @@ class MetricsInterval {
   int64_t num_iterations_ = 0;
   int64_t skipped_iterations_ = 0;
   int64_t nan_iterations_ = 0;
+  double tokens_ = 0;
+  std::vector<NamedValue> flops_;
 };
 
 }  // namespace hetero

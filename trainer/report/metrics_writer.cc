@@ -5,13 +5,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/telemetry/open_metrics.h"
+#include "nlohmann/json.hpp"
 
 namespace hetero {
 
 absl::StatusOr<std::unique_ptr<MetricsWriter>> MetricsWriter::Create(const std::string& directory,
                                                                      int64_t world_size) {
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<EventFile> file, EventFile::Create(directory));
-  return std::unique_ptr<MetricsWriter>(new MetricsWriter(std::move(file), world_size));
+  HETERO_ASSIGN_OR_RETURN(
+      std::unique_ptr<AsyncFile> lines,
+      AsyncFile::Create(absl::StrCat(directory, "/metrics.jsonl"), "file of metrics"));
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SnapshotFile> snapshot,
+                          SnapshotFile::Create(absl::StrCat(directory, "/metrics.prom")));
+  return std::unique_ptr<MetricsWriter>(
+      new MetricsWriter(std::move(file), std::move(lines), std::move(snapshot), world_size));
 }
 
 void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
@@ -31,14 +39,30 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   }
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
+  {
+    absl::MutexLock lock(&mutex_);
+    if (step.skipped) ++num_skipped_;
+  }
+  values.push_back({"skipped", step.skipped ? 1.0 : 0.0});
+  WriteLine("step", step.iteration, step.consumed_samples, values, now);
 }
 
 void MetricsWriter::WriteInterval(int64_t iteration, const IntervalAverages& averages,
-                                  absl::Time now) {
-  Write(iteration,
-        std::vector<NamedValue>{{"iteration-time", averages.seconds_per_iteration},
-                                {"iteration-time-ms", averages.seconds_per_iteration * 1e3}},
-        now);
+                                  const std::optional<Throughput>& throughput, absl::Time now) {
+  std::vector<NamedValue> values = {{"iteration-time-ms", averages.seconds_per_iteration * 1e3},
+                                    {"iteration-time", averages.seconds_per_iteration}};
+  if (throughput.has_value()) {
+    values.push_back({"throughput", throughput->owner_tflops});
+    values.push_back({"throughput-all-gpus", throughput->all_tflops});
+    values.push_back({"tokens-per-second-per-gpu", throughput->tokens});
+    for (const NamedValue& module : averages.flops) {
+      values.push_back({absl::StrCat("tflops ", module.name), module.value * 1e-12});
+    }
+  }
+  Write(iteration, values, now);
+  // One unit of time is enough where no other program's tags are to be met.
+  WriteLine("interval", iteration, std::nullopt, std::span(values).subspan(1), now);
+  ReplaceSnapshot();
 }
 
 void MetricsWriter::WriteEvaluation(int64_t iteration, int64_t consumed_samples,
@@ -51,6 +75,57 @@ void MetricsWriter::WriteEvaluation(int64_t iteration, int64_t consumed_samples,
     }
   }
   WriteWithTwins(iteration, consumed_samples, tagged, now);
+  WriteLine("evaluation", iteration, consumed_samples, tagged, now);
+  ReplaceSnapshot();
+}
+
+void MetricsWriter::WriteLine(std::string_view kind, int64_t iteration,
+                              std::optional<int64_t> consumed_samples,
+                              std::span<const NamedValue> values, absl::Time now) {
+  nlohmann::json line = {{"kind", kind},
+                         {"iteration", iteration},
+                         {"time", absl::ToDoubleSeconds(now - absl::UnixEpoch())}};
+  if (consumed_samples.has_value()) line["consumed_samples"] = *consumed_samples;
+  absl::MutexLock lock(&mutex_);
+  iteration_ = iteration;
+  consumed_samples_ = consumed_samples.value_or(consumed_samples_);
+  for (const NamedValue& value : values) {
+    line[value.name] = value.value;
+    latest_[value.name] = value.value;
+  }
+  lines_->Append(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+void MetricsWriter::ReplaceSnapshot() {
+  using Kind = OpenMetric::Kind;
+  absl::MutexLock lock(&mutex_);
+  std::vector<OpenMetric> metrics = {
+      {.name = "iterations", .kind = Kind::kCounter, .value = static_cast<double>(iteration_)},
+      {.name = "consumed samples",
+       .kind = Kind::kCounter,
+       .value = static_cast<double>(consumed_samples_)},
+      {.name = "skipped iterations",
+       .kind = Kind::kCounter,
+       .value = static_cast<double>(num_skipped_),
+       .help = "Since this process started."}};
+  for (const auto& [name, value] : latest_) {
+    if (name == "skipped") continue;
+    metrics.push_back(
+        {.name = name == "iteration-time" ? "iteration seconds" : name, .value = value});
+  }
+  snapshot_->Replace(OpenMetricsText("hetero", metrics));
+}
+
+absl::Status MetricsWriter::Flush() {
+  HETERO_RETURN_IF_ERROR(file_->Flush());
+  return lines_->Flush();
+}
+
+absl::Status MetricsWriter::Close() {
+  absl::Status status = file_->Close();
+  status.Update(lines_->Close());
+  status.Update(snapshot_->Close());
+  return status;
 }
 
 void MetricsWriter::WriteWithTwins(int64_t iteration, int64_t consumed_samples,

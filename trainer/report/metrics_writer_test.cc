@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -101,6 +103,20 @@ TEST(MetricsWriterTest, IntervalHasBothIterationTimes) {
                                    Pair("iteration-time-ms", Pair(3, 250))));
 }
 
+TEST(MetricsWriterTest, ThroughputIsThatOfAGpuAndOfAModule) {
+  const IntervalAverages averages = {.seconds_per_iteration = 0.5,
+                                     .tokens = 8192,
+                                     .flops = {{"radio_encoder", 4e12}, {"language", 12e12}}};
+  EXPECT_THAT(Written([&](MetricsWriter& writer) {
+                writer.WriteInterval(3, averages, ThroughputOf(averages, "language", 3, 4));
+              }),
+              UnorderedElementsAre(
+                  Pair("iteration-time", Pair(3, 0.5f)), Pair("iteration-time-ms", Pair(3, 500)),
+                  Pair("throughput", Pair(3, 4)), Pair("throughput-all-gpus", Pair(3, 4)),
+                  Pair("tokens-per-second-per-gpu", Pair(3, 2048)),
+                  Pair("tflops radio_encoder", Pair(3, 4)), Pair("tflops language", Pair(3, 12))));
+}
+
 TEST(MetricsWriterTest, EvaluationTags) {
   EXPECT_THAT(
       Written([&](MetricsWriter& writer) {
@@ -113,6 +129,54 @@ TEST(MetricsWriterTest, EvaluationTags) {
                            Pair("lm loss validation ppl vs samples", Pair(12800, 1)),
                            Pair("caption accuracy validation", Pair(200, 0.5f)),
                            Pair("caption accuracy validation vs samples", Pair(12800, 0.5f))));
+}
+
+std::string ReadFile(const std::string& name) {
+  std::ifstream file(::testing::TempDir() + "/metrics/" + name);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+TEST(MetricsWriterTest, LinesOfJsonSayTheSame) {
+  const absl::Time now = absl::FromUnixSeconds(1700000000);
+  StepMetrics step = Step();
+  step.grad_norm = std::nan("");
+  step.skipped = true;
+  Written([&](MetricsWriter& writer) {
+    writer.WriteStep(step, now);
+    writer.WriteInterval(3, {.seconds_per_iteration = 0.25}, {}, now);
+    writer.WriteEvaluation(3, 192, std::vector<NamedValue>{{"lm loss", 0}}, now);
+  });
+  EXPECT_EQ(ReadFile("metrics.jsonl"),
+            R"({"batch-size":64.0,"consumed_samples":192,"grad-norm":null,"iteration":3,)"
+            R"("kind":"step","lm loss":2.4,"loss-scale":1.0,"skipped":1.0,"time":1700000000.0,)"
+            R"("world-size":4.0})"
+            "\n"
+            R"({"iteration":3,"iteration-time":0.25,"kind":"interval","time":1700000000.0})"
+            "\n"
+            R"({"consumed_samples":192,"iteration":3,"kind":"evaluation",)"
+            R"("lm loss validation":0.0,"lm loss validation ppl":1.0,"time":1700000000.0})"
+            "\n");
+}
+
+TEST(MetricsWriterTest, TheLatestValuesAreForPrometheus) {
+  Written([&](MetricsWriter& writer) {
+    StepMetrics step = Step();
+    step.skipped = true;
+    writer.WriteStep(step);
+    writer.WriteInterval(3, {.seconds_per_iteration = 0.25});
+  });
+  EXPECT_EQ(ReadFile("metrics.prom"),
+            "# TYPE hetero_iterations counter\nhetero_iterations_total 3\n"
+            "# TYPE hetero_consumed_samples counter\nhetero_consumed_samples_total 192\n"
+            "# TYPE hetero_skipped_iterations counter\n"
+            "# HELP hetero_skipped_iterations Since this process started.\n"
+            "hetero_skipped_iterations_total 1\n"
+            "# TYPE hetero_batch_size gauge\nhetero_batch_size 64\n"
+            "# TYPE hetero_iteration_seconds gauge\nhetero_iteration_seconds 0.25\n"
+            "# TYPE hetero_lm_loss gauge\nhetero_lm_loss 2.3999999999999999\n"
+            "# TYPE hetero_loss_scale gauge\nhetero_loss_scale 1\n"
+            "# TYPE hetero_world_size gauge\nhetero_world_size 4\n"
+            "# EOF\n");
 }
 
 }  // namespace

@@ -29,6 +29,14 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   metrics.losses = TrainingSums(metrics_, result.report.sums);
   sums_.resize(result.report.sums.size());
   std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());
+  if (work_.counter != nullptr && uncounted_.ok()) {
+    if (absl::StatusOr<StepWork> work = work_.counter->Of(step); work.ok()) {
+      metrics.tokens = work->tokens;
+      metrics.flops = std::move(work->flops);
+    } else {
+      uncounted_ = work.status();
+    }
+  }
   interval_.Add(metrics, elapsed);
   if (on_step_) on_step_(metrics);
   num_steps_done_ = iteration;
@@ -42,10 +50,13 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   if (interval_ends || step == first_step_) {
     IntervalAverages averages = interval_.averages();
     averages.losses = WorthTelling(metrics_, std::move(averages.losses));
+    const std::optional<Throughput> throughput =
+        ThroughputOf(averages, work_.owner, work_.owner_ranks, work_.all_ranks);
     console_.Print(
-        TrainingLine({.now = absl::Now(), .num_iterations = num_steps_}, metrics, averages));
+        TrainingLine({.now = absl::Now(), .num_iterations = num_steps_, .throughput = throughput},
+                     metrics, averages));
     if (interval_ends) {
-      events_->WriteInterval(iteration, averages);
+      events_->WriteInterval(iteration, averages, throughput);
       interval_.Reset();
     }
   }
@@ -58,6 +69,12 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                      .total = num_steps_,
                      .start = start_,
                      .detail = detail});
+}
+
+absl::Status Reporter::Close() {
+  absl::Status status = events_->Close();
+  status.Update(uncounted_);
+  return status;
 }
 
 void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -18,10 +19,19 @@
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
 #include "hetero/trainer/report/step_tally.h"
+#include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
 namespace hetero {
+
+// By which throughput is told; without a counter it is not.
+struct WorkCount {
+  std::unique_ptr<StepWorkCounter> counter = {};
+  std::string owner = {};  // the module that owns the samples
+  int64_t owner_ranks = 0;
+  int64_t all_ranks = 0;
+};
 
 // Used by the thread of one rank, then by the thread that joined it.
 class Reporter {
@@ -32,14 +42,15 @@ class Reporter {
   Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
            std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
-           std::unique_ptr<MetricsWriter> events)
+           std::unique_ptr<MetricsWriter> events, WorkCount work = {})
       : config_(config),
         metrics_(std::move(metrics)),
         rate_scales_(std::move(rate_scales)),
         num_steps_(num_steps),
         on_step_(std::move(on_step)),
         console_(console),
-        events_(std::move(events)) {}
+        events_(std::move(events)),
+        work_(std::move(work)) {}
 
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
@@ -65,8 +76,9 @@ class Reporter {
     stopped_ = stopped;
   }
 
-  // Closes the event file. Errors: those of MetricsWriter::Close.
-  absl::Status Close() { return events_->Close(); }
+  // Closes the event file. Errors: those of MetricsWriter::Close, and what kept the work of a step
+  // from being counted.
+  absl::Status Close();
 
   int64_t num_steps_done() const { return num_steps_done_; }
   const StepTally& tally() const { return tally_; }
@@ -88,12 +100,14 @@ class Reporter {
   const std::function<void(const StepMetrics&)> on_step_;
   Console& console_;
   const std::unique_ptr<MetricsWriter> events_;
+  const WorkCount work_;
   MetricsInterval interval_;
   const absl::Time start_ = absl::Now();
 
   int64_t first_step_ = 0;
   int64_t num_steps_done_ = 0;
   absl::Status unsaved_;
+  absl::Status uncounted_;
   absl::Duration train_time_;
   StepTally tally_;
   bool stopped_ = false;

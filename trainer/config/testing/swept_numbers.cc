@@ -69,6 +69,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "micro_batch_size=2",
       "global_batch_size=4",
       "collective_timeout_seconds=60",
+      "arrival_timeout_seconds=60",
       "divergence_steps=5",
       "evaluation={interval_steps: 2 num_batches: 1 micro_batch_size: 2 global_batch_size: 4}",
       "stop_after_minutes=5",

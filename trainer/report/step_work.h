@@ -1,0 +1,53 @@
+#ifndef HETERO_TRAINER_REPORT_STEP_WORK_H_
+#define HETERO_TRAINER_REPORT_STEP_WORK_H_
+
+// What the samples of a step are to a model: their tokens, and the operations that they take by
+// definition, whatever the layout and the kernels.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "hetero/data/source.h"
+#include "hetero/models/stage.h"
+#include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/report/metrics.h"
+
+namespace hetero {
+
+struct StepWork {
+  double tokens = 0;              // of the samples' rows, padding included
+  std::vector<NamedValue> flops;  // of training, by module in the graph's order
+};
+
+// Used by one thread.
+class StepWorkCounter {
+ public:
+  // `model` outlives it. Errors: those of opening the source.
+  static absl::StatusOr<std::unique_ptr<StepWorkCounter>> Create(const Model& model,
+                                                                 const SampleSet& samples,
+                                                                 int64_t sequence_length,
+                                                                 int64_t global_batch_size);
+
+  // Reads no pixel. Errors: those of the source.
+  absl::StatusOr<StepWork> Of(int64_t step);
+
+ private:
+  StepWorkCounter(const Model& model, const SampleSet& samples, int64_t sequence_length,
+                  int64_t global_batch_size)
+      : model_(model),
+        order_(samples.order),
+        sequence_length_(sequence_length),
+        global_batch_size_(global_batch_size) {}
+
+  const Model& model_;
+  const data::SampleOrder order_;
+  const int64_t sequence_length_;
+  const int64_t global_batch_size_;
+  std::unique_ptr<data::SampleSource> source_;
+};
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_REPORT_STEP_WORK_H_

@@ -1,0 +1,61 @@
+#include "hetero/trainer/report/step_work.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/models/registry.h"
+#include "hetero/tensor/sample_facts.h"
+#include "hetero/trainer/feed/input_contract.h"
+#include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/job.h"
+#include "hetero/trainer/testing/recipe_run.h"
+
+namespace hetero {
+namespace {
+
+using ::absl_testing::IsOk;
+
+struct Counted {
+  explicit Counted(const std::vector<std::string>& settings)
+      : job(MakeJob({.config = RecipeConfig("mock_vlm_tiny", settings)}, BuiltInModels()).value()),
+        samples(
+            PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value()),
+        counter(StepWorkCounter::Create(*job.model, samples.train, job.config.sequence_length(),
+                                        job.config.global_batch_size())
+                    .value()) {}
+
+  Job job;
+  RunSamples samples;
+  std::unique_ptr<StepWorkCounter> counter;
+};
+
+// All samples of this recipe are of the largest size.
+TEST(StepWorkTest, IsWhatTheModelSaysOfEverySample) {
+  Counted counted({});
+  const SampleFacts largest =
+      LargestSample(counted.job.config.sequence_length(), counted.job.limits);
+  const auto work = counted.counter->Of(3);
+  ASSERT_THAT(work, IsOk());
+  EXPECT_EQ(work->tokens, 16 * 48);
+  ASSERT_EQ(work->flops.size(), 2u);
+  for (const NamedValue& module : work->flops) {
+    EXPECT_DOUBLE_EQ(module.value, 16 * counted.job.model->FlopsOf(module.name, largest).training);
+    EXPECT_GT(module.value, 0);
+  }
+}
+
+TEST(StepWorkTest, SamplesWithoutAnImageAskNothingOfTheEncoder) {
+  Counted counted({"data.mock.image_percent=0"});
+  const auto work = counted.counter->Of(0);
+  ASSERT_THAT(work, IsOk());
+  EXPECT_EQ(work->flops[0].name, "radio_encoder");
+  EXPECT_EQ(work->flops[0].value, 0);
+  EXPECT_GT(work->flops[1].value, 0);
+}
+
+}  // namespace
+}  // namespace hetero
