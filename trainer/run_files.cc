@@ -6,6 +6,7 @@
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -87,7 +88,8 @@ absl::Status WriteFlights(const std::filesystem::path& folder, const absl::Statu
   std::error_code code;
   std::filesystem::create_directories(flights, code);
   if (code) return SystemError(code.value(), absl::StrCat("cannot make ", flights.native()));
-  for (const std::string& line : absl::StrSplit(std::string(*payload), '\n')) {
+  const std::string lines(*payload);
+  for (const std::string_view line : absl::StrSplit(lines, '\n')) {
     HETERO_ASSIGN_OR_RETURN(RankFlight flight, ParseRankFlight(line));
     flight.role = RoleOf(layout, flight.rank);
     flight.operation = records[static_cast<size_t>(flight.rank.value())].operation.ToString();
