@@ -10,6 +10,7 @@
 #include "hetero/base/status.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
+#include "hetero/tensor/ops/attention/hopper_backward.h"
 #include "hetero/tensor/ops/attention/sdpa_cudnn.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -150,6 +151,33 @@ absl::StatusOr<internal::AttentionCudaScratch> CudnnScratch(const AttentionShape
   return scratch;
 }
 
+// Whether backward is, or in a dry run would be, that of hopper_backward.h. Precondition: cuDNN
+// would take the operands.
+absl::StatusOr<bool> RunsOnHopper(const AttentionShape& shape, Stream& stream) {
+  if (!internal::SuitsHopperBackward(shape.head_size)) return false;
+#ifdef HETERO_CUDA
+  if (stream.device().kind == DeviceKind::kCuda) return internal::HasHopperTensorCores(stream);
+#endif
+  return true;
+}
+
+absl::StatusOr<internal::HopperBackwardScratch> HopperScratch(const AttentionShape& shape,
+                                                              Arena& workspace) {
+  const int64_t tokens = shape.segments.back(), heads = shape.num_groups * shape.heads_per_group;
+  const internal::HopperBackwardSizes sizes(shape.head_size, tokens);
+  internal::HopperBackwardScratch scratch;
+  HETERO_ASSIGN_OR_RETURN(
+      scratch.d_query_HTD,
+      workspace.Allocate(DType::kF32, {heads, sizes.num_rows, shape.head_size}));
+  HETERO_ASSIGN_OR_RETURN(scratch.statistics_HT2,
+                          workspace.Allocate(DType::kF32, {heads, sizes.num_rows, 2}));
+  HETERO_ASSIGN_OR_RETURN(scratch.turns_X,
+                          workspace.Allocate(DType::kI32, {heads * sizes.num_turns + 1}));
+  HETERO_ASSIGN_OR_RETURN(scratch.tiles_TX,
+                          workspace.Allocate(DType::kI32, {sizes.num_tiles, sizes.kTileInts}));
+  return scratch;
+}
+
 absl::Status ExpectTiledHeadSize(const AttentionShape& shape) {
   if (shape.head_size <= internal::kMaxTiledHeadSize) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("head_size is ", shape.head_size,
@@ -212,8 +240,13 @@ absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream
     HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
     if (extents.tokens > 0 &&
         SuitsCudnn(args.shape, {args.qkv, args.o, args.d_o, ConstTensorView(args.d_qkv)})) {
-      HETERO_ASSIGN_OR_RETURN(cuda_scratch,
-                              CudnnScratch(args.shape, /*backward=*/true, stream.workspace()));
+      HETERO_ASSIGN_OR_RETURN(const bool hopper, RunsOnHopper(args.shape, stream));
+      if (hopper) {
+        HETERO_ASSIGN_OR_RETURN(cuda_scratch.hopper, HopperScratch(args.shape, stream.workspace()));
+      } else {
+        HETERO_ASSIGN_OR_RETURN(cuda_scratch,
+                                CudnnScratch(args.shape, /*backward=*/true, stream.workspace()));
+      }
     } else {
       HETERO_ASSIGN_OR_RETURN(
           cuda_scratch.delta_HT,

@@ -29,13 +29,16 @@ namespace hetero {
 // Rows of qkv, o and their gradients may have gaps. `lse` is dense, in the compute dtype.
 //
 // A GPU takes f32 and bf16 and heads of up to 256. In bf16, heads of a multiple of 8 up to 128
-// whose rows lie on 16-byte boundaries go to cuDNN, everything else to f32 arithmetic
-// (tiled_cuda.h). Floor of the first: its FLOPs on tensor cores. Probabilities and their gradients
-// are rounded to bf16 where they enter a product; so are the parts of a key's gradient that come
-// from several heads or calls before they are summed in f32. Backward is the library's
-// deterministic one, which keeps the gradients of all scores of a call: its workspace stays below 1
-// GiB because it runs in several calls (head_batches.h). A causal head of more than 22,000 rows
-// needs more.
+// whose rows lie on 16-byte boundaries go to cuDNN, but backward of heads of 80 and 128 to a kernel
+// of our own on compute capability 9.0 (hopper_backward.h); everything else goes to f32 arithmetic
+// (tiled_cuda.h). Floor of the first two: their FLOPs on tensor cores. Probabilities and their
+// gradients are rounded to bf16 where they enter a product; with cuDNN so are the parts of a key's
+// gradient that come from several heads or calls before they are summed in f32.
+//
+// Workspace of backward: the own kernel takes 4 D + 12 bytes for every token and query head, and
+// 24 for every token. cuDNN's deterministic one keeps the gradients of all scores of a call: its
+// workspace stays below 1 GiB because it runs in several calls (head_batches.h), but a causal head
+// of more than 22,000 rows needs more. A dry run counts for compute capability 9.0.
 struct AttentionForwardArgs {
   AttentionShape shape;
   ConstTensorView qkv;
@@ -89,12 +92,23 @@ struct AttentionBackwardScratch {
   TensorView d_query_QDp;
 };
 
+// Of hopper_backward.h, whose sizes it has; all null where another backward runs.
+struct HopperBackwardScratch {
+  TensorView d_query_HTD;     // f32: sums of tiles
+  TensorView statistics_HT2;  // f32: lse and Σ o d_o
+  TensorView turns_X;         // i32: how many tiles a block has, and the next of the list
+  TensorView tiles_TX;        // i32: the list
+
+  bool is_null() const { return d_query_HTD.is_null(); }
+};
+
 // Of the CUDA side; null what it does without.
 struct AttentionCudaScratch {
   TensorView delta_HT;    // tiled kernels, backward: Σ o d_o of each row
   TensorView index_LXB;   // cuDNN, i64: lengths and offsets of the entries of each lane's call
   TensorView partial_TX;  // cuDNN, backward: gradients of keys and values to be summed
   TensorView library;     // cuDNN's workspace; not null where cuDNN runs
+  HopperBackwardScratch hopper;
 };
 
 // Preconditions: validated arguments, f32 or f64.

@@ -9,6 +9,7 @@
 #include "hetero/tensor/memory.h"
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
+#include "hetero/tensor/ops/attention/hopper_backward.h"
 #include "hetero/tensor/ops/attention/sdpa_cudnn.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
@@ -233,6 +234,7 @@ absl::Status AttentionForwardCuda(const AttentionForwardArgs& args,
 
 absl::Status AttentionBackwardCuda(const AttentionBackwardArgs& args,
                                    const AttentionCudaScratch& scratch, Stream& stream) {
+  if (!scratch.hopper.is_null()) return AttentionBackwardHopper(args, scratch.hopper, stream);
   if (scratch.library.is_null()) return AttentionBackwardTiled(args, scratch.delta_HT, stream);
   const AttentionShape& shape = args.shape;
   const HeadBatches cutter(shape, /*backward=*/true);

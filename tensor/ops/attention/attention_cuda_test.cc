@@ -214,12 +214,32 @@ TEST_P(AttentionCudaTypesTest, LongSegmentsAndLargeHeads) {
   ExpectEqualSides(GetParam(), {1, 2, 200}, {0, 90, 131}, true, 0);
 }
 
+// Heads that have a kernel of their own: all its ways to share a key, odd lengths, blocks of
+// queries that belong to several segments, and segments of more tiles than run at once.
+TEST_P(AttentionCudaTypesTest, HeadsOfAnOwnKernel) {
+  std::mt19937_64 generator = FreshGenerator();
+  std::uniform_int_distribution<int32_t> length(0, 260);
+  for (const int64_t size : {80, 128}) {
+    for (const int64_t heads_per_group : {1, 3, 8}) {
+      std::vector<int32_t> segments = {0};
+      for (int s = 0; s < 4; ++s) segments.push_back(segments.back() + length(generator));
+      segments.push_back(segments.back() + 1);
+      for (const bool causal : {false, true}) {
+        ExpectEqualSides(GetParam(), {2, heads_per_group, size}, segments, causal, 8);
+      }
+    }
+    ExpectEqualSides(GetParam(), {1, 1, size}, {0, 1, 3, 1500}, true, 0);
+  }
+}
+
 // More segments than a kernel's argument has room for.
 TEST_P(AttentionCudaTypesTest, ManySegments) {
   std::vector<int32_t> segments = {0};
   for (int32_t s = 0; s < 1000; ++s) segments.push_back(segments.back() + s % 4);
   ExpectEqualSides(GetParam(), {1, 1, 16}, segments, true, 0);
   ExpectEqualSides(GetParam(), {2, 2, 32}, segments, false, 0);
+  ExpectEqualSides(GetParam(), {1, 1, 80}, segments, false, 0);
+  ExpectEqualSides(GetParam(), {1, 2, 128}, segments, true, 0);
 }
 
 TEST_P(AttentionCudaTypesTest, LargeScoresStayFinite) {
@@ -244,18 +264,23 @@ TEST_P(AttentionCudaTypesTest, LargeScoresStayFinite) {
   for (const double value : d_qkv.Values()) ASSERT_TRUE(std::isfinite(value));
 }
 
-TEST_P(AttentionCudaTypesTest, TheDryRunTakesAsMuchWorkspace) {
+class AttentionCudaWorkspaceTest
+    : public AttentionCudaTest,
+      public ::testing::WithParamInterface<std::tuple<DType, int64_t>> {};
+
+// A head size of cuDNN's and one of the own kernel's.
+TEST_P(AttentionCudaWorkspaceTest, IsThatOfTheDryRun) {
+  const auto& [dtype, head_size] = GetParam();
   const std::vector<int32_t> segments = {0, 48, 300};
-  const Heads heads = {2, 2, 32};
+  const Heads heads = {2, 2, head_size};
   const AttentionShape shape = ShapeOf(heads, segments, true);
   StreamWithWorkspace gpu(DeviceKind::kCuda);
   StreamWithWorkspace dry(Device{.kind = DeviceKind::kShapeOnly, .predicts = DeviceKind::kCuda});
   std::mt19937_64 generator = FreshGenerator();
-  const DeviceTensor qkv(GetParam(), NormalFor(GetParam(), {300, heads.qkv_columns()}, generator),
-                         *gpu);
-  const DeviceTensor o(GetParam(), {300, heads.o_columns()}, *gpu);
+  const DeviceTensor qkv(dtype, NormalFor(dtype, {300, heads.qkv_columns()}, generator), *gpu);
+  const DeviceTensor o(dtype, {300, heads.o_columns()}, *gpu);
   const DeviceTensor lse(DType::kF32, {4, 300}, *gpu);
-  const DeviceTensor d_qkv(GetParam(), {300, heads.qkv_columns()}, *gpu);
+  const DeviceTensor d_qkv(dtype, {300, heads.qkv_columns()}, *gpu);
   for (StreamWithWorkspace* stream : {&gpu, &dry}) {
     ASSERT_THAT(
         AttentionForward({.shape = shape, .qkv = qkv.view(), .o = o.view(), .lse_HT = lse.view()},
@@ -273,6 +298,10 @@ TEST_P(AttentionCudaTypesTest, TheDryRunTakesAsMuchWorkspace) {
   EXPECT_EQ((*gpu).workspace().peak_bytes(), (*dry).workspace().peak_bytes());
   EXPECT_GT((*dry).workspace().peak_bytes(), 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(Heads, AttentionCudaWorkspaceTest,
+                         ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
+                                            ::testing::Values(32, 80, 128)));
 
 INSTANTIATE_TEST_SUITE_P(DTypes, AttentionCudaTypesTest,
                          ::testing::Values(DType::kF32, DType::kBF16), DTypeName);

@@ -40,28 +40,40 @@ class TensorMaps {
   }
 
   // `map`: of the bf16 or f32 elements of `view` as a dense tensor of extents `dims`, of which a
-  // copy takes `box`. Both from the innermost, whose rows copies swizzle, of 64 or 128 bytes. Zeros
-  // are read outside. Errors: INTERNAL with the driver's code.
+  // copy takes `box`. Both from the innermost, whose rows copies swizzle, of 32, 64 or 128 bytes.
+  // Zeros are read outside. Errors: INTERNAL with the driver's code.
   template <size_t kRank>
   absl::Status Make(const ConstTensorView& view, const std::array<int64_t, kRank>& dims,
                     const std::array<uint32_t, kRank>& box, CUtensorMap& map) const {
+    std::array<int64_t, kRank - 1> strides;
+    int64_t stride = SizeOf(view.dtype());
+    for (size_t d = 0; d + 1 < kRank; ++d) strides[d] = stride *= dims[d];
+    return MakeStrided<kRank>(view, dims, strides, box, map);
+  }
+
+  // `strides`: of dims 1 and on, in bytes, multiples of 16.
+  template <size_t kRank>
+  absl::Status MakeStrided(const ConstTensorView& view, const std::array<int64_t, kRank>& dims,
+                           const std::array<int64_t, kRank - 1>& strides,
+                           const std::array<uint32_t, kRank>& box, CUtensorMap& map) const {
     std::array<cuuint64_t, kRank> extents;
-    std::array<cuuint64_t, kRank> strides;  // of dims 1 and on, in bytes; the last is not read
+    std::array<cuuint64_t, kRank> bytes;  // the last is not read
     std::array<cuuint32_t, kRank> steps;
-    cuuint64_t stride = SizeOf(view.dtype());
     for (size_t d = 0; d < kRank; ++d) {
       extents[d] = dims[d];
-      strides[d] = stride *= dims[d];
+      bytes[d] = d + 1 < kRank ? strides[d] : 0;
       steps[d] = 1;
     }
+    const int64_t row = box[0] * SizeOf(view.dtype());
     const CUresult result =
         encode_(&map,
                 view.dtype() == DType::kBF16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16
                                              : CU_TENSOR_MAP_DATA_TYPE_FLOAT32,
-                kRank, const_cast<void*>(view.address()), extents.data(), strides.data(),
-                box.data(), steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
-                box[0] * SizeOf(view.dtype()) == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
-                                                    : CU_TENSOR_MAP_SWIZZLE_128B,
+                kRank, const_cast<void*>(view.address()), extents.data(), bytes.data(), box.data(),
+                steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE,
+                row == 32   ? CU_TENSOR_MAP_SWIZZLE_32B
+                : row == 64 ? CU_TENSOR_MAP_SWIZZLE_64B
+                            : CU_TENSOR_MAP_SWIZZLE_128B,
                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
     if (result == CUDA_SUCCESS) return absl::OkStatus();
     return absl::InternalError(
