@@ -150,7 +150,7 @@ absl::Status NcclCommunicator::RunCollective(const Collective& call, Stream& str
   const bool all_to_all = call.kind == CollectiveKind::kAllToAll;
   if (call.input.num_elements() == 0 && !all_to_all) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(
-      member_.Queue(what, *place, [&](ncclComm_t handle) { return Start(call, handle, stream); }));
+      member_.Queue(what, &*place, [&](ncclComm_t handle) { return Start(call, handle, stream); }));
   HETERO_RETURN_IF_ERROR(member_.Track(std::move(what), *std::move(place), stream));
   if (!all_to_all) return absl::OkStatus();
   const size_t me = static_cast<size_t>(rank().value());
@@ -227,7 +227,7 @@ absl::StatusOr<std::unique_ptr<TransferHandle>> NcclCommunicator::RunExchange(
     }
     return ncclSuccess;
   };
-  HETERO_RETURN_IF_ERROR(member_.Queue(what, *place, queue));
+  HETERO_RETURN_IF_ERROR(member_.Queue(what, &*place, queue));
   HETERO_RETURN_IF_ERROR(member_.Track(std::move(what), *std::move(place), messages));
   HETERO_RETURN_IF_ERROR(end.Record(messages));
   return std::make_unique<NcclTransfer>(*this, name, std::move(end), stream);

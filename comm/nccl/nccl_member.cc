@@ -22,9 +22,9 @@ constexpr absl::Duration kSpin = absl::Microseconds(300);
 constexpr absl::Duration kPause = absl::Microseconds(50);
 
 // What the making of a handle is in the log of calls.
-Call Creation(std::string_view name) {
+Call Creation() {
   Call call;
-  call.Set({.kind = CollectiveKind::kBroadcast, .name = name}, Device());
+  call.Set({.kind = CollectiveKind::kBroadcast, .name = "create"}, Device());
   return call;
 }
 
@@ -65,7 +65,7 @@ absl::Status NcclMember::MakeHandle(NcclMember* parent) {
     // NCCL splits only what has nothing in flight.
     HETERO_RETURN_IF_ERROR(parent->messages().Synchronize());
   }
-  absl::StatusOr<IssueLog::Place> place = peers_->Collective(Creation(kWhat));
+  absl::StatusOr<IssueLog::Place> place = peers_->Collective(Creation());
   if (!place.ok()) return Fail(place.status());
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
@@ -87,10 +87,8 @@ absl::Status NcclMember::MakeHandle(NcclMember* parent) {
       absl::MutexLock lock(&mutex_);
       return ncclCommSplit(of, 0, static_cast<int>(me_.value()), &handle_, &config);
     };
-    place = parent->peers().Collective(Creation("split"));
-    if (!place.ok()) return Fail(place.status());
     // The parent is busy until the new handle is there.
-    HETERO_RETURN_IF_ERROR(parent->Queue("split", *place, split));
+    HETERO_RETURN_IF_ERROR(parent->Queue("split", nullptr, split));
   }
   return AwaitQueued(kWhat);
 }
@@ -119,7 +117,7 @@ absl::Status NcclMember::Connect(const CommunicatorOptions& options) {
     }
   }
   HETERO_ASSIGN_OR_RETURN(const IssueLog::Place place, peers_->Exchange(posted));
-  return Queue("connect", place, [&](ncclComm_t handle) {
+  return Queue("connect", &place, [&](ncclComm_t handle) {
     for (int64_t i = 0; i < size; ++i) {
       const int peer = peers[static_cast<size_t>(i)];
       ncclResult_t code =
@@ -133,12 +131,14 @@ absl::Status NcclMember::Connect(const CommunicatorOptions& options) {
   });
 }
 
-absl::Status NcclMember::Queue(std::string_view what, const IssueLog::Place& place,
+absl::Status NcclMember::Queue(std::string_view what, const IssueLog::Place* place,
                                absl::FunctionRef<ncclResult_t(ncclComm_t)> calls) {
   {
     absl::MutexLock lock(&mutex_);
     if (run_.aborted() || handle_ == nullptr) return Aborted(what);
-    queueing_ = {.what = std::string(what), .place = place, .issued = run_.Now()};
+    if (place != nullptr) {
+      queueing_ = {.what = std::string(what), .place = *place, .issued = run_.Now()};
+    }
     HETERO_RETURN_IF_ERROR(ToStatus(ncclGroupStart(), "ncclGroupStart"));
     const ncclResult_t code = calls(handle_);
     const ncclResult_t end = ncclGroupEnd();

@@ -48,9 +48,9 @@ class NcclMember {
   Stream& messages() { return *messages_; }
 
   // Runs `calls` of NCCL as one group and waits until they are queued, which may take the peers'
-  // coming where a connection is made. `what` names them, `place` where they stand.
-  // Errors: as Join.
-  absl::Status Queue(std::string_view what, const IssueLog::Place& place,
+  // coming where a connection is made. `what` names them, `place` where they stand; null: another
+  // call stands for them. Errors: as Join.
+  absl::Status Queue(std::string_view what, const IssueLog::Place* place,
                      absl::FunctionRef<ncclResult_t(ncclComm_t)> calls);
 
   // The call named `what` ends where `stream` is now.

@@ -77,8 +77,8 @@ compare() {
   if [ $? -eq 0 ]; then verdict PASS "$1" "$seen"; else verdict FAIL "$1" "$seen"; fi
 }
 
-ranks() { # COUNT LANGUAGE_OFFSET
-  echo "--set launch=threads:$(($1 + $2)) --set radio_encoder.num_ranks=$1" \
+ranks() { # COUNT LANGUAGE_OFFSET [threads|processes]
+  echo "--set launch=${3:-threads}:$(($1 + $2)) --set radio_encoder.num_ranks=$1" \
     "--set radio_encoder.rank_offset=0 --set language.num_ranks=$1 --set language.rank_offset=$2"
 }
 tp2="--set radio_encoder.tp=2 --set language.tp=2"
@@ -104,8 +104,7 @@ like_threads() {
   local case="$name, a process for each of $gpus GPUs" visible
   visible=$(seq -s, 0 $((gpus - 1)))
   enough "$gpus" "$case" || return
-  CUDA_VISIBLE_DEVICES=$visible train "processes_${gpus}_$log" "$@" --set device=CUDA \
-    --launch="processes:$gpus"
+  CUDA_VISIBLE_DEVICES=$visible train "processes_${gpus}_$log" "$@" --set device=CUDA
   compare "$case" "processes_${gpus}_$log" "f32_${gpus}_$log" 0
 }
 
@@ -113,15 +112,15 @@ like_threads() {
 fault() {
   local case="$1 of a process in a step" log="$records/fault_$1.txt" launcher rank start seconds code
   enough 2 "$case" || return
-  (cd "$(mktemp -d)" && exec timeout 150 "$(program hetero)" --recipe=mock_vlm_tiny $(ranks 2 0) $tp2 \
-    --set device=CUDA --set train_steps=1000000 --set logging.console_interval_steps=1 \
-    --set collective_timeout_seconds=2 --launch=processes:2) >"$log" 2>&1 &
+  (cd "$(mktemp -d)" && exec timeout 150 "$(program hetero)" --recipe=mock_vlm_tiny \
+    $(ranks 2 0 processes) $tp2 --set device=CUDA --set train_steps=1000000 \
+    --set logging.console_interval_steps=1 --set collective_timeout_seconds=2) >"$log" 2>&1 &
   launcher=$!
   for _ in $(seq 600); do
     grep -q ' iteration ' "$log" && break
     sleep 0.1
   done
-  rank=$(pgrep -n -f -- '--launch=processes:2')
+  rank=$(pgrep -n -f 'launch=processes:2')
   start=$(date +%s.%N)
   kill -s "$1" "$rank"
   wait "$launcher"
@@ -140,7 +139,7 @@ one_gpu() {
   local case="two processes and one GPU" log="$records/one_gpu.txt" code
   enough 1 "$case" || return
   (cd "$(mktemp -d)" && CUDA_VISIBLE_DEVICES=0 timeout 100 "$(program hetero)" \
-    --recipe=mock_vlm_tiny $(ranks 2 0) --set device=CUDA --launch=processes:2) >"$log" 2>&1
+    --recipe=mock_vlm_tiny $(ranks 2 0 processes) --set device=CUDA) >"$log" 2>&1
   code=$?
   if [ $code -eq 2 ] && grep -q 'ranks 0 and 1 have the same GPU.*sees 1 GPU' "$log"; then
     verdict PASS "$case" "$(tail -n 1 "$log" | cut -c 1-100)"
@@ -184,9 +183,9 @@ like_the_cpu 4 "tp 2 + tp 2" $(ranks 2 2) $tp2
 like_the_cpu 0 "tp 2 + tp 2" $(ranks 2 2) $tp2
 like_the_cpu 0 "ep 2 of four" $(ranks 2 2) $ep2
 
-like_threads 2 "tp 2" $(ranks 2 0) $tp2
-like_threads 2 "ep 2" $(ranks 2 0) $ep2
-like_threads 4 "tp 2 + tp 2" $(ranks 2 2) $tp2
+like_threads 2 "tp 2" $(ranks 2 0 processes) $tp2
+like_threads 2 "ep 2" $(ranks 2 0 processes) $ep2
+like_threads 4 "tp 2 + tp 2" $(ranks 2 2 processes) $tp2
 for signal in KILL STOP; do fault $signal; done
 one_gpu
 

@@ -19,7 +19,7 @@ case "$*" in *device=CUDA*) drift=${DRIFT:-0} ;; esac
 case "$*" in *--dry_run*) echo "memory of 2 ranks: 1 MiB"; exit ;; esac
 # A run that only a fault of its second process ends.
 case "$*" in *train_steps=1000000*)
-  (exec -a "rank 1 --launch=processes:2" sleep 100) &
+  (exec -a "rank 1 --set launch=processes:2" sleep 100) &
   echo " [now] iteration 1/ 1000000"
   while kill -0 $! 2>/dev/null && ! grep -q '^State:.*[TZ]' /proc/$!/status; do sleep 0.05; done
   kill -9 $! 2>/dev/null

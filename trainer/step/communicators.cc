@@ -12,11 +12,11 @@ namespace {
 
 // Null for a group of one rank.
 absl::StatusOr<Communicator*> Make(std::string channel, const Group& group,
-                                   CommunicatorFactory& factory,
+                                   const CommunicatorOptions& options, CommunicatorFactory& factory,
                                    std::vector<std::unique_ptr<Communicator>>& owned) {
   if (group.size() < 2) return nullptr;
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> communicator,
-                          factory.Create({std::move(channel), group}, CollectivesOnly()));
+                          factory.Create({std::move(channel), group}, options));
   return owned.emplace_back(std::move(communicator)).get();
 }
 
@@ -33,9 +33,12 @@ absl::StatusOr<LayerCommunicators> MakeLayerCommunicators(const Grid& grid,
   if (has_experts) families.insert(families.end(), {Family::kTpEp, Family::kTpDpCp});
   LayerCommunicators made;
   for (const Family family : families) {
+    // Experts' rows go from every rank to every other.
+    const CommunicatorOptions options =
+        family == Family::kTpEp ? CommunicatorOptions() : CollectivesOnly();
     HETERO_ASSIGN_OR_RETURN(Communicator* const communicator,
                             Make(absl::StrCat("model.", FamilyName(family), ".", grid.name()),
-                                 *grid.GroupOf(family, rank), factory, made.owned));
+                                 *grid.GroupOf(family, rank), options, factory, made.owned));
     made.by_family.Set(family, communicator);
   }
   return made;
@@ -48,8 +51,8 @@ absl::StatusOr<GradientCommunicators> MakeGradientCommunicators(std::string_view
                                                                 CommunicatorFactory& factory) {
   GradientCommunicators made;
   const auto make = [&](Family family, const Group& group, std::string_view suffix = "") {
-    return Make(absl::StrCat("gradient.", FamilyName(family), ".", stage, suffix), group, factory,
-                made.owned);
+    return Make(absl::StrCat("gradient.", FamilyName(family), ".", stage, suffix), group,
+                CollectivesOnly(), factory, made.owned);
   };
   const auto trains = [&](GradientGroup gradients) {
     return std::ranges::find(parameters.groups(), gradients, &FlatGroup::gradient_group) !=
