@@ -40,6 +40,9 @@ class ModuleRig {
   // of NaN: what is read before it is written is seen.
   ModuleRig(Device device, DType storage, DType values);
 
+  // Moves every number that is placed by up to `share` of itself, up or down. Before the first.
+  void Nudge(double share) { nudge_ = share; }
+
   DType storage() const { return storage_; }
   bool is_reference() const { return storage_ == DType::kF64; }
   Device device() const { return stream_->device(); }
@@ -78,8 +81,13 @@ class ModuleRig {
   std::vector<double> Draw(int64_t count, double mean, double stddev);
   TensorView Place(DType dtype, std::span<const int64_t> dims, std::span<const double> numbers);
 
+  // What is drawn or given, as it is placed: rounded to `values`, then nudged.
+  std::vector<double> Placed(std::vector<double> numbers);
+
   DType storage_;
   DType values_;
+  double nudge_ = 0;
+  std::mt19937_64 nudges_{1};
   MemoryLedger memory_;
   Arena activations_;
   Arena workspace_;
