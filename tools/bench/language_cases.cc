@@ -218,6 +218,9 @@ std::vector<Case> LanguageCases(const Sizes& sizes) {
                                     .heads_per_group = sizes.attention.heads_per_group(),
                                     .head_size = sizes.attention.head_dim,
                                     .causal = true};
+  // One of a long sequence's groups, which tensor parallelism would leave to a GPU.
+  AttentionShape of_group = attention;
+  of_group.num_groups = 1;
   return {linear("linear.mamba_in", h, sizes.mamba.in_proj_width()),
           linear("linear.mamba_out", sizes.mamba.inner_width(), h),
           linear("linear.qkv", h, sizes.attention.qkv_width()),
@@ -227,6 +230,10 @@ std::vector<Case> LanguageCases(const Sizes& sizes) {
           {"attention.causal",
            [=](Operands& operands) {
              return AttentionWork(attention, {0, static_cast<int32_t>(t)}, operands);
+           }},
+          {"attention.long",
+           [=](Operands& operands) {
+             return AttentionWork(of_group, {0, static_cast<int32_t>(16 * t)}, operands);
            }},
           {"causal_conv", [=](Operands& operands) { return CausalConvWork(sizes, operands); }},
           {"gated_norm", [=](Operands& operands) { return GatedNormWork(sizes, operands); }},

@@ -153,7 +153,7 @@ absl::StatusOr<internal::AttentionCudaScratch> CudnnScratch(const AttentionShape
 
 // Whether backward is, or in a dry run would be, that of hopper_backward.h. Precondition: cuDNN
 // would take the operands.
-absl::StatusOr<bool> RunsOnHopper(const AttentionShape& shape, Stream& stream) {
+absl::StatusOr<bool> RunsOnHopper(const AttentionShape& shape, [[maybe_unused]] Stream& stream) {
   if (!internal::SuitsHopperBackward(shape.head_size)) return false;
 #ifdef HETERO_CUDA
   if (stream.device().kind == DeviceKind::kCuda) return internal::HasHopperTensorCores(stream);

@@ -306,16 +306,20 @@ INSTANTIATE_TEST_SUITE_P(Heads, AttentionCudaWorkspaceTest,
 INSTANTIATE_TEST_SUITE_P(DTypes, AttentionCudaTypesTest,
                          ::testing::Values(DType::kF32, DType::kBF16), DTypeName);
 
-// Backward of long segments that see all keys runs in parts of their queries, which the CPU's side
-// would take a minute for: the tiled kernels in f32 stand in.
-class AttentionCudaPartsTest : public AttentionCudaTest,
-                               public ::testing::WithParamInterface<std::vector<int32_t>> {};
+struct Long {
+  Heads heads;
+  std::vector<int32_t> segments;
+  bool causal;
+};
 
-TEST_P(AttentionCudaPartsTest, EqualTheTiledKernels) {
-  const std::vector<int32_t>& segments = GetParam();
-  const Heads heads = {2, 1, 16};
+// Segments which the CPU's side would take a minute for: the tiled kernels in f32 stand in.
+class AttentionCudaLongTest : public AttentionCudaTest,
+                              public ::testing::WithParamInterface<Long> {};
+
+TEST_P(AttentionCudaLongTest, EqualsTheTiledKernels) {
+  const auto& [heads, segments, causal] = GetParam();
   const int64_t tokens = segments.back(), x = heads.qkv_columns(), y = heads.o_columns();
-  const AttentionShape shape = ShapeOf(heads, segments, false);
+  const AttentionShape shape = ShapeOf(heads, segments, causal);
   MemoryLedger memory;
   Arena workspace =
       Arena::Create(Device{DeviceKind::kCuda}, MemoryLabel::kWorkspace, int64_t{1} << 30, memory)
@@ -352,10 +356,14 @@ TEST_P(AttentionCudaPartsTest, EqualTheTiledKernels) {
   EXPECT_LE(RelativeDistance(d_qkv[1], d_qkv[0]), tolerance.gradient_distance);
 }
 
-// Long beside short, and as many tokens without a long one.
-INSTANTIATE_TEST_SUITE_P(Segments, AttentionCudaPartsTest,
-                         ::testing::Values(std::vector<int32_t>{0, 9300, 9340},
-                                           std::vector<int32_t>{0, 4000, 8000, 9340}));
+// cuDNN's backward of long segments that see all keys runs in parts of their queries: long beside
+// short, and as many tokens without a long one. Then the own kernel's heads: more tiles than run at
+// once, and more tokens than cuDNN's scratch would allow.
+INSTANTIATE_TEST_SUITE_P(Segments, AttentionCudaLongTest,
+                         ::testing::Values(Long{{2, 1, 16}, {0, 9300, 9340}, false},
+                                           Long{{2, 1, 16}, {0, 4000, 8000, 9340}, false},
+                                           Long{{4, 1, 80}, {0, 5000, 9001}, false},
+                                           Long{{1, 1, 128}, {0, 24001}, true}));
 
 TEST_F(AttentionCudaTest, NamesTheLargestHead) {
   const std::vector<int32_t> segments = {0, 2};

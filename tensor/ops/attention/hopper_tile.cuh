@@ -115,7 +115,8 @@ struct BackwardShared {
   TileSlot slots[2];
   uint64_t slot_full[2], slot_empty[2];
   uint64_t keys_full, keys_empty;
-  uint64_t queries_full[2], queries_empty[2];
+  uint64_t queries_full[2], queries_empty[2];  // empty: statistics too
+  uint64_t statistics_full[2];
   uint64_t d_out_full[2], d_out_empty[2];
   uint64_t d_queries_full[2][kMathGroups];  // of a writer's next step
   uint64_t d_queries_empty[kMathGroups];
@@ -127,14 +128,15 @@ __device__ void InitBarriers(BackwardShared<B>& shared) {
     for (uint64_t& barrier : barriers) ptx::mbarrier_init(&barrier, count);
   };
   init_both(shared.slot_full, 1);
-  init_both(shared.slot_empty, kMathWarps + kAddingWarps + 1);
+  init_both(shared.slot_empty, kMathThreads + kAddingWarps + cuda::kWarpSize);
   ptx::mbarrier_init(&shared.keys_full, 1);
-  ptx::mbarrier_init(&shared.keys_empty, kMathWarps);
-  init_both(shared.queries_full, 2);  // and statistics
-  init_both(shared.queries_empty, kMathWarps);
+  ptx::mbarrier_init(&shared.keys_empty, kMathThreads);
+  init_both(shared.queries_full, 1);
+  init_both(shared.statistics_full, cuda::kWarpSize);
+  init_both(shared.queries_empty, kMathThreads);
   init_both(shared.d_out_full, 1);
-  init_both(shared.d_out_empty, kMathWarps);
-  for (auto& stage : shared.d_queries_full) init_both(stage, kMathWarps / kMathGroups);
+  init_both(shared.d_out_empty, kMathThreads);
+  for (auto& stage : shared.d_queries_full) init_both(stage, kGroupThreads);
   init_both(shared.d_queries_empty, 1);
   ptx::fence_mbarrier_init(ptx::sem_release, ptx::scope_cluster);
 }
