@@ -218,10 +218,12 @@ std::vector<Case> Cases() {
   return cases;
 }
 
-INSTANTIATE_TEST_SUITE_P(Points, RankFaultTest, testing::ValuesIn(Cases()), [](const auto& info) {
+std::string NameOf(const testing::TestParamInfo<Case>& info) {
   constexpr std::string_view kNames[] = {"None", "Throw", "DropSend", "Swap"};
   return absl::StrCat(kNames[static_cast<int>(info.param.fault)], info.param.point);
-});
+}
+
+INSTANTIATE_TEST_SUITE_P(Points, RankFaultTest, testing::ValuesIn(Cases()), NameOf);
 
 TEST_P(RankFaultTest, EndsAllRanksWithTheNameOfTheCulprit) {
   const std::vector<int64_t>& counts = *counts_;
