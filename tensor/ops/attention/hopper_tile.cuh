@@ -141,6 +141,14 @@ __device__ void InitBarriers(BackwardShared<B>& shared) {
   ptx::fence_mbarrier_init(ptx::sem_release, ptx::scope_cluster);
 }
 
+// The slot of the block's `count`-th tile; null after the last one.
+template <typename B>
+__device__ const TileSlot* NextSlot(BackwardShared<B>& shared, uint32_t count) {
+  Wait(&shared.slot_full[Stage(count)], Parity(count));
+  const TileSlot& slot = shared.slots[Stage(count)];
+  return slot.group < 0 ? nullptr : &slot;
+}
+
 }  // namespace hetero::internal
 
 #endif  // HETERO_TENSOR_OPS_ATTENTION_HOPPER_TILE_CUH_
