@@ -69,7 +69,7 @@ absl::StatusOr<std::string> ListRecipes() {
   std::vector<std::string> lines;
   for (std::string_view name : RecipeNames()) {
     HETERO_ASSIGN_OR_RETURN(const proto::RunConfig config, ParseRunConfig(*FindRecipe(name), name));
-    lines.push_back(absl::StrFormat("%-16s %s%s", name, config.description(),
+    lines.push_back(absl::StrFormat("%-22s %s%s", name, config.description(),
                                     name == kDefaultRecipe ? " The default." : ""));
   }
   return absl::StrJoin(lines, "\n");
