@@ -48,7 +48,16 @@ _PROTOBUF = ["@com_google_protobuf//"]
 _BLAS = ["@onednn//"]
 _DEVICE = ["//third_party/cuda", "@cuda//"]
 _TRANSPORT = ["@gloo//", "@openmpi//", "//comm/nccl", "//comm/processes", "//comm/threads"]
-_DECODERS = ["@libjpeg_turbo//", "@libpng//", "@sqlite3//", "@yaml_cpp//", "@nlohmann_json//"]
+_DECODERS = [
+    "@libjpeg_turbo//",
+    "@libpng//",
+    "@nlohmann_json//",
+    "@pcre2//",
+    "@sentencepiece//",
+    "@sqlite3//",
+    "@utf8proc//",
+    "@yaml_cpp//",
+]
 
 # Libraries, "//x/...": all of a folder but its tests, -> what they must not pull in, however long
 # the chain. Each must be in the graph.
