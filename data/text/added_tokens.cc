@@ -6,6 +6,7 @@
 
 #include "hetero/base/status.h"
 #include "hetero/data/text/utf8.h"
+#include "hetero/data/text/white_space.h"
 
 namespace hetero::data {
 namespace {
@@ -20,7 +21,7 @@ std::string_view LastCharacter(std::string_view text) {
   return text.substr(begin);
 }
 
-absl::StatusOr<bool> Is(const Regex& kind, std::string_view character, Regex::Scratch& scratch) {
+absl::StatusOr<bool> Has(std::string_view character, const Regex& kind, Regex::Scratch& scratch) {
   HETERO_ASSIGN_OR_RETURN(const std::optional<Regex::Match> match,
                           kind.Find(character, 0, scratch));
   return match.has_value();
@@ -31,12 +32,11 @@ absl::StatusOr<bool> Is(const Regex& kind, std::string_view character, Regex::Sc
 absl::StatusOr<AddedTokenFinder> AddedTokenFinder::Create(std::vector<AddedToken> tokens) {
   // What the reference takes for a word: joiners belong to one too.
   HETERO_ASSIGN_OR_RETURN(Regex word, Regex::Compile("[\\w\\u200c\\u200d]"));
-  HETERO_ASSIGN_OR_RETURN(Regex white_space, Regex::Compile("\\s"));
-  return AddedTokenFinder(std::move(tokens), std::move(word), std::move(white_space));
+  return AddedTokenFinder(std::move(tokens), std::move(word));
 }
 
-AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens, Regex word, Regex white_space)
-    : word_(std::move(word)), white_space_(std::move(white_space)) {
+AddedTokenFinder::AddedTokenFinder(std::vector<AddedToken> tokens, Regex word)
+    : word_(std::move(word)) {
   for (AddedToken& token : tokens) {
     sizes_[static_cast<uint8_t>(token.content[0])].push_back(token.content.size());
     std::string content = token.content;
@@ -62,27 +62,17 @@ absl::StatusOr<std::optional<AddedTokenFinder::Range>> AddedTokenFinder::Extent(
   if (token.single_word) {
     if (range.begin > 0) {
       HETERO_ASSIGN_OR_RETURN(const bool joined,
-                              Is(word_, LastCharacter(text.substr(0, range.begin)), scratch));
+                              Has(LastCharacter(text.substr(0, range.begin)), word_, scratch));
       if (joined) return std::nullopt;
     }
     if (range.end < text.size()) {
       HETERO_ASSIGN_OR_RETURN(const bool joined,
-                              Is(word_, FirstCharacter(text.substr(range.end)), scratch));
+                              Has(FirstCharacter(text.substr(range.end)), word_, scratch));
       if (joined) return std::nullopt;
     }
   }
-  while (token.lstrip && range.begin > 0) {
-    const std::string_view before = LastCharacter(text.substr(0, range.begin));
-    HETERO_ASSIGN_OR_RETURN(const bool is_space, Is(white_space_, before, scratch));
-    if (!is_space) break;
-    range.begin -= before.size();
-  }
-  while (token.rstrip && range.end < text.size()) {
-    const std::string_view behind = FirstCharacter(text.substr(range.end));
-    HETERO_ASSIGN_OR_RETURN(const bool is_space, Is(white_space_, behind, scratch));
-    if (!is_space) break;
-    range.end += behind.size();
-  }
+  if (token.lstrip) range.begin = WithoutTrailingSpace(text.substr(0, range.begin)).size();
+  if (token.rstrip) range.end = text.size() - WithoutLeadingSpace(text.substr(range.end)).size();
   return range;
 }
 

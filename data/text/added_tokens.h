@@ -49,7 +49,7 @@ class AddedTokenFinder {
     size_t end;
   };
 
-  AddedTokenFinder(std::vector<AddedToken> tokens, Regex word, Regex white_space);
+  AddedTokenFinder(std::vector<AddedToken> tokens, Regex word);
 
   // The longest token at the front of `text`; null where there is none.
   const AddedToken* At(std::string_view text) const;
@@ -61,8 +61,7 @@ class AddedTokenFinder {
   absl::flat_hash_map<std::string, AddedToken> tokens_;  // by content
   // Of each first byte, the sizes of the tokens that begin with it, falling.
   std::array<std::vector<size_t>, 256> sizes_;
-  Regex word_;         // a character of a word
-  Regex white_space_;  // a character of white space
+  Regex word_;  // a character of a word
 };
 
 }  // namespace hetero::data

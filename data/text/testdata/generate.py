@@ -10,7 +10,8 @@ Files of this folder:
     expected.txt      "text HEX" of each text; then "tokenizer NAME" and for each text "ids ..." and
                       "decoded HEX", or "decoded =" where it is the text, as UTF-8, again;
                       of the first texts only where there are fewer
-    chat.txt          conversations through a chat template, see chat()
+    chat.txt          conversations: "turn ROLE HEX" of each turn, then "ids ..." and "mask ...", 1
+                      where transformers counts a token as said by an assistant
 """
 import json
 import pathlib
@@ -195,6 +196,34 @@ def sentencepiece_models():
         yield name, sentencepiece.SentencePieceProcessor(model_proto=model)
 
 
+# Written for this file. System turns are empty or not, contents have white space at their ends.
+CONVERSATIONS = [
+    [("system", ""), ("user", "hello"), ("assistant", "hi")],
+    [("user", "What is in <image>?\n"), ("assistant", "Two ships, and 3 boats."), ("user", "Und dann?"),
+     ("assistant", "  Ein Zug \U0001f682.\n\n")],
+    [("system", "You see <image> and \u706b\u8eca."), ("user", "Write code:"),
+     ("assistant", "int i = 0;\n\tfor (;;) {}\n")],
+]
+
+# ChatML; what assistants say is marked, from which transformers makes the mask.
+TEMPLATE = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>assistant\n' }}"
+    "{% generation %}{{ m.content + '<|im_end|>\n' }}{% endgeneration %}{% else %}"
+    "{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endif %}{% endfor %}")
+
+
+def chat(file):
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(OUT / "nemotron.json"))
+    for turns in CONVERSATIONS:
+        encoded = tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in turns], chat_template=TEMPLATE,
+            return_dict=True, return_assistant_tokens_mask=True)
+        for role, content in turns:
+            file.write(f"turn {role} {content.encode().hex()}\n")
+        file.write(f"ids {' '.join(map(str, encoded['input_ids']))}\n"
+                   f"mask {' '.join(map(str, encoded['assistant_masks']))}\n")
+
+
 def emit(file, name, encode, decode, texts):
     file.write(f"tokenizer {name}\n")
     for text in texts:
@@ -219,6 +248,8 @@ def main():
                  TEXTS[:33] if name.startswith("split_") else texts)
         for name, tokenizer in sentencepiece_models():
             emit(file, f"{name}.model", tokenizer.encode, tokenizer.decode, texts)
+    with open(OUT / "chat.txt", "w", encoding="utf-8") as file:
+        chat(file)
 
 
 main()
