@@ -47,6 +47,12 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
           scratch.name, num_media + num_text, num_media, num_text, length));
     }
     for (int64_t n = 0; n < num_text; ++n) {
+      if (std::ranges::find(format.placeholder_ids, scratch.text[n]) !=
+          format.placeholder_ids.end()) {
+        return absl::InvalidArgumentError(absl::StrFormat(
+            "sample %s: its text token %d has the id %d, which stands for rows of an encoder",
+            scratch.name, n, scratch.text[n]));
+      }
       if (scratch.text[n] >= 0 && scratch.text[n] < format.vocabulary_size) continue;
       return absl::InvalidArgumentError(
           absl::StrFormat("sample %s: its text token %d has the id %d; the vocabulary has 0 to %d",

@@ -27,7 +27,8 @@ struct RowFormat {
 // Rows of the samples in `range`, in order. Places behind the end of a single pass become rows of
 // padding without loss. `scratch` is working memory.
 // Errors: INVALID_ARGUMENT naming the sample, its length and the limit, when it does not fit a row,
-// or its text token that is outside the vocabulary and the range; errors of the source.
+// or its text token that is outside the vocabulary, and the range, or a placeholder; errors of the
+// source.
 absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                                 const RowFormat& format, LanguageSample& scratch,
                                 LanguageBatch& out);

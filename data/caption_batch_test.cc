@@ -25,6 +25,8 @@
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
 #include "hetero/data/tar/writer.h"
+#include "hetero/data/text/load_tokenizer.h"
+#include "hetero/data/text/tokenizer.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare.h"
 
@@ -121,6 +123,43 @@ TEST_F(CaptionBatchTest, RowsAreImageTokensCaptionBytesAndEnd) {
     }
   }
   EXPECT_EQ(batch.num_loss_tokens, num_loss_tokens);
+}
+
+// Where the size of an image does not depend on how many tokens the caption has, no sample is
+// opened for it; elsewhere the caption is read.
+TEST_F(CaptionBatchTest, ATokenizersIdsStandInRowsAndFactsCountThem) {
+  const auto tokenizer = LoadTokenizer("data/text/testdata/nemotron.json");
+  ASSERT_THAT(tokenizer, IsOk());
+  const auto by_header = Dataset::Open(root_, "train", {}, /*with_headers=*/true).value();
+  for (const int64_t sequence_length : {48, 24}) {
+    CaptionOptions tiles = Canvases();
+    tiles.canvases.clear();
+    tiles.sequence_length = sequence_length;
+    tiles.tokenizer = *tokenizer;
+    tiles.end_id = 2;
+    const auto source = CaptionSource::Create(by_header, tiles).value();
+    for (int i = 0; i < kNumSamples; ++i) {
+      LanguageSample sample;
+      ASSERT_THAT(source->ReadLanguage(i, sample), IsOk());
+      std::vector<int32_t> ids = Encode(**tokenizer, captions_[i]).value();
+      ids.push_back(2);
+      EXPECT_EQ(sample.text, ids);
+      SampleFacts facts;
+      ASSERT_THAT(source->ReadFacts(i, facts), IsOk());
+      EXPECT_THAT(sample.num_placeholders, ElementsAre(facts.modalities[0].num_tokens));
+    }
+  }
+}
+
+TEST_F(CaptionBatchTest, ATextWithATokenOfAnEncoderIsRefused) {
+  RowFormat format = kFormat;
+  format.placeholder_ids = {captions_[1][0]};
+  LanguageSample scratch;
+  LanguageBatch batch;
+  EXPECT_THAT(BuildLanguageBatch(*Source(), SampleOrder::OnePass(kNumSamples).value(),
+                                 {.begin = 1, .size = 1}, format, scratch, batch),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("k01"), HasSubstr("which stands for rows of an encoder"))));
 }
 
 // Rows are counted without opening a sample; what the sample itself says is the same.

@@ -146,7 +146,13 @@ absl::StatusOr<CaptionSource::Placement> CaptionSource::Place(int64_t index) {
   HETERO_ASSIGN_OR_RETURN(placement.caption, SelectPart(sample_, dataset_->fields().caption));
   const absl::StatusOr<ImageSize> size = ProbeImage(placement.image->bytes);
   if (!size.ok()) return AtMember(BytesAtFault(size.status()), *placement.image);
-  const auto text_size = static_cast<int64_t>(placement.caption->bytes.size()) + 1;
+  text_.clear();
+  if (absl::Status encoded = options_.tokenizer->Append(placement.caption->bytes, text_);
+      !encoded.ok()) {
+    return AtMember(encoded, *placement.caption);
+  }
+  text_.push_back(options_.end_id);
+  const auto text_size = static_cast<int64_t>(text_.size());
   if (text_size >= options_.sequence_length) {
     return AtMember(absl::InvalidArgumentError(absl::StrFormat(
                         "the caption takes %d positions with its end; a sequence has %d", text_size,
@@ -181,9 +187,7 @@ absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
   out.name = sample_.Name();
   out.num_placeholders.assign(options_.image_modality + 1, 0);
   out.num_placeholders.back() = NumTokens(placement.size);
-  out.text.clear();
-  ByteTokenizer::Append(placement.caption->bytes, out.text);
-  out.text.push_back(options_.end_id);
+  out.text.assign(text_.begin(), text_.end());
   return absl::OkStatus();
 }
 
@@ -209,10 +213,14 @@ absl::Status CaptionSource::ReadMedia(int64_t index, int modality, MediaBatch& o
 
 std::optional<ImageSize> CaptionSource::PlaceByHeader(int64_t index) const {
   const SampleHeader header = dataset_->Header(index);
-  const int64_t text_size = header.caption_bytes + 1;
-  if (!header.known() || text_size >= options_.sequence_length) return std::nullopt;
-  const absl::StatusOr<ImageSize> tile = TileOf(header.image, text_size);
-  if (!tile.ok() || NumTokens(*tile) + text_size > options_.sequence_length) return std::nullopt;
+  const TokenBounds caption = options_.tokenizer->NumTokens(header.caption_bytes);
+  if (!header.known() || caption.most >= options_.sequence_length - 1) return std::nullopt;
+  // What fits beside the longest text it can be, and is the same beside the shortest.
+  const absl::StatusOr<ImageSize> tile = TileOf(header.image, caption.most + 1);
+  if (!tile.ok() || TileOf(header.image, caption.least + 1) != tile ||
+      NumTokens(*tile) + caption.most + 1 > options_.sequence_length) {
+    return std::nullopt;
+  }
   return *tile;
 }
 

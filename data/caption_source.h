@@ -18,12 +18,14 @@
 #include "hetero/data/source.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/text/byte_tokenizer.h"
+#include "hetero/data/text/tokenizer.h"
 #include "hetero/data/webdataset/dataset.h"
 
 namespace hetero::data {
 
 struct CaptionOptions {
   int64_t sequence_length = 0;  // of the language model; bounds text and image tokens together
+  std::shared_ptr<const Tokenizer> tokenizer = std::make_shared<ByteTokenizer>();
   int32_t end_id = ByteTokenizer::kEnd;  // ends the caption
   int image_modality = 0;                // of the model's modalities
   TilingOptions tiling;
@@ -42,7 +44,7 @@ absl::Status Validate(const CaptionOptions& options);
 // would is an error of the source.
 SourceLimits LimitsOf(const CaptionOptions& options);
 
-// Text is the caption's bytes (ByteTokenizer) and an end. Reading gives DATA_LOSS, naming shard,
+// Text is the caption as the tokenizer has it and an end. Reading gives DATA_LOSS, naming shard,
 // sample and member, for a missing member and for an image that cannot be decoded: preparation
 // excludes those. INVALID_ARGUMENT is a sample that does not fit the options.
 class CaptionSource : public SampleSource {
@@ -57,7 +59,7 @@ class CaptionSource : public SampleSource {
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override;
 
  private:
-  // Where an image lands, decided from header and caption.
+  // Where an image lands, decided from header and caption; text_ has the ids of the caption.
   struct Placement {
     const RawSample::Part* image;
     const RawSample::Part* caption;
@@ -81,6 +83,7 @@ class CaptionSource : public SampleSource {
   CaptionOptions options_;
   Patchifier patchifier_;
   RawSample sample_;
+  std::vector<int32_t> text_;
   Image decoded_;
   Image rgb_;
   Image canvas_;

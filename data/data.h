@@ -12,6 +12,9 @@
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
 #include "hetero/data/text/byte_tokenizer.h"
+#include "hetero/data/text/conversation.h"
+#include "hetero/data/text/hugging_face_tokenizer.h"
+#include "hetero/data/text/tokenizer.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare.h"
 

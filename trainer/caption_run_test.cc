@@ -15,6 +15,8 @@
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/writer.h"
+#include "hetero/data/text/load_tokenizer.h"
+#include "hetero/data/text/tokenizer.h"
 #include "hetero/data/webdataset/prepare.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
@@ -90,6 +92,34 @@ TEST_F(CaptionRunTest, TheSequenceLengthChangesNoNumber) {
       }
     }
   }
+}
+
+TEST_F(CaptionRunTest, CaptionsAreReadWithTheTokenizerThatIsNamed) {
+  std::vector<Captioned> samples;
+  for (int i = 0; i < 16; ++i) {
+    samples.push_back({{.height = 32, .width = 32}, absl::StrCat("the model reads 1", i)});
+  }
+  Write(samples);
+  // The numbers of loss tokens: those of the captions' ids, and an end each.
+  const std::vector<std::string> model = {"model.language.vocabulary_size=640",
+                                          "model.image_token_id=3", "train_steps=1"};
+  const auto with = [&](std::string_view tokenizer) {
+    std::vector<std::string> all = model;
+    all.push_back(absl::StrCat("data.tokenizer=\"", fs::absolute(tokenizer).native(), "\""));
+    return Train(all);
+  };
+  const RecipeRun run = with("data/text/testdata/nemotron.json");
+  ASSERT_THAT(run.status, IsOk());
+  const auto tokenizer = data::LoadTokenizer("data/text/testdata/nemotron.json").value();
+  int64_t num_tokens = 0;
+  for (const Captioned& sample : samples) {
+    num_tokens += static_cast<int64_t>(Encode(*tokenizer, sample.caption).value().size()) + 1;
+  }
+  EXPECT_EQ(run.steps[0].losses[0].count, num_tokens);
+  EXPECT_THAT(
+      with("data/text/testdata/gpt2.json").status,
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               HasSubstr("gpt2.json: it has no token <image>, and the model's image token 3")));
 }
 
 // A line of text is 2 x 32 patches: no more than a square of 8 x 8, but four times as long.

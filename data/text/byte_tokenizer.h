@@ -33,7 +33,7 @@ class ByteTokenizer : public Tokenizer {
   // "<image>", and "<end>" for the end of a text; text gives neither.
   std::optional<int32_t> Find(std::string_view token) const override;
 
-  int64_t MaxTokens(int64_t num_bytes) const override { return num_bytes; }
+  TokenBounds NumTokens(int64_t num_bytes) const override { return {num_bytes, num_bytes}; }
 };
 
 }  // namespace hetero::data

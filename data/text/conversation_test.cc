@@ -63,7 +63,7 @@ class WordTokenizer : public Tokenizer {
     }
     return std::nullopt;
   }
-  int64_t MaxTokens(int64_t num_bytes) const override { return num_bytes; }
+  TokenBounds NumTokens(int64_t num_bytes) const override { return {0, num_bytes}; }
 
  private:
   std::vector<std::string> words_;

@@ -103,10 +103,10 @@ std::optional<int32_t> HuggingFaceTokenizer::Find(std::string_view token) const 
   return found == ids_.end() ? std::nullopt : std::optional(found->second);
 }
 
-int64_t HuggingFaceTokenizer::MaxTokens(int64_t num_bytes) const {
+TokenBounds HuggingFaceTokenizer::NumTokens(int64_t num_bytes) const {
   // A byte that is no UTF-8 becomes three; normalization makes at most three of one (UAX 15); a
   // token is a byte at least, and a space comes at most before each of them.
-  return num_bytes * 3 * (adds_prefix_space_ ? 2 : 1);
+  return {0, num_bytes * 3 * (adds_prefix_space_ ? 2 : 1)};
 }
 
 }  // namespace hetero::data

@@ -36,7 +36,7 @@ class HuggingFaceTokenizer : public Tokenizer {
   absl::StatusOr<std::string> Decode(std::span<const int32_t> ids) const override;
 
   std::optional<int32_t> Find(std::string_view token) const override;
-  int64_t MaxTokens(int64_t num_bytes) const override;
+  TokenBounds NumTokens(int64_t num_bytes) const override;
 
  private:
   struct Parts {

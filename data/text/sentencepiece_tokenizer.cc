@@ -61,8 +61,8 @@ std::optional<int32_t> SentencePieceTokenizer::Find(std::string_view token) cons
   return id;
 }
 
-int64_t SentencePieceTokenizer::MaxTokens(int64_t num_bytes) const {
-  return num_bytes == 0 ? 0 : std::numeric_limits<int64_t>::max();
+TokenBounds SentencePieceTokenizer::NumTokens(int64_t num_bytes) const {
+  return {0, num_bytes == 0 ? 0 : std::numeric_limits<int64_t>::max()};
 }
 
 }  // namespace hetero::data

@@ -40,7 +40,7 @@ class SentencePieceTokenizer : public Tokenizer {
   std::optional<int32_t> Find(std::string_view token) const override;
 
   // Rules of a model may make any text of a character.
-  int64_t MaxTokens(int64_t num_bytes) const override;
+  TokenBounds NumTokens(int64_t num_bytes) const override;
 
  private:
   explicit SentencePieceTokenizer(std::unique_ptr<sentencepiece::SentencePieceProcessor> processor);

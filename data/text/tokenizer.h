@@ -15,6 +15,11 @@
 
 namespace hetero::data {
 
+struct TokenBounds {
+  int64_t least = 0;
+  int64_t most = 0;
+};
+
 // Does not change once it is made: ranks of a process share one.
 class Tokenizer {
  public:
@@ -36,8 +41,8 @@ class Tokenizer {
   // may not give. Nothing where there is none.
   virtual std::optional<int32_t> Find(std::string_view token) const = 0;
 
-  // No text of so many bytes has more tokens.
-  virtual int64_t MaxTokens(int64_t num_bytes) const = 0;
+  // A text of so many bytes has at least and at most so many tokens.
+  virtual TokenBounds NumTokens(int64_t num_bytes) const = 0;
 };
 
 inline absl::StatusOr<std::vector<int32_t>> Encode(const Tokenizer& tokenizer,

@@ -36,6 +36,7 @@ class Checker {
 
   std::vector<Violation> Run() && {
     CheckPad();
+    CheckTokenizer();
     switch (config_.data().source_case()) {
       case Data::kFashionMnist:
         CheckFashionMnist();
@@ -93,12 +94,23 @@ class Checker {
     CheckToken("data.pad_token_id", config_.data().pad_token_id(), 0, "must be at least 0");
   }
 
+  void CheckTokenizer() {
+    if (!config_.data().has_tokenizer() || config_.data().has_web_dataset()) return;
+    violations_.Refuse(
+        "data.tokenizer",
+        " is set, only the captions of data.web_dataset are read with it; remove it");
+  }
+
   // Returns whether the model can take captioned images at all.
   bool CheckCaptions(std::string_view field, int64_t end_token_id) {
     if (!TakesImages(contract_)) {
       violations_.Refuse(
           field, " has images, the model takes none; give a model with an encoder or data.mock");
       return false;
+    }
+    if (config_.data().has_tokenizer()) {
+      CheckToken(absl::StrCat(field, ".end_token_id"), end_token_id, 0, "must be at least 0");
+      return true;
     }
     for (const auto& [name, token] : Placeholders()) {
       if (token >= kNumBytes) continue;

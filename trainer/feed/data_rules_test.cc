@@ -72,6 +72,18 @@ TEST(ValidateDataTest, NamesFieldValueRuleAndNearest) {
               ElementsAre(HasSubstr("data.fashion_mnist has images, the model takes none")));
 }
 
+TEST(ValidateDataTest, ATokenizerIsForCaptionsOfShards) {
+  const std::string web =
+      "data.web_dataset={train: \"shards\" evaluation: \"shards\" min_patches: 8 max_patches: 100 "
+      "end_token_id: 2}";
+  EXPECT_THAT(FashionMessages({web}),
+              ElementsAre(HasSubstr("end_token_id is 2, must not be the id of a byte")));
+  EXPECT_THAT(FashionMessages({web, "data.tokenizer=tokenizer.json"}), IsEmpty());
+  EXPECT_THAT(FashionMessages({"data.tokenizer=tokenizer.json"}),
+              ElementsAre("data.tokenizer is set, only the captions of data.web_dataset are read "
+                          "with it; remove it"));
+}
+
 TEST(ValidateDataTest, ChecksMockSamples) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
               ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "

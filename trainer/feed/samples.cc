@@ -17,6 +17,7 @@
 #include "hetero/data/mock_source.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare_command.h"
+#include "hetero/trainer/feed/open_tokenizer.h"
 
 namespace hetero {
 namespace {
@@ -129,11 +130,16 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
                                           const data::LongWork& work) {
   const proto::WebDataset& web = config.data().web_dataset();
   const fs::path train = working_folder / web.train();
+  data::CaptionOptions captions = CaptionOptionsOf(config, contract);
+  if (config.data().has_tokenizer()) {
+    HETERO_ASSIGN_OR_RETURN(captions.tokenizer,
+                            OpenTokenizer(working_folder / config.data().tokenizer(), contract));
+  }
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
       OpenCaptions(config, {"data.web_dataset.train", train, "train"},
                    {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
-                   CaptionOptionsOf(config, contract), work));
+                   captions, work));
   samples.description = absl::StrCat("WebDataset in ", train.native());
   return samples;
 }

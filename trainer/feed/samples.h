@@ -62,7 +62,8 @@ std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const Run
 // is told and asked when it takes seconds. Relative folders begin at `working_folder`.
 // Precondition: ValidateData(config, contract) is empty.
 // Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
-// of the data set, naming its file; CANCELLED when the user wants an end.
+// of the data set, naming its file; those of the tokenizer and INVALID_ARGUMENT naming its field
+// where it does not fit the model; CANCELLED when the user wants an end.
 absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
                                           const InputContract& contract,
                                           const std::filesystem::path& working_folder,
