@@ -16,8 +16,9 @@ namespace hetero::data {
 // The label of a position without loss.
 inline constexpr int32_t kIgnoredLabel = -100;
 
-// What the language grid reads. A row is placeholders, modality after modality, then text, then
-// padding; labels are the next token where that is text, else kIgnoredLabel.
+// What the language grid reads. A sample is placeholders, modality after modality, then text; a row
+// is one sample or several, then padding. Labels are the next token of the same sample where that
+// is text, else kIgnoredLabel.
 struct LanguageBatch {
   int64_t num_samples = 0;      // B
   int64_t sequence_length = 0;  // S
@@ -26,8 +27,10 @@ struct LanguageBatch {
   std::vector<int32_t> labels;            // [B, S]
   std::vector<float> loss_mask;           // [B, S], 1 where the label counts
   std::vector<int64_t> num_tokens;        // [B]: positions before the padding
-  std::vector<int64_t> num_placeholders;  // [B]: rows of encoder output each sample takes
-  int64_t num_loss_tokens = 0;            // positions that count, over the batch
+  std::vector<int64_t> num_placeholders;  // [B]: rows of encoder output each row takes
+  // From 0 to B S: where a row begins and, in one of several samples, each of them and the padding.
+  std::vector<int32_t> borders;
+  int64_t num_loss_tokens = 0;  // positions that count, over the batch
 };
 
 // What an encoder's grid reads of one modality: the images or clips of the samples in order,

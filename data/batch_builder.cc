@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <numeric>
-#include <optional>
 
 #include "absl/strings/str_format.h"
 #include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
+#include "hetero/data/row_table.h"
 
 namespace hetero::data {
 namespace {
@@ -17,6 +17,72 @@ IndexRange NextRun(int64_t& next, int64_t num_placeholders) {
   const IndexRange run = {next, num_placeholders};
   next = run.end();
   return run;
+}
+
+// Has none of any modality then, and the memory that it had.
+void Clear(int num_modalities, SampleFacts& facts) {
+  facts.modalities.resize(static_cast<size_t>(num_modalities));
+  for (ModalityFacts& modality : facts.modalities) {
+    modality.num_tokens = 0;
+    modality.runs.clear();
+    modality.sizes.clear();
+  }
+}
+
+// Adds a sample whose tokens begin at `begin` of the row to the row's facts.
+void AddFacts(const SampleFacts& sample, int64_t begin, SampleFacts& row) {
+  for (size_t m = 0; m < sample.modalities.size(); ++m) {
+    const ModalityFacts& more = sample.modalities[m];
+    ModalityFacts& facts = row.modalities[m];
+    if (more.num_tokens > 0) facts.runs.push_back(NextRun(begin, more.num_tokens));
+    facts.num_tokens += more.num_tokens;
+    facts.sizes.insert(facts.sizes.end(), more.sizes.begin(), more.sizes.end());
+  }
+}
+
+// Writes `sample` into row `b` behind what it has.
+absl::Status AddSample(const LanguageSample& sample, const RowFormat& format, int64_t b,
+                       LanguageBatch& out) {
+  const std::vector<int64_t>& placeholders = sample.num_placeholders;
+  const int64_t num_media = std::reduce(placeholders.begin(), placeholders.end(), int64_t{0});
+  const auto num_text = static_cast<int64_t>(sample.text.size());
+  const int64_t begin = out.num_tokens[b];
+  if (begin + num_media + num_text > format.sequence_length) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "sample %s has %d positions (%d placeholders, %d text tokens); the sequence length is %d",
+        sample.name, num_media + num_text, num_media, num_text, format.sequence_length - begin));
+  }
+  for (int64_t n = 0; n < num_text; ++n) {
+    if (sample.text[n] >= 0 && sample.text[n] < format.vocabulary_size) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sample %s: its text token %d has the id %d; the vocabulary has 0 to %d",
+                        sample.name, n, sample.text[n], format.vocabulary_size - 1));
+  }
+  const int64_t first_place = b * format.sequence_length + begin;
+  int32_t* tokens = out.tokens.data() + first_place;
+  int64_t next = 0;
+  for (size_t m = 0; m < placeholders.size(); ++m) {
+    if (placeholders[m] == 0) continue;
+    if (m >= format.placeholder_ids.size()) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("sample %s has placeholders of modality %d; the model has %d modalities",
+                          sample.name, m, format.placeholder_ids.size()));
+    }
+    const IndexRange run = NextRun(next, placeholders[m]);
+    std::fill_n(tokens + run.first, run.count, format.placeholder_ids[m]);
+  }
+  std::copy(sample.text.begin(), sample.text.end(), tokens + num_media);
+  // Position t predicts token t + 1; the first text token has a predictor only behind a
+  // placeholder.
+  const int64_t first = std::max<int64_t>(num_media - 1, 0);
+  for (int64_t t = first; t + 1 < num_media + num_text; ++t) {
+    out.labels[first_place + t] = tokens[t + 1];
+    out.loss_mask[first_place + t] = 1.0f;
+    ++out.num_loss_tokens;
+  }
+  out.num_tokens[b] += num_media + num_text;
+  out.num_placeholders[b] += num_media;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -33,55 +99,23 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
   out.loss_mask.assign(size, 0.0f);
   out.num_tokens.assign(static_cast<size_t>(range.size), 0);
   out.num_placeholders.assign(static_cast<size_t>(range.size), 0);
+  out.borders.assign(1, 0);
   out.num_loss_tokens = 0;
   for (int64_t b = 0; b < range.size; ++b) {
-    const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
-    if (!index.has_value()) continue;
-    HETERO_RETURN_IF_ERROR(source.ReadLanguage(*index, scratch));
-    const std::vector<int64_t>& placeholders = scratch.num_placeholders;
-    const int64_t num_media = std::reduce(placeholders.begin(), placeholders.end(), int64_t{0});
-    const auto num_text = static_cast<int64_t>(scratch.text.size());
-    if (num_media + num_text > length) {
-      return absl::InvalidArgumentError(absl::StrFormat(
-          "sample %s has %d positions (%d placeholders, %d text tokens); the sequence length is %d",
-          scratch.name, num_media + num_text, num_media, num_text, length));
-    }
-    for (int64_t n = 0; n < num_text; ++n) {
-      if (std::ranges::find(format.placeholder_ids, scratch.text[n]) !=
-          format.placeholder_ids.end()) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "sample %s: its text token %d has the id %d, which stands for rows of an encoder",
-            scratch.name, n, scratch.text[n]));
+    const RowSamples row = order.RowAt(range.begin + b);
+    for (size_t i = 0; i < row.size(); ++i) {
+      HETERO_RETURN_IF_ERROR(source.ReadLanguage(row[i].index, scratch));
+      const int64_t before = out.num_tokens[b];
+      HETERO_RETURN_IF_ERROR(AddSample(scratch, format, b, out));
+      if (row[i].length.value_or(out.num_tokens[b] - before) != out.num_tokens[b] - before) {
+        return absl::DataLossError(absl::StrFormat(
+            "sample %s has %d tokens, it had %d when rows were planned: the data set has changed",
+            scratch.name, out.num_tokens[b] - before, *row[i].length));
       }
-      if (scratch.text[n] >= 0 && scratch.text[n] < format.vocabulary_size) continue;
-      return absl::InvalidArgumentError(
-          absl::StrFormat("sample %s: its text token %d has the id %d; the vocabulary has 0 to %d",
-                          scratch.name, n, scratch.text[n], format.vocabulary_size - 1));
+      const bool ends_row = out.num_tokens[b] == length || row.size() == 1;
+      if (!ends_row) out.borders.push_back(static_cast<int32_t>(b * length + out.num_tokens[b]));
     }
-    const auto row = b * length;
-    int32_t* tokens = out.tokens.data() + row;
-    int64_t next = 0;
-    for (size_t m = 0; m < placeholders.size(); ++m) {
-      if (placeholders[m] == 0) continue;
-      if (m >= format.placeholder_ids.size()) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "sample %s has placeholders of modality %d; the model has %d modalities", scratch.name,
-            m, format.placeholder_ids.size()));
-      }
-      const IndexRange run = NextRun(next, placeholders[m]);
-      std::fill_n(tokens + run.first, run.count, format.placeholder_ids[m]);
-    }
-    std::copy(scratch.text.begin(), scratch.text.end(), tokens + num_media);
-    // Position t predicts token t + 1; the first text token has a predictor only behind a
-    // placeholder.
-    const int64_t first = std::max<int64_t>(num_media - 1, 0);
-    for (int64_t t = first; t + 1 < num_media + num_text; ++t) {
-      out.labels[row + t] = tokens[t + 1];
-      out.loss_mask[row + t] = 1.0f;
-      ++out.num_loss_tokens;
-    }
-    out.num_tokens[b] = num_media + num_text;
-    out.num_placeholders[b] = num_media;
+    out.borders.push_back(static_cast<int32_t>((b + 1) * length));
   }
   return absl::OkStatus();
 }
@@ -91,9 +125,10 @@ absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, Sam
   out.Clear(source.feature_width(modality));
   for (int64_t b = 0; b < range.size; ++b) {
     out.BeginSample();
-    const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
-    if (!index.has_value()) continue;
-    HETERO_RETURN_IF_ERROR(source.ReadMedia(*index, modality, out));
+    const RowSamples row = order.RowAt(range.begin + b);
+    for (size_t i = 0; i < row.size(); ++i) {
+      HETERO_RETURN_IF_ERROR(source.ReadMedia(row[i].index, modality, out));
+    }
   }
   return absl::OkStatus();
 }
@@ -101,21 +136,18 @@ absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, Sam
 absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,
                        int64_t row_length, int num_modalities, std::vector<SampleFacts>& out) {
   out.resize(static_cast<size_t>(range.size));
+  SampleFacts one;
   for (int64_t b = 0; b < range.size; ++b) {
     SampleFacts& facts = out[b];
     facts.row_length = row_length;
-    facts.modalities.resize(num_modalities);
-    for (ModalityFacts& modality : facts.modalities) {
-      modality.num_tokens = 0;
-      modality.runs.clear();
-      modality.sizes.clear();
-    }
-    const std::optional<int64_t> index = order.DatasetIndex(range.begin + b);
-    if (!index.has_value()) continue;
-    HETERO_RETURN_IF_ERROR(source.ReadFacts(*index, facts));
-    int64_t next = 0;
-    for (ModalityFacts& modality : facts.modalities) {
-      if (modality.num_tokens > 0) modality.runs.push_back(NextRun(next, modality.num_tokens));
+    Clear(num_modalities, facts);
+    const RowSamples row = order.RowAt(range.begin + b);
+    int64_t begin = 0;
+    for (size_t i = 0; i < row.size(); ++i) {
+      Clear(num_modalities, one);
+      HETERO_RETURN_IF_ERROR(source.ReadFacts(row[i].index, one));
+      AddFacts(one, begin, facts);
+      begin += row[i].length.value_or(0);
     }
   }
   return absl::OkStatus();

@@ -24,20 +24,20 @@ struct RowFormat {
   int32_t pad_id = 0;
 };
 
-// Rows of the samples in `range`, in order. Places behind the end of a single pass become rows of
+// Rows at the places in `range`, in order. Places behind the end of a single pass become rows of
 // padding without loss. `scratch` is working memory.
 // Errors: INVALID_ARGUMENT naming the sample, its length and the limit, when it does not fit a row,
-// or its text token that is outside the vocabulary, and the range, or a placeholder; errors of the
-// source.
+// or its text token that is outside the vocabulary and the range; DATA_LOSS for one of several in a
+// row that is longer or shorter than planned; errors of the source.
 absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                                 const RowFormat& format, LanguageSample& scratch,
                                 LanguageBatch& out);
 
-// Images or clips of the same samples; places behind the end have none.
+// Images or clips of the same rows; places behind the end have none.
 absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                              int modality, MediaBatch& out);
 
-// Overwrites `out` with the facts of each sample in `range`, of any lane, with the places that
+// Overwrites `out` with the facts of each row in `range`, of any lane, with the places that
 // BuildLanguageBatch gives its placeholders: from these both ends of a transfer compute the same
 // plan. Places behind the end of a single pass have a row and no media.
 // Errors of the source.

@@ -55,7 +55,26 @@ absl::StatusOr<SampleOrder> SampleOrder::OnePass(int64_t num_samples) {
   return SampleOrder(num_samples, std::nullopt);
 }
 
+absl::StatusOr<SampleOrder> SampleOrder::Packed(std::shared_ptr<const RowTable> rows,
+                                                uint64_t seed) {
+  if (rows->num_rows() == 0) return absl::InvalidArgumentError("the data set has no rows");
+  SampleOrder order(rows->num_rows(), seed);
+  order.rows_ = std::move(rows);
+  return order;
+}
+
 std::optional<int64_t> SampleOrder::DatasetIndex(int64_t global_index) const {
+  const RowSamples row = RowAt(global_index);
+  return row.size() == 0 ? std::nullopt : std::optional(row[0].index);
+}
+
+RowSamples SampleOrder::RowAt(int64_t global_index) const {
+  const std::optional<int64_t> number = NumberAt(global_index);
+  if (!number.has_value()) return RowSamples();
+  return rows_ == nullptr ? RowSamples(*number) : RowSamples((*rows_)[*number]);
+}
+
+std::optional<int64_t> SampleOrder::NumberAt(int64_t global_index) const {
   if (!seed_.has_value()) {
     if (global_index >= num_samples_) return std::nullopt;
     return global_index;

@@ -5,10 +5,12 @@
 // same samples and a run resumes anywhere without state.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/row_table.h"
 
 namespace hetero::data {
 
@@ -31,7 +33,8 @@ class Permutation {
   int high_bits_;
 };
 
-// Maps the position of a sample in the whole run to a sample of the data set.
+// Maps the position of a row in the whole run to the sample of the data set that it is, or to the
+// samples that share it.
 class SampleOrder {
  public:
   // Without end: epoch e visits all samples once, in an order of its own.
@@ -41,17 +44,29 @@ class SampleOrder {
   // Samples 0, 1, ..., num_samples - 1, then nothing: for evaluation.
   static absl::StatusOr<SampleOrder> OnePass(int64_t num_samples);
 
+  // Without end, of rows: epoch e visits all of them once, in an order of its own.
+  // Errors: INVALID_ARGUMENT for a table without rows.
+  static absl::StatusOr<SampleOrder> Packed(std::shared_ptr<const RowTable> rows, uint64_t seed);
+
+  // Samples of a pass, or rows.
   int64_t num_samples() const { return num_samples_; }
 
-  // nullopt behind the end of one pass. Precondition: global_index >= 0.
+  // Of a row the first sample; nullopt behind the end of one pass. Precondition: global_index >= 0.
   std::optional<int64_t> DatasetIndex(int64_t global_index) const;
+
+  // None behind the end of one pass. Precondition: global_index >= 0.
+  RowSamples RowAt(int64_t global_index) const;
 
  private:
   SampleOrder(int64_t num_samples, std::optional<uint64_t> seed)
       : num_samples_(num_samples), seed_(seed) {}
 
+  // Number of a sample or a row.
+  std::optional<int64_t> NumberAt(int64_t global_index) const;
+
   int64_t num_samples_;
   std::optional<uint64_t> seed_;
+  std::shared_ptr<const RowTable> rows_;
 };
 
 // Consecutive samples of the run.

@@ -122,6 +122,35 @@ TEST_F(CaptionRunTest, CaptionsAreReadWithTheTokenizerThatIsNamed) {
                HasSubstr("gpt2.json: it has no token <image>, and the model's image token 3")));
 }
 
+// Two samples fill a row of 48 tokens. A step is all samples, so only their rows differ.
+TEST_F(CaptionRunTest, PackedRowsTrainAsRowsOfTheirOwnDo) {
+  std::vector<Captioned> samples;
+  for (int i = 0; i < 16; ++i) {
+    samples.push_back({{.height = 32, .width = 32}, std::string(7, static_cast<char>('a' + i))});
+  }
+  Write(samples);
+  // The balance of the experts' load is a mean over rows.
+  const std::vector<std::string> common = {"train_steps=3", "sequence_length=48",
+                                           "model.language.experts.aux_loss_coefficient=0"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), common.begin(), common.end());
+    return Train(more);
+  };
+  const RecipeRun alone = with({});
+  const RecipeRun packed = with(
+      {"global_batch_size=8", "data.packing={max_patches: 128 max_images: 2 buffer_size: 16}"});
+  ASSERT_THAT(alone.status, IsOk());
+  ASSERT_THAT(packed.status, IsOk());
+  ASSERT_EQ(packed.steps.size(), 3);
+  for (size_t step = 0; step < 3; ++step) {
+    const LossSum& expected = alone.steps[step].losses[0];
+    const LossSum& actual = packed.steps[step].losses[0];
+    EXPECT_EQ(actual.count, 16 * 8);
+    EXPECT_EQ(actual.count, expected.count);
+    EXPECT_NEAR(actual.sum / expected.sum, 1, 2e-6) << " at " << step;
+  }
+}
+
 // A line of text is 2 x 32 patches: no more than a square of 8 x 8, but four times as long.
 TEST_F(CaptionRunTest, ThinImagesFitWhatIsPlanned) {
   Write({{{.height = 30, .width = 500}, "a line of text"},

@@ -16,6 +16,7 @@ namespace hetero::data {
 struct PackItem {
   int64_t length = 0;  // tokens
   int64_t num_patches = 0;
+  int64_t num_images = 0;
 
   bool operator==(const PackItem&) const = default;
 };
@@ -23,8 +24,12 @@ struct PackItem {
 // Of a row.
 struct PackLimits {
   int64_t length = 0;
-  int64_t num_patches = 0;  // 0: any number
+  int64_t num_patches = 0;  // 0, here and below: any number
+  int64_t num_images = 0;
 };
+
+// Whether a row of these limits, or what is left of it, has room. A limit of 0 is none.
+bool Fits(const PackItem& item, const PackLimits& limits);
 
 // Places of items, a list for each row.
 using PackGroups = std::vector<std::vector<size_t>>;

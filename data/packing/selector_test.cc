@@ -56,16 +56,21 @@ TEST(SelectGreedyTest, PatchesAreBoundedToo) {
               ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3)));
   EXPECT_THAT(SelectGreedy(items, {.length = 10, .num_patches = 50}).value(),
               ElementsAre(ElementsAre(0, 2, 3), ElementsAre(1)));
+  const std::vector<PackItem> pictures(5, {.length = 1, .num_images = 2});
+  EXPECT_THAT(SelectGreedy(pictures, {.length = 10, .num_images = 5}).value(),
+              ElementsAre(ElementsAre(4, 3), ElementsAre(2, 1), ElementsAre(0)));
 }
 
 TEST(SelectGreedyTest, WhatNoRowHoldsIsNamed) {
-  EXPECT_THAT(SelectGreedy(Items({3, 9000}), {.length = 8192}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("item 1 has 9000 tokens and 0 patches; a row holds 8192 tokens")));
+  EXPECT_THAT(
+      SelectGreedy(Items({3, 9000}), {.length = 8192}),
+      StatusIs(
+          absl::StatusCode::kInvalidArgument,
+          HasSubstr("item 1 has 9000 tokens, 0 patches and 0 images; a row holds 8192, 0 and 0 ")));
   EXPECT_THAT(SelectGreedy(std::vector<PackItem>{{.length = 3, .num_patches = 9}},
                            {.length = 10, .num_patches = 8}),
               StatusIs(absl::StatusCode::kInvalidArgument,
-                       HasSubstr("3 tokens and 9 patches; a row holds 10 tokens and 8 patches")));
+                       HasSubstr("3 tokens, 9 patches and 0 images; a row holds 10, 8 and 0")));
 }
 
 TEST(SelectBalancedTest, SpreadsOverTheEmptiestRows) {

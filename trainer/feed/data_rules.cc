@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/rounding.h"
+#include "hetero/data/caption_source.h"
 #include "hetero/data/fashion_mnist.h"
 #include "hetero/trainer/feed/data_violations.h"
 #include "hetero/trainer/feed/mock_rules.h"
@@ -50,6 +51,7 @@ class Checker {
       case Data::SOURCE_NOT_SET:
         break;
     }
+    if (config_.data().has_packing() && violations_.empty()) CheckPacking();
     return std::move(violations_).Take();
   }
 
@@ -190,6 +192,32 @@ class Checker {
       violations_.Refuse("data.web_dataset.evaluation",
                          " is not set, the run evaluates; name the folder or remove evaluation");
     }
+  }
+
+  // Precondition: all else is in order.
+  void CheckPacking() {
+    if (config_.data().has_mock()) {
+      violations_.Refuse("data.packing",
+                         " is set, samples of data.mock have a row each; remove it");
+      return;
+    }
+    const proto::Packing& packing = config_.data().packing();
+    const int64_t patches = contract_.patches_per_token;
+    const int64_t largest = data::LimitsOf(CaptionOptionsOf(config_, contract_)).max_features;
+    // Beside the largest image each other one has a token.
+    const int64_t most_images = 1 + config_.sequence_length() - largest / patches;
+    if (packing.max_images() > most_images) {
+      violations_.Advise("data.packing.max_images", most_images, " is ", packing.max_images(),
+                         ", must be at most ", most_images, ": a row of ",
+                         config_.sequence_length(), " tokens holds no more beside the largest of ",
+                         largest / patches);
+      return;
+    }
+    const int64_t need = largest + (packing.max_images() - 1) * patches;
+    if (packing.max_patches() >= need) return;
+    violations_.Advise("data.packing.max_patches", need, " is ", packing.max_patches(),
+                       ", must be at least ", need, ": ", largest, " of the largest image and ",
+                       patches, " of each other of data.packing.max_images");
   }
 
   const RunConfig& config_;

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/violation.h"
@@ -82,6 +83,24 @@ TEST(ValidateDataTest, ATokenizerIsForCaptionsOfShards) {
   EXPECT_THAT(FashionMessages({"data.tokenizer=tokenizer.json"}),
               ElementsAre("data.tokenizer is set, only the captions of data.web_dataset are read "
                           "with it; remove it"));
+}
+
+TEST(ValidateDataTest, RowsOfSeveralSamplesHoldTheLargestImageAndATokenOfEachOther) {
+  const auto with = [](std::string_view packing) {
+    return FashionMessages({absl::StrCat("data.packing={", packing, "}")});
+  };
+  // 24 tokens and 96 patches of the largest image, 48 positions.
+  EXPECT_THAT(with("max_patches: 100 max_images: 2"), IsEmpty());
+  EXPECT_THAT(with("max_patches: 99 max_images: 2"),
+              ElementsAre("data.packing.max_patches is 99, must be at least 100: 96 of the largest "
+                          "image and 4 of each other of data.packing.max_images; nearest: 100"));
+  EXPECT_THAT(with("max_patches: 1000 max_images: 25"), IsEmpty());
+  EXPECT_THAT(with("max_patches: 1000 max_images: 26"),
+              ElementsAre("data.packing.max_images is 26, must be at most 25: a row of 48 tokens "
+                          "holds no more beside the largest of 24; nearest: 25"));
+  EXPECT_THAT(
+      Messages(Changed("mock_tiny", {"data.packing={max_patches: 9 max_images: 1}"}), kText),
+      ElementsAre("data.packing is set, samples of data.mock have a row each; remove it"));
 }
 
 TEST(ValidateDataTest, ChecksMockSamples) {

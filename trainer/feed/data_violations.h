@@ -33,6 +33,8 @@ class DataViolations {
     violations_.back().corrections.push_back(std::move(correction));
   }
 
+  bool empty() const { return violations_.empty(); }
+
   std::vector<Violation> Take() && { return std::move(violations_); }
 
  private:

@@ -34,9 +34,6 @@ BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
     : options_(std::move(options)),
       facts_(options_, std::move(source)),
       slots_(options_->num_slots) {
-  for (int64_t row = 0; row <= options_->num_samples(); ++row) {
-    cu_seqlens_.push_back(static_cast<int32_t>(row * options_->sequence_length));
-  }
   for (Slot& slot : slots_) {
     slot.modality_positions.resize(options_->edges.size());
     slot.modalities.resize(options_->reads.size());
@@ -127,8 +124,8 @@ void BatchFeed::Publish(const MicrobatchTensors& tensors, const MicrobatchUse& u
     }
     slot.tokens = {.sequences = {.num_rows = options_->num_samples(),
                                  .row_length = options_->sequence_length,
-                                 .cu_seqlens = cu_seqlens_,
-                                 .sequence_index = {},
+                                 .cu_seqlens = use.cu_seqlens,
+                                 .sequence_index = tensors.sequence_index,
                                  .token_offsets = use.token_offsets,
                                  .device_token_offsets = tensors.token_offsets},
                    .text_tokens = tensors.text_tokens.Rows(0, use.num_text_tokens),
@@ -165,6 +162,10 @@ absl::Status BatchFeed::CopyToSlot(const MicrobatchTensors& host, const Slot& sl
     }
     HETERO_RETURN_IF_ERROR(
         copy(host.token_offsets, device.token_offsets, tokens.sequences.device_token_offsets));
+    if (!host.sequence_index.is_null()) {
+      HETERO_RETURN_IF_ERROR(
+          copy(host.sequence_index, device.sequence_index, tokens.sequences.sequence_index));
+    }
   }
   for (size_t read = 0; options_->reads_features && read < options_->reads.size(); ++read) {
     HETERO_RETURN_IF_ERROR(

@@ -90,7 +90,6 @@ class BatchFeed {
   absl::Status CopyToSlot(const MicrobatchTensors& host, const Slot& slot, Stream& stream) const;
 
   std::shared_ptr<const BatchFeedOptions> options_;
-  std::vector<int32_t> cu_seqlens_;  // of rows
   CountedFacts facts_;
   std::vector<Slot> slots_;
   std::unique_ptr<data::Prefetcher<HostMicrobatch>> prefetcher_;  // null where nothing is read

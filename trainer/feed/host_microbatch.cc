@@ -41,6 +41,9 @@ MicrobatchTensors Place(const BatchFeedOptions& options, Placement& placement) {
           placement.Next(DType::kI32, {options.max_own_rows(modality)}));
     }
     tensors.token_offsets = placement.Next(DType::kI32, {options.num_samples() + 1});
+    if (options.limits.packs_rows) {
+      tensors.sequence_index = placement.Next(DType::kI32, {options.num_tokens()});
+    }
   }
   tensors.features.resize(options.reads.size());
   for (size_t read = 0; options.reads_features && read < options.reads.size(); ++read) {
@@ -75,6 +78,7 @@ MicrobatchUse LargestUse(const BatchFeedOptions& options) {
   for (int64_t row = 0; row <= options.num_samples(); ++row) {
     use.token_offsets.push_back(static_cast<int32_t>(row * options.sequence_length));
   }
+  use.cu_seqlens = use.token_offsets;
   for (const int modality : options.reads) {
     use.num_features.push_back(options.max_features(modality));
     std::vector<MediaSize>& sizes = use.sizes.emplace_back();

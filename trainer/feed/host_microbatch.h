@@ -27,6 +27,7 @@ struct MicrobatchTensors {
   TensorView loss_weights;
   std::vector<TensorView> modality_positions;  // of each edge, i32[max_own_rows]
   TensorView token_offsets;                    // i32[num_samples + 1]
+  TensorView sequence_index;                   // i32[num_tokens]; null where no rows are packed
   std::vector<TensorView> features;            // of each modality that is read, in storage type:
                                                // [max_features, width]
 };
@@ -43,6 +44,7 @@ struct MicrobatchUse {
   int64_t num_loss_tokens = 0;
   std::vector<int64_t> placeholders;          // of each edge, those that this rank owns
   std::vector<int32_t> token_offsets;         // [num_samples + 1]
+  std::vector<int32_t> cu_seqlens;            // of rows, or of the samples that share them
   std::vector<int64_t> num_features;          // of each modality that is read
   std::vector<std::vector<MediaSize>> sizes;  // of each modality that is read
 };

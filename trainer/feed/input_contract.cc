@@ -1,5 +1,6 @@
 #include "hetero/trainer/feed/input_contract.h"
 
+#include <algorithm>
 #include <limits>
 #include <variant>
 
@@ -73,6 +74,23 @@ data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContra
     const ImageSize pixels = PixelsOf(size);
     options.canvases.push_back({.height = pixels.height, .width = pixels.width});
   }
+  return options;
+}
+
+data::RowPlanOptions RowPlanOptionsOf(const RunConfig& config, const InputContract& contract) {
+  const proto::Packing& packing = config.data().packing();
+  data::RowPlanOptions options;
+  // Image tokens fill a row at most.
+  options.limits = {.length = config.sequence_length(),
+                    .num_patches = std::min(packing.max_patches(),
+                                            config.sequence_length() * contract.patches_per_token),
+                    .num_images = packing.max_images()};
+  if (packing.has_buffer_size()) options.buffer_size = packing.buffer_size();
+  options.seed = static_cast<uint64_t>(config.seed());
+  options.num_modalities =
+      1 + (TakesClips(contract) ? std::max(contract.audio_modality, contract.image_modality)
+                                : contract.image_modality);
+  options.patches_per_token = contract.patches_per_token;
   return options;
 }
 

@@ -8,6 +8,7 @@
 
 #include "hetero/data/caption_source.h"
 #include "hetero/data/mock_source.h"
+#include "hetero/data/packing/plan_rows.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/run_config.pb.h"
@@ -52,6 +53,10 @@ ImageSize PixelsOf(const proto::ImageSize& size);
 // How images with captions become samples, without where they come from.
 // Precondition: the data are Fashion-MNIST or a WebDataset.
 data::CaptionOptions CaptionOptionsOf(const proto::RunConfig& config,
+                                      const InputContract& contract);
+
+// How samples share rows. Precondition: data.packing is set.
+data::RowPlanOptions RowPlanOptionsOf(const proto::RunConfig& config,
                                       const InputContract& contract);
 
 // Samples that are made up, of the run's seed and the first split.

@@ -72,6 +72,7 @@ absl::Status MicrobatchWriter::WriteTokens(data::SampleRange range, HostMicrobat
   out.use.num_text_tokens = 0;
   out.use.num_loss_tokens = 0;
   out.use.token_offsets.assign(1, 0);
+  out.use.cu_seqlens.assign(1, 0);
   std::ranges::fill(num_placed_, 0);
   for (size_t e = 0; e < options_->edges.size(); ++e) {
     positions_[options_->edges[e]] = out.tensors.modality_positions[e].values<int32_t>();
@@ -132,6 +133,19 @@ void MicrobatchWriter::SplitRow(int64_t row, HostMicrobatch& out) {
   out.use.num_loss_tokens = num_loss;
   std::vector<int32_t>& offsets = out.use.token_offsets;
   offsets.push_back(offsets.back() + static_cast<int32_t>(row_.num_tokens[0]));
+  AddBorders(row, out);
+}
+
+void MicrobatchWriter::AddBorders(int64_t row, HostMicrobatch& out) {
+  std::vector<int32_t>& borders = out.use.cu_seqlens;
+  for (size_t i = 1; i < row_.borders.size(); ++i) {
+    const auto sequence = static_cast<int32_t>(borders.size()) - 1;
+    borders.push_back(static_cast<int32_t>(row * options_->sequence_length) + row_.borders[i]);
+    if (out.tensors.sequence_index.is_null()) continue;
+    const auto index = out.tensors.sequence_index.values<int32_t>();
+    std::fill(index.begin() + borders[borders.size() - 2], index.begin() + borders.back(),
+              sequence);
+  }
 }
 
 absl::Status MicrobatchWriter::WriteFeatures(data::SampleRange range, size_t read,

@@ -20,9 +20,9 @@
 
 namespace hetero {
 
-// A row of S tokens is one sample: its placeholders, its text, padding. Tokens lie row after row,
-// t = row * S + position. Places behind the end of a one-pass order are rows of padding without
-// loss and without media.
+// A row of S tokens is a sample, its placeholders and its text, or several, then padding. Tokens
+// lie row after row, t = row * S + position. What is said of a sample here is said of a row. Places
+// behind the end of a one-pass order are rows of padding without loss and without media.
 //
 // Allocates nothing once it has met the largest sample. One thread uses a writer.
 class MicrobatchWriter {
@@ -43,6 +43,7 @@ class MicrobatchWriter {
   // Of the sample in row_, here and below.
   absl::Status CheckPlaceholders(const SampleFacts& facts) const;
   void SplitRow(int64_t row, HostMicrobatch& out);
+  void AddBorders(int64_t row, HostMicrobatch& out);
   // Of the modality at place `read` of what is read, here and below.
   absl::Status WriteFeatures(data::SampleRange range, size_t read, HostMicrobatch& out);
   void WriteSizes(size_t read, HostMicrobatch& out) const;

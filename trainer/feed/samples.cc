@@ -8,6 +8,7 @@
 #include "absl/log/log.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
@@ -15,6 +16,8 @@
 #include "hetero/data/fashion_mnist.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/mock_source.h"
+#include "hetero/data/packing/plan_rows.h"
+#include "hetero/data/packing/selector.h"
 #include "hetero/data/webdataset/dataset.h"
 #include "hetero/data/webdataset/prepare_command.h"
 #include "hetero/trainer/feed/open_tokenizer.h"
@@ -69,19 +72,48 @@ absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSpli
   return dataset;
 }
 
+struct TrainingOrder {
+  data::SampleOrder order;  // of samples, or of the rows that they share
+  std::string description;  // of the rows
+};
+
+absl::StatusOr<TrainingOrder> MakeTrainingOrder(const RunConfig& config,
+                                                const InputContract& contract,
+                                                const std::shared_ptr<const data::Dataset>& train,
+                                                const data::CaptionOptions& options,
+                                                const data::LongWork& work) {
+  const auto seed = static_cast<uint64_t>(config.seed());
+  if (!config.data().has_packing()) {
+    HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
+                            data::SampleOrder::Shuffled(train->size(), seed));
+    return TrainingOrder{.order = order, .description = {}};
+  }
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<data::SampleSource> source,
+                          data::CaptionSource::Create(train, options));
+  absl::StatusOr<data::RowPlan> plan =
+      data::PlanRows(*source, RowPlanOptionsOf(config, contract), work);
+  HETERO_RETURN_IF_ERROR(plan.status()).With("data.packing");
+  std::string description =
+      absl::StrFormat(", %s in %s, %.1f %% full", Counted(train->size(), "sample"),
+                      Counted(plan->rows->num_rows(), "row"), 100 * plan->fill_rate);
+  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
+                          data::SampleOrder::Packed(std::move(plan->rows), seed));
+  return TrainingOrder{.order = order, .description = std::move(description)};
+}
+
 // Training samples and, if the run evaluates, those of `evaluation_split`.
-absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const NamedSplit& train_split,
+absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const InputContract& contract,
+                                        const NamedSplit& train_split,
                                         const NamedSplit& evaluation_split,
                                         const data::CaptionOptions& options,
                                         const data::LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
                           OpenDataset(train_split, work, options.canvases.empty()));
-  HETERO_ASSIGN_OR_RETURN(
-      const data::SampleOrder shuffled,
-      data::SampleOrder::Shuffled(train->size(), static_cast<uint64_t>(config.seed())));
-  RunSamples samples = {.train = CaptionSamples(std::move(train), shuffled, options),
+  HETERO_ASSIGN_OR_RETURN(TrainingOrder training,
+                          MakeTrainingOrder(config, contract, train, options, work));
+  RunSamples samples = {.train = CaptionSamples(std::move(train), training.order, options),
                         .evaluation = std::nullopt,
-                        .description = {}};
+                        .description = std::move(training.description)};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
                           OpenDataset(evaluation_split, work, options.canvases.empty()));
@@ -119,9 +151,10 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
   constexpr std::string_view kField = "data.fashion_mnist.cache";
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
-      OpenCaptions(config, {kField, prepare.output, "train"}, {kField, prepare.output, "test"},
-                   CaptionOptionsOf(config, contract), work));
-  samples.description = absl::StrCat("Fashion-MNIST in ", prepare.output.native());
+      OpenCaptions(config, contract, {kField, prepare.output, "train"},
+                   {kField, prepare.output, "test"}, CaptionOptionsOf(config, contract), work));
+  samples.description =
+      absl::StrCat("Fashion-MNIST in ", prepare.output.native(), samples.description);
   return samples;
 }
 
@@ -137,10 +170,10 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
   }
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
-      OpenCaptions(config, {"data.web_dataset.train", train, "train"},
+      OpenCaptions(config, contract, {"data.web_dataset.train", train, "train"},
                    {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
                    captions, work));
-  samples.description = absl::StrCat("WebDataset in ", train.native());
+  samples.description = absl::StrCat("WebDataset in ", train.native(), samples.description);
   return samples;
 }
 
@@ -200,6 +233,30 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
                  {absl::StrCat(batches)})};
 }
 
+namespace {
+
+// Of a row: as many images as it may have, one of them the largest, which have all its patches.
+data::SourceLimits PackedLimits(const RunConfig& config, const InputContract& contract,
+                                data::SourceLimits sample) {
+  const data::PackLimits row = RowPlanOptionsOf(config, contract).limits;
+  const int64_t step = contract.patches_per_token;
+  data::SourceLimits limits = {.feature_width = sample.feature_width,
+                               .sizes = std::move(sample.sizes),
+                               .max_features = row.num_patches / step * step,
+                               .max_tokens = row.num_patches / step};
+  int64_t tokens_left = limits.max_tokens - sample.max_tokens;
+  for (int64_t images_left = row.num_images - 1; images_left > 0; --images_left) {
+    const int64_t tokens = tokens_left / images_left;
+    tokens_left -= tokens;
+    const int64_t side = SideStep(contract);
+    limits.sizes.push_back(
+        {.height = static_cast<int>(side), .width = static_cast<int>(side * tokens)});
+  }
+  return limits;
+}
+
+}  // namespace
+
 SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
   data::SourceLimits images;
   data::SourceLimits clips = {.feature_width = contract.num_mels};  // of which captions have none
@@ -207,6 +264,7 @@ SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
     case Data::kFashionMnist:
     case Data::kWebDataset:
       images = data::LimitsOf(CaptionOptionsOf(config, contract));
+      if (config.data().has_packing()) images = PackedLimits(config, contract, std::move(images));
       break;
     case Data::kMock: {
       const data::MockOptions mock = MockOptionsOf(config, contract);
@@ -217,7 +275,7 @@ SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
     case Data::SOURCE_NOT_SET:
       LOG(FATAL) << "the configuration was not validated";
   }
-  SampleLimits limits;
+  SampleLimits limits = {.modalities = {}, .packs_rows = config.data().has_packing()};
   limits.modalities.resize((TakesImages(contract) ? 1 : 0) + (TakesClips(contract) ? 1 : 0));
   if (TakesImages(contract)) limits.modalities[contract.image_modality] = std::move(images);
   if (TakesClips(contract)) limits.modalities[contract.audio_modality] = std::move(clips);

@@ -24,9 +24,10 @@
 
 namespace hetero {
 
-// The largest sample that a run can meet.
+// The largest sample that a run can meet, or the largest row of several.
 struct SampleLimits {
   std::vector<data::SourceLimits> modalities;  // by ModelGraph::modalities
+  bool packs_rows = false;                     // samples share rows
 };
 
 // Every rule between the data of `config` and the model. Pure: touches no file.
@@ -62,8 +63,9 @@ std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const Run
 // is told and asked when it takes seconds. Relative folders begin at `working_folder`.
 // Precondition: ValidateData(config, contract) is empty.
 // Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
-// of the data set, naming its file; those of the tokenizer and INVALID_ARGUMENT naming its field
-// where it does not fit the model; CANCELLED when the user wants an end.
+// of the data set, naming its file; those of data::PlanRows; those of the tokenizer and
+// INVALID_ARGUMENT naming its field where it does not fit the model; CANCELLED when the user wants
+// an end.
 absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
                                           const InputContract& contract,
                                           const std::filesystem::path& working_folder,

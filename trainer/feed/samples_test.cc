@@ -66,6 +66,17 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
   EXPECT_EQ(photographs.modalities[0].max_tokens, 24);
   EXPECT_EQ(photographs.modalities[1].max_tokens, 0);
 
+  // Of a row: its patches and images, one of them the largest.
+  const SampleLimits packed =
+      LimitsOf(Changed("fashion_tiny", {"data.packing={max_patches: 131 max_images: 4}"}), kVision);
+  EXPECT_TRUE(packed.packs_rows);
+  EXPECT_EQ(packed.modalities[0].max_features, 128);
+  EXPECT_EQ(packed.modalities[0].max_tokens, 32);
+  EXPECT_THAT(
+      packed.modalities[0].sizes,
+      ElementsAre(ImageSize{.height = 32, .width = 48}, ImageSize{.height = 8, .width = 16},
+                  ImageSize{.height = 8, .width = 24}, ImageSize{.height = 8, .width = 24}));
+
   const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
   EXPECT_THAT(text.modalities, IsEmpty());
 }

@@ -101,7 +101,8 @@ std::vector<proto::RunConfig> SweptConfigs() {
           base({"train_samples=80", "schedule.warmup_samples=16", "schedule.decay_samples=80",
                 "schedule.tail_samples=16",
                 "data.web_dataset={train: \"a\" evaluation: \"a\" min_patches: 4 max_patches: 64 "
-                "end_token_id: 256}"}),
+                "end_token_id: 256}",
+                "data.packing={max_patches: 96 max_images: 4 buffer_size: 16}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
           RecipeConfig("mock_avlm_tiny",
