@@ -18,9 +18,6 @@ namespace {
 
 using Json = nlohmann::json;
 
-double Seconds(absl::Time time) { return absl::ToDoubleSeconds(time - absl::UnixEpoch()); }
-absl::Time TimeOf(double seconds) { return absl::UnixEpoch() + absl::Seconds(seconds); }
-
 absl::Status Wrong(std::string_view name, std::string_view expected) {
   return absl::InvalidArgumentError(
       absl::StrCat("a rank's flight: '", name, "' is missing or no ", expected));
@@ -51,11 +48,12 @@ absl::StatusOr<FlightEntry> ParseEntry(const Json& json) {
     if (!peer.is_number_integer()) return Wrong("peers", "list of ranks");
     entry.peers.push_back(peer.get<int64_t>());
   }
-  const auto start = json.find("start");
-  if (start == json.end() || !start->is_number()) return Wrong("start", "number");
-  entry.start = TimeOf(start->get<double>());
-  const auto end = json.find("end");
-  if (end != json.end() && end->is_number()) entry.end = TimeOf(end->get<double>());
+  HETERO_ASSIGN_OR_RETURN(const int64_t start, Integer(json, "start_ns"));
+  entry.start = absl::FromUnixNanos(start);
+  if (json.contains("end_ns")) {
+    HETERO_ASSIGN_OR_RETURN(const int64_t end, Integer(json, "end_ns"));
+    entry.end = absl::FromUnixNanos(end);
+  }
   return entry;
 }
 
@@ -122,10 +120,14 @@ std::string Row(int64_t rank, const RankFlight* flight, absl::Time last) {
 std::string ToJson(const RankFlight& flight) {
   Json calls = Json::array();
   for (const FlightEntry& entry : flight.calls) {
-    Json call = {{"sequence", entry.sequence},   {"name", entry.name},     {"kind", entry.kind},
-                 {"communicator", entry.where},  {"number", entry.number}, {"peers", entry.peers},
-                 {"start", Seconds(entry.start)}};
-    if (entry.end.has_value()) call["end"] = Seconds(*entry.end);
+    Json call = {{"sequence", entry.sequence},
+                 {"name", entry.name},
+                 {"kind", entry.kind},
+                 {"communicator", entry.where},
+                 {"number", entry.number},
+                 {"peers", entry.peers},
+                 {"start_ns", absl::ToUnixNanos(entry.start)}};
+    if (entry.end.has_value()) call["end_ns"] = absl::ToUnixNanos(*entry.end);
     calls.push_back(std::move(call));
   }
   const Json json = {{"rank", flight.rank.value()},   {"world_size", flight.world_size},

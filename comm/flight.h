@@ -26,7 +26,7 @@ struct RankFlight {
   bool operator==(const RankFlight&) const = default;
 };
 
-// A JSON object on one line; times in seconds since 1970.
+// A JSON object on one line; times in nanoseconds since 1970.
 std::string ToJson(const RankFlight& flight);
 // Errors: INVALID_ARGUMENT naming what is missing or of another type.
 absl::StatusOr<RankFlight> ParseRankFlight(std::string_view json);

@@ -39,10 +39,16 @@ std::string Shown(const Json& value) {
 }
 
 // Field `name` of the object `in`; null where it is not set.
-const Json& Field(const Json& in, const char* name) {
-  static const Json& unset = *new Json();
+// Null: `in` has no such member.
+const Json* Find(const Json& in, const char* name) {
   const auto found = in.find(name);
-  return found == in.end() ? unset : *found;
+  return found == in.end() ? nullptr : &*found;
+}
+
+// A copy of a small one; null where there is none.
+Json Field(const Json& in, const char* name) {
+  const Json* const found = Find(in, name);
+  return found == nullptr ? Json() : *found;
 }
 
 absl::StatusOr<bool> Bool(const Json& in, const char* name, bool unset, std::string_view field) {
@@ -99,13 +105,13 @@ absl::StatusOr<std::vector<std::pair<const Json*, std::string>>> Parts(const Jso
     parts.emplace_back(&part, field);
     return parts;
   }
-  const Json& items = Field(part, list);
-  if (!items.is_array() || items.size() > kMostStages) {
+  const Json* const items = Find(part, list);
+  if (items == nullptr || !items->is_array() || items->size() > kMostStages) {
     return Wrong(absl::StrCat(field, ".", list),
                  absl::StrFormat("must be a list of at most %d", kMostStages));
   }
-  for (size_t i = 0; i < items.size(); ++i) {
-    parts.emplace_back(&items[i], absl::StrFormat("%s.%s[%d]", field, list, i));
+  for (size_t i = 0; i < items->size(); ++i) {
+    parts.emplace_back(&(*items)[i], absl::StrFormat("%s.%s[%d]", field, list, i));
   }
   return parts;
 }
@@ -270,21 +276,27 @@ absl::StatusOr<std::pair<std::string, std::string>> ReadMerge(const Json& merge,
   return std::make_pair(*std::move(left), *std::move(right));
 }
 
-absl::Status ReadModel(const Json& model, TokenizerJson& out) {
-  if (!model.is_object()) return Wrong("model", "is not set");
+absl::Status ReadModel(const Json* found, TokenizerJson& out) {
+  if (found == nullptr || !found->is_object()) return Wrong("model", "is not set");
+  const Json& model = *found;
   // Old files name no type.
   if (!Field(model, "type").is_null()) {
     HETERO_RETURN_IF_ERROR(Type(model, "model", {"BPE"}));
   }
   HETERO_RETURN_IF_ERROR(CheckUnused(model));
   HETERO_ASSIGN_OR_RETURN(out.ignores_merges, Bool(model, "ignore_merges", false, "model"));
-  HETERO_ASSIGN_OR_RETURN(out.vocabulary, ReadVocabulary(Field(model, "vocab")));
-  const Json& merges = Field(model, "merges");
-  if (!merges.is_array()) return Wrong("model.merges", "must be a list of pairs of tokens");
-  out.merges.reserve(merges.size());
-  for (size_t i = 0; i < merges.size(); ++i) {
+  const Json none;
+  const Json* const vocabulary = Find(model, "vocab");
+  HETERO_ASSIGN_OR_RETURN(out.vocabulary,
+                          ReadVocabulary(vocabulary == nullptr ? none : *vocabulary));
+  const Json* const merges = Find(model, "merges");
+  if (merges == nullptr || !merges->is_array()) {
+    return Wrong("model.merges", "must be a list of pairs of tokens");
+  }
+  out.merges.reserve(merges->size());
+  for (size_t i = 0; i < merges->size(); ++i) {
     HETERO_ASSIGN_OR_RETURN(auto merge,
-                            ReadMerge(merges[i], absl::StrFormat("model.merges[%d]", i)));
+                            ReadMerge((*merges)[i], absl::StrFormat("model.merges[%d]", i)));
     out.merges.push_back(std::move(merge));
   }
   return absl::OkStatus();
@@ -332,7 +344,7 @@ absl::StatusOr<TokenizerJson> ParseTokenizerJson(std::string_view json) {
   TokenizerJson file;
   HETERO_ASSIGN_OR_RETURN(file.added_tokens, ReadAddedTokens(Field(root, "added_tokens")));
   HETERO_ASSIGN_OR_RETURN(file.normalizes, ReadNormalizer(Field(root, "normalizer")));
-  HETERO_RETURN_IF_ERROR(ReadModel(Field(root, "model"), file));
+  HETERO_RETURN_IF_ERROR(ReadModel(Find(root, "model"), file));
   HETERO_RETURN_IF_ERROR(ReadPreTokenizer(Field(root, "pre_tokenizer"), file));
   HETERO_RETURN_IF_ERROR(CheckDecoder(Field(root, "decoder")));
   HETERO_RETURN_IF_ERROR(CheckIds(file));
