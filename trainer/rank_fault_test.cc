@@ -142,10 +142,11 @@ class FaultyFactory final : public CommunicatorFactory {
 // Two encoder and two language ranks: rows over the bridge, layers and experts divided.
 struct Trained {
   Trained()
-      : job(MakeJob({.config = RecipeConfig("mock_vlm_tiny",
-                                            {"launch=processes:4", "radio_encoder.num_ranks=2",
-                                             "language.rank_offset=2", "language.num_ranks=2",
-                                             "language.tp=2", "language.ep=2"})},
+      : job(MakeJob({.config = RecipeConfig(
+                         "mock_vlm_tiny",
+                         {"launch=processes:4", "radio_encoder.num_ranks=2",
+                          "language.rank_offset=2", "language.num_ranks=2", "language.tp=2",
+                          "language.ep=2", "evaluation.num_batches=1"})},
                     BuiltInModels())
                 .value()),
         predictions(PredictRun(job, signals).value()) {
