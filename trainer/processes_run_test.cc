@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -25,6 +26,7 @@
 #include "hetero/ckpt/inspect/difference.h"
 #include "hetero/ckpt/inspect/tensors.h"
 #include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/comm/flight.h"
 #include "hetero/trainer/testing/program.h"
 
 namespace hetero {
@@ -199,6 +201,44 @@ TEST(ProcessesRunTest, RanksEndWithTheirLauncher) {
     absl::SleepFor(absl::Milliseconds(20));
   }
   EXPECT_TRUE(std::ranges::all_of(ranks, IsGone));
+}
+
+TEST(ProcessesRunTest, OneTraceOfAllRanksIsLeft) {
+  Program program({.arguments = ArgumentsOf("processes:4", {"--trace=t.json"})});
+  const ProgramResult result = program.Wait();
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_TRUE(fs::exists(program.working_folder() / "t.json"));
+  EXPECT_FALSE(fs::exists(program.working_folder() / "t.rank0.json"));
+  std::ifstream file(program.working_folder() / "t.json");
+  const std::string trace{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  for (int rank = 0; rank < 4; ++rank) {
+    EXPECT_THAT(trace, HasSubstr(absl::StrCat("\"rank ", rank)));
+  }
+}
+
+TEST(ProcessesRunTest, SurvivorsLeaveWhatTheyCalledLast) {
+  Program program({.arguments = ArgumentsOf("processes:4", {"--set", "train_steps=1000000"})});
+  ASSERT_TRUE(program.WaitForOutput("iteration"));
+  const std::vector<pid_t> ranks = RanksOf(program);
+  ASSERT_THAT(ranks, SizeIs(4));
+  kill(ranks[1], SIGKILL);
+  EXPECT_EQ(program.Wait(absl::Seconds(20)).exit_code, 4);
+  std::vector<RankFlight> flights;
+  for (const auto& entry : fs::recursive_directory_iterator(program.working_folder())) {
+    if (entry.path().parent_path().filename() != "flight") continue;
+    std::ifstream file(entry.path());
+    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    const auto flight = ParseRankFlight(text);
+    ASSERT_THAT(flight, IsOk());
+    EXPECT_THAT(flight->failure, HasSubstr("rank 1"));
+    EXPECT_THAT(flight->operation, HasSubstr("step "));
+    flights.push_back(*flight);
+  }
+  ASSERT_THAT(flights, SizeIs(3));
+  const auto explained = ExplainFlights(flights);
+  ASSERT_THAT(explained, IsOk());
+  EXPECT_THAT(*explained, HasSubstr("    1  left nothing"));
+  EXPECT_THAT(*explained, HasSubstr("language, tp 0"));
 }
 
 // A rank that is killed or stopped at any moment: of the start, of a step, of an evaluation, of the
