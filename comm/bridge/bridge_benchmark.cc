@@ -1,12 +1,13 @@
-// How fast do rows cross between module grids of one process? Arguments: source lanes, destination
-// lanes, tensor-parallel ranks of a destination lane. Bytes are those of one microbatch's rows of
-// all lanes, forward.
+// How fast do rows cross between module grids, over shared memory and over the connections of
+// processes? Arguments: source lanes, destination lanes, tensor-parallel ranks of a destination
+// lane. Bytes are those of one microbatch's rows of all lanes, forward.
 
 #include <algorithm>
 #include <numeric>
 #include <span>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
@@ -16,6 +17,7 @@
 #include "hetero/base/status.h"
 #include "hetero/comm/bridge/bridge.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/comm/testing/process_ranks.h"
 
 namespace hetero {
 namespace {
@@ -25,8 +27,21 @@ constexpr int64_t kWidth = 512;
 constexpr int64_t kRows = 2048;  // of the whole microbatch: 4 MiB
 constexpr int64_t kSamples = 16;
 
+using RankFunction = absl::FunctionRef<absl::Status(GlobalRank, CommunicatorFactory&)>;
+using Backend = absl::Status (*)(int64_t num_ranks, RankFunction function);
+
+absl::Status Threads(int64_t num_ranks, RankFunction function) {
+  return RunRanks(num_ranks, function);
+}
+
+absl::Status Processes(int64_t num_ranks, RankFunction function) {
+  absl::Status first;
+  for (const absl::Status& status : RunProcessRanks(num_ranks, function)) first.Update(status);
+  return first;
+}
+
 template <typename MakePlan>
-void Run(benchmark::State& state, MakePlan make_plan) {
+void Run(benchmark::State& state, Backend backend, MakePlan make_plan) {
   const int64_t sources = state.range(0);
   const int64_t lanes = state.range(1);
   const int64_t tp = state.range(2);
@@ -38,7 +53,7 @@ void Run(benchmark::State& state, MakePlan make_plan) {
   absl::Duration total;
   while (state.KeepRunningBatch(kRepeats)) {
     absl::Duration elapsed;
-    CHECK_OK(RunRanks(
+    CHECK_OK(backend(
         sources + lanes * tp, [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
           MemoryLedger memory;
           Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
@@ -74,23 +89,25 @@ void Arguments(benchmark::internal::Benchmark* benchmark) {
   benchmark->Args({1, 1, 1})->Args({1, 2, 1})->Args({2, 1, 1})->Args({1, 1, 2})->UseManualTime();
 }
 
-void BM_BridgeLeaderFunnel(benchmark::State& state) {
-  Run(state, [](LaneSide source, LaneSide destination) {
+void BM_BridgeLeaderFunnel(benchmark::State& state, Backend backend) {
+  Run(state, backend, [](LaneSide source, LaneSide destination) {
     const std::vector<int64_t> counts(kSamples, kRows / kSamples);
     return PlanLeaderFunnel(source, destination, counts);
   });
 }
-BENCHMARK(BM_BridgeLeaderFunnel)->Apply(Arguments);
+BENCHMARK_CAPTURE(BM_BridgeLeaderFunnel, threads, Threads)->Apply(Arguments);
+BENCHMARK_CAPTURE(BM_BridgeLeaderFunnel, processes, Processes)->Apply(Arguments);
 
 // Every token has a row: the destination's ranks get equal shares.
-void BM_BridgeOwners(benchmark::State& state) {
-  Run(state, [](LaneSide source, LaneSide destination) {
+void BM_BridgeOwners(benchmark::State& state, Backend backend) {
+  Run(state, backend, [](LaneSide source, LaneSide destination) {
     const IndexRange all = {0, kRows / kSamples};
     const std::vector<SampleRows> samples(kSamples, {all.count, all.count, std::span(&all, 1)});
     return PlanOwners(source, destination, samples);
   });
 }
-BENCHMARK(BM_BridgeOwners)->Apply(Arguments);
+BENCHMARK_CAPTURE(BM_BridgeOwners, threads, Threads)->Apply(Arguments);
+BENCHMARK_CAPTURE(BM_BridgeOwners, processes, Processes)->Apply(Arguments);
 
 }  // namespace
 }  // namespace hetero
