@@ -1,11 +1,9 @@
 #include "hetero/trainer/report/step_work.h"
 
-#include <optional>
 #include <string>
-#include <utility>
 
 #include "hetero/base/status.h"
-#include "hetero/tensor/sample_facts.h"
+#include "hetero/data/batch_builder.h"
 
 namespace hetero {
 
@@ -19,16 +17,15 @@ absl::StatusOr<std::unique_ptr<StepWorkCounter>> StepWorkCounter::Create(
 }
 
 absl::StatusOr<StepWork> StepWorkCounter::Of(int64_t step) {
+  const ModelGraph& graph = model_.graph();
+  HETERO_RETURN_IF_ERROR(
+      data::ReadFacts(*source_, order_, {step * global_batch_size_, global_batch_size_},
+                      sequence_length_, static_cast<int>(graph.modalities.size()), facts_));
   StepWork work;
-  for (const std::string& module : model_.graph().ModuleNames()) work.flops.push_back({module, 0});
-  for (int64_t i = 0; i < global_batch_size_; ++i) {
-    const std::optional<int64_t> index = order_.DatasetIndex(step * global_batch_size_ + i);
-    if (!index.has_value()) break;
-    SampleFacts facts{.row_length = sequence_length_,
-                      .modalities = std::vector<ModalityFacts>(model_.graph().modalities.size())};
-    HETERO_RETURN_IF_ERROR(source_->ReadFacts(*index, facts));
-    work.tokens += static_cast<double>(facts.row_length);
-    for (NamedValue& flops : work.flops) flops.value += model_.FlopsOf(flops.name, facts).training;
+  for (const std::string& module : graph.ModuleNames()) work.flops.push_back({module, 0});
+  for (const SampleFacts& row : facts_) {
+    work.tokens += static_cast<double>(row.row_length);
+    for (NamedValue& flops : work.flops) flops.value += model_.FlopsOf(flops.name, row).training;
   }
   return work;
 }

@@ -2,7 +2,7 @@
 #define HETERO_TRAINER_REPORT_STEP_WORK_H_
 
 // What the samples of a step are to a model: their tokens, and the operations that they take by
-// definition, whatever the layout and the kernels.
+// definition, whatever the layout and the kernels. A row that several samples share counts as one.
 
 #include <cstdint>
 #include <memory>
@@ -11,13 +11,14 @@
 #include "absl/status/statusor.h"
 #include "hetero/data/source.h"
 #include "hetero/models/stage.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/report/metrics.h"
 
 namespace hetero {
 
 struct StepWork {
-  double tokens = 0;              // of the samples' rows, padding included
+  double tokens = 0;              // of the step's rows, padding included
   std::vector<NamedValue> flops;  // of training, by module in the graph's order
 };
 
@@ -46,6 +47,7 @@ class StepWorkCounter {
   const int64_t sequence_length_;
   const int64_t global_batch_size_;
   std::unique_ptr<data::SampleSource> source_;
+  std::vector<SampleFacts> facts_;  // of a step's rows
 };
 
 }  // namespace hetero

@@ -1,7 +1,9 @@
 #include "hetero/trainer/report/step_work.h"
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -20,8 +22,9 @@ namespace {
 using ::absl_testing::IsOk;
 
 struct Counted {
-  explicit Counted(const std::vector<std::string>& settings)
-      : job(MakeJob({.config = RecipeConfig("mock_vlm_tiny", settings)}, BuiltInModels()).value()),
+  explicit Counted(const std::vector<std::string>& settings,
+                   std::string_view recipe = "mock_vlm_tiny")
+      : job(MakeJob({.config = RecipeConfig(recipe, settings)}, BuiltInModels()).value()),
         samples(
             PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value()),
         counter(StepWorkCounter::Create(*job.model, samples.train, job.config.sequence_length(),
@@ -55,6 +58,29 @@ TEST(StepWorkTest, SamplesWithoutAnImageAskNothingOfTheEncoder) {
   EXPECT_EQ(work->flops[0].name, "radio_encoder");
   EXPECT_EQ(work->flops[0].value, 0);
   EXPECT_GT(work->flops[1].value, 0);
+}
+
+TEST(StepWorkTest, EverySampleOfASharedRowCounts) {
+  Counted counted({"global_batch_size=8", "micro_batch_size=1", "sequence_length=160",
+                   "data.packing={max_patches: 2048 max_images: 8 buffer_size: 16}"},
+                  "fashion_tiny");
+  const auto source = counted.samples.train.open().value();
+  double expected = 0;
+  int64_t num_samples = 0;
+  for (int64_t i = 8; i < 16; ++i) {
+    const data::RowSamples row = counted.samples.train.order.RowAt(i);
+    for (size_t k = 0; k < row.size(); ++k) {
+      SampleFacts facts;
+      ASSERT_THAT(source->ReadFacts(row[k].index, facts), IsOk());
+      expected += counted.job.model->FlopsOf("radio_encoder", facts).training;
+      ++num_samples;
+    }
+  }
+  ASSERT_GT(num_samples, 8);
+  const auto work = counted.counter->Of(1);
+  ASSERT_THAT(work, IsOk());
+  EXPECT_EQ(work->flops[0].name, "radio_encoder");
+  EXPECT_NEAR(work->flops[0].value, expected, 1e-9 * expected);
 }
 
 }  // namespace
