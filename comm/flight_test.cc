@@ -53,12 +53,14 @@ TEST(FlightTest, NamesWhoLagsAndWhoWaits) {
       Flight(0, {Collective("x", 1, {1, 2}, true), Collective("y", 2, {1, 2}, false)}),
       Flight(1, {Collective("x", 1, {0, 2}, true)}),
       Flight(2, {Collective("x", 1, {0, 1}, true), Collective("y", 2, {0, 1}, false)})};
-  EXPECT_THAT(ExplainFlights(flights),
-              IsOkAndHolds(AllOf(
-                  StartsWith("rank 1 lags: it left all_reduce 'x' on threads[0,1,2] model; for"),
-                  HasSubstr("rank 0 waits in all_reduce 'y' on threads[0,1,2] model for rank 1"),
-                  HasSubstr("the run's failure: rank 1: it threw"),
-                  HasSubstr("    1  language, dp 1                step 4 B3             left"))));
+  EXPECT_THAT(
+      ExplainFlights(flights),
+      IsOkAndHolds(AllOf(
+          StartsWith("rank 1 lags: it left all_reduce 'x' on threads[0,1,2] model; at the end "
+                     "rank 0"),
+          HasSubstr("rank 0 waits in all_reduce 'y' on threads[0,1,2] model for rank 1"),
+          HasSubstr("the run's failure: rank 1: it threw"),
+          HasSubstr("    1  language, dp 1                step 4 B3             left"))));
 }
 
 TEST(FlightTest, NamesRanksThatLeftNothing) {

@@ -119,7 +119,9 @@ absl::Status ExplainStall(std::span<const RankView> ranks, absl::Duration limit)
       if (!IsWaiting(ranks[peer]) && !std::ranges::count(lagging, peer)) lagging.push_back(peer);
     }
   }
-  const std::string for_limit = absl::FormatDuration(limit);
+  const std::string so_long = limit > absl::ZeroDuration()
+                                  ? absl::StrCat("for ", absl::FormatDuration(limit))
+                                  : "at the end";
   if (!lagging.empty()) {
     std::ranges::sort(lagging);
     std::vector<std::string> lags;
@@ -129,16 +131,16 @@ absl::Status ExplainStall(std::span<const RankView> ranks, absl::Duration limit)
                                   LastCallOf(view.activity)));
     }
     return absl::DeadlineExceededError(
-        absl::StrCat(List(lags, "; "), "; for ", for_limit, " ", List(waiting, "; ")));
+        absl::StrCat(List(lags, "; "), "; ", so_long, " ", List(waiting, "; ")));
   }
   if (!running.empty()) {
     return absl::DeadlineExceededError(absl::StrCat(
-        "every member has issued its call, and it does not end on the GPUs, for ", for_limit, ": ",
+        "every member has issued its call, and it does not end on the GPUs, ", so_long, ": ",
         List(running, "; "), waiting.empty() ? "" : "; because of it ", List(waiting, "; ")));
   }
   if (waiting.empty()) return absl::OkStatus();
   return absl::DeadlineExceededError(absl::StrCat(
-      "no rank got on for ", for_limit, ", they wait for each other: ", List(waiting, "; ")));
+      "no rank got on ", so_long, ", they wait for each other: ", List(waiting, "; ")));
 }
 
 std::optional<absl::Status> Judge(std::span<const RankView> ranks, absl::Duration since_start,

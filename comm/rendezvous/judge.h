@@ -35,7 +35,7 @@ struct JudgeLimits {
 std::optional<absl::Status> Judge(std::span<const RankView> ranks, absl::Duration since_start,
                                   const JudgeLimits& limits);
 
-// Of ranks that wait for others who do not get on either, `limit` long:
+// Of ranks that wait for others who do not get on either, `limit` long, 0 when it is not known:
 // * INVALID_ARGUMENT when two members of a communicator called different things,
 // * DEADLINE_EXCEEDED with who lags at which call and who waits because of it, or with the circle
 //   of those who wait for each other, or with a call that everybody has issued and that does not
