@@ -20,7 +20,7 @@ struct RankFlight {
   int64_t world_size = 0;
   std::string role;       // "language, dp 1"
   std::string failure;    // the first of the run, as this rank knows it
-  std::string operation;  // of the program, where the rank was: "step 12 B3"; empty: in none
+  std::string operation;  // of the program, where the rank was: "step 12 B3"; empty: before any
   std::vector<FlightEntry> calls;  // the last, oldest first
 
   bool operator==(const RankFlight&) const = default;

@@ -129,7 +129,8 @@ absl::Status RunAsRank(const LaunchPlace& place, RunOptions options, const Model
                                             .host = place.host,
                                             .port = place.port,
                                             .timeout = timeout,
-                                            .arrival_timeout = arrival}));
+                                            .arrival_timeout = arrival,
+                                            .is_listening = place.is_listening}));
   options.rendezvous = rendezvous.get();
   options.local_rank = place.local_rank;
   absl::Status status = Run(options, models, console, signals);

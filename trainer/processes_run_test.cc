@@ -241,6 +241,25 @@ TEST(ProcessesRunTest, SurvivorsLeaveWhatTheyCalledLast) {
   EXPECT_THAT(*explained, HasSubstr("language, tp 0"));
 }
 
+TEST(ProcessesRunTest, ARankThatEndsBeforeItComesIsNamedAtOnce) {
+  for (size_t rank = 0; rank < 4; ++rank) {
+    Program program({.arguments = ArgumentsOf("processes:4")});
+    std::vector<pid_t> ranks;
+    const absl::Time start = absl::Now();
+    while (ranks.size() <= rank && absl::Now() - start < absl::Seconds(10)) {
+      ranks = RanksOf(program);
+    }
+    ASSERT_GT(ranks.size(), rank);
+    kill(ranks[rank], SIGKILL);
+    const absl::Time failed = absl::Now();
+    const ProgramResult result = program.Wait();
+    EXPECT_LT(absl::Now() - failed, absl::Seconds(10)) << result.error;
+    EXPECT_EQ(result.exit_code, 4) << result.error;
+    EXPECT_THAT(LastLine(result.error),
+                HasSubstr(absl::StrCat("error: rank ", rank, " was killed by signal 9")));
+  }
+}
+
 // A rank that is killed or stopped at any moment: of the start, of a step, of an evaluation, of the
 // end. All ranks end within seconds with its name, or the run was over already.
 class ProcessesFaultTest : public testing::TestWithParam<int> {};
@@ -254,10 +273,10 @@ TEST_P(ProcessesFaultTest, EndsAllRanksWithTheNameOfTheCulprit) {
     const absl::Duration moment = absl::Milliseconds(GetParam() * 80 + random() % 80);
     Program program(
         {.arguments = ArgumentsOf(
-             "processes:4",
-             {"--set", "collective_timeout_seconds=2", "--set", "train_steps=30", "--set",
-              "evaluation={interval_steps: 3 num_batches: 4 micro_batch_size: 4 "
-              "global_batch_size: 16}"})});
+             "processes:4", {"--set", "collective_timeout_seconds=2", "--set",
+                             "arrival_timeout_seconds=5", "--set", "train_steps=30", "--set",
+                             "evaluation={interval_steps: 3 num_batches: 4 micro_batch_size: 4 "
+                             "global_batch_size: 16}"})});
     std::vector<pid_t> ranks;
     const absl::Time start = absl::Now();
     while (ranks.size() < 4 && absl::Now() - start < absl::Seconds(10)) {

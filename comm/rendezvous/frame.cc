@@ -53,7 +53,7 @@ absl::StatusOr<std::optional<Frame>> FrameParser::Next() {
   Frame frame;
   uint64_t kind = 0;
   uint64_t number = 0;
-  if (!TakeInteger(body, 1, kind) || kind > static_cast<uint64_t>(FrameKind::kLeave) ||
+  if (!TakeInteger(body, 1, kind) || kind > static_cast<uint64_t>(FrameKind::kLost) ||
       !TakeInteger(body, 8, number)) {
     return Malformed(absl::StrCat("kind ", kind));
   }

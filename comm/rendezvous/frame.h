@@ -26,6 +26,7 @@ enum class FrameKind : uint8_t {
   kBeat,      // the rendezvous lives
   kAbort,     // texts: those of EncodeStatus
   kLeave,     // this rank is done
+  kLost,      // number: a rank whose process its launcher saw end; may come without a hello
 };
 
 // A question after this key is answered by the rendezvous itself, with the time of its machine in

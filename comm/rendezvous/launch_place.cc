@@ -75,6 +75,7 @@ absl::Status SetAddress(const GetVariable& get, const Variables& variables, cons
                                                      " is '", address, "', must be HOST:PORT"));
     }
     place.host = address.substr(0, colon);
+    place.is_listening = true;
     const auto descriptor = [&](const char* name, int& value) -> absl::Status {
       if (!get(name).has_value()) return absl::OkStatus();
       HETERO_ASSIGN_OR_RETURN(const int64_t number, reader.Number(name, 0, 1 << 20));

@@ -24,6 +24,8 @@ struct LaunchPlace {
   // Descriptors that LaunchProcesses hands to its children; -1: none.
   int listening = -1;  // of the first rank
   int failures = -1;   // where a failure is told instead of on standard error
+  // LaunchProcesses has the rendezvous listen before it starts anybody.
+  bool is_listening = false;
 };
 
 using GetVariable = std::function<std::optional<std::string>(const char* name)>;

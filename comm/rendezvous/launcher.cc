@@ -30,6 +30,7 @@ extern char** environ;
 namespace hetero {
 namespace {
 
+constexpr char kHost[] = "127.0.0.1";
 constexpr absl::Duration kLook = absl::Milliseconds(20);
 // After a failure the other ranks hear of it and end: a step in work, a trace to write.
 constexpr absl::Duration kGrace = absl::Seconds(45);
@@ -120,8 +121,8 @@ class Launch {
   }
 
   absl::Status Start(int64_t num_processes, std::span<const std::string> arguments) {
-    HETERO_ASSIGN_OR_RETURN(const internal::Socket listening, internal::Listen("127.0.0.1", 0));
-    HETERO_ASSIGN_OR_RETURN(const int port, internal::PortOf(listening));
+    HETERO_ASSIGN_OR_RETURN(const internal::Socket listening, internal::Listen(kHost, 0));
+    HETERO_ASSIGN_OR_RETURN(port_, internal::PortOf(listening));
     for (int64_t i = 0; i < num_processes; ++i) {
       std::array<int, 2> ends = {};
       if (pipe2(ends.data(), O_CLOEXEC) != 0) return SystemError(errno, "cannot make a pipe");
@@ -132,7 +133,7 @@ class Launch {
           {internal::kRankVariable, absl::StrCat(i)},
           {internal::kWorldSizeVariable, absl::StrCat(num_processes)},
           {internal::kLocalRankVariable, absl::StrCat(i)},
-          {internal::kRendezvousVariable, absl::StrCat("127.0.0.1:", port)},
+          {internal::kRendezvousVariable, absl::StrCat(kHost, ":", port_)},
           {internal::kFailuresVariable, absl::StrCat(write_end.descriptor())}};
       if (i == 0) {
         variables[internal::kListeningVariable] = absl::StrCat(listening.descriptor());
@@ -216,10 +217,22 @@ class Launch {
       ReadFailure(child);
       child.status = status;
       ended_.push_back(i);
-      if (!Failed(child) || has_failed_) continue;
+      if (!Failed(child)) continue;
+      TellOthers(i);
+      if (has_failed_) continue;
       has_failed_ = true;
       first_failure_ = i;
     }
+  }
+
+  // The rendezvous sees a rank end only if it had come. There may be no rendezvous any more, which
+  // the others see by themselves.
+  void TellOthers(size_t rank) const {
+    absl::StatusOr<internal::Socket> socket = internal::Connect(kHost, port_, absl::ZeroDuration());
+    if (!socket.ok()) return;
+    internal::Connection connection(*std::move(socket));
+    connection.Send({.kind = internal::FrameKind::kLost, .number = static_cast<int64_t>(rank)});
+    connection.Flush().IgnoreError();
   }
 
   void PassOn() {
@@ -232,6 +245,7 @@ class Launch {
   }
 
   const std::function<int()>& requested_;
+  int port_ = 0;
   std::vector<Child> children_;
   std::vector<size_t> ended_;  // in the order of their end
   bool has_failed_ = false;

@@ -26,6 +26,8 @@ namespace {
 
 // Within this a rendezvous that lives has answered.
 constexpr absl::Duration kAnswer = absl::Seconds(1);
+constexpr std::string_view kServerIsGone =
+    "rank 0: its process ended, or its host is gone, and the rendezvous with it";
 
 }  // namespace
 
@@ -232,8 +234,7 @@ class ClientLoop {
     for (const Frame& frame : frames) Handle(frame);
     if (status.ok()) return true;
     if (!leaving) {
-      Fail(absl::UnavailableError(
-          "rank 0: its process ended, or its host is gone, and the rendezvous with it"));
+      Fail(absl::UnavailableError(kServerIsGone));
     }
     return false;
   }
@@ -290,11 +291,16 @@ Rendezvous::Rendezvous(std::unique_ptr<internal::ClientLoop> loop) : loop_(std::
 Rendezvous::~Rendezvous() = default;
 
 absl::StatusOr<std::unique_ptr<Rendezvous>> Rendezvous::Join(const RendezvousOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(internal::Socket socket,
-                          internal::Connect(options.host, options.port, options.arrival_timeout));
-  HETERO_ASSIGN_OR_RETURN(std::string address, internal::AddressOf(socket));
+  absl::StatusOr<internal::Socket> socket =
+      internal::Connect(options.host, options.port,
+                        options.is_listening ? absl::ZeroDuration() : options.arrival_timeout);
+  if (absl::IsUnavailable(socket.status()) && options.is_listening) {
+    return absl::UnavailableError(internal::kServerIsGone);
+  }
+  HETERO_RETURN_IF_ERROR(socket.status());
+  HETERO_ASSIGN_OR_RETURN(std::string address, internal::AddressOf(*socket));
   auto loop =
-      std::make_unique<internal::ClientLoop>(options, std::move(address), std::move(socket));
+      std::make_unique<internal::ClientLoop>(options, std::move(address), *std::move(socket));
   HETERO_RETURN_IF_ERROR(loop->Start());
   return std::unique_ptr<Rendezvous>(new Rendezvous(std::move(loop)));
 }

@@ -27,6 +27,8 @@ struct RendezvousOptions {
   int port = 0;
   absl::Duration timeout = absl::Minutes(5);          // without a sign of life from there
   absl::Duration arrival_timeout = absl::Minutes(5);  // until it is there
+  // It listened before this rank was started: if it does not, the first rank has ended.
+  bool is_listening = false;
 };
 
 // A rank's connection to the others before they have any: values by name, the run's first failure,

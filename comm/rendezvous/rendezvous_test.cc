@@ -12,7 +12,9 @@
 #include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/comm/rendezvous/frame.h"
 #include "hetero/comm/rendezvous/server.h"
+#include "hetero/comm/rendezvous/socket.h"
 
 namespace hetero {
 namespace {
@@ -165,6 +167,33 @@ TEST_F(RendezvousTest, WrongWorldsAndTwiceTheSameRankAreErrorsOfAll) {
   const auto again = Join(0);
   EXPECT_THAT(Join(0, 2), StatusIs(absl::StatusCode::kInvalidArgument,
                                    "two processes were started as rank 0 of 2"));
+}
+
+TEST_F(RendezvousTest, ARankThatEndsBeforeItComesIsToldByItsLauncher) {
+  Start(3);
+  const auto first = Join(0);
+  internal::Connection launcher(
+      internal::Connect("127.0.0.1", server_->port(), absl::ZeroDuration()).value());
+  // Of a rank that came its own connection tells, and of one that does not exist nobody.
+  for (const int64_t rank : {0, 3, -1, 2}) {
+    launcher.Send({.kind = internal::FrameKind::kLost, .number = rank});
+  }
+  ASSERT_THAT(launcher.Flush(), IsOk());
+  EXPECT_THAT(
+      first->Get("nothing", GlobalRank(2)),
+      StatusIs(absl::StatusCode::kAborted, HasSubstr("rank 2: its process ended at its start")));
+  EXPECT_THAT(Join(1, 3), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 2")));
+}
+
+TEST(RendezvousJoinTest, AServerThatListenedAndDoesNoMoreHasEnded) {
+  const absl::Time start = absl::Now();
+  EXPECT_THAT(Rendezvous::Join({.rank = GlobalRank(1),
+                                .world_size = 2,
+                                .host = "127.0.0.1",
+                                .port = 1,
+                                .is_listening = true}),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("rank 0: its process ended")));
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
 TEST(RendezvousJoinTest, ANameWithoutAddressAndAPortWithoutServerAreErrors) {

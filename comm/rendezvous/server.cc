@@ -150,8 +150,20 @@ class ServerLoop {
                                               LastCallOf(view.activity))));
   }
 
+  // Of one that came its own connection tells.
+  void LoseBeforeItCame(int64_t rank) {
+    if (rank < 0 || rank >= options_.world_size || ranks_[static_cast<size_t>(rank)].view.came) {
+      return;
+    }
+    Abort(absl::UnavailableError(absl::StrCat("rank ", rank, ": its process ended at its start")));
+  }
+
   void Handle(Peer& peer, const Frame& frame) {
     if (peer.refused) return;
+    if (frame.kind == FrameKind::kLost) {
+      LoseBeforeItCame(frame.number);
+      return;
+    }
     if (!peer.rank.has_value()) {
       Welcome(peer, frame);
       return;
@@ -210,9 +222,11 @@ class ServerLoop {
     RankState& state = ranks_[static_cast<size_t>(rank)];
     state.view.came = true;
     state.last_sign = state.last_progress = clock_.Now();
-    peer.connection.Send({.kind = FrameKind::kWelcome});
-    if (!cause_.ok())
+    if (cause_.ok()) {
+      peer.connection.Send({.kind = FrameKind::kWelcome});
+    } else {
       peer.connection.Send({.kind = FrameKind::kAbort, .texts = EncodeStatus(cause_)});
+    }
   }
 
   void Put(const std::string& key, const std::string& value) {

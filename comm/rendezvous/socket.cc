@@ -84,7 +84,7 @@ absl::StatusOr<Socket> Connect(const std::string& host, int port, absl::Duration
     if (connect(socket.descriptor(), addresses->ai_addr, addresses->ai_addrlen) == 0) {
       return socket;
     }
-    if (absl::Now() > last) return Failed("connect to", host, port);
+    if (absl::Now() >= last) return Failed("connect to", host, port);
     absl::SleepFor(kBetweenTries);
   }
 }

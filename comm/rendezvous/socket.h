@@ -36,8 +36,8 @@ class Socket {
 // free one. Errors: INVALID_ARGUMENT for a name that does not resolve, UNAVAILABLE.
 absl::StatusOr<Socket> Listen(const std::string& host, int port);
 
-// Tries until somebody listens there. Errors: INVALID_ARGUMENT for a name that does not resolve,
-// UNAVAILABLE after `patience`.
+// Tries until somebody listens there, at least once. Errors: INVALID_ARGUMENT for a name that does
+// not resolve, UNAVAILABLE after `patience`.
 absl::StatusOr<Socket> Connect(const std::string& host, int port, absl::Duration patience);
 
 // The port that a socket is bound to, and the address that its peer reaches this machine by.

@@ -21,15 +21,18 @@ class CurrentOperation {
     step_ = step;
     operation_.assign(operation);
   }
+  // The last one has ended.
   void Clear() {
     absl::MutexLock lock(&mutex_);
     operation_.clear();
   }
 
-  // "step 12 language.0 B3"; empty between steps.
+  // "step 12 language.0 B3", between steps "after step 12", before the first one empty.
   std::string ToString() const {
     absl::MutexLock lock(&mutex_);
-    return operation_.empty() ? "" : absl::StrCat(phase_, " ", step_, " ", operation_);
+    if (phase_.empty()) return "";
+    if (operation_.empty()) return absl::StrCat("after ", phase_, " ", step_);
+    return absl::StrCat(phase_, " ", step_, " ", operation_);
   }
 
  private:
