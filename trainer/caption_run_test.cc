@@ -9,15 +9,11 @@
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/data/image/codec.h"
-#include "hetero/data/image/image.h"
-#include "hetero/data/tar/writer.h"
 #include "hetero/data/text/load_tokenizer.h"
 #include "hetero/data/text/tokenizer.h"
-#include "hetero/data/webdataset/prepare.h"
+#include "hetero/trainer/testing/captioned_images.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
@@ -29,38 +25,15 @@ using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-struct Captioned {
-  data::ImageSize size;
-  std::string caption;
-};
-
 class CaptionRunTest : public ::testing::Test {
  protected:
-  // A data set of one shard, prepared.
-  void Write(const std::vector<Captioned>& samples) {
-    folder_ = TestFolder() / ::testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-    data::TarWriter writer = data::TarWriter::Create(folder_ / "shard.tar").value();
-    for (size_t i = 0; i < samples.size(); ++i) {
-      data::Image image;
-      image.Reshape(samples[i].size, 1);
-      for (size_t p = 0; p < image.pixels.size(); ++p) {
-        image.pixels[p] = static_cast<uint8_t>((p + 97 * i) * 2654435761u >> 24);
-      }
-      const std::string key = absl::StrFormat("k%02d", i);
-      ASSERT_THAT(writer.Add(key + ".png", data::EncodePng(image, 0).value()), IsOk());
-      ASSERT_THAT(writer.Add(key + ".txt", samples[i].caption), IsOk());
-    }
-    ASSERT_THAT(writer.Close(), IsOk());
-    ASSERT_THAT(data::PrepareDataset(folder_, {.splits = {{"train", {"shard.tar"}}}, .fields = {}}),
-                IsOk());
+  void Write(const std::vector<CaptionedImage>& samples) {
+    folder_ = ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    ASSERT_THAT(WriteCaptionedImages(TestFolder() / folder_, samples), IsOk());
   }
 
   RecipeRun Train(const std::vector<std::string>& assignments) {
-    std::vector<std::string> all = {
-        absl::StrCat("data.web_dataset={train: \"", folder_.filename().native(),
-                     "\" min_patches: 4 max_patches: 64 end_token_id: 256}")};
+    std::vector<std::string> all = {CaptionedImagesSetting(folder_)};
     all.insert(all.end(), assignments.begin(), assignments.end());
     return RunConfigured(RecipeConfig("mock_vlm_tiny", all));
   }
@@ -70,7 +43,7 @@ class CaptionRunTest : public ::testing::Test {
 
 // Losses and the balance of the experts' load, over steps that use what the first ones learnt.
 TEST_F(CaptionRunTest, TheSequenceLengthChangesNoNumber) {
-  std::vector<Captioned> samples;
+  std::vector<CaptionedImage> samples;
   for (int i = 0; i < 16; ++i) {
     samples.push_back({{.height = 32, .width = 24 + 8 * (i % 2)}, std::string(1 + i, 'g')});
   }
@@ -95,7 +68,7 @@ TEST_F(CaptionRunTest, TheSequenceLengthChangesNoNumber) {
 }
 
 TEST_F(CaptionRunTest, CaptionsAreReadWithTheTokenizerThatIsNamed) {
-  std::vector<Captioned> samples;
+  std::vector<CaptionedImage> samples;
   for (int i = 0; i < 16; ++i) {
     samples.push_back({{.height = 32, .width = 32}, absl::StrCat("the model reads 1", i)});
   }
@@ -112,7 +85,7 @@ TEST_F(CaptionRunTest, CaptionsAreReadWithTheTokenizerThatIsNamed) {
   ASSERT_THAT(run.status, IsOk());
   const auto tokenizer = data::LoadTokenizer("data/text/testdata/nemotron.json").value();
   int64_t num_tokens = 0;
-  for (const Captioned& sample : samples) {
+  for (const CaptionedImage& sample : samples) {
     num_tokens += static_cast<int64_t>(Encode(*tokenizer, sample.caption).value().size()) + 1;
   }
   EXPECT_EQ(run.steps[0].losses[0].count, num_tokens);
@@ -124,7 +97,7 @@ TEST_F(CaptionRunTest, CaptionsAreReadWithTheTokenizerThatIsNamed) {
 
 // Two samples fill a row of 48 tokens. A step is all samples, so only their rows differ.
 TEST_F(CaptionRunTest, PackedRowsTrainAsRowsOfTheirOwnDo) {
-  std::vector<Captioned> samples;
+  std::vector<CaptionedImage> samples;
   for (int i = 0; i < 16; ++i) {
     samples.push_back({{.height = 32, .width = 32}, std::string(7, static_cast<char>('a' + i))});
   }
@@ -163,7 +136,7 @@ TEST_F(CaptionRunTest, ThinImagesFitWhatIsPlanned) {
 }
 
 TEST_F(CaptionRunTest, MorePatchesThanTheModelsLargestImageAreRefusedAtTheStart) {
-  Write(std::vector<Captioned>(4, {{.height = 72, .width = 72}, "grey"}));
+  Write(std::vector<CaptionedImage>(4, {{.height = 72, .width = 72}, "grey"}));
   const std::vector<std::string> shape = {"sequence_length=300", "micro_batch_size=1",
                                           "global_batch_size=4", "train_steps=1"};
   const auto with = [&](std::string assignment) {

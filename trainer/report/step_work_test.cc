@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -14,6 +13,7 @@
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
+#include "hetero/trainer/testing/captioned_images.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
@@ -22,9 +22,8 @@ namespace {
 using ::absl_testing::IsOk;
 
 struct Counted {
-  explicit Counted(const std::vector<std::string>& settings,
-                   std::string_view recipe = "mock_vlm_tiny")
-      : job(MakeJob({.config = RecipeConfig(recipe, settings)}, BuiltInModels()).value()),
+  explicit Counted(const std::vector<std::string>& settings)
+      : job(MakeJob({.config = RecipeConfig("mock_vlm_tiny", settings)}, BuiltInModels()).value()),
         samples(
             PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value()),
         counter(StepWorkCounter::Create(*job.model, samples.train, job.config.sequence_length(),
@@ -61,9 +60,13 @@ TEST(StepWorkTest, SamplesWithoutAnImageAskNothingOfTheEncoder) {
 }
 
 TEST(StepWorkTest, EverySampleOfASharedRowCounts) {
-  Counted counted({"global_batch_size=8", "micro_batch_size=1", "sequence_length=160",
-                   "data.packing={max_patches: 2048 max_images: 8 buffer_size: 16}"},
-                  "fashion_tiny");
+  std::vector<CaptionedImage> images;
+  for (int i = 0; i < 64; ++i) {
+    images.push_back({{.height = 32, .width = 24 + 8 * (i % 2)}, std::string(1 + i % 9, 'g')});
+  }
+  ASSERT_THAT(WriteCaptionedImages(TestFolder() / "images", images), IsOk());
+  Counted counted({CaptionedImagesSetting("images"), "global_batch_size=8", "sequence_length=48",
+                   "data.packing={max_patches: 128 max_images: 2 buffer_size: 16}"});
   const auto source = counted.samples.train.open().value();
   double expected = 0;
   int64_t num_samples = 0;

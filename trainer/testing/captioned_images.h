@@ -1,0 +1,28 @@
+#ifndef HETERO_TRAINER_TESTING_CAPTIONED_IMAGES_H_
+#define HETERO_TRAINER_TESTING_CAPTIONED_IMAGES_H_
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "hetero/data/image/image.h"
+
+namespace hetero {
+
+struct CaptionedImage {
+  data::ImageSize size;
+  std::string caption;
+};
+
+// Makes `folder` a prepared data set of these samples in one shard, whatever it was before. The
+// pixels follow from a sample's place. Errors: those of //data/tar and //data/webdataset:prepare.
+absl::Status WriteCaptionedImages(const std::filesystem::path& folder,
+                                  const std::vector<CaptionedImage>& samples);
+
+// What a configuration sets to train on it as data.web_dataset, `folder` relative to TestFolder().
+std::string CaptionedImagesSetting(const std::filesystem::path& folder);
+
+}  // namespace hetero
+
+#endif  // HETERO_TRAINER_TESTING_CAPTIONED_IMAGES_H_
