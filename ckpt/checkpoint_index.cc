@@ -14,6 +14,7 @@
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/ckpt/safetensors/index.h"
 #include "hetero/ckpt/safetensors/reader.h"
+#include "hetero/ckpt/safetensors/shards.h"
 
 namespace hetero {
 namespace {
@@ -84,20 +85,44 @@ absl::StatusOr<CheckpointIndex> TorchIndex(const std::string& bytes) {
   return index;
 }
 
-// What of safetensors files others have to know: names of files, and of every tensor its name,
-// type, shape, file and place.
-absl::StatusOr<std::string> DescribeSafetensors(Storage& storage,
-                                                const std::filesystem::path& directory) {
+// Whole tensors of the files that the reader takes for one model, or boxes of sharded files.
+absl::StatusOr<std::map<std::string, ShardedSafetensor>> ReadSafetensorsPlaces(
+    Storage& storage, const std::filesystem::path& directory) {
+  std::map<std::string, ShardedSafetensor> tensors;
+  if (!storage.Exists(directory / kSafetensorsIndexName)) {
+    HETERO_ASSIGN_OR_RETURN(tensors, ReadSafetensorsShards(storage, directory));
+    if (!tensors.empty()) return tensors;
+  }
   HETERO_ASSIGN_OR_RETURN(const auto reader, SafetensorsReader::Open(storage, directory));
-  std::map<std::string, int> numbers;
-  Json files = Json::array(), tensors = Json::array();
   for (const auto& [name, tensor] : reader->tensors()) {
     const SafetensorsReader::Place place = reader->PlaceOf(name);
-    const std::string file = place.path.filename().string();
-    const auto [number, is_first] = numbers.emplace(file, static_cast<int>(files.size()));
-    if (is_first) files.push_back(file);
-    tensors.push_back(Json::array({name, static_cast<int>(tensor.type), tensor.shape,
-                                   number->second, place.offset, tensor.bytes()}));
+    tensors[name] = {.type = tensor.type,
+                     .shape = tensor.shape,
+                     .shards = {{.box = WholeBox(tensor.shape),
+                                 .file = place.path.filename().string(),
+                                 .offset = place.offset,
+                                 .bytes = tensor.bytes()}}};
+  }
+  return tensors;
+}
+
+// What of safetensors files others have to know: names of files, and of every tensor its name,
+// type, shape, and box, file and place of every shard.
+absl::StatusOr<std::string> DescribeSafetensors(Storage& storage,
+                                                const std::filesystem::path& directory) {
+  HETERO_ASSIGN_OR_RETURN(const auto places, ReadSafetensorsPlaces(storage, directory));
+  std::map<std::string, int> numbers;
+  Json files = Json::array(), tensors = Json::array();
+  for (const auto& [name, tensor] : places) {
+    Json shards = Json::array();
+    for (const SafetensorsShard& shard : tensor.shards) {
+      const auto [number, is_first] = numbers.emplace(shard.file, static_cast<int>(files.size()));
+      if (is_first) files.push_back(shard.file);
+      shards.push_back(Json::array(
+          {shard.box.offset, shard.box.size, number->second, shard.offset, shard.bytes}));
+    }
+    tensors.push_back(
+        Json::array({name, static_cast<int>(tensor.type), tensor.shape, std::move(shards)}));
   }
   std::string bytes;
   Json::to_cbor(Json::array({std::move(files), std::move(tensors)}), bytes);
@@ -113,10 +138,13 @@ CheckpointIndex SafetensorsIndex(const std::string& bytes) {
     IndexedTensor& tensor = index.tensors[entry[0].get<std::string>()];
     tensor.type = static_cast<ElementType>(entry[1].get<int>());
     tensor.shape = entry[2].get<std::vector<int64_t>>();
-    tensor.chunks.push_back({.box = WholeBox(tensor.shape),
-                             .file = entry[3].get<int>(),
-                             .offset = entry[4].get<int64_t>(),
-                             .bytes = entry[5].get<int64_t>()});
+    for (const Json& shard : entry[3]) {
+      tensor.chunks.push_back(
+          {.box = {shard[0].get<std::vector<int64_t>>(), shard[1].get<std::vector<int64_t>>()},
+           .file = shard[2].get<int>(),
+           .offset = shard[3].get<int64_t>(),
+           .bytes = shard[4].get<int64_t>()});
+    }
   }
   return index;
 }

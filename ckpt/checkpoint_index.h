@@ -23,7 +23,7 @@ namespace hetero {
 enum class CheckpointOrigin : uint8_t {
   kOurs,
   kTorch,        // torch.distributed.checkpoint or Megatron
-  kSafetensors,  // a public model: each tensor is one chunk
+  kSafetensors,  // a public model, or sharded files of torch.distributed.checkpoint
 };
 
 struct IndexedChunk {
@@ -70,7 +70,7 @@ struct CheckpointIndex {
 // The bytes of the files that make up an index, so that one rank reads them for all.
 // Errors: NOT_FOUND a directory with neither a manifest nor an index of others nor safetensors
 // files; DATA_LOSS a manifest that is not the one that was published; FAILED_PRECONDITION others'
-// and not `foreign`; those of SafetensorsReader::Open.
+// and not `foreign`; those of SafetensorsReader::Open and ReadSafetensorsShards.
 absl::StatusOr<std::string> ReadIndexBytes(Storage& storage, const std::filesystem::path& directory,
                                            bool foreign);
 

@@ -10,10 +10,13 @@
 #include "absl/strings/str_split.h"
 #include "hetero/base/status.h"
 #include "hetero/ckpt/checkpoint_index.h"
+#include "hetero/ckpt/format/torch_metadata.h"
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/reader.h"
+#include "hetero/ckpt/safetensors/index.h"
 #include "hetero/ckpt/safetensors/reader.h"
+#include "hetero/ckpt/safetensors/shards.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/view.h"
@@ -94,6 +97,12 @@ class SafetensorsTensors : public StoredTensors {
   std::unique_ptr<SafetensorsReader> reader_;
 };
 
+absl::StatusOr<bool> HasSafetensorsShards(Storage& storage, const fs::path& path) {
+  if (!storage.IsDirectory(path) || storage.Exists(path / kSafetensorsIndexName)) return false;
+  HETERO_ASSIGN_OR_RETURN(const auto shards, ReadSafetensorsShards(storage, path));
+  return !shards.empty();
+}
+
 }  // namespace
 
 std::string TensorHead::ToString() const {
@@ -115,7 +124,8 @@ absl::StatusOr<std::unique_ptr<StoredTensors>> StoredTensors::Open(Storage& stor
     HETERO_RETURN_IF_ERROR(CheckComplete(storage, path).status());
     return IndexedTensors::Open(storage, path, /*foreign=*/false);
   }
-  if (kind == CheckpointKind::kForeign) {
+  HETERO_ASSIGN_OR_RETURN(const bool sharded, HasSafetensorsShards(storage, path));
+  if (kind == CheckpointKind::kForeign || storage.Exists(path / kTorchMetadataName) || sharded) {
     return IndexedTensors::Open(storage, path, /*foreign=*/true);
   }
   return SafetensorsTensors::Open(storage, path);
