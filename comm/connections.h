@@ -37,8 +37,9 @@ struct Connections {
   int64_t num_communicators = 0;
   int64_t largest = 0;   // members of one
   int64_t messages = 0;  // sum over communicators of the peers of a rank's messages
-  // Likewise of the neighbours that its collectives have in NCCL: two in a ring, and a parent and
-  // two children in each of two trees, which does not grow with the members.
+  // Likewise of the neighbours that its collectives have, which do not grow with the members: in
+  // NCCL two in a ring, and a parent and two children in each of two trees; between processes, of
+  // tensors up to 4 KiB, a parent and seven children.
   int64_t collectives = 0;
 
   bool operator==(const Connections&) const = default;

@@ -154,8 +154,7 @@ absl::StatusOr<std::unique_ptr<NcclPeers>> NcclRendezvous::Peers(const Communica
 
 absl::StatusOr<std::unique_ptr<CheckedCommunicator>> NcclRendezvous::Host(
     const CommunicatorKey& key, GroupRank me, const CommunicatorOptions& options) {
-  HETERO_RETURN_IF_ERROR(state_->Connect(key, ToString("processes", key)));
-  return std::make_unique<ProcessesCommunicator>(key, me, options, *state_);
+  return ProcessesCommunicator::Create(key, me, options, *state_);
 }
 
 void NcclRendezvous::Describe(RankActivity& activity) {

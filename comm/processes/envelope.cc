@@ -28,6 +28,17 @@ std::string EnvelopeHead::ToString() const {
   return text;
 }
 
+EnvelopeHead HeadOf(const Collective& call) {
+  EnvelopeHead head{.call = CallKind::kCollective,
+                    .kind = call.kind,
+                    .op = call.op,
+                    .dtype = call.input.dtype(),
+                    .root = call.root.value(),
+                    .num_elements = call.input.num_elements()};
+  head.SetName(call.name);
+  return head;
+}
+
 bool SameCall(const EnvelopeHead& own, const EnvelopeHead& peer) {
   const bool rows = own.kind == CollectiveKind::kAllToAll;
   return own.call == peer.call && own.kind == peer.kind && own.op == peer.op &&

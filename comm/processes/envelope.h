@@ -44,6 +44,9 @@ struct Envelope {
   alignas(64) std::array<std::byte, kEnvelopeBytes> tensor;
 };
 
+// Of this member's call; rows and the tensor are left out.
+EnvelopeHead HeadOf(const Collective& call);
+
 // Whether `peer` means the same collective as `own`, its rows included.
 bool SameCall(const EnvelopeHead& own, const EnvelopeHead& peer);
 

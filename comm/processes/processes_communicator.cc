@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -51,18 +52,6 @@ TensorView Elements(const TensorView& tensor, int64_t begin, int64_t count) {
 ConstTensorView Elements(const ConstTensorView& tensor, int64_t begin, int64_t count) {
   return ConstTensorView(At(tensor.address(), begin * SizeOf(tensor.dtype())), tensor.dtype(),
                          {count});
-}
-
-EnvelopeHead HeadOf(const Collective& call) {
-  EnvelopeHead head{.call = CallKind::kCollective,
-                    .kind = call.kind,
-                    .op = call.op,
-                    .dtype = call.input.dtype(),
-                    .root = call.root.value(),
-                    .num_elements = call.input.num_elements()};
-  if (call.kind == CollectiveKind::kAllToAll) head.row_elements = call.row_elements();
-  head.SetName(call.name);
-  return head;
 }
 
 }  // namespace
@@ -201,11 +190,42 @@ ProcessesCommunicator::ProcessesCommunicator(const CommunicatorKey& key, GroupRa
                                              ProcessesState& state)
     : CheckedCommunicator("processes", key, rank, options, &state.flight()),
       state_(state),
-      id_(HashOf(hetero::ToString("processes", key))) {
-  for (size_t i = 0; i < key.members.size(); ++i) {
-    peers_.push_back(i == me() ? nullptr : std::make_unique<Peer>());
-    if (i != me()) peers_[i]->rank = key.members[i];
+      id_(HashOf(hetero::ToString("processes", key))),
+      peers_(key.members.size()) {}
+
+absl::StatusOr<std::unique_ptr<ProcessesCommunicator>> ProcessesCommunicator::Create(
+    const CommunicatorKey& key, GroupRank rank, const CommunicatorOptions& options,
+    ProcessesState& state) {
+  std::unique_ptr<ProcessesCommunicator> made(new ProcessesCommunicator(key, rank, options, state));
+  std::vector<size_t> peers;
+  if (!options.exchange_peers.has_value()) {
+    peers = made->AllPeers();
+  } else if (options.exchange_peers->empty()) {
+    peers = made->uses_tree() ? made->TreeNeighbours() : made->AllPeers();
+  } else {
+    for (size_t i = 0; i < key.members.size(); ++i) {
+      if (std::ranges::count(*options.exchange_peers, key.members[i]) > 0) peers.push_back(i);
+    }
   }
+  HETERO_RETURN_IF_ERROR(made->ConnectTo(peers));
+  return made;
+}
+
+std::vector<size_t> ProcessesCommunicator::AllPeers() const {
+  std::vector<size_t> peers(members().size());
+  std::iota(peers.begin(), peers.end(), size_t{0});
+  return peers;
+}
+
+absl::Status ProcessesCommunicator::ConnectTo(std::span<const size_t> peers) {
+  std::vector<GlobalRank> ranks;
+  for (const size_t i : peers) {
+    if (i == me() || peers_[i] != nullptr) continue;
+    ranks.push_back(members()[i]);
+    peers_[i] = std::make_unique<Peer>();
+    peers_[i]->rank = members()[i];
+  }
+  return ranks.empty() ? absl::OkStatus() : state_.Connect(std::move(ranks), ToString());
 }
 
 uint64_t ProcessesCommunicator::SlotOf(CallKind kind, uint64_t number, uint64_t part,
@@ -214,23 +234,19 @@ uint64_t ProcessesCommunicator::SlotOf(CallKind kind, uint64_t number, uint64_t 
              static_cast<uint64_t>(bytes));
 }
 
-absl::StatusOr<ProcessesCommunicator::Pending> ProcessesCommunicator::Send(size_t peer,
-                                                                           uint64_t part,
-                                                                           const void* data,
-                                                                           int64_t bytes) {
-  const uint64_t slot = SlotOf(CallKind::kCollective, num_calls_, part, bytes);
-  Pending pending{.peer = peers_[peer]->rank};
+absl::StatusOr<ProcessesCommunicator::Pending> ProcessesCommunicator::Send(
+    size_t peer, uint64_t part, const void* data, int64_t bytes, int64_t slot_bytes) {
+  const uint64_t slot = SlotOf(CallKind::kCollective, num_calls_, part, slot_bytes);
+  Pending pending{.peer = members()[peer]};
   HETERO_ASSIGN_OR_RETURN(pending.message,
                           state_.transport().Send(pending.peer, slot, data, bytes));
   return pending;
 }
 
-absl::StatusOr<ProcessesCommunicator::Pending> ProcessesCommunicator::Receive(size_t peer,
-                                                                              uint64_t part,
-                                                                              void* data,
-                                                                              int64_t bytes) {
-  const uint64_t slot = SlotOf(CallKind::kCollective, num_calls_, part, bytes);
-  Pending pending{.peer = peers_[peer]->rank};
+absl::StatusOr<ProcessesCommunicator::Pending> ProcessesCommunicator::Receive(
+    size_t peer, uint64_t part, void* data, int64_t bytes, int64_t slot_bytes) {
+  const uint64_t slot = SlotOf(CallKind::kCollective, num_calls_, part, slot_bytes);
+  Pending pending{.peer = members()[peer]};
   HETERO_ASSIGN_OR_RETURN(pending.message,
                           state_.transport().Receive(pending.peer, slot, data, bytes));
   return pending;
@@ -248,6 +264,7 @@ absl::Status ProcessesCommunicator::AwaitSends() {
 
 absl::Status ProcessesCommunicator::SendEnvelopes(const Collective& call, bool small) {
   EnvelopeHead head = HeadOf(call);
+  if (call.kind == CollectiveKind::kAllToAll) head.row_elements = call.row_elements();
   const int64_t bytes = call.input.num_bytes();
   const bool has_tensor = small && (call.kind != CollectiveKind::kBroadcast || call.root == rank());
   head.has_tensor = has_tensor;
@@ -279,12 +296,17 @@ absl::Status ProcessesCommunicator::AwaitEnvelopes() {
   for (const std::unique_ptr<Peer>& peer : peers_) {
     if (peer == nullptr) continue;
     HETERO_RETURN_IF_ERROR(Await(peer->arrival));
-    if (SameCall(peer->out.head, peer->in.head)) continue;
-    return state_.Fail(absl::InvalidArgumentError(absl::StrCat(
-        ToString(), ": members called different things: rank ", members()[me()], " ",
-        peer->out.head.ToString(), ", rank ", peer->rank, " ", peer->in.head.ToString())));
+    HETERO_RETURN_IF_ERROR(CompareCalls(peer->out.head, peer->rank, peer->in.head));
   }
   return absl::OkStatus();
+}
+
+absl::Status ProcessesCommunicator::CompareCalls(const EnvelopeHead& own, GlobalRank peer,
+                                                 const EnvelopeHead& theirs) {
+  if (SameCall(own, theirs)) return absl::OkStatus();
+  return state_.Fail(absl::InvalidArgumentError(
+      absl::StrCat(ToString(), ": members called different things: rank ", members()[me()], " ",
+                   own.ToString(), ", rank ", peer, " ", theirs.ToString())));
 }
 
 absl::Status ProcessesCommunicator::RunCollective(const Collective& call, Stream& stream) {
@@ -296,6 +318,14 @@ absl::Status ProcessesCommunicator::RunCollective(const Collective& call, Stream
   sends_.clear();
   const bool small =
       call.kind != CollectiveKind::kAllToAll && call.input.num_bytes() <= kEnvelopeBytes;
+  if (uses_tree()) {
+    HETERO_RETURN_IF_ERROR(RunInTree(call, small, stream));
+    if (small) {
+      state_.EndCall();
+      return absl::OkStatus();
+    }
+  }
+  HETERO_RETURN_IF_ERROR(ConnectTo(AllPeers()));
   HETERO_RETURN_IF_ERROR(SendEnvelopes(call, small));
   if (small) {
     HETERO_RETURN_IF_ERROR(AwaitEnvelopes());

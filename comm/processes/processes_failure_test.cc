@@ -113,6 +113,24 @@ TEST_P(ProcessesFailureTest, SwappedCollectivesNameBothOfOneCommunicator) {
                           HasSubstr("all_reduce 'y'")))));
 }
 
+// The root of their tree compares what all call.
+TEST_P(ProcessesFailureTest, OneOfManyThatCallsSomethingElseIsNamed) {
+  for (
+      const absl::Status& result :
+      RunProcessRanks(12, [&](GlobalRank rank, CommunicatorFactory&factory) -> absl::Status {
+        Rank self;
+        HETERO_ASSIGN_OR_RETURN(auto comm, factory.Create({"model", World(12)}, CollectivesOnly()));
+        std::vector<float> values = Values();
+        return comm->AllReduce(View(values), View(values), ReduceOp::kSum, self.stream,
+                               rank == GlobalRank(9) ? "other" : "x");
+      })) {
+    EXPECT_THAT(result, StatusIs(absl::StatusCode::kInvalidArgument,
+                                 AllOf(HasSubstr("members called different things: rank 0 "
+                                                 "all_reduce 'x'"),
+                                       HasSubstr("rank 9 all_reduce 'other'"))));
+  }
+}
+
 TEST_P(ProcessesFailureTest, DifferentSizesAreAnErrorAndNothingIsWritten) {
   EXPECT_THAT(
       RunProcessRanks(2,

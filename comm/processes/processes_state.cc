@@ -1,5 +1,6 @@
 #include "hetero/comm/processes/processes_state.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -35,29 +36,27 @@ ProcessesState::~ProcessesState() {
   rendezvous_.SetActivity(nullptr);
 }
 
-absl::Status ProcessesState::Connect(const CommunicatorKey& key, std::string_view text) {
+absl::Status ProcessesState::Connect(std::vector<GlobalRank> peers, std::string_view text) {
   const GlobalRank me = rendezvous_.rank();
-  const auto name = [&](GlobalRank from, GlobalRank to) {
-    return absl::StrCat("messages/", from, "/", to);
+  const auto name = [](std::string_view what, GlobalRank from, GlobalRank to) {
+    return absl::StrCat(what, "/", from, "/", to);
   };
-  std::vector<GlobalRank> peers;
-  for (const GlobalRank member : key.members) {
-    if (member != me && !transport_->IsOpen(member)) peers.push_back(member);
-  }
+  std::erase_if(peers, [&](GlobalRank peer) { return transport_->IsOpen(peer); });
   for (const GlobalRank peer : peers) {
     HETERO_ASSIGN_OR_RETURN(const std::string opened, transport_->Open(peer));
-    HETERO_RETURN_IF_ERROR(rendezvous_.Put(name(me, peer), opened));
+    HETERO_RETURN_IF_ERROR(rendezvous_.Put(name("messages", me, peer), opened));
   }
-  std::vector<std::string> opened;
+  // Two at a time, as neither waits long at the other's port. By peer, every rank takes its pairs
+  // in the one order that all pairs have by their lower and then their higher rank: nobody waits in
+  // a circle.
+  std::ranges::sort(peers);
   for (const GlobalRank peer : peers) {
-    HETERO_ASSIGN_OR_RETURN(opened.emplace_back(), rendezvous_.Get(name(peer, me), peer));
-  }
-  if (peers.empty()) return absl::OkStatus();
-  // Nobody waits at the port of a member that still waits for another one.
-  HETERO_RETURN_IF_ERROR(rendezvous_.Barrier(absl::StrCat("connect ", text), key.members));
-  for (size_t i = 0; i < peers.size(); ++i) {
-    HETERO_RETURN_IF_ERROR(transport_->Connect(peers[i], opened[i]))
-        .With(absl::StrCat(text, ": connecting to rank ", peers[i]));
+    HETERO_ASSIGN_OR_RETURN(const std::string opened,
+                            rendezvous_.Get(name("messages", peer, me), peer));
+    HETERO_RETURN_IF_ERROR(rendezvous_.Put(name("connects", me, peer), ""));
+    HETERO_RETURN_IF_ERROR(rendezvous_.Get(name("connects", peer, me), peer).status());
+    HETERO_RETURN_IF_ERROR(transport_->Connect(peer, opened))
+        .With(absl::StrCat(text, ": connecting to rank ", peer));
   }
   return absl::OkStatus();
 }

@@ -36,9 +36,9 @@ class ProcessesState {
   GlooTransport& transport() { return *transport_; }
   FlightRing& flight() { return flight_; }
 
-  // Opens the connections of a new communicator that no earlier one has, together with the other
-  // members, who do the same.
-  absl::Status Connect(const CommunicatorKey& key, std::string_view text);
+  // Opens the connections to `peers` that no earlier call has, together with each of them, who does
+  // the same. `text`: of the communicator, for messages.
+  absl::Status Connect(std::vector<GlobalRank> peers, std::string_view text);
 
   // Around a call, for those who ask what this rank does.
   void BeginCall(std::string_view name, std::string_view where);

@@ -21,8 +21,7 @@ class ProcessesFactory final : public CommunicatorFactory {
     const Rendezvous& rendezvous = state_.rendezvous();
     HETERO_ASSIGN_OR_RETURN(const GroupRank rank,
                             CheckKey(key, options, rendezvous.rank(), rendezvous.world_size()));
-    HETERO_RETURN_IF_ERROR(state_.Connect(key, ToString("processes", key)));
-    return std::make_unique<internal::ProcessesCommunicator>(key, rank, options, state_);
+    return internal::ProcessesCommunicator::Create(key, rank, options, state_);
   }
 
   void AbortAll(const absl::Status& cause) override { state_.rendezvous().Abort(cause); }
