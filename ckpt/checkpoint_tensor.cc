@@ -32,7 +32,8 @@ std::vector<CheckpointTensor> ToCheckpointTensors(std::span<const StateTensor> s
     for (const ShardBox& box : state.boxes) {
       CheckpointTensor::Piece piece{.box = {.offset = box.logical_begin, .size = box.extent},
                                     .local = state.local,
-                                    .main = state.replica == 0 && box.replica == 0};
+                                    .main = state.replica == 0 && box.replica == 0,
+                                    .constant = state.constant};
       for (size_t d = 0; d < box.extent.size(); ++d) {
         piece.local = piece.local.Slice(static_cast<int>(d), box.local_begin[d], box.extent[d]);
       }

@@ -30,6 +30,8 @@ struct CheckpointTensor {
     TensorView local;
     // Whether this rank may write it. Of all ranks that hold a box as a piece one may.
     bool main = true;
+    // It is the same in all saves of this Saver.
+    bool constant = false;
     // Of what is saved and lies in no memory, instead of `local`: writes `count` elements of the
     // box, from `first` on, to `out`. One thread of the save calls it until AwaitCopied returns.
     std::function<absl::Status(int64_t first, int64_t count, std::byte* out)> source = nullptr;

@@ -87,10 +87,10 @@ int64_t FileLayout::bytes() const {
 
 absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
                                        const CheckpointState& state, int64_t num_files,
-                                       int64_t max_chunk_bytes) {
+                                       int64_t max_chunk_bytes, bool constants_apart) {
   FileLayout layout;
-  std::vector<FilePlan> files(num_files);
-  for (int64_t n = 0; n < num_files; ++n) {
+  std::vector<FilePlan> files(num_files + 1);
+  for (int64_t n = 0; n <= num_files; ++n) {
     files[n].name = absl::StrCat("__", member, "_", n, ".distcp");
   }
   for (const CheckpointObject& object : state.objects) {
@@ -106,16 +106,31 @@ absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
 
   const Pieces pieces = PiecesOf(state);
   const std::vector<OwnedChunk> chunks = OwnedChunks(plan, member, max_chunk_bytes);
-  std::vector<int64_t> bytes;
-  for (const OwnedChunk& chunk : chunks) {
-    bytes.push_back(NumElements(chunk.box) * SizeOf(chunk.tensor->dtype));
+  const auto piece_of = [&](size_t c) -> const CheckpointTensor::Piece& {
+    return *pieces.at({chunks[c].key, chunks[c].shard->box});
+  };
+  std::vector<size_t> changing;
+  std::vector<std::vector<size_t>> by_file;
+  std::vector<size_t> constants;
+  std::vector<int64_t> bytes;  // parallel to `changing`
+  for (size_t c = 0; c < chunks.size(); ++c) {
+    if (constants_apart && piece_of(c).constant) {
+      constants.push_back(c);
+      continue;
+    }
+    changing.push_back(c);
+    bytes.push_back(NumElements(chunks[c].box) * SizeOf(chunks[c].tensor->dtype));
   }
+  for (const std::vector<size_t>& of_file : DivideAmongFiles(bytes, num_files)) {
+    std::vector<size_t>& of = by_file.emplace_back();
+    for (const size_t i : of_file) of.push_back(changing[i]);
+  }
+  layout.has_constants = !constants.empty();
+  by_file.push_back(std::move(constants));
   layout.chunks.resize(chunks.size());
-  const std::vector<std::vector<size_t>> by_file = DivideAmongFiles(bytes, num_files);
   for (size_t file = 0; file < by_file.size(); ++file) {
     for (const size_t c : by_file[file]) {
-      const CheckpointTensor::Piece& piece = *pieces.at({chunks[c].key, chunks[c].shard->box});
-      HETERO_ASSIGN_OR_RETURN(FileItem item, TensorItem(chunks[c], piece, files[file].bytes));
+      HETERO_ASSIGN_OR_RETURN(FileItem item, TensorItem(chunks[c], piece_of(c), files[file].bytes));
       layout.chunks[c] = {file, Append(std::move(item), files[file])};
     }
   }

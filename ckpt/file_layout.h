@@ -40,16 +40,18 @@ struct FileLayout {
     Place place;
   };
   std::vector<Object> objects;  // that the member writes
+  bool has_constants = false;   // the last file has what is constant, and nothing else
 
   int64_t bytes() const;
 };
 
 // Objects take turns between the files, tensors go largest first to the emptiest one, objects
-// stand first in a file. `state`: of the member.
+// stand first in a file. `state`: of the member. `constants_apart`: what is constant goes to one
+// file more.
 // Errors: those of LayOutItem.
 absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
                                        const CheckpointState& state, int64_t num_files,
-                                       int64_t max_chunk_bytes);
+                                       int64_t max_chunk_bytes, bool constants_apart = false);
 
 }  // namespace hetero
 

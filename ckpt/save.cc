@@ -5,6 +5,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/log/log.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "hetero/base/fnv.h"
@@ -82,6 +83,7 @@ struct Saver::Kept {
   uint64_t plan_hash = 0;
   bool cached = false;  // at the last save
   SnapshotRing ring;
+  std::optional<FilePlan> constants;  // as they were written last
 };
 
 struct Saver::Flight {
@@ -89,8 +91,46 @@ struct Saver::Flight {
   SaveOptions options;
   FileLayout layout;  // without files, which the snapshot has
   std::unique_ptr<Snapshot> snapshot;
+  bool linked = false;  // the file with constants is one of an earlier save
   SaveReport report;
 };
+
+namespace {
+
+// What is known of a file that is written.
+FilePlan WithoutSources(FilePlan file) {
+  for (FileItem& item : file.items) {
+    item.local = {};
+    item.runs = {};
+    item.source = nullptr;
+  }
+  return file;
+}
+
+// Whether the two would hold the same, of two saves of one state.
+bool SamePlaces(const FilePlan& a, const FilePlan& b) {
+  return a.name == b.name && a.bytes == b.bytes &&
+         std::ranges::equal(a.items, b.items, [](const FileItem& x, const FileItem& y) {
+           return x.box == y.box && x.offset == y.offset && x.dtype == y.dtype;
+         });
+}
+
+}  // namespace
+
+bool Saver::LinkConstants(const FilePlan& constants, std::string_view directory,
+                          const SaveOptions& options) {
+  if (options.previous.empty() || !kept_->constants.has_value() ||
+      !SamePlaces(*kept_->constants, constants)) {
+    return false;
+  }
+  const std::filesystem::path from = std::filesystem::path(options.previous) / constants.name;
+  const absl::StatusOr<std::unique_ptr<ReadableFile>> file = storage_.Open(from);
+  if (!file.ok() || (*file)->size() != constants.bytes) return false;
+  const absl::Status linked =
+      storage_.Link(from, std::filesystem::path(directory) / constants.name);
+  if (!linked.ok()) LOG(WARNING) << "constants are written again: " << linked.message();
+  return linked.ok();
+}
 
 Saver::Saver(Storage& storage, Exchange& exchange)
     : storage_(storage), exchange_(exchange), kept_(std::make_unique<Kept>()) {}
@@ -146,18 +186,25 @@ absl::Status Saver::StartFlight(std::string_view directory, const CheckpointStat
   flight->directory = directory;
   flight->options = options;
   absl::StatusOr<FileLayout> layout =
-      LayOutFiles(kept_->plan, exchange_.rank(), state, options.num_files, options.max_chunk_bytes);
+      LayOutFiles(kept_->plan, exchange_.rank(), state, options.num_files, options.max_chunk_bytes,
+                  options.incremental);
   HETERO_RETURN_IF_ERROR(exchange_.Agree(layout.status(), "checkpoint.ready"));
   flight->layout = *std::move(layout);
   flight->report.bytes = flight->layout.bytes();
   flight->report.plan_cached = kept_->cached;
+  std::vector<FilePlan>& files = flight->layout.files;
+  flight->linked = flight->layout.has_constants && LinkConstants(files.back(), directory, options);
+  if (flight->linked) {
+    flight->report.linked_bytes = files.back().bytes;
+    files.pop_back();
+  }
+  const int64_t written_bytes = flight->report.bytes - flight->report.linked_bytes;
   // Two blocks a file: one is filled while the other is written.
-  const int64_t least = 2 * SnapshotRing::kSlotBytes * std::ssize(flight->layout.files);
-  const int64_t ring_bytes = options.ring_bytes > 0
-                                 ? std::min(options.ring_bytes, flight->report.bytes)
-                                 : flight->report.bytes / 4;
+  const int64_t least = 2 * SnapshotRing::kSlotBytes * std::ssize(files);
+  const int64_t ring_bytes =
+      options.ring_bytes > 0 ? std::min(options.ring_bytes, written_bytes) : written_bytes / 4;
   absl::StatusOr<std::unique_ptr<Snapshot>> snapshot =
-      Snapshot::Start(storage_, flight->directory, std::exchange(flight->layout.files, {}),
+      Snapshot::Start(storage_, flight->directory, std::exchange(files, {}),
                       std::max(least, ring_bytes), kept_->ring, stream);
   const absl::Status started = exchange_.Agree(snapshot.status(), "checkpoint.start");
   if (!started.ok()) {
@@ -203,10 +250,15 @@ absl::StatusOr<SaveReport> Saver::Land(Flight& flight) {
   flight.report.ring_bytes = kept_->ring.num_slots() * SnapshotRing::kSlotBytes;
   flight.report.copied = flight.snapshot->copied_after();
   flight.report.written = flight.snapshot->written_after();
+  std::vector<FilePlan> files = flight.snapshot->files();
+  if (flight.linked) {
+    files.push_back(*kept_->constants);
+  } else if (flight.layout.has_constants) {
+    kept_->constants = WithoutSources(files.back());
+  }
   HETERO_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
-      exchange_.AllGather(DescribeFiles(flight.layout, flight.snapshot->files()),
-                          "checkpoint.files"));
+      exchange_.AllGather(DescribeFiles(flight.layout, files), "checkpoint.files"));
   absl::StatusOr<int64_t> total = int64_t{0};
   if (exchange_.rank() == 0) {
     total = WriteIndex(storage_, flight.directory, kept_->plan, all, flight.options);

@@ -22,6 +22,8 @@
 
 namespace hetero {
 
+struct FilePlan;
+
 struct SaveOptions {
   std::string save_id;  // the same on all ranks
   int64_t iteration = 0;
@@ -36,10 +38,15 @@ struct SaveOptions {
   // quarter of that. At least two blocks a file.
   int64_t ring_bytes = 0;
   int64_t max_chunk_bytes = int64_t{1} << 30;  // longer ones are cut along their first dim
+  // What is constant goes to a file of its own. Where `previous`, the directory of an earlier save
+  // of this Saver, still has it, that file gets a second name instead of being written again.
+  bool incremental = false;
+  std::string previous = {};
 };
 
 struct SaveReport {
   int64_t bytes = 0;         // in the files of this rank
+  int64_t linked_bytes = 0;  // of these, in a file of an earlier save
   int64_t total_bytes = 0;   // of all ranks
   int64_t ring_bytes = 0;    // of memory that the state went through
   bool plan_cached = false;  // nothing of the structure had changed since the last save
@@ -89,6 +96,9 @@ class Saver {
   absl::Status StartFlight(std::string_view directory, const CheckpointState& state,
                            const SaveOptions& options, Stream& stream);
   absl::StatusOr<SaveReport> Land(Flight& flight);
+  // Whether `directory` has now the file with constants of an earlier save.
+  bool LinkConstants(const FilePlan& constants, std::string_view directory,
+                     const SaveOptions& options);
 
   Storage& storage_;
   Exchange& exchange_;

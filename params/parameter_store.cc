@@ -111,7 +111,8 @@ std::vector<StateTensor> ParameterStore::States(int64_t dense_replica,
                       .shape = spec.shape,
                       .boxes = shards_[i].boxes,
                       .replica = of_experts ? expert_replica : dense_replica,
-                      .local = parameters_[i]->value});
+                      .local = parameters_[i]->value,
+                      .constant = !spec.is_buffer && parameters_[i]->gradient.is_null()});
   }
   return states;
 }

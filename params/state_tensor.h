@@ -24,6 +24,7 @@ struct StateTensor {
   // other axes are the boxes'.
   int64_t replica = 0;
   TensorView local;
+  bool constant = false;  // nothing trains it: it stays what it was at the start
 };
 
 // Of `range` of a parameter's local tensor in row-major order, which lies one element after another

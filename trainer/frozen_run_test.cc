@@ -2,6 +2,7 @@
 // the run, which fails unless it takes what was predicted.
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "absl/strings/strip.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/ckpt/inspect/verify.h"
+#include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
 namespace hetero {
@@ -20,6 +23,7 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 using ::testing::Not;
 
 const std::vector<std::string> kFreezeVision = {"model.freeze_encoder=true",
@@ -109,6 +113,34 @@ TEST(FrozenRunTest, EveryPartCanBeFrozenAndTheRestTrains) {
       EXPECT_EQ(run.steps.size(), 2);
     }
   }
+}
+
+// What is not trained lies in one file of all checkpoints, whole when the older ones have gone.
+TEST(FrozenRunTest, FrozenWeightsAreSavedOnce) {
+  const std::vector<std::string> settings = Joined(
+      {"train_steps=6",
+       "checkpoint.save={folder: \"saved\" interval_steps: 2 keep_last: 2 incremental: true}"},
+      kFreezeVision);
+  ASSERT_THAT(RunConfigured(RecipeConfig("mock_vlm_tiny", settings)).status, IsOk());
+  const std::filesystem::path folder = TestFolder() / "saved";
+  EXPECT_FALSE(std::filesystem::exists(folder / "iter_0000002"));
+  int num_linked = 0;
+  int num_files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder / "iter_0000006")) {
+    if (entry.path().extension() != ".distcp") continue;
+    const bool linked = std::filesystem::equivalent(
+        entry.path(), folder / "iter_0000004" / entry.path().filename());
+    EXPECT_EQ(std::filesystem::hard_link_count(entry.path()), linked ? 2 : 1);
+    num_linked += linked ? 1 : 0;
+    ++num_files;
+  }
+  EXPECT_GT(num_linked, 0);
+  EXPECT_LT(num_linked, num_files);
+  std::filesystem::remove_all(folder / "iter_0000004");
+  PosixStorage storage;
+  const absl::StatusOr<VerifyReport> report = VerifyCheckpoint(storage, folder / "iter_0000006");
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(report->damages, IsEmpty());
 }
 
 }  // namespace

@@ -145,7 +145,8 @@ absl::StatusOr<std::vector<CheckpointTensor>> NameMap::Apply(std::span<const Sta
         }
         tensor.pieces.push_back({.box = StoredPart(map, *part),
                                  .local = LocalPart(state.local, shard, *part),
-                                 .main = state.replica == 0 && shard.replica == 0});
+                                 .main = state.replica == 0 && shard.replica == 0,
+                                 .constant = state.constant});
       }
     }
   }

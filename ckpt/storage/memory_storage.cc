@@ -242,6 +242,20 @@ absl::Status MemoryStorage::Rename(const fs::path& from, const fs::path& to, Ren
   return absl::OkStatus();
 }
 
+absl::Status MemoryStorage::Link(const fs::path& from, const fs::path& to) {
+  absl::MutexLock lock(&mutex_);
+  HETERO_ASSIGN_OR_RETURN(const Place source, Find(from));
+  HETERO_ASSIGN_OR_RETURN(const Place target, Find(to));
+  const auto error = [&](int code) {
+    return SystemError(code, absl::StrCat("cannot link ", to.native(), " to ", from.native()));
+  };
+  if (source.node < 0) return error(ENOENT);
+  if (disk_.nodes[source.node].is_directory) return error(EISDIR);
+  if (target.node >= 0) return error(EEXIST);
+  Change({.kind = Kind::kLink, .node = target.folder, .target = source.node, .name = target.name});
+  return absl::OkStatus();
+}
+
 absl::Status MemoryStorage::SyncDirectory(const fs::path& path) {
   absl::MutexLock lock(&mutex_);
   HETERO_ASSIGN_OR_RETURN(const Place place, Find(path));

@@ -346,6 +346,16 @@ absl::Status PosixStorage::Rename(const fs::path& from, const fs::path& to, Rena
   return Remove(from);
 }
 
+absl::Status PosixStorage::Link(const fs::path& from, const fs::path& to) {
+  if (calls_->link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+  const int error = errno;
+  const std::string text = absl::StrCat("cannot link ", to.native(), " to ", from.native());
+  if (error == EPERM || error == EOPNOTSUPP) {
+    return absl::UnimplementedError(absl::StrCat(text, ": the file system has no hard links"));
+  }
+  return SystemError(error, text);
+}
+
 absl::Status PosixStorage::SyncDirectory(const fs::path& path) {
   const auto error = [&] {
     return SystemError(errno, absl::StrCat(path.native(), ": cannot flush its names"));

@@ -57,6 +57,7 @@ class PosixStorage : public Storage {
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::filesystem::path& path) override;
   absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to,
                       RenameMode mode) override;
+  absl::Status Link(const std::filesystem::path& from, const std::filesystem::path& to) override;
   absl::Status SyncDirectory(const std::filesystem::path& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::filesystem::path& path) override;
   absl::Status MakeDirectory(const std::filesystem::path& path) override;

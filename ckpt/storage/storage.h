@@ -96,6 +96,10 @@ class Storage {
   virtual absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to,
                               RenameMode mode) = 0;
 
+  // Gives the file `from` a second name in the same file system: neither is a copy. ALREADY_EXISTS
+  // when `to` names something, UNIMPLEMENTED where files have one name.
+  virtual absl::Status Link(const std::filesystem::path& from, const std::filesystem::path& to) = 0;
+
   // Makes the names in a folder durable as they are.
   virtual absl::Status SyncDirectory(const std::filesystem::path& path) = 0;
 

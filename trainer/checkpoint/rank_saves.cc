@@ -127,7 +127,10 @@ absl::StatusOr<std::filesystem::path> RankSaves::MakeStaging(int64_t iteration,
 
 absl::Status RankSaves::TryToBegin(const RunState& state) {
   const proto::SaveCheckpoints& save = checkpoints_.settings.save();
-  SaveOptions options{.iteration = state.iteration, .ring_bytes = save.host_bytes()};
+  SaveOptions options{.iteration = state.iteration,
+                      .ring_bytes = save.host_bytes(),
+                      .incremental = save.incremental(),
+                      .previous = published_directory_.native()};
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path path,
                           MakeStaging(state.iteration, options.save_id));
   if (first()) {
@@ -179,6 +182,7 @@ absl::Status RankSaves::Publish(SaveOutcome& outcome) {
   outcome.directory = told["directory"].get<std::string>();
   outcome.warnings = told["warnings"].get<std::vector<std::string>>();
   published_iteration_ = outcome.iteration;
+  published_directory_ = outcome.directory;
   KeepBest();
   return absl::OkStatus();
 }

@@ -104,6 +104,7 @@ class RankSaves {
   int64_t num_saves_ = 0;
   int64_t last_iteration_ = -1;
   int64_t published_iteration_ = -1;
+  std::filesystem::path published_directory_;
   int64_t failures_in_a_row_ = 0;
   std::optional<BestCheckpoint> best_;  // that of an earlier run first
   std::vector<SaveOutcome> outcomes_;

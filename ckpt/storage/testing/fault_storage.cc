@@ -31,6 +31,8 @@ std::string_view StorageOperationName(StorageOperation operation) {
       return "CreateExclusive";
     case Operation::kRename:
       return "Rename";
+    case Operation::kLink:
+      return "Link";
     case Operation::kSyncDirectory:
       return "SyncDirectory";
     case Operation::kMakeDirectory:
@@ -166,6 +168,11 @@ absl::StatusOr<std::unique_ptr<ReadableFile>> FaultStorage::Open(const fs::path&
 absl::Status FaultStorage::Rename(const fs::path& from, const fs::path& to, RenameMode mode) {
   const Verdict verdict = Meet(Operation::kRename, from, to, mode);
   return verdict.perform ? base_.Rename(from, to, mode) : verdict.status;
+}
+
+absl::Status FaultStorage::Link(const fs::path& from, const fs::path& to) {
+  const Verdict verdict = Meet(Operation::kLink, from, to);
+  return verdict.perform ? base_.Link(from, to) : verdict.status;
 }
 
 absl::Status FaultStorage::SyncDirectory(const fs::path& path) {

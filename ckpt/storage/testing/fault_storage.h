@@ -28,6 +28,7 @@ enum class StorageOperation {
   kClose,
   kCreateExclusive,
   kRename,
+  kLink,
   kSyncDirectory,
   kMakeDirectory,
   kRemove,
@@ -44,7 +45,7 @@ std::string_view StorageOperationName(StorageOperation operation);
 struct StorageCall {
   StorageOperation operation;
   std::filesystem::path path;
-  std::filesystem::path to = {};  // of a rename, like `mode`
+  std::filesystem::path to = {};  // of a rename, like `mode`, and of a link
   RenameMode mode = RenameMode::kReplace;
   int64_t index = 0;  // among the calls so far that change something
 };
@@ -88,6 +89,7 @@ class FaultStorage : public Storage {
   absl::StatusOr<std::unique_ptr<ReadableFile>> Open(const std::filesystem::path& path) override;
   absl::Status Rename(const std::filesystem::path& from, const std::filesystem::path& to,
                       RenameMode mode) override;
+  absl::Status Link(const std::filesystem::path& from, const std::filesystem::path& to) override;
   absl::Status SyncDirectory(const std::filesystem::path& path) override;
   absl::StatusOr<std::vector<std::string>> List(const std::filesystem::path& path) override;
   absl::Status MakeDirectory(const std::filesystem::path& path) override;
