@@ -32,6 +32,7 @@
 #include "hetero/trainer/config/command_line.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/explain_field.h"
 #include "hetero/trainer/config/load_config.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/job.h"
@@ -169,6 +170,12 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
   const ModelRegistry models = BuiltInModels();
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
   HETERO_ASSIGN_OR_RETURN(LoadedConfig loaded, LoadConfig(line, working_folder));
+  if (line.explain.has_value()) {
+    HETERO_ASSIGN_OR_RETURN(const std::string explained,
+                            ExplainField(*line.explain, loaded.config));
+    console.Print(explained);
+    return absl::OkStatus();
+  }
   if (place.has_value()) {
     const std::string launch = ProcessesLaunch(place->world_size);
     if (loaded.config.launch() != launch) {

@@ -33,6 +33,7 @@
 #include "hetero/trainer/report/output_check.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
+#include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/report/step_work.h"
@@ -179,6 +180,20 @@ absl::StatusOr<WorkCount> CountWork(const Job& job) {
   return work;
 }
 
+absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::string folder) {
+  constexpr double kFactor = 2;
+  constexpr int64_t kWindowSteps = 50;
+  const proto::SpikeGuard& guard = job.config.spike_guard();
+  const int64_t lanes = job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+  const data::BatchLayout batch = {.global_batch_size = job.config.global_batch_size(),
+                                   .samples_per_microbatch = job.config.micro_batch_size() * lanes};
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
+                          StepSamples::Create(job.samples->train, batch, lanes));
+  const LossWatch watch(guard.has_window_steps() ? guard.window_steps() : kWindowSteps,
+                        guard.has_factor() ? guard.factor() : kFactor);
+  return std::make_unique<SpikeReport>(watch, std::move(samples), std::move(folder));
+}
+
 absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Team& team,
                                   RunCheckpoints* checkpoints, Console& console) {
   Output output;
@@ -205,9 +220,11 @@ absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Tea
   HETERO_RETURN_IF_ERROR(console.log_status());
   output.folder->Keep();
   HETERO_ASSIGN_OR_RETURN(WorkCount work, CountWork(job));
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SpikeReport> spikes,
+                          WatchSpikes(job, output.path.native()));
   output.reporter = std::make_unique<Reporter>(
       job.config, job.model->graph().metrics, LearningRateScales(job), job.sizes.train_steps,
-      options.on_step, console, std::move(events), std::move(work));
+      options.on_step, console, std::move(events), std::move(work), std::move(spikes));
   return output;
 }
 

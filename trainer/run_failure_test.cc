@@ -169,6 +169,9 @@ TEST(RunFailureTest, GradientsThatAreNotFiniteAnywhereSkipTheStepEverywhere) {
   EXPECT_TRUE(run.steps[1].skipped);
   EXPECT_FALSE(run.steps[2].skipped);
   EXPECT_TRUE(std::isnan(run.steps[1].grad_norm.value()));
+  EXPECT_THAT(run.output, ContainsRegex("iteration 2: lm loss [0-9.]+, the gradient of "
+                                        "radio_encoder [^ ]+ is infinite or NaN; microbatch 0, "
+                                        "lane 0: "));
   EXPECT_EQ(ResultValue(run.output, "skipped_steps"), 1);
   EXPECT_TRUE(std::isfinite(run.steps[2].grad_norm.value()));
   EXPECT_TRUE(std::isfinite(run.steps[2].losses[0].sum));

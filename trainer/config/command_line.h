@@ -35,6 +35,7 @@ struct CommandLine {
   std::vector<FieldFlag> fields;  // in the order in which they were typed
   bool dry_run = false;
   bool profile = false;
+  std::optional<std::string> explain;
   bool print_config = false;
   bool list_recipes = false;
   bool version = false;

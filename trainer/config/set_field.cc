@@ -4,7 +4,6 @@
 #include <string>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,8 +11,6 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -21,50 +18,13 @@
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/field_path.h"
 #include "hetero/trainer/config/text_errors.h"
 
 namespace hetero {
 namespace {
 
 namespace pb = ::google::protobuf;
-
-struct PathPart {
-  std::string name;
-  std::optional<int> index;
-};
-
-absl::StatusOr<std::vector<PathPart>> ParsePath(std::string_view path) {
-  std::vector<PathPart> parts;
-  for (std::string_view piece : absl::StrSplit(path, '.')) {
-    PathPart part;
-    if (const size_t bracket = piece.find('['); bracket != std::string_view::npos) {
-      std::string_view digits = piece.substr(bracket + 1);
-      int index = 0;
-      if (!absl::ConsumeSuffix(&digits, "]") || !absl::SimpleAtoi(digits, &index) || index < 0) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("'", piece, "' is not a field or field[index]"));
-      }
-      part.index = index;
-      piece = piece.substr(0, bracket);
-    }
-    if (piece.empty()) {
-      return absl::InvalidArgumentError(absl::StrCat("a field name is missing in '", path, "'"));
-    }
-    part.name = std::string(piece);
-    parts.push_back(std::move(part));
-  }
-  return parts;
-}
-
-// Replaces "<module>" by "grids[i]", the grid of that name.
-void ResolveModuleName(const proto::RunConfig& config, PathPart& first) {
-  if (first.index || config.GetDescriptor()->FindFieldByName(first.name) != nullptr) return;
-  for (int i = 0; i < config.grids_size(); ++i) {
-    if (config.grids(i).name() != first.name) continue;
-    first = {.name = "grids", .index = i};
-    return;
-  }
-}
 
 absl::Status CheckIndex(const pb::Message& message, const pb::FieldDescriptor& field, int index) {
   const int size = message.GetReflection()->FieldSize(message, &field);
@@ -128,35 +88,28 @@ absl::Status Assign(pb::Message& message, const pb::FieldDescriptor& field,
   return absl::OkStatus();
 }
 
-absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::string_view value);
+absl::Status Set(pb::Message& message, std::span<const FieldPathPart> path, std::string_view value);
 
 // Sets a field of the message packed into `any`.
-absl::Status SetPacked(pb::Any& any, std::span<const PathPart> path, std::string_view value) {
-  std::string type_name;
-  if (!pb::Any::ParseAnyTypeUrl(any.type_url(), &type_name)) {
-    return absl::InvalidArgumentError("the message that it continues into is not set");
-  }
-  const pb::Descriptor* descriptor =
-      pb::DescriptorPool::generated_pool()->FindMessageTypeByName(type_name);
-  if (descriptor == nullptr) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("message type ", type_name, " is not part of this program"));
-  }
+absl::Status SetPacked(pb::Any& any, std::span<const FieldPathPart> path, std::string_view value) {
+  HETERO_ASSIGN_OR_RETURN(const pb::Descriptor* const descriptor, PackedType(any));
   const std::unique_ptr<pb::Message> packed(
       pb::MessageFactory::generated_factory()->GetPrototype(descriptor)->New());
   if (!any.UnpackTo(packed.get())) {
-    return absl::InvalidArgumentError(absl::StrCat("the packed ", type_name, " is damaged"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the packed ", descriptor->full_name(), " is damaged"));
   }
   HETERO_RETURN_IF_ERROR(Set(*packed, path, value));
   any.PackFrom(*packed);
   return absl::OkStatus();
 }
 
-absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::string_view value) {
+absl::Status Set(pb::Message& message, std::span<const FieldPathPart> path,
+                 std::string_view value) {
   if (message.GetDescriptor() == pb::Any::descriptor()) {
     return SetPacked(static_cast<pb::Any&>(message), path, value);
   }
-  const PathPart& part = path.front();
+  const FieldPathPart& part = path.front();
   const pb::FieldDescriptor* field = message.GetDescriptor()->FindFieldByName(part.name);
   if (field == nullptr) {
     return absl::InvalidArgumentError(DescribeUnknownField(part.name, *message.GetDescriptor()));
@@ -191,17 +144,15 @@ absl::Status Set(pb::Message& message, std::span<const PathPart> path, std::stri
 
 absl::Status SetField(std::string_view assignment, proto::RunConfig& config) {
   const size_t equals = assignment.find('=');
-  const absl::StatusOr<std::vector<PathPart>> parsed =
-      ParsePath(absl::StripAsciiWhitespace(assignment.substr(0, equals)));
-  HETERO_RETURN_IF_ERROR(parsed.status()).With(assignment);
+  const absl::StatusOr<FieldPath> path =
+      ParseFieldPath(absl::StripAsciiWhitespace(assignment.substr(0, equals)), config);
+  HETERO_RETURN_IF_ERROR(path.status()).With(assignment);
   if (equals == std::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat(assignment, ": must be path=value"));
   }
-  std::vector<PathPart> path = *parsed;
-  ResolveModuleName(config, path.front());
   proto::RunConfig changed = config;
   HETERO_RETURN_IF_ERROR(
-      Set(changed, path, absl::StripAsciiWhitespace(assignment.substr(equals + 1))))
+      Set(changed, *path, absl::StripAsciiWhitespace(assignment.substr(equals + 1))))
       .With(assignment);
   config = std::move(changed);
   return absl::OkStatus();

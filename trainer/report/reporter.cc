@@ -43,6 +43,15 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const LossSum& minimized = metrics.losses.front();
   minimized_.reset();
   if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
+  // A step in which no token had a loss says nothing.
+  if (spikes_ != nullptr && minimized_.has_value()) {
+    const std::optional<std::string> spike =
+        spikes_->Look({.step = step,
+                       .loss_name = minimized_->name,
+                       .loss = minimized_->value,
+                       .non_finite_gradient = result.report.non_finite_parameter});
+    if (spike.has_value()) Tell(*spike);
+  }
 
   const proto::Logging& logging = config_.logging();
   if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
@@ -73,6 +82,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
 
 absl::Status Reporter::Close() {
   absl::Status status = events_->Close();
+  if (spikes_ != nullptr) status.Update(spikes_->Close());
   status.Update(uncounted_);
   return status;
 }

@@ -18,6 +18,7 @@
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
+#include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_config.pb.h"
@@ -38,11 +39,12 @@ class Reporter {
  public:
   // `metrics`: of the model's graph. `rate_scales`: of the modules that train, by which the run's
   // learning rate is theirs. `console` outlives the reporter. `on_step` is told of every step; may
-  // be empty.
+  // be empty. `spikes`: null, none are told.
   Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
            std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
-           std::unique_ptr<MetricsWriter> events, WorkCount work = {})
+           std::unique_ptr<MetricsWriter> events, WorkCount work = {},
+           std::unique_ptr<SpikeReport> spikes = nullptr)
       : config_(config),
         metrics_(std::move(metrics)),
         rate_scales_(std::move(rate_scales)),
@@ -50,7 +52,8 @@ class Reporter {
         on_step_(std::move(on_step)),
         console_(console),
         events_(std::move(events)),
-        work_(std::move(work)) {}
+        work_(std::move(work)),
+        spikes_(std::move(spikes)) {}
 
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
@@ -76,8 +79,8 @@ class Reporter {
     stopped_ = stopped;
   }
 
-  // Closes the event file. Errors: those of MetricsWriter::Close, and what kept the work of a step
-  // from being counted.
+  // Closes the event file. Errors: those of MetricsWriter::Close and SpikeReport::Close, and what
+  // kept the work of a step from being counted.
   absl::Status Close();
 
   int64_t num_steps_done() const { return num_steps_done_; }
@@ -101,6 +104,7 @@ class Reporter {
   Console& console_;
   const std::unique_ptr<MetricsWriter> events_;
   const WorkCount work_;
+  const std::unique_ptr<SpikeReport> spikes_;
   MetricsInterval interval_;
   const absl::Time start_ = absl::Now();
 
