@@ -174,6 +174,33 @@ TEST(ResumeRunTest, TimeEndsARunWithASave) {
   EXPECT_THAT(run.output, HasSubstr("saved iteration "));
 }
 
+TEST(ResumeRunTest, ARunInPiecesOfSoManyStepsIsTheWholeRun) {
+  const std::vector<std::string> settings = {"train_steps=6"};
+  const RecipeRun whole = RunConfigured(RecipeConfig("mock_tiny", settings));
+  ASSERT_THAT(whole.status, IsOk());
+  std::vector<std::string> piece = settings;
+  piece.insert(piece.end(), {"stop_every_steps=4", "checkpoint.save.folder=pieces",
+                             "checkpoint.load={folder: \"pieces\" allow_fresh_start: true}"});
+  const RecipeRun first = RunConfigured(RecipeConfig("mock_tiny", piece));
+  EXPECT_THAT(first.status,
+              StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped by stop_every_steps: ")));
+  EXPECT_EQ(first.steps.size(), 4u);
+  const RecipeRun second = RunConfigured(RecipeConfig("mock_tiny", piece));
+  ASSERT_THAT(second.status, IsOk());
+  ASSERT_EQ(second.steps.size(), 2u);
+  EXPECT_EQ(second.steps[1].losses[0].sum, whole.steps[5].losses[0].sum);
+}
+
+TEST(ResumeRunTest, EvaluationsBeginWhereTheConfigurationSays) {
+  const RecipeRun run =
+      RunConfigured(RecipeConfig("mock_tiny", {"train_steps=6",
+                                               "evaluation={interval_steps: 2 first_step: 3 "
+                                               "num_batches: 1}"}));
+  ASSERT_THAT(run.status, IsOk());
+  EXPECT_THAT(run.output, Not(HasSubstr("validation loss at iteration 2 ")));
+  EXPECT_THAT(run.output, HasSubstr("validation loss at iteration 4 "));
+}
+
 TEST(ResumeRunTest, SavesFollowTheClockToo) {
   const RecipeRun run =
       RunConfigured(RecipeConfig("mock_tiny", {"train_steps=40",

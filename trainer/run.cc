@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
@@ -395,11 +396,16 @@ absl::Status Run(const RunOptions& options, const ModelRegistry& models, Console
                  const StopSignals& signals) {
   const absl::Status status = RunToItsEnd(options, models, console, signals);
   if (!absl::IsCancelled(status)) return status;
-  const std::string cause = signals.requested() != 0 ? absl::StrCat("signal ", signals.requested())
-                            : options.config.has_stop_after_minutes()
-                                ? std::string("stop_after_minutes")
-                                : std::string("a signal to another rank");
-  return absl::CancelledError(absl::StrCat("stopped by ", cause, ": ", status.message()));
+  std::vector<std::string> causes;
+  if (signals.requested() != 0) {
+    causes = {absl::StrCat("signal ", signals.requested())};
+  } else {
+    if (options.config.has_stop_after_minutes()) causes.emplace_back("stop_after_minutes");
+    if (options.config.has_stop_every_steps()) causes.emplace_back("stop_every_steps");
+    if (causes.empty()) causes.emplace_back("a signal to another rank");
+  }
+  return absl::CancelledError(
+      absl::StrCat("stopped by ", absl::StrJoin(causes, " or "), ": ", status.message()));
 }
 
 std::string DescribeFailure(const absl::Status& status) {

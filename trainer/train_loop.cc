@@ -58,7 +58,6 @@ Wishes TrainLoop::Wanted() const {
 }
 
 absl::Status TrainLoop::Train() {
-  const proto::Evaluation& evaluation = options_.job.config.evaluation();
   while (queued_ < num_steps() && !EndsEarly()) {
     HETERO_ASSIGN_OR_RETURN(const Wishes wishes, options_.trainer.AnyOf(Wanted()));
     stopped_ = wishes.stop;
@@ -66,15 +65,24 @@ absl::Status TrainLoop::Train() {
     HETERO_RETURN_IF_ERROR(TendSaves(wishes));
     if (EndsEarly()) break;
     HETERO_RETURN_IF_ERROR(Step());
-    if (!evaluation.has_interval_steps() || queued_ % evaluation.interval_steps() != 0) continue;
-    HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
-    if (EndsEarly()) break;
-    account_.Stop(stream().ledger());
-    HETERO_RETURN_IF_ERROR(Evaluate());
-    account_.Start(stream().ledger());
-    HETERO_RETURN_IF_ERROR(clock_->Start(stream()));
+    if (EvaluationIsDue()) {
+      HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
+      if (EndsEarly()) break;
+      account_.Stop(stream().ledger());
+      HETERO_RETURN_IF_ERROR(Evaluate());
+      account_.Start(stream().ledger());
+      HETERO_RETURN_IF_ERROR(clock_->Start(stream()));
+    }
+    const int64_t stop_every = options_.job.config.stop_every_steps();
+    stopped_ = stopped_ || (stop_every > 0 && queued_ % stop_every == 0 && queued_ < num_steps());
   }
   return absl::OkStatus();
+}
+
+bool TrainLoop::EvaluationIsDue() const {
+  const proto::Evaluation& evaluation = options_.job.config.evaluation();
+  return evaluation.has_interval_steps() && queued_ >= evaluation.first_step() &&
+         queued_ % evaluation.interval_steps() == 0;
 }
 
 absl::Status TrainLoop::Step() {

@@ -52,6 +52,7 @@ class TrainLoop {
   bool Diverges() const;
   bool EndsEarly() const { return stopped_ || saves_fail_ || Diverges(); }
   Wishes Wanted() const;
+  bool EvaluationIsDue() const;
 
   absl::Status Train();
   absl::Status Step();

@@ -72,8 +72,9 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "arrival_timeout_seconds=60",
       "divergence_steps=5",
       "spike_guard={factor: 3 window_steps: 5}",
-      "evaluation={interval_steps: 2 num_batches: 1 micro_batch_size: 2 global_batch_size: 4}",
+      "evaluation={interval_steps: 2 first_step: 2 num_batches: 1 micro_batch_size: 2 global_batch_size: 4}",
       "stop_after_minutes=5",
+      "stop_every_steps=1000",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
       "host_bytes: 100000000 max_failures: 2}",
       "checkpoint.load={folder: \"latest\" allow_fresh_start: true iteration: 5 max_fallbacks: 2}",
