@@ -32,6 +32,8 @@ class SpikeReportTest : public ::testing::Test {
   void SetUp() override {
     std::vector<CaptionedImage> images(64, {{.height = 32, .width = 32}, "a"});
     ASSERT_THAT(WriteCaptionedImages(TestFolder() / "images", images), IsOk());
+    folder_ = TestFolder() / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::create_directories(folder_);
     job_ = MakeJob({.config = RecipeConfig("mock_vlm_tiny", {CaptionedImagesSetting("images")})},
                    BuiltInModels())
                .value();
@@ -42,8 +44,7 @@ class SpikeReportTest : public ::testing::Test {
   std::unique_ptr<SpikeReport> Make() {
     auto samples = StepSamples::Create(samples_->train,
                                        {.global_batch_size = 16, .samples_per_microbatch = 8}, 2);
-    return std::make_unique<SpikeReport>(LossWatch(2, 2), *std::move(samples),
-                                         TestFolder().native());
+    return std::make_unique<SpikeReport>(LossWatch(2, 2), *std::move(samples), folder_.native());
   }
 
   std::string NameAt(int64_t position) {
@@ -53,13 +54,14 @@ class SpikeReportTest : public ::testing::Test {
     return sample.name;
   }
 
-  static std::vector<nlohmann::json> Written() {
+  std::vector<nlohmann::json> Written() {
     std::vector<nlohmann::json> lines;
-    std::ifstream file(TestFolder() / "spikes.jsonl");
+    std::ifstream file(folder_ / "spikes.jsonl");
     for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
     return lines;
   }
 
+  std::filesystem::path folder_;
   std::optional<Job> job_;
   std::optional<RunSamples> samples_;
 };
