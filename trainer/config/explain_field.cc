@@ -1,6 +1,9 @@
 #include "hetero/trainer/config/explain_field.h"
 
+#include <cmath>
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -93,20 +96,26 @@ std::string TypeOf(const pb::FieldDescriptor& field) {
   return absl::StrCat(field.is_repeated() ? "list of " : "", type);
 }
 
+// Whole numbers with all their digits.
+std::string BoundText(double bound) {
+  const bool whole = std::abs(bound) < 1e15 && std::trunc(bound) == bound;
+  return whole ? absl::StrCat(static_cast<int64_t>(bound)) : absl::StrCat(bound);
+}
+
 // "int64, required, 1 to 1024"
 std::string TypeAndRule(const pb::FieldDescriptor& field) {
   const proto::FieldRule& rule = field.options().GetExtension(proto::rule);
   std::string text = TypeOf(field);
   if (rule.required()) absl::StrAppend(&text, ", required");
   if (rule.has_at_least() && rule.has_at_most()) {
-    absl::StrAppend(&text, ", ", rule.at_least(), " to ", rule.at_most());
+    absl::StrAppend(&text, ", ", BoundText(rule.at_least()), " to ", BoundText(rule.at_most()));
   } else if (rule.has_at_least()) {
-    absl::StrAppend(&text, ", at least ", rule.at_least());
+    absl::StrAppend(&text, ", at least ", BoundText(rule.at_least()));
   } else if (rule.has_at_most()) {
-    absl::StrAppend(&text, ", at most ", rule.at_most());
+    absl::StrAppend(&text, ", at most ", BoundText(rule.at_most()));
   }
   if (rule.has_at_most_on_gpu()) {
-    absl::StrAppend(&text, ", at most ", rule.at_most_on_gpu(), " on a GPU");
+    absl::StrAppend(&text, ", at most ", BoundText(rule.at_most_on_gpu()), " on a GPU");
   }
   const pb::OneofDescriptor* const choice = field.real_containing_oneof();
   if (choice == nullptr) return text;

@@ -30,7 +30,7 @@ proto::RunConfig Recipe() {
 
 TEST(ExplainFieldTest, SaysTypeBoundsMeaningAndValue) {
   EXPECT_THAT(ExplainField("divergence_steps", Recipe()),
-              IsOkAndHolds("divergence_steps: int64, 1 to 1e+12\n"
+              IsOkAndHolds("divergence_steps: int64, 1 to 1000000000000\n"
                            "  So many steps one after the other whose gradients or loss are "
                            "infinite or NaN end the run as\n"
                            "  diverged; unset: 10.\n"

@@ -32,8 +32,8 @@ class SpikeReport {
       : watch_(watch), samples_(std::move(samples)), folder_(std::move(folder)) {}
 
   // A line for people, where the step stands out; the file then has a line too, with all samples:
-  //   iteration 121: lm loss 8.31, 2.4 times the mean of the 50 steps before; samples of
-  //   microbatch 0, lane 0: a/k12, a/k40, ...; all 16 are in spikes.jsonl
+  //   iteration 121: lm loss 8.3121, 2.4 times the mean of the steps before; microbatch 0, lane 0:
+  //   a/k12, a/k40, a/k7, b/k3; all 16 samples are in spikes.jsonl
   std::optional<std::string> Look(const WatchedStep& step);
 
   // As AsyncFile's. OK when there was no spike.
