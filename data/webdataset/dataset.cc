@@ -1,10 +1,8 @@
 #include "hetero/data/webdataset/dataset.h"
 
 #include <algorithm>
-#include <optional>
 #include <system_error>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,9 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 #include "hetero/data/file/file.h"
-#include "hetero/data/webdataset/brace.h"
+#include "hetero/data/webdataset/excluded_samples.h"
 #include "hetero/data/webdataset/metadata_folder.h"
-#include "hetero/data/webdataset/sample_index.h"
 
 namespace hetero::data {
 namespace {
@@ -74,49 +71,18 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
 }
 
 absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info) {
-  std::unordered_set<std::string> known;
-  for (const auto& [name, count] : info.shard_counts) known.insert(name);
   std::unordered_map<std::string, std::vector<const Shard*>> by_name;
   for (const Shard& shard : shards_) by_name[shard.name].push_back(&shard);
-
-  std::unique_ptr<SampleIndex> index;
-  for (const std::string& pattern : config.exclude) {
-    HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> entries, ExpandBraces(pattern));
-    for (const std::string& entry : entries) {
-      // A key may hold slashes; the shard is the shortest prefix that names one.
-      size_t end = entry.find('/');
-      while (end != std::string::npos && !known.contains(entry.substr(0, end))) {
-        end = entry.find('/', end + 1);
-      }
-      const std::string shard_name = entry.substr(0, end);
-      if (!known.contains(shard_name)) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "%s excludes \"%s\", which names no shard of the data set", kSplitFile, entry));
-      }
-      const auto shards = by_name.find(shard_name);
-      if (shards == by_name.end()) continue;
-      if (end == std::string::npos) {
-        for (const Shard* shard : shards->second) {
-          for (int64_t i = 0; i < shard->num_samples; ++i) excluded_.push_back(shard->first + i);
-        }
-        continue;
-      }
-      if (index == nullptr) {
-        HETERO_ASSIGN_OR_RETURN(index, SampleIndex::Open(root_ / kMetadataFolder / kIndexFile));
-      }
-      HETERO_ASSIGN_OR_RETURN(const std::optional<SampleIndex::Location> location,
-                              index->Find(std::string_view(entry).substr(end + 1)));
-      const bool fits = location.has_value() && location->sample_index >= 0 &&
-                        location->sample_index < shards->second[0]->num_samples &&
-                        location->shard_id < static_cast<int64_t>(info.shard_counts.size()) &&
-                        location->shard_id >= 0 &&
-                        info.shard_counts[location->shard_id].first == shard_name;
-      if (!fits) {
-        return absl::InvalidArgumentError(absl::StrFormat(
-            "%s excludes \"%s\", but %s knows no such sample", kSplitFile, entry, kIndexFile));
-      }
-      for (const Shard* shard : shards->second) {
-        excluded_.push_back(shard->first + location->sample_index);
+  HETERO_ASSIGN_OR_RETURN(const std::vector<Exclusion> exclusions,
+                          FindExclusions(root_, config, info, [&](const std::string& name) {
+                            return by_name.contains(name);
+                          }));
+  for (const auto& [name, sample] : exclusions) {
+    for (const Shard* shard : by_name.at(name)) {
+      if (sample.has_value()) {
+        excluded_.push_back(shard->first + *sample);
+      } else {
+        for (int64_t i = 0; i < shard->num_samples; ++i) excluded_.push_back(shard->first + i);
       }
     }
   }

@@ -18,7 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-absl::StatusOr<DatasetInfo> ReadInfo(const fs::path& folder) {
+}  // namespace
+
+absl::StatusOr<DatasetInfo> ReadDatasetInfo(const fs::path& root) {
+  const fs::path folder = root / kMetadataFolder;
   absl::StatusOr<std::string> json = ReadFile(folder / kInfoFile);
   if (json.ok()) return ParseDatasetInfo(*json);
   if (!absl::IsNotFound(json.status())) return json.status();
@@ -26,7 +29,6 @@ absl::StatusOr<DatasetInfo> ReadInfo(const fs::path& folder) {
   if (yaml.ok()) return ParseDatasetInfoYaml(*yaml);
   if (!absl::IsNotFound(yaml.status())) return yaml.status();
   std::error_code error;
-  const fs::path root = folder.parent_path();
   if (!fs::is_directory(root, error)) {
     return absl::NotFoundError(absl::StrCat("there is no folder ", root.native()));
   }
@@ -35,12 +37,10 @@ absl::StatusOr<DatasetInfo> ReadInfo(const fs::path& folder) {
                    "; the folder holds no prepared data set, prepare it: ", PrepareCommand(root)));
 }
 
-}  // namespace
-
 absl::StatusOr<Metadata> ReadMetadata(const fs::path& root) {
   const fs::path folder = root / kMetadataFolder;
   Metadata metadata;
-  HETERO_ASSIGN_OR_RETURN(metadata.info, ReadInfo(folder));
+  HETERO_ASSIGN_OR_RETURN(metadata.info, ReadDatasetInfo(root));
   HETERO_ASSIGN_OR_RETURN(const std::string split, ReadFile(folder / kSplitFile));
   HETERO_ASSIGN_OR_RETURN(metadata.split, ParseSplitConfig(split));
   HETERO_ASSIGN_OR_RETURN(const std::string sample, ReadFile(folder / kSampleFile));

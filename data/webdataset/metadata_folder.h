@@ -19,8 +19,11 @@ struct Metadata {
   CaptioningFields fields;
 };
 
-// Errors: NOT_FOUND when `root` is no folder, or no prepared one, saying how to prepare it; those
-// of the files' parsers.
+// The list of shards. Errors: NOT_FOUND when `root` is no folder, or no prepared one, saying how to
+// prepare it; those of its parser.
+absl::StatusOr<DatasetInfo> ReadDatasetInfo(const std::filesystem::path& root);
+
+// Errors: those of ReadDatasetInfo and of the files' parsers.
 absl::StatusOr<Metadata> ReadMetadata(const std::filesystem::path& root);
 
 // The shards of a split, its patterns expanded.
