@@ -22,11 +22,11 @@ struct ShardSample {
 
 // A split of a data set as the order of its samples knows it. Samples go by their place in it.
 struct SplitSamples {
-  std::string name;                    // for messages
-  std::vector<std::string> shards;     // names, where they are known
-  std::vector<int64_t> shard_borders;  // 0 and the end of each shard
-  std::vector<int64_t> excluded;       // places of samples that are passed over, increasing
-  std::optional<IndexRange> subset;    // what is read of it; unset: all
+  std::string name;                       // for messages
+  std::vector<std::string> shards = {};   // names, where they are known
+  std::vector<int64_t> shard_borders;     // 0 and the end of each shard
+  std::vector<int64_t> excluded = {};     // places of samples that are passed over, increasing
+  std::optional<IndexRange> subset = {};  // what is read of it; unset: all
 
   int64_t size() const { return shard_borders.back(); }
   IndexRange range() const { return subset.value_or(IndexRange{.first = 0, .count = size()}); }
@@ -50,7 +50,7 @@ struct BlendedSplit {
 // The ranks that read together, equal in their number of workers.
 struct LoaderShape {
   int64_t num_ranks = 1;
-  // Workers of a rank, which give a batch each in turn; 0 counts like 1, as there.
+  // Workers of a rank, which give a batch each in turn. 0, where the rank itself reads, is like 1.
   int64_t num_workers = 1;
 
   int64_t WorkersOfRank() const { return num_workers > 0 ? num_workers : 1; }
@@ -65,9 +65,9 @@ struct LoaderOptions {
   // shares, repetition and virtual epochs.
   bool is_training = true;
   int64_t seed_offset = 0;
-  int64_t num_open_slices = 16;                     // of a data set, in training
-  std::optional<int64_t> max_samples_per_sequence;  // of a slice, about
-  int64_t shuffle_buffer_size = 0;                  // below 2: none
+  int64_t num_open_slices = 16;                          // of a data set, in training
+  std::optional<int64_t> max_samples_per_sequence = {};  // of a slice, about
+  int64_t shuffle_buffer_size = 0;                       // below 2: none
   int64_t batch_size = 1;
   bool drops_last_batch = false;     // when a pass ends within it
   int64_t virtual_epoch_length = 0;  // batches of a rank; 0: none

@@ -45,7 +45,7 @@ std::optional<Subset> Composed(const std::optional<Subset>& inner,
 
 class Resolver {
  public:
-  // What `path` comes to, a file or a folder. `field` is where a file names it, empty of the first.
+  // What `path` comes to, a file or a folder that `reference` names.
   absl::StatusOr<BlendedFolders> Read(const fs::path& path, const DatasetReference& reference,
                                       const Outer& outer);
 
