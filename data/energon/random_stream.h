@@ -12,7 +12,7 @@
 namespace hetero::data {
 
 // One stream of draws. Its state is its seed and the number of words drawn, so it is restored in
-// time linear in that number: about a second for a billion.
+// time linear in that number: 4 s for a billion.
 class RandomStream {
  public:
   explicit RandomStream(uint32_t seed, uint64_t num_draws = 0)
