@@ -21,13 +21,13 @@ inline constexpr int64_t kMaxImagePixels = 178'956'970;
 // nor JPEG, saying what they are instead where their signature tells.
 absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes);
 
-// Decodes in the file's own mode: grey, RGB or RGB with alpha. Palettes become RGB, transparency
-// chunks and orientation tags are not applied. JPEG: accurate integer DCT, smooth upsampling.
-// Errors: DATA_LOSS for damage, files that end early included; UNIMPLEMENTED for 16-bit grey, CMYK
-// and other formats.
+// Decodes in the file's own mode: grey, grey of 16 bits, RGB, RGB with alpha or CMYK. Palettes
+// become RGB, other 16-bit samples their high bytes; transparency chunks and orientation tags are
+// not applied. JPEG: accurate integer DCT, smooth upsampling. Errors: DATA_LOSS for damage, files
+// that end early included; UNIMPLEMENTED for other formats.
 absl::Status DecodeImage(std::string_view bytes, Image& out);
 
-// A PNG file of a grey, RGB or RGBA image. `compression` as zlib's level, 0 to 9.
+// A PNG file of an 8-bit grey, RGB or RGBA image. `compression` as zlib's level, 0 to 9.
 absl::StatusOr<std::string> EncodePng(const Image& image, int compression = 6);
 
 }  // namespace hetero::data

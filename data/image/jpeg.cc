@@ -55,7 +55,17 @@ bool ReadHeader(jpeg_decompress_struct* info, ErrorManager* errors, const unsign
 
 bool Start(jpeg_decompress_struct* info, ErrorManager* errors) {
   if (setjmp(errors->jump)) return false;
-  info->out_color_space = info->jpeg_color_space == JCS_GRAYSCALE ? JCS_GRAYSCALE : JCS_RGB;
+  switch (info->jpeg_color_space) {
+    case JCS_GRAYSCALE:
+      info->out_color_space = JCS_GRAYSCALE;
+      break;
+    case JCS_CMYK:
+    case JCS_YCCK:
+      info->out_color_space = JCS_CMYK;
+      break;
+    default:
+      info->out_color_space = JCS_RGB;
+  }
   info->dct_method = JDCT_ISLOW;
   info->do_fancy_upsampling = TRUE;
   jpeg_start_decompress(info);
@@ -87,13 +97,18 @@ class Decoder {
 
   absl::Status Decode(Image& out) {
     if (absl::Status header = ReadHeader(); !header.ok()) return header;
-    if (info_.jpeg_color_space == JCS_CMYK || info_.jpeg_color_space == JCS_YCCK) {
-      return absl::UnimplementedError("JPEG: CMYK is not supported; store RGB");
-    }
     if (absl::Status started = Check(Start(&info_, &errors_)); !started.ok()) return started;
     out.Reshape(size(), info_.output_components);
     const size_t row_bytes = static_cast<size_t>(out.size.width) * out.channels;
-    return Check(ReadRows(&info_, &errors_, out.pixels.data(), row_bytes));
+    if (absl::Status read = Check(ReadRows(&info_, &errors_, out.pixels.data(), row_bytes));
+        !read.ok()) {
+      return read;
+    }
+    if (info_.out_color_space != JCS_CMYK) return absl::OkStatus();
+    // Files have paper as 255, by Adobe's convention.
+    out.cmyk = true;
+    for (uint8_t& ink : out.pixels) ink = static_cast<uint8_t>(255 - ink);
+    return absl::OkStatus();
   }
 
   ImageSize size() const {

@@ -16,8 +16,7 @@ bool IsJpeg(std::string_view bytes);
 // Errors: DATA_LOSS for damage, RESOURCE_EXHAUSTED for want of memory.
 absl::StatusOr<ImageSize> ProbeJpeg(std::string_view bytes);
 
-// Errors: as ProbeJpeg; UNIMPLEMENTED for CMYK. Precondition: ProbeJpeg accepted `bytes` and the
-// size is in range.
+// Errors: as ProbeJpeg. Precondition: ProbeJpeg accepted `bytes` and the size is in range.
 absl::Status DecodeJpeg(std::string_view bytes, Image& out);
 
 }  // namespace hetero::data::internal

@@ -65,10 +65,10 @@ struct Layout {
   int channels = 0;
   size_t row_bytes = 0;
   bool nearest = false;
-  bool is_deep_grey = false;
 };
 
-// Reads the header and asks libpng for 8-bit samples without applying transparency.
+// Reads the header and asks libpng for 8-bit samples, 16-bit ones of grey, without applying
+// transparency.
 bool ReadLayout(png_structp png, png_infop info, Layout* layout) {
   if (setjmp(png_jmpbuf(png))) return false;
   png_read_info(png, info);
@@ -77,8 +77,12 @@ bool ReadLayout(png_structp png, png_infop info, Layout* layout) {
   layout->size = {.height = static_cast<int>(png_get_image_height(png, info)),
                   .width = static_cast<int>(png_get_image_width(png, info))};
   layout->nearest = color == PNG_COLOR_TYPE_PALETTE || (color == PNG_COLOR_TYPE_GRAY && depth == 1);
-  layout->is_deep_grey = color == PNG_COLOR_TYPE_GRAY && depth == 16;
-  png_set_strip_16(png);
+  const bool is_deep_grey = color == PNG_COLOR_TYPE_GRAY && depth == 16;
+  if (is_deep_grey) {
+    png_set_swap(png);  // the low byte first
+  } else {
+    png_set_strip_16(png);
+  }
   if (color == PNG_COLOR_TYPE_PALETTE) {
     png_set_palette_to_rgb(png);
   } else if (color == PNG_COLOR_TYPE_GRAY && depth < 8) {
@@ -92,7 +96,7 @@ bool ReadLayout(png_structp png, png_infop info, Layout* layout) {
   }
   png_set_interlace_handling(png);
   png_read_update_info(png, info);
-  layout->channels = png_get_channels(png, info);
+  layout->channels = png_get_channels(png, info) * (is_deep_grey ? 2 : 1);
   layout->row_bytes = png_get_rowbytes(png, info);
   return true;
 }
@@ -168,9 +172,6 @@ absl::Status DecodePng(std::string_view bytes, Image& out) {
   png_set_read_fn(png, &input, ReadBytes);
   Layout layout;
   if (!ReadLayout(png, info, &layout)) return Damaged(error);
-  if (layout.is_deep_grey) {
-    return absl::UnimplementedError("PNG: 16-bit grey is not supported; store 8 bits");
-  }
   out.Reshape(layout.size, layout.channels);
   out.nearest = layout.nearest;
   std::vector<uint8_t*> rows = RowPointers(out.pixels.data(), layout.size.height, layout.row_bytes);

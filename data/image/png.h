@@ -17,8 +17,8 @@ bool IsPng(std::string_view bytes);
 // Reads IHDR and checks its CRC. Errors: DATA_LOSS.
 absl::StatusOr<ImageSize> ProbePng(std::string_view bytes);
 
-// Errors: DATA_LOSS for damage, UNIMPLEMENTED for 16-bit grey, RESOURCE_EXHAUSTED for want of
-// memory. Precondition: ProbePng accepted `bytes` and the size is in range.
+// Errors: DATA_LOSS for damage, RESOURCE_EXHAUSTED for want of memory. Precondition: ProbePng
+// accepted `bytes` and the size is in range.
 absl::Status DecodePng(std::string_view bytes, Image& out);
 
 // Errors: INVALID_ARGUMENT for what libpng refuses, RESOURCE_EXHAUSTED for want of memory.

@@ -6,21 +6,13 @@
 #include <type_traits>
 
 #include "absl/log/check.h"
+#include "hetero/data/image/bicubic.h"
+#include "hetero/data/image/resize_deep.h"
 
 namespace hetero::data {
 namespace {
 
 constexpr int kFractionBits = 22;
-constexpr double kSupport = 2.0;
-
-double Bicubic(double x) {
-  constexpr double a = -0.5;
-  x = std::abs(x);
-  if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1;
-  if (x < 2.0) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0.0;
-}
-
 uint8_t ToByte(int32_t fixed) {
   return static_cast<uint8_t>(std::clamp(fixed >> kFractionBits, 0, 255));
 }
@@ -128,6 +120,20 @@ void DividePremultiplied(Image& image) {
   }
 }
 
+// Writes the RGB of the pixel at `from`, of 1, 2 or 4 channels.
+void PixelToRgb(const Image& in, const uint8_t* from, uint8_t* to) {
+  if (in.channels == 1) {
+    std::fill_n(to, 3, *from);
+  } else if (in.channels == 2) {
+    std::fill_n(to, 3, from[1] > 0 ? uint8_t{255} : from[0]);  // clipped, not scaled
+  } else if (in.cmyk) {
+    const int paper = 255 - from[3];
+    for (int c = 0; c < 3; ++c) to[c] = static_cast<uint8_t>(paper - MultiplyBytes(from[c], paper));
+  } else {
+    std::copy_n(from, 3, to);
+  }
+}
+
 void ToRgb(const Image& in, Image& out) {
   out.Reshape(in.size, 3);
   const uint8_t* from = in.pixels.data();
@@ -137,43 +143,26 @@ void ToRgb(const Image& in, Image& out) {
     return;
   }
   const size_t num_pixels = in.pixels.size() / in.channels;
-  for (size_t i = 0; i < num_pixels; ++i, from += in.channels, to += 3) {
-    if (in.channels == 1) {
-      std::fill_n(to, 3, *from);
-    } else {
-      std::copy_n(from, 3, to);
-    }
-  }
+  for (size_t i = 0; i < num_pixels; ++i, from += in.channels, to += 3) PixelToRgb(in, from, to);
 }
 
 }  // namespace
 
 void ComputeBicubicWeights(int in_size, int out_size, ResizeWeights& weights) {
-  const double scale = static_cast<double>(in_size) / out_size;
-  const double filter_scale = std::max(scale, 1.0);
-  const double support = kSupport * filter_scale;
-  const double inverse_scale = 1.0 / filter_scale;
-  weights.stride = static_cast<int>(std::ceil(support)) * 2 + 1;
+  const double filter_scale = std::max(static_cast<double>(in_size) / out_size, 1.0);
+  weights.stride = static_cast<int>(std::ceil(internal::kBicubicSupport * filter_scale)) * 2 + 1;
   weights.start.resize(out_size);
   weights.taps.resize(out_size);
   weights.weights.resize(static_cast<size_t>(out_size) * weights.stride);
-  std::vector<double> values(weights.stride);
+  internal::BicubicTaps taps;
   for (int i = 0; i < out_size; ++i) {
-    const double center = (i + 0.5) * scale;
-    const int low = std::max(0, static_cast<int>(center - support + 0.5));
-    const int high = std::min(in_size, static_cast<int>(center + support + 0.5));
-    const int taps = high - low;
-    double sum = 0;
-    for (int j = 0; j < taps; ++j) {
-      values[j] = Bicubic((j + low - center + 0.5) * inverse_scale);
-      sum += values[j];
-    }
-    weights.start[i] = low;
-    weights.taps[i] = taps;
+    internal::ComputeBicubicTaps(in_size, out_size, i, taps);
+    weights.start[i] = taps.start;
+    weights.taps[i] = static_cast<int>(taps.weights.size());
     int32_t* row = weights.weights.data() + static_cast<size_t>(i) * weights.stride;
-    for (int j = 0; j < taps; ++j) {
-      const double scaled = values[j] / sum * (1 << kFractionBits);
-      row[j] = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5 : 0.5));
+    for (const double weight : taps.weights) {
+      const double scaled = weight * (1 << kFractionBits);
+      *row++ = static_cast<int32_t>(scaled + (scaled < 0 ? -0.5 : 0.5));
     }
   }
 }
@@ -184,8 +173,13 @@ void ResizeToRgb(const Image& in, ImageSize size, ResizeScratch& scratch, Image&
     ResizeNearest(in, size, scratch.source);
     return ToRgb(scratch.source, out);
   }
+  if (in.channels == 2) {
+    internal::ResizeDeep(in, size, scratch.horizontal, scratch.vertical);
+    return ToRgb(scratch.vertical, out);
+  }
+  const bool has_alpha = in.channels == 4 && !in.cmyk;
   const Image* image = &in;
-  if (in.channels == 4) {
+  if (has_alpha) {
     Premultiply(in, scratch.source);
     image = &scratch.source;
   }
@@ -197,10 +191,10 @@ void ResizeToRgb(const Image& in, ImageSize size, ResizeScratch& scratch, Image&
     ResizeVertically(*image, size.height, scratch.weights, scratch.vertical);
     image = &scratch.vertical;
   }
-  if (in.channels == 4) {
-    DividePremultiplied(image == &scratch.vertical ? scratch.vertical : scratch.horizontal);
-  }
-  ToRgb(*image, out);
+  Image& scaled = image == &scratch.vertical ? scratch.vertical : scratch.horizontal;
+  if (has_alpha) DividePremultiplied(scaled);
+  scaled.cmyk = in.cmyk;
+  ToRgb(scaled, out);
 }
 
 }  // namespace hetero::data

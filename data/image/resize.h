@@ -37,7 +37,8 @@ struct ResizeScratch {
 };
 
 // `in` scaled to `size`, then converted to RGB. The image is resized in its own mode: grey as one
-// channel, alpha premultiplied while resizing and dropped after, palettes by nearest pixel.
+// channel, alpha premultiplied while resizing and dropped after, palettes by nearest pixel, CMYK as
+// four channels, 16-bit grey in 16 bits and then clipped to 8.
 // Precondition: `size` positive; `out` is not `in`.
 void ResizeToRgb(const Image& in, ImageSize size, ResizeScratch& scratch, Image& out);
 
