@@ -16,9 +16,9 @@ namespace hetero::data {
 // The label of a position without loss.
 inline constexpr int32_t kIgnoredLabel = -100;
 
-// What the language grid reads. A sample is placeholders, modality after modality, then text; a row
-// is one sample or several, then padding. Labels are the next token of the same sample where that
-// is text, else kIgnoredLabel.
+// What the language grid reads. A sample is text and placeholders of its media; a row is one sample
+// or several, then padding. Labels are the next token of the same sample where that is text that is
+// trained on, else kIgnoredLabel.
 struct LanguageBatch {
   int64_t num_samples = 0;      // B
   int64_t sequence_length = 0;  // S

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <numeric>
 
 #include "absl/strings/str_format.h"
 #include "hetero/base/index_range.h"
@@ -11,13 +10,6 @@
 
 namespace hetero::data {
 namespace {
-
-// A row begins with its placeholders, modality after modality. Those of the next one.
-IndexRange NextRun(int64_t& next, int64_t num_placeholders) {
-  const IndexRange run = {next, num_placeholders};
-  next = run.end();
-  return run;
-}
 
 // Has none of any modality then, and the memory that it had.
 void Clear(int num_modalities, SampleFacts& facts) {
@@ -34,19 +26,17 @@ void AddFacts(const SampleFacts& sample, int64_t begin, SampleFacts& row) {
   for (size_t m = 0; m < sample.modalities.size(); ++m) {
     const ModalityFacts& more = sample.modalities[m];
     ModalityFacts& facts = row.modalities[m];
-    if (more.num_tokens > 0) facts.runs.push_back(NextRun(begin, more.num_tokens));
-    facts.num_tokens += more.num_tokens;
+    for (const IndexRange& run : more.runs) {
+      AddPlaceholders({begin + run.first, run.count}, facts);
+    }
     facts.sizes.insert(facts.sizes.end(), more.sizes.begin(), more.sizes.end());
   }
 }
 
-// Writes `sample` into row `b` behind what it has.
-absl::Status AddSample(const LanguageSample& sample, const RowFormat& format, int64_t b,
-                       LanguageBatch& out) {
-  const std::vector<int64_t>& placeholders = sample.num_placeholders;
-  const int64_t num_media = std::reduce(placeholders.begin(), placeholders.end(), int64_t{0});
+// Whether row and vocabulary have room for `sample` from position `begin` on.
+absl::Status CheckFits(const LanguageSample& sample, const RowFormat& format, int64_t begin) {
+  const int64_t num_media = sample.NumPlaceholders();
   const auto num_text = static_cast<int64_t>(sample.text.size());
-  const int64_t begin = out.num_tokens[b];
   if (begin + num_media + num_text > format.sequence_length) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "sample %s has %d positions (%d placeholders, %d text tokens); the sequence length is %d",
@@ -58,30 +48,42 @@ absl::Status AddSample(const LanguageSample& sample, const RowFormat& format, in
         absl::StrFormat("sample %s: its text token %d has the id %d; the vocabulary has 0 to %d",
                         sample.name, n, sample.text[n], format.vocabulary_size - 1));
   }
-  const int64_t first_place = b * format.sequence_length + begin;
-  int32_t* tokens = out.tokens.data() + first_place;
-  int64_t next = 0;
-  for (size_t m = 0; m < placeholders.size(); ++m) {
-    if (placeholders[m] == 0) continue;
-    if (m >= format.placeholder_ids.size()) {
-      return absl::InvalidArgumentError(
-          absl::StrFormat("sample %s has placeholders of modality %d; the model has %d modalities",
-                          sample.name, m, format.placeholder_ids.size()));
+  for (const MediaRun& run : sample.media) {
+    if (run.modality < std::ssize(format.placeholder_ids)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrFormat("sample %s has placeholders of modality %d; the model has %d modalities",
+                        sample.name, run.modality, format.placeholder_ids.size()));
+  }
+  return absl::OkStatus();
+}
+
+// Writes `sample` into row `b` behind what it has.
+absl::Status AddSample(const LanguageSample& sample, const RowFormat& format, int64_t b,
+                       LanguageBatch& out) {
+  HETERO_RETURN_IF_ERROR(CheckFits(sample, format, out.num_tokens[b]));
+  const int64_t first_place = b * format.sequence_length + out.num_tokens[b];
+  int32_t* const tokens = out.tokens.data() + first_place;
+  int64_t next = 0;      // of the sample's tokens
+  size_t next_text = 0;  // of its text
+  // Position t predicts token t + 1 of the same sample; the first token has no predictor.
+  const auto add_text = [&](int64_t end) {
+    for (; next < end; ++next, ++next_text) {
+      tokens[next] = sample.text[next_text];
+      const int32_t label = sample.labels[next_text];
+      if (next == 0 || label == kIgnoredLabel) continue;
+      out.labels[first_place + next - 1] = label;
+      out.loss_mask[first_place + next - 1] = 1.0f;
+      ++out.num_loss_tokens;
     }
-    const IndexRange run = NextRun(next, placeholders[m]);
-    std::fill_n(tokens + run.first, run.count, format.placeholder_ids[m]);
+  };
+  for (const MediaRun& run : sample.media) {
+    add_text(run.tokens.first);
+    std::fill_n(tokens + next, run.tokens.count, format.placeholder_ids[run.modality]);
+    next = run.tokens.end();
   }
-  std::copy(sample.text.begin(), sample.text.end(), tokens + num_media);
-  // Position t predicts token t + 1; the first text token has a predictor only behind a
-  // placeholder.
-  const int64_t first = std::max<int64_t>(num_media - 1, 0);
-  for (int64_t t = first; t + 1 < num_media + num_text; ++t) {
-    out.labels[first_place + t] = tokens[t + 1];
-    out.loss_mask[first_place + t] = 1.0f;
-    ++out.num_loss_tokens;
-  }
-  out.num_tokens[b] += num_media + num_text;
-  out.num_placeholders[b] += num_media;
+  add_text(sample.NumTokens());
+  out.num_tokens[b] += sample.NumTokens();
+  out.num_placeholders[b] += sample.NumPlaceholders();
   return absl::OkStatus();
 }
 

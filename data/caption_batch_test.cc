@@ -148,7 +148,7 @@ TEST_F(CaptionBatchTest, ATokenizersIdsStandInRowsAndFactsCountThem) {
       EXPECT_EQ(sample.text, ids);
       SampleFacts facts;
       ASSERT_THAT(source->ReadFacts(i, facts), IsOk());
-      EXPECT_THAT(sample.num_placeholders, ElementsAre(facts.modalities[0].num_tokens));
+      EXPECT_EQ(sample.NumPlaceholders(), facts.modalities[0].num_tokens);
     }
   }
 }
@@ -413,7 +413,7 @@ TEST_F(CaptionBatchTest, DynamicResolutionFitsTheSequence) {
   LanguageSample sample;
   ASSERT_THAT(source->ReadLanguage(2, sample), IsOk());
   // 28 / 4 = 7 patches a side, grown to 8: 16 tokens.
-  EXPECT_EQ(sample.num_placeholders.at(0), 16);
+  EXPECT_THAT(sample.media, ElementsAre(MediaRun{.modality = 0, .tokens = {0, 16}}));
   MediaBatch batch;
   batch.Clear(source->feature_width(0));
   batch.BeginSample();
@@ -421,10 +421,12 @@ TEST_F(CaptionBatchTest, DynamicResolutionFitsTheSequence) {
   EXPECT_THAT(batch.sizes, ElementsAre(ImageSize{32, 32}));
   SampleFacts facts;
   ASSERT_THAT(source->ReadFacts(2, facts), IsOk());
-  EXPECT_EQ(facts, (SampleFacts{.modalities = {{.num_tokens = 16, .sizes = {{32, 32}}}}}));
+  EXPECT_EQ(
+      facts,
+      (SampleFacts{.modalities = {{.num_tokens = 16, .runs = {{0, 16}}, .sizes = {{32, 32}}}}}));
   const auto tight = Source({.sequence_length = 18, .tiling = {.patch_size = 4}});
   ASSERT_THAT(tight->ReadLanguage(2, sample), IsOk());
-  EXPECT_LE(sample.num_placeholders.at(0) + static_cast<int64_t>(sample.text.size()), 18 - 4);
+  EXPECT_LE(sample.NumTokens(), 18 - 4);
 }
 
 TEST_F(CaptionBatchTest, OptionsAreCheckedByName) {

@@ -13,13 +13,16 @@
 #include "hetero/data/batch.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/image/patchify.h"
-#include "hetero/data/image/resize.h"
 #include "hetero/data/image/tiling.h"
+#include "hetero/data/image/view.h"
+#include "hetero/data/image/view_reader.h"
+#include "hetero/data/image_planner.h"
 #include "hetero/data/source.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/text/byte_tokenizer.h"
 #include "hetero/data/text/tokenizer.h"
 #include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/metadata.h"
 
 namespace hetero::data {
 
@@ -49,6 +52,7 @@ SourceLimits LimitsOf(const CaptionOptions& options);
 // excludes those. INVALID_ARGUMENT is a sample that does not fit the options.
 class CaptionSource : public SampleSource {
  public:
+  // Errors: those of Validate; INVALID_ARGUMENT for samples of another kind.
   static absl::StatusOr<std::unique_ptr<CaptionSource>> Create(
       std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
 
@@ -63,11 +67,13 @@ class CaptionSource : public SampleSource {
   struct Placement {
     const RawSample::Part* image;
     const RawSample::Part* caption;
-    ImageSize size;
+    ImageView view;
   };
 
-  CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptionOptions& options);
-  absl::StatusOr<ImageSize> TileOf(ImageSize image, int64_t text_size) const;
+  CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptioningFields& fields,
+                const CaptionOptions& options);
+  absl::StatusOr<ImageView> TileOf(ImageSize image, int64_t text_size) const;
+  absl::StatusOr<ImageView> PutOnCanvas(ImageSize image, int64_t index) const;
   ImageSize CanvasOf(int64_t index) const;
   int64_t NumTokens(ImageSize size) const;
   absl::StatusOr<Placement> ReadAndPlace(int64_t index);
@@ -75,19 +81,15 @@ class CaptionSource : public SampleSource {
   // also what is wrong with it.
   std::optional<ImageSize> PlaceByHeader(int64_t index) const;
   absl::StatusOr<Placement> Place(int64_t index);
-  // With what the user can do about a sample that cannot be read.
-  absl::Status Unreadable(const absl::Status& cause) const;
-  absl::Status AtMember(const absl::Status& cause, const RawSample::Part& part) const;
 
   std::shared_ptr<const Dataset> dataset_;
+  CaptioningFields fields_;
   CaptionOptions options_;
+  ImagePlanner planner_;
   Patchifier patchifier_;
   RawSample sample_;
   std::vector<int32_t> text_;
-  Image decoded_;
-  Image rgb_;
-  Image canvas_;
-  ResizeScratch resize_;
+  ViewReader reader_;
 };
 
 }  // namespace hetero::data

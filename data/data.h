@@ -6,6 +6,7 @@
 #include "hetero/data/batch.h"
 #include "hetero/data/batch_builder.h"
 #include "hetero/data/caption_source.h"
+#include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/prefetcher.h"

@@ -222,8 +222,9 @@ absl::StatusOr<FashionMnistReport> PrepareFashionMnist(const FashionMnistOptions
     std::error_code ignored;
     fs::remove_all(partial, ignored);
   };
-  PrepareOptions prepare = {
-      .splits = {}, .fields = {.image = "png", .caption = "txt"}, .work = options.work};
+  PrepareOptions prepare = {.splits = {},
+                            .fields = CaptioningFields{.image = "png", .caption = "txt"},
+                            .work = options.work};
   for (const Split& split : kSplits) {
     std::vector<std::string> shards;
     HETERO_RETURN_IF_ERROR(WriteShards(options, split, partial, shards));

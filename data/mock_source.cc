@@ -217,11 +217,13 @@ absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {
   SampleFacts facts;
   HETERO_RETURN_IF_ERROR(ReadFacts(index, facts));
   out.name = absl::StrCat("mock sample ", index);
-  out.num_placeholders.clear();
+  out.media.clear();
   int64_t num_text = options_.sequence_length;
-  for (const ModalityFacts& modality : facts.modalities) {
-    out.num_placeholders.push_back(modality.num_tokens);
-    num_text -= modality.num_tokens;
+  for (size_t m = 0; m < facts.modalities.size(); ++m) {
+    for (const IndexRange& run : facts.modalities[m].runs) {
+      out.media.push_back({.modality = static_cast<int>(m), .tokens = run});
+      num_text -= run.count;
+    }
   }
   out.text.clear();
   const uint64_t stream = SampleStream(index, kTextStream);
@@ -235,6 +237,7 @@ absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {
     }
     out.text.push_back(static_cast<int32_t>(id));
   }
+  out.labels = out.text;
   return absl::OkStatus();
 }
 
@@ -248,6 +251,11 @@ absl::Status MockSource::ReadFacts(int64_t index, SampleFacts& facts) {
     ModalityFacts& clips = FactsOf(facts, options_.audio_modality);
     clips.num_tokens = AudioRows(frames);
     clips.sizes.assign(1, {.height = static_cast<int>(frames), .width = 1});
+  }
+  int64_t next = 0;
+  for (ModalityFacts& modality : facts.modalities) {
+    if (modality.num_tokens > 0) modality.runs.assign(1, {next, modality.num_tokens});
+    next += modality.num_tokens;
   }
   return absl::OkStatus();
 }

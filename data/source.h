@@ -10,16 +10,33 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/base/index_range.h"
 #include "hetero/data/batch.h"
 #include "hetero/tensor/sample_facts.h"
 
 namespace hetero::data {
 
+// Tokens of a sample that stand for rows of an encoder's output.
+struct MediaRun {
+  int modality = 0;
+  IndexRange tokens;  // of the sample, at least one
+
+  bool operator==(const MediaRun&) const = default;
+};
+
 // The language side of a sample.
 struct LanguageSample {
-  std::string name;                       // for messages, "shard/key"
-  std::vector<int64_t> num_placeholders;  // by modality; those it leaves out have none
-  std::vector<int32_t> text;              // ids after the placeholders, end included
+  std::string name;             // for messages, "shard/key"
+  std::vector<MediaRun> media;  // in the order of tokens, none in another
+  std::vector<int32_t> text;    // ids of the tokens that are in no run of media
+  std::vector<int32_t> labels;  // of text: the id itself where it is trained on, else kIgnoredLabel
+
+  int64_t NumPlaceholders() const {
+    int64_t count = 0;
+    for (const MediaRun& run : media) count += run.tokens.count;
+    return count;
+  }
+  int64_t NumTokens() const { return NumPlaceholders() + static_cast<int64_t>(text.size()); }
 };
 
 // The largest sample of a modality: buffers are sized by it before the first step. What a source
@@ -51,11 +68,21 @@ class SampleSource {
   // Errors: DATA_LOSS naming shard, key and member.
   virtual absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) = 0;
 
-  // Writes sizes and number of placeholders of each modality that the sample has into `facts`,
-  // which has none of any; where in a row they stand, who builds rows tells. Decodes no pixel.
-  // Errors: as ReadLanguage.
+  // Writes sizes, placeholders and the runs of them among the sample's own tokens into `facts`,
+  // which has none of any modality. Decodes no pixel. Errors: as ReadLanguage.
   virtual absl::Status ReadFacts(int64_t index, SampleFacts& facts) = 0;
 };
+
+// Adds placeholders behind all that `facts` has. Precondition: `run` does not begin before their
+// end.
+inline void AddPlaceholders(IndexRange run, ModalityFacts& facts) {
+  facts.num_tokens += run.count;
+  if (!facts.runs.empty() && facts.runs.back().end() == run.first) {
+    facts.runs.back().count += run.count;
+  } else {
+    facts.runs.push_back(run);
+  }
+}
 
 // The facts of a modality, made where `facts` has not so many.
 inline ModalityFacts& FactsOf(SampleFacts& facts, int modality) {

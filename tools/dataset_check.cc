@@ -12,6 +12,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/status.h"
+#include "hetero/data/file/file.h"
 #include "hetero/data/file/file_lock.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/check.h"
@@ -49,7 +51,10 @@ constexpr std::string_view kUsage =
     "\"train\".\n"
     "  --image=EXTENSIONS, --caption=EXTENSIONS\n"
     "                  Which members are image and caption, the first present of a list; with\n"
-    "                  --prepare. png,jpg,jpeg and txt for a folder that is not prepared.\n\n"
+    "                  --prepare. png,jpg,jpeg and txt for a folder that is not prepared.\n"
+    "  --samples=FILE  What the samples are, a dataset.yaml of Megatron-Energon; with --prepare.\n"
+    "                  CaptioningSample, VQASample, TextSample, or CrudeWebdataset for\n"
+    "                  conversations.\n\n"
     "Preparation writes FOLDER/.nv-meta and SHARD.tar.idx in Megatron-Energon's layout and puts\n"
     "samples that cannot be read on the exclude list of .nv-meta/split.yaml, which runs honour.\n"
     "Exit codes: 0 every sample that is not excluded can be read, 2 the command cannot work, 3 "
@@ -62,14 +67,16 @@ struct CommandLine {
   std::string folder;
   std::string image;
   std::string caption;
+  std::string samples;
   std::vector<std::pair<std::string, std::vector<std::string>>> splits;
 };
 
-// Sets what a flag "--image=" gives. Errors: INVALID_ARGUMENT when it gives nothing or a second
-// value.
-absl::Status TakeOnce(std::string_view flag, std::string_view value, std::string& field) {
+// Sets what a flag "--image=" gives, `form` in the usage. Errors: INVALID_ARGUMENT when it gives
+// nothing or a second value.
+absl::Status TakeOnce(std::string_view flag, std::string_view form, std::string_view value,
+                      std::string& field) {
   if (value.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat(flag, " is empty; write ", flag, "EXTENSIONS"));
+    return absl::InvalidArgumentError(absl::StrCat(flag, " is empty; write ", flag, form));
   }
   if (!field.empty()) {
     return absl::InvalidArgumentError(
@@ -87,12 +94,15 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
     } else if (argument == "--prepare") {
       line.prepare = true;
     } else if (absl::ConsumePrefix(&argument, "--image=")) {
-      HETERO_RETURN_IF_ERROR(TakeOnce("--image=", argument, line.image));
+      HETERO_RETURN_IF_ERROR(TakeOnce("--image=", "EXTENSIONS", argument, line.image));
     } else if (absl::ConsumePrefix(&argument, "--caption=")) {
-      HETERO_RETURN_IF_ERROR(TakeOnce("--caption=", argument, line.caption));
+      HETERO_RETURN_IF_ERROR(TakeOnce("--caption=", "EXTENSIONS", argument, line.caption));
+    } else if (absl::ConsumePrefix(&argument, "--samples=")) {
+      HETERO_RETURN_IF_ERROR(TakeOnce("--samples=", "FILE", argument, line.samples));
     } else if (absl::StartsWith(argument, "-")) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "unknown flag ", argument, "; there are --prepare, --image, --caption, --help"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag ", argument,
+                       "; there are --prepare, --image, --caption, --samples, --help"));
     } else if (line.folder.empty()) {
       line.folder = argument;
     } else if (const size_t equals = argument.find('='); equals != argument.npos && equals > 0) {
@@ -108,21 +118,43 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
   }
   if (line.help) return line;
   if (line.folder.empty()) return absl::InvalidArgumentError("no folder is named; see --help");
-  const bool sets_options = !line.splits.empty() || !line.image.empty() || !line.caption.empty();
+  const bool sets_options =
+      !line.splits.empty() || !line.image.empty() || !line.caption.empty() || !line.samples.empty();
   if (sets_options && !line.prepare) {
-    return absl::InvalidArgumentError("splits, --image and --caption are used with --prepare only");
+    return absl::InvalidArgumentError(
+        "splits, --image, --caption and --samples are used with --prepare only");
   }
   return line;
 }
 
+// Changes what the samples are as the command says.
+absl::Status SetFields(const CommandLine& line, const fs::path& working_folder,
+                       data::SampleFields& fields) {
+  if (!line.samples.empty()) {
+    HETERO_ASSIGN_OR_RETURN(const std::string yaml, data::ReadFile(working_folder / line.samples));
+    HETERO_ASSIGN_OR_RETURN(fields, data::ParseSampleFields(yaml));
+  }
+  if (line.image.empty() && line.caption.empty()) return absl::OkStatus();
+  auto* const captioning = std::get_if<data::CaptioningFields>(&fields);
+  if (captioning == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--image and --caption are of samples of class CaptioningSample, the folder's "
+                     "are of class ",
+                     data::ClassOf(fields)));
+  }
+  if (!line.image.empty()) captioning->image = line.image;
+  if (!line.caption.empty()) captioning->caption = line.caption;
+  return absl::OkStatus();
+}
+
 // The options of an earlier preparation, changed as the command says.
-absl::StatusOr<data::PrepareOptions> OptionsFor(const CommandLine& line, const fs::path& root) {
+absl::StatusOr<data::PrepareOptions> OptionsFor(const CommandLine& line, const fs::path& root,
+                                                const fs::path& working_folder) {
   data::PrepareOptions options;
   if (std::error_code error; fs::exists(root / data::kMetadataFolder, error)) {
     HETERO_ASSIGN_OR_RETURN(options, data::OptionsOfPrepared(root));
   }
-  if (!line.image.empty()) options.fields.image = line.image;
-  if (!line.caption.empty()) options.fields.caption = line.caption;
+  HETERO_RETURN_IF_ERROR(SetFields(line, working_folder, options.fields));
   if (!line.splits.empty()) options.splits = line.splits;
   if (options.splits.empty()) {
     HETERO_ASSIGN_OR_RETURN(data::ShardFiles files, data::FindShards(root));
@@ -141,10 +173,11 @@ void PrintSplit(std::string_view name, int64_t num_samples, int64_t num_excluded
   absl::PrintF("  %s: %d samples, %d more are excluded\n", name, num_samples, num_excluded);
 }
 
-absl::Status Prepare(const CommandLine& line, const fs::path& root, const data::LongWork& work) {
+absl::Status Prepare(const CommandLine& line, const fs::path& root, const fs::path& working_folder,
+                     const data::LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(const data::FileLock lock,
                           data::FileLock::Acquire(root / ".nv-meta.lock", work));
-  HETERO_ASSIGN_OR_RETURN(data::PrepareOptions options, OptionsFor(line, root));
+  HETERO_ASSIGN_OR_RETURN(data::PrepareOptions options, OptionsFor(line, root, working_folder));
   options.work = work;
   HETERO_ASSIGN_OR_RETURN(const data::PrepareReport report, data::PrepareDataset(root, options));
   for (const std::string& warning : report.warnings) absl::PrintF("warning: %s\n", warning);
@@ -189,7 +222,7 @@ absl::Status Main(std::span<char* const> arguments) {
   const data::LongWork work = {
       .stop_requested = [&signals] { return signals.requested() != 0; },
       .message = [](std::string_view text) { absl::FPrintF(stderr, "%s\n", text); }};
-  return line.prepare ? Prepare(line, root, work) : Check(root, work);
+  return line.prepare ? Prepare(line, root, working_folder, work) : Check(root, work);
 }
 
 }  // namespace

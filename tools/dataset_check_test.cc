@@ -156,6 +156,28 @@ TEST(DatasetCheckTest, AStaleIndexIsMadeAgainWithTheSplitsThatThereWere) {
   EXPECT_EQ(Shell("test ! -e .nv-meta.tmp && test ! -e .nv-meta.old", folder).exit_code, 0);
 }
 
+TEST(DatasetCheckTest, ConversationsArePreparedAsTheirFileSays) {
+  const fs::path folder = Folder();
+  WriteTar(folder / "a.tar", {{"k0.json", R"({"conversation": [{"sender": "user", "fragments": )"
+                                          R"([{"t": "image", "value": "png"}]}]})"},
+                              {"k0.png", Png()},
+                              {"k1.json", "{"}});
+  ASSERT_EQ(
+      Shell("printf '__module__: megatron.energon\\n__class__: CrudeWebdataset\\n' > kind.yaml",
+            folder)
+          .exit_code,
+      0);
+  const Result prepared = Check("--prepare --samples=kind.yaml .", folder);
+  EXPECT_EQ(prepared.exit_code, 0) << prepared.output;
+  EXPECT_THAT(prepared.output,
+              AllOf(HasSubstr("excluded a.tar/k1: member k1.json: is not valid JSON"),
+                    HasSubstr("train: 1 samples, 1 more are excluded")));
+  EXPECT_EQ(Check(".", folder).exit_code, 0);
+  const Result captions = Check("--prepare --image=png .", folder);
+  EXPECT_EQ(captions.exit_code, 2);
+  EXPECT_THAT(captions.output, HasSubstr("the folder's are of class CrudeWebdataset"));
+}
+
 TEST(DatasetCheckTest, ACommandThatCannotWorkIsExitCodeTwo) {
   const fs::path folder = Folder();
   for (const auto& [arguments, says] : std::vector<std::pair<std::string, std::string>>{

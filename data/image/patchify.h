@@ -30,7 +30,8 @@ class Patchifier {
   Patchifier(int patch_size, const Normalization& normalization);
 
   int patch_size() const { return patch_size_; }
-  int64_t patch_elements() const { return int64_t{3} * patch_size_ * patch_size_; }
+  static constexpr int64_t PatchElements(int64_t patch_size) { return 3 * patch_size * patch_size; }
+  int64_t patch_elements() const { return PatchElements(patch_size_); }
   int64_t NumPatches(ImageSize size) const {
     return size.Area() / (int64_t{patch_size_} * patch_size_);
   }

@@ -50,7 +50,21 @@ absl::Status Validate(const TilingOptions& options) {
         absl::StrFormat("max_patches is %d; it is 0 (no limit) or at least min_patches = %d",
                         options.max_patches, options.min_patches));
   }
+  const int step = options.patch_size * (options.pixel_shuffle ? 2 : 1);
+  if (options.thumbnails && kThumbnailSide % step != 0) {
+    return absl::InvalidArgumentError(absl::StrFormat(
+        "thumbnails is set, and their side of %d pixels is no multiple of %d (patch_size %d, "
+        "pixel_shuffle %s)",
+        kThumbnailSide, step, options.patch_size, options.pixel_shuffle ? "on" : "off"));
+  }
   return absl::OkStatus();
+}
+
+int64_t ThumbnailPatches(const PatchGrid& grid, const TilingOptions& options) {
+  if (!options.thumbnails) return 0;
+  const int64_t side = kThumbnailSide / options.patch_size;
+  const auto share = static_cast<double>(grid.NumPatches()) / static_cast<double>(side * side);
+  return share < kThumbnailShare ? side * side : 0;
 }
 
 PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options) {
@@ -90,7 +104,7 @@ std::vector<PatchGrid> FitImages(std::span<const ImageSize> sizes, int64_t token
     int64_t total = 0;
     for (size_t i = 0; i < sizes.size(); ++i) {
       grids[i] = FitImage(sizes[i], budgets[i], options);
-      total += grids[i].NumPatches();
+      total += grids[i].NumPatches() + ThumbnailPatches(grids[i], options);
     }
     if (total <= limit) break;
     const double scale = static_cast<double>(limit) / static_cast<double>(total);

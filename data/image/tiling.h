@@ -19,7 +19,13 @@ struct TilingOptions {
   int min_patches = 4;        // an image is never smaller, small ones grow
   int64_t max_patches = 0;    // per image; 0: bounded by the budget alone
   bool pixel_shuffle = true;  // 2x2 patches become one token, and both grid sides are even
+  // Beside an image that is small on its grid the encoder sees it at kThumbnailSide as well.
+  bool thumbnails = false;
 };
+
+// Pixels of a thumbnail's sides, and the share of its area below which an image gets one.
+inline constexpr int kThumbnailSide = 448;
+inline constexpr double kThumbnailShare = 0.8;
 
 // Errors: INVALID_ARGUMENT naming the field.
 absl::Status Validate(const TilingOptions& options);
@@ -38,6 +44,9 @@ constexpr int64_t PatchesPerToken(const TilingOptions& options) {
   return options.pixel_shuffle ? 4 : 1;
 }
 
+// Of the thumbnail that an image on `grid` has beside it; 0: it has none.
+int64_t ThumbnailPatches(const PatchGrid& grid, const TilingOptions& options);
+
 // The grid of one image under a budget of patches.
 // Precondition: size positive, budget >= min_patches.
 PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options);
@@ -48,7 +57,8 @@ PatchGrid FitImage(ImageSize size, int64_t budget, const TilingOptions& options)
 // Precondition: budget >= min_patches.
 PatchGrid LargestGrid(int64_t budget, const TilingOptions& options);
 
-// The grids of a sample's images when `token_budget` tokens are left for all of them. Images keep
+// The grids of a sample's images when `token_budget` tokens are left for all of them and their
+// thumbnails. Images keep
 // at least min_patches each, whatever the budget, so callers check the sum against the sequence.
 std::vector<PatchGrid> FitImages(std::span<const ImageSize> sizes, int64_t token_budget,
                                  const TilingOptions& options);

@@ -67,6 +67,29 @@ TEST(FitImagesTest, ShareTheBudgetOfASample) {
   EXPECT_EQ(Fit(std::vector(300, Size(512, 512)), 200), std::vector(300, PatchGrid{2, 2}));
 }
 
+TEST(ThumbnailTest, SmallImagesHaveOne) {
+  TilingOptions options = {.thumbnails = true};
+  const auto patches = [&](int side) {
+    return ThumbnailPatches(FitImage(Size(side, side), kLong, options), options);
+  };
+  EXPECT_EQ(patches(224), 28 * 28);
+  EXPECT_EQ(patches(384), 28 * 28);
+  EXPECT_EQ(patches(400), 0);
+  options.thumbnails = false;
+  EXPECT_EQ(patches(224), 0);
+}
+
+// They take of the budget that images share.
+TEST(ThumbnailTest, ImagesMakeRoomForThumbnails) {
+  TilingOptions options = {.thumbnails = true};
+  const std::vector<ImageSize> sizes(3, Size(320, 320));  // 20 x 20 patches
+  EXPECT_EQ(FitImages(sizes, 3 * (400 + 784) / 4, options), std::vector(3, PatchGrid{20, 20}));
+  const std::vector<PatchGrid> fewer = FitImages(sizes, 3 * (300 + 784) / 4, options);
+  for (const PatchGrid& grid : fewer) EXPECT_LT(grid.NumPatches(), 400);
+  EXPECT_THAT(Validate({.patch_size = 10, .thumbnails = true}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no multiple of 20")));
+}
+
 TEST(FitImageTest, GridsAreEvenAndKeepToTheBudget) {
   std::mt19937_64 random = FreshGenerator();
   for (int round = 0; round < 20000; ++round) {

@@ -1,6 +1,5 @@
 #include "hetero/data/packing/plan_rows.h"
 
-#include <numeric>
 #include <optional>
 #include <span>
 #include <utility>
@@ -33,10 +32,8 @@ class ItemReader {
     HETERO_RETURN_IF_ERROR(source_.ReadLanguage(index, language_));
     facts_.modalities.assign(static_cast<size_t>(options_.num_modalities), {});
     HETERO_RETURN_IF_ERROR(source_.ReadFacts(index, facts_));
-    const int64_t num_placeholders = std::reduce(language_.num_placeholders.begin(),
-                                                 language_.num_placeholders.end(), int64_t{0});
-    PackItem item = {.length = num_placeholders + static_cast<int64_t>(language_.text.size()),
-                     .num_patches = num_placeholders * options_.patches_per_token};
+    PackItem item = {.length = language_.NumTokens(),
+                     .num_patches = language_.NumPlaceholders() * options_.patches_per_token};
     for (const ModalityFacts& modality : facts_.modalities) {
       item.num_images += static_cast<int64_t>(modality.sizes.size());
     }

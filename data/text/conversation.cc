@@ -55,6 +55,18 @@ absl::StatusOr<std::string> WithReasoning(std::string_view content) {
 
 }  // namespace
 
+absl::Status CheckTurn(const Turn& turn) {
+  if (std::ranges::find(kRoles, turn.role) == kRoles.end()) {
+    return Wrong(
+        absl::StrCat("has the role \"", turn.role, "\", must be system, user or assistant"));
+  }
+  if (turn.content.empty() && turn.role != kSystem) return Wrong("is empty");
+  if (turn.role == kAssistant && turn.content.find(kImageMarker) != std::string::npos) {
+    return Wrong("has an <image>, which an assistant must not");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Prompt> Prompt::Create(std::shared_ptr<const Tokenizer> tokenizer,
                                       const PromptOptions& options) {
   Prompt prompt(std::move(tokenizer), options);
@@ -83,18 +95,9 @@ std::string Prompt::WithImageTags(std::string_view text) const {
 }
 
 absl::StatusOr<Turn> Prompt::Prepared(Turn turn) const {
-  if (std::ranges::find(kRoles, turn.role) == kRoles.end()) {
-    return Wrong(
-        absl::StrCat("has the role \"", turn.role, "\", must be system, user or assistant"));
-  }
-  if (turn.content.empty() && turn.role != kSystem) return Wrong("is empty");
-  if (turn.role == kAssistant) {
-    if (turn.content.find(kImageMarker) != std::string::npos) {
-      return Wrong("has an <image>, which an assistant must not");
-    }
-    if (options_.think_mode) {
-      HETERO_ASSIGN_OR_RETURN(turn.content, WithReasoning(turn.content));
-    }
+  HETERO_RETURN_IF_ERROR(CheckTurn(turn));
+  if (turn.role == kAssistant && options_.think_mode) {
+    HETERO_ASSIGN_OR_RETURN(turn.content, WithReasoning(turn.content));
   }
   turn.content = WithImageTags(turn.content);
   return turn;

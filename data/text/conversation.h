@@ -30,6 +30,10 @@ struct Turn {
   std::string content;  // of a system turn alone it may be empty
 };
 
+// Errors: INVALID_ARGUMENT for what no conversation may have: another role, no content but of the
+// system, an image marker of an assistant.
+absl::Status CheckTurn(const Turn& turn);
+
 // One label an id: the id itself where it is trained on, else kIgnoredLabel. They are not shifted.
 struct EncodedText {
   std::vector<int32_t> ids;

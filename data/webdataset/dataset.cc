@@ -4,6 +4,7 @@
 #include <system_error>
 #include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -60,8 +61,9 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
           "the split has %d shards and %d samples, all of them excluded", names.size(), position));
     }
     dataset->open_.resize(names.size());
-    if (with_headers) {
-      HETERO_RETURN_IF_ERROR(dataset->ReadHeaders(split, work));
+    if (const auto* fields = std::get_if<CaptioningFields>(&dataset->fields_);
+        with_headers && fields != nullptr) {
+      HETERO_RETURN_IF_ERROR(dataset->ReadHeaders(split, *fields, work));
     }
     return dataset;
   };
@@ -129,7 +131,8 @@ absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard)
   return open_[shard];
 }
 
-absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const LongWork& work) const {
+absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const CaptioningFields& fields,
+                                                               const LongWork& work) const {
   const int64_t count = size_ + num_excluded();
   work.Say(absl::StrCat("reading the headers of ", count, " samples, once"));
   std::vector<SampleHeader> headers(count);
@@ -138,7 +141,7 @@ absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const LongWork& w
     HETERO_RETURN_IF_ERROR(work.Continue("reading the headers of samples"));
     const absl::Status read = ReadAt(position, sample);
     if (read.ok()) {
-      headers[position] = HeaderOf(sample, fields_);
+      headers[position] = HeaderOf(sample, fields);
     } else if (!absl::IsDataLoss(read)) {
       return read;
     }
@@ -146,10 +149,11 @@ absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const LongWork& w
   return headers;
 }
 
-absl::Status Dataset::ReadHeaders(std::string_view split, const LongWork& work) {
+absl::Status Dataset::ReadHeaders(std::string_view split, const CaptioningFields& fields,
+                                  const LongWork& work) {
   const std::filesystem::path folder = root_ / kMetadataFolder;
   HeadersOrigin origin = {
-      .index_id = ReadFile(folder / kIndexIdFile).value_or(""), .fields = fields_, .shards = {}};
+      .index_id = ReadFile(folder / kIndexIdFile).value_or(""), .fields = fields, .shards = {}};
   for (const Shard& shard : shards_) origin.shards.emplace_back(shard.name, shard.num_samples);
   const std::filesystem::path path = HeadersFile(folder, split);
   if (const absl::StatusOr<std::string> bytes = ReadFile(path, kMaxHeadersBytes); bytes.ok()) {
@@ -160,7 +164,7 @@ absl::Status Dataset::ReadHeaders(std::string_view split, const LongWork& work) 
     }
     work.Say(absl::StrCat(path.native(), " is made anew: ", headers.status().message()));
   }
-  HETERO_ASSIGN_OR_RETURN(headers_, MakeHeaders(work));
+  HETERO_ASSIGN_OR_RETURN(headers_, MakeHeaders(fields, work));
   if (const absl::Status kept = WriteFileAtomically(path, FormatHeaders(origin, headers_));
       !kept.ok()) {
     work.Say(absl::StrCat("every run will read them: ", kept.message()));

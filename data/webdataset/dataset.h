@@ -26,20 +26,20 @@ namespace hetero::data {
 class Dataset {
  public:
   // Opens `split` of the data set at `root` and checks every shard of it against its index; no
-  // sample is read. `with_headers`: what the samples' headers say is known afterwards, from the
-  // file that preparation leaves beside the index. Where that is missing, damaged or of something
-  // else, every sample is read once and the file is made, unless the folder cannot be written.
-  // Errors name the file and what to do: NOT_FOUND for a folder that is no prepared data set, an
-  // unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for a damaged or
-  // compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a split
-  // without shards or with every sample excluded; CANCELLED when the user wants an end.
+  // sample is read. `with_headers`: what the headers of captioned images say is known afterwards,
+  // from the file that preparation leaves beside the index. Where that is missing, damaged or of
+  // something else, every sample is read once and the file is made, unless the folder cannot be
+  // written. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared data
+  // set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for a
+  // damaged or compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a
+  // split without shards or with every sample excluded; CANCELLED when the user wants an end.
   static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
                                                              std::string_view split,
                                                              const LongWork& work = {},
                                                              bool with_headers = false);
 
   const std::filesystem::path& root() const { return root_; }
-  const CaptioningFields& fields() const { return fields_; }
+  const SampleFields& fields() const { return fields_; }
 
   // Samples that are not excluded; they keep the order of the split's shards.
   int64_t size() const { return size_; }
@@ -66,15 +66,17 @@ class Dataset {
 
   Dataset() = default;
   // Of all samples of the split, excluded ones included.
-  absl::StatusOr<std::vector<SampleHeader>> MakeHeaders(const LongWork& work) const;
-  absl::Status ReadHeaders(std::string_view split, const LongWork& work);
+  absl::StatusOr<std::vector<SampleHeader>> MakeHeaders(const CaptioningFields& fields,
+                                                        const LongWork& work) const;
+  absl::Status ReadHeaders(std::string_view split, const CaptioningFields& fields,
+                           const LongWork& work);
   absl::Status ReadAt(int64_t position, RawSample& out) const;
   absl::Status Exclude(const SplitConfig& config, const DatasetInfo& info);
   absl::StatusOr<std::shared_ptr<const TarShard>> OpenShard(size_t shard) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   std::filesystem::path root_;
-  CaptioningFields fields_;
+  SampleFields fields_;
   std::vector<Shard> shards_;
   std::vector<int64_t> excluded_;  // positions, increasing
   int64_t size_ = 0;

@@ -1,6 +1,8 @@
 #include "hetero/data/webdataset/metadata.h"
 
+#include <array>
 #include <functional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -88,42 +90,66 @@ absl::StatusOr<SplitConfig> ReadSplit(const YAML::Node& root) {
   return config;
 }
 
-absl::StatusOr<CaptioningFields> ReadFields(const YAML::Node& root) {
+constexpr std::string_view kModule = "megatron.energon";
+constexpr std::array<std::string_view, 4> kClasses = {"CaptioningSample", "VQASample", "TextSample",
+                                                      "CrudeWebdataset"};
+
+// The members of one kind of typed samples: their names in a field_map, and where they go.
+using NamedFields = std::vector<std::pair<std::string_view, std::string*>>;
+
+NamedFields Named(CaptioningFields& fields) {
+  return {{"image", &fields.image}, {"caption", &fields.caption}};
+}
+NamedFields Named(QuestionFields& fields) {
+  return {{"image", &fields.image}, {"context", &fields.context}, {"answers", &fields.answers}};
+}
+NamedFields Named(TextFields& fields) { return {{"text", &fields.text}}; }
+NamedFields Named(ConversationFields&) { return {}; }
+
+// Whether a place in a member may stand for `field`.
+bool MayIndex(std::string_view field) { return field != "image" && field != "caption"; }
+
+absl::StatusOr<SampleFields> ReadFieldMap(const YAML::Node& root, SampleFields fields) {
+  const YAML::Node map = root["field_map"];
+  for (const auto& [name, field] : std::visit([](auto& of) { return Named(of); }, fields)) {
+    if (!map || !map.IsMap() || !map[std::string(name)]) {
+      return Wrong("field_map", absl::StrCat("must name the member of ", name, ", as ",
+                                             ClassOf(fields), " has it"));
+    }
+    *field = map[std::string(name)].as<std::string>();
+    if (!MayIndex(name) && field->find('[') != std::string::npos) {
+      return Wrong("field_map",
+                   absl::StrCat("entry ", *field, " indexes into a member; name plain members"));
+    }
+  }
+  return fields;
+}
+
+absl::StatusOr<SampleFields> ReadFields(const YAML::Node& root) {
   constexpr std::string_view kSupported =
       "supported is sample_type: {__module__: megatron.energon, __class__: CaptioningSample} with "
-      "a "
-      "field_map";
+      "a field_map, likewise VQASample and TextSample, and __class__: CrudeWebdataset for "
+      "conversations";
   if (!root.IsMap()) return Wrong("the file", absl::StrCat("is no map; ", kSupported));
   if (const YAML::Node loader = root["__class__"]; loader && loader.IsScalar()) {
+    if (loader.Scalar() == ClassOf(ConversationFields())) return ConversationFields();
     return Wrong("__class__", absl::StrCat("is ", loader.Scalar(), "; ", kSupported,
-                                           " and no __class__ beside it"));
+                                           " and no other __class__ beside it"));
   }
   const YAML::Node type = root["sample_type"];
   if (!type) return Wrong("sample_type", absl::StrCat("is not set; ", kSupported));
   if (!type.IsMap() || !type["__class__"]) {
     return Wrong("sample_type.__class__", absl::StrCat("is not set; ", kSupported));
   }
-  const std::string name = type["__class__"].as<std::string>();
-  if (name != "CaptioningSample") {
-    return Wrong("sample_type.__class__",
-                 absl::StrCat("is ", name, "; CaptioningSample is supported"));
-  }
   if (root["sample_loader"] || root["part_filter"]) {
     return Wrong("sample_loader", "is Python code; name the members in field_map instead");
   }
-  const YAML::Node map = root["field_map"];
-  if (!map || !map.IsMap() || !map["image"] || !map["caption"]) {
-    return Wrong("field_map", "must name the members of image and caption");
+  const std::string name = type["__class__"].as<std::string>();
+  for (const SampleFields& fields : {SampleFields(CaptioningFields()),
+                                     SampleFields(QuestionFields()), SampleFields(TextFields())}) {
+    if (name == ClassOf(fields)) return ReadFieldMap(root, fields);
   }
-  CaptioningFields fields = {.image = map["image"].as<std::string>(),
-                             .caption = map["caption"].as<std::string>()};
-  for (const std::string& field : {fields.image, fields.caption}) {
-    if (field.find('[') != std::string::npos) {
-      return Wrong("field_map",
-                   absl::StrCat("entry ", field, " indexes into a member; name plain members"));
-    }
-  }
-  return fields;
+  return Wrong("sample_type.__class__", absl::StrCat("is ", name, "; ", kSupported));
 }
 
 std::string Emit(const std::function<void(YAML::Emitter&)>& write) {
@@ -187,18 +213,32 @@ std::string FormatSplitConfig(const SplitConfig& config) {
   });
 }
 
-absl::StatusOr<CaptioningFields> ParseCaptioningFields(std::string_view yaml) {
-  return WithYaml<CaptioningFields>(yaml, kSampleFile, ReadFields);
+std::string_view ClassOf(const SampleFields& fields) { return kClasses[fields.index()]; }
+
+absl::StatusOr<SampleFields> ParseSampleFields(std::string_view yaml) {
+  return WithYaml<SampleFields>(yaml, kSampleFile, ReadFields);
 }
 
-std::string FormatCaptioningFields(const CaptioningFields& fields) {
+std::string FormatSampleFields(const SampleFields& fields) {
   return Emit([&](YAML::Emitter& out) {
-    out << YAML::BeginMap << YAML::Key << "sample_type" << YAML::Value << YAML::BeginMap
-        << YAML::Key << "__module__" << YAML::Value << "megatron.energon" << YAML::Key
-        << "__class__" << YAML::Value << "CaptioningSample" << YAML::EndMap << YAML::Key
-        << "field_map" << YAML::Value << YAML::BeginMap << YAML::Key << "image" << YAML::Value
-        << fields.image << YAML::Key << "caption" << YAML::Value << fields.caption << YAML::EndMap
-        << YAML::EndMap;
+    const auto write_class = [&] {
+      out << YAML::Key << "__module__" << YAML::Value << std::string(kModule) << YAML::Key
+          << "__class__" << YAML::Value << std::string(ClassOf(fields));
+    };
+    out << YAML::BeginMap;
+    if (std::holds_alternative<ConversationFields>(fields)) {
+      write_class();
+    } else {
+      out << YAML::Key << "sample_type" << YAML::Value << YAML::BeginMap;
+      write_class();
+      out << YAML::EndMap << YAML::Key << "field_map" << YAML::Value << YAML::BeginMap;
+      SampleFields copy = fields;
+      for (const auto& [name, field] : std::visit([](auto& of) { return Named(of); }, copy)) {
+        out << YAML::Key << std::string(name) << YAML::Value << *field;
+      }
+      out << YAML::EndMap;
+    }
+    out << YAML::EndMap;
   });
 }
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -44,8 +45,11 @@ struct SplitConfig {
 absl::StatusOr<SplitConfig> ParseSplitConfig(std::string_view yaml);
 std::string FormatSplitConfig(const SplitConfig& config);
 
-// "dataset.yaml" of a captioning data set: which members are image and caption. A field is a list
-// of alternatives, "png,jpg"; the first member present is taken.
+// "dataset.yaml": what the samples are, and which members hold what. A field is a list of
+// alternatives, "png,jpg"; the first member present is taken. Fields of text may name a place in a
+// JSON member: "json[turns][0]".
+
+// An image and what is written of it. Fields name whole members.
 struct CaptioningFields {
   std::string image = "png,jpg,jpeg";
   std::string caption = "txt";
@@ -53,8 +57,33 @@ struct CaptioningFields {
   bool operator==(const CaptioningFields&) const = default;
 };
 
-absl::StatusOr<CaptioningFields> ParseCaptioningFields(std::string_view yaml);
-std::string FormatCaptioningFields(const CaptioningFields& fields);
+// An image, a question and answers, of which a list may be given.
+struct QuestionFields {
+  std::string image;
+  std::string context;
+  std::string answers;
+
+  bool operator==(const QuestionFields&) const = default;
+};
+
+struct TextFields {
+  std::string text;
+
+  bool operator==(const TextFields&) const = default;
+};
+
+// Untyped samples: a member "json" has the conversation and names the images' members.
+struct ConversationFields {
+  bool operator==(const ConversationFields&) const = default;
+};
+
+using SampleFields = std::variant<CaptioningFields, QuestionFields, TextFields, ConversationFields>;
+
+// The name that dataset.yaml has for such samples.
+std::string_view ClassOf(const SampleFields& fields);
+
+absl::StatusOr<SampleFields> ParseSampleFields(std::string_view yaml);
+std::string FormatSampleFields(const SampleFields& fields);
 
 }  // namespace hetero::data
 

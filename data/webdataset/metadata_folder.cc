@@ -44,7 +44,7 @@ absl::StatusOr<Metadata> ReadMetadata(const fs::path& root) {
   HETERO_ASSIGN_OR_RETURN(const std::string split, ReadFile(folder / kSplitFile));
   HETERO_ASSIGN_OR_RETURN(metadata.split, ParseSplitConfig(split));
   HETERO_ASSIGN_OR_RETURN(const std::string sample, ReadFile(folder / kSampleFile));
-  HETERO_ASSIGN_OR_RETURN(metadata.fields, ParseCaptioningFields(sample));
+  HETERO_ASSIGN_OR_RETURN(metadata.fields, ParseSampleFields(sample));
   return metadata;
 }
 

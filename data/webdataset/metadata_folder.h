@@ -16,7 +16,7 @@ namespace hetero::data {
 struct Metadata {
   DatasetInfo info;
   SplitConfig split;
-  CaptioningFields fields;
+  SampleFields fields;
 };
 
 // The list of shards. Errors: NOT_FOUND when `root` is no folder, or no prepared one, saying how to

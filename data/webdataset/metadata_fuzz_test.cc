@@ -13,7 +13,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ParseDatasetInfo(text).IgnoreError();
   ParseDatasetInfoYaml(text).IgnoreError();
   ParseSplitConfig(text).IgnoreError();
-  ParseCaptioningFields(text).IgnoreError();
+  ParseSampleFields(text).IgnoreError();
   ExpandBraces(text.substr(0, 64)).IgnoreError();
   return 0;
 }

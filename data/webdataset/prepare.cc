@@ -9,6 +9,7 @@
 #include <system_error>
 #include <unordered_set>
 #include <utility>
+#include <variant>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
@@ -122,13 +123,13 @@ absl::Status WriteFlushed(const fs::path& path, std::string_view bytes) {
 }
 
 // The text of dataset.yaml: the user's own where it says the same.
-std::string SampleText(const fs::path& old, const CaptioningFields& fields) {
+std::string SampleText(const fs::path& old, const SampleFields& fields) {
   absl::StatusOr<std::string> text = ReadFile(old / kSampleFile);
   if (text.ok()) {
-    const absl::StatusOr<CaptioningFields> said = ParseCaptioningFields(*text);
+    const absl::StatusOr<SampleFields> said = ParseSampleFields(*text);
     if (said.ok() && *said == fields) return *std::move(text);
   }
-  return FormatCaptioningFields(fields);
+  return FormatSampleFields(fields);
 }
 
 // Of every split that has shards.
@@ -224,6 +225,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleIndexWriter> index,
                           SampleIndexWriter::Create(fresh / kIndexFile));
   std::map<std::string, std::vector<SampleHeader>> headers;  // by shard
+  const auto* const captions = std::get_if<CaptioningFields>(&options.fields);
   int64_t num_usable = 0;
   RawSample sample;
   Image decoded;
@@ -260,7 +262,7 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
       if (absl::IsResourceExhausted(status)) return status;
       if (status.ok()) {
         ++num_usable;
-        of_shard[i] = HeaderOf(sample, options.fields);
+        if (captions != nullptr) of_shard[i] = HeaderOf(sample, *captions);
       } else {
         report.excluded.push_back(
             {.sample = sample.Name(), .reason = std::string(status.message())});
@@ -282,8 +284,10 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kSampleFile, SampleText(old, options.fields)));
   const std::string index_id = RandomUuid();
   HETERO_RETURN_IF_ERROR(WriteFlushed(fresh / kIndexIdFile, index_id));
-  HETERO_RETURN_IF_ERROR(
-      WriteHeaders(fresh, {.index_id = index_id, .fields = options.fields}, split, headers));
+  if (captions != nullptr) {
+    HETERO_RETURN_IF_ERROR(
+        WriteHeaders(fresh, {.index_id = index_id, .fields = *captions}, split, headers));
+  }
   HETERO_RETURN_IF_ERROR(KeepOtherFiles(old, fresh));
   HETERO_RETURN_IF_ERROR(SyncToDevice(fresh));
   HETERO_RETURN_IF_ERROR(InstallMetadata(fresh, root));

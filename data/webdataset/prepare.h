@@ -20,7 +20,7 @@ namespace hetero::data {
 struct PrepareOptions {
   // Split names and the shards of each, as brace patterns relative to the folder.
   std::vector<std::pair<std::string, std::vector<std::string>>> splits;
-  CaptioningFields fields;
+  SampleFields fields;
   // What no split may use: "shard" or "shard/key", as brace patterns.
   std::vector<std::string> exclude = {};
   LongWork work = {};  // only its stop is asked for, before every read and every image

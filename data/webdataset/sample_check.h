@@ -16,10 +16,10 @@ struct UnreadableSample {
   std::string reason;
 };
 
-// Whether a run can use `sample`: it has both members and the image decodes. `scratch` is
-// overwritten. Errors: DATA_LOSS naming the member and what is wrong with it; RESOURCE_EXHAUSTED
-// says nothing about the sample.
-absl::Status CheckSample(const RawSample& sample, const CaptioningFields& fields, Image& scratch);
+// Whether a run can use `sample`: its members are there and say what `fields` wants of them, and
+// its images decode. `scratch` is overwritten. Errors: DATA_LOSS naming the member and what is
+// wrong with it; RESOURCE_EXHAUSTED says nothing about the sample.
+absl::Status CheckSample(const RawSample& sample, const SampleFields& fields, Image& scratch);
 
 }  // namespace hetero::data
 

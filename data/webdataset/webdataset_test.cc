@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -103,27 +104,49 @@ TEST(MetadataTest, ErrorsNameTheFileAndTheField) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("split.yaml")));
   EXPECT_THAT(ParseSplitConfig("exclude: []"),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("split_parts")));
-  EXPECT_THAT(ParseCaptioningFields("sample_type: {__class__: VQASample}"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("VQASample")));
+  EXPECT_THAT(ParseSampleFields("sample_type: {__class__: OCRSample}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("OCRSample")));
+  EXPECT_THAT(ParseSampleFields("sample_type: {__class__: VQASample}\n"
+                                "field_map: {image: jpg, context: txt}"),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("must name the member of answers, as VQASample has it")));
+  EXPECT_THAT(ParseSampleFields("sample_type: {__class__: CaptioningSample}\n"
+                                "field_map: {image: \"json[a]\", caption: txt}"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("indexes into a member")));
   // What another kind of data set says of itself is named, and what to write instead.
   for (const auto& [yaml, says] :
-       {std::pair("__module__: megatron.energon\n__class__: CrudeWebdataset\n",
-                  "__class__ is CrudeWebdataset"),
-        std::pair("__module__: megatron.energon\n__class__: CaptioningWebdataset\n"
+       {std::pair("__module__: megatron.energon\n__class__: CaptioningWebdataset\n"
                   "field_map: {image: png, caption: txt}\n",
                   "__class__ is CaptioningWebdataset"),
         std::pair("field_map: {image: png, caption: txt}\n", "sample_type is not set"),
         std::pair("sample_type: {__module__: megatron.energon}\n",
                   "sample_type.__class__ is not set")}) {
-    EXPECT_THAT(ParseCaptioningFields(yaml),
+    EXPECT_THAT(ParseSampleFields(yaml),
                 StatusIs(absl::StatusCode::kInvalidArgument,
                          AllOf(HasSubstr("dataset.yaml"), HasSubstr(says),
                                HasSubstr("sample_type: {__module__: megatron.energon, __class__: "
                                          "CaptioningSample}"))));
   }
   EXPECT_THAT(
-      ParseCaptioningFields("sample_type: {__class__: CaptioningSample}\nsample_loader: f.py:g"),
+      ParseSampleFields("sample_type: {__class__: CaptioningSample}\nsample_loader: f.py:g"),
       StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("Python")));
+}
+
+TEST(MetadataTest, EveryKindOfSampleIsReadAsItIsWritten) {
+  EXPECT_EQ(ParseSampleFields("__module__: megatron.energon\n__class__: CrudeWebdataset\n"
+                              "subflavors: {kind: chat}\n")
+                .value(),
+            SampleFields(ConversationFields()));
+  EXPECT_EQ(ParseSampleFields("sample_type: {__module__: megatron.energon, __class__: VQASample}\n"
+                              "field_map: {image: jpg, context: \"json[q]\", answers: txt}")
+                .value(),
+            SampleFields(QuestionFields{.image = "jpg", .context = "json[q]", .answers = "txt"}));
+  for (const SampleFields& fields :
+       {SampleFields(CaptioningFields()), SampleFields(ConversationFields()),
+        SampleFields(TextFields{.text = "txt,json[text][0]"}),
+        SampleFields(QuestionFields{.image = "png", .context = "json[q]", .answers = "json[a]"})}) {
+    EXPECT_EQ(ParseSampleFields(FormatSampleFields(fields)).value(), fields);
+  }
 }
 
 TEST(MetadataTest, MutatedFilesNeverBreakTheParsers) {
@@ -132,7 +155,7 @@ TEST(MetadataTest, MutatedFilesNeverBreakTheParsers) {
       FormatDatasetInfo({.energon_version = "7", .shard_counts = {{"a.tar", 3}, {"b.tar", 4}}}),
       FormatSplitConfig(
           {.parts = {{"train", {"a-{0..3}.tar"}}, {"test", {"b.tar"}}}, .exclude = {"b.tar/x"}}),
-      FormatCaptioningFields({})};
+      FormatSampleFields({})};
   for (int round = 0; round < 3000; ++round) {
     std::string text = seeds[random() % seeds.size()];
     for (int edit = 0; edit < 3; ++edit) {
@@ -146,7 +169,7 @@ TEST(MetadataTest, MutatedFilesNeverBreakTheParsers) {
     ParseDatasetInfo(text).IgnoreError();
     ParseDatasetInfoYaml(text).IgnoreError();
     ParseSplitConfig(text).IgnoreError();
-    ParseCaptioningFields(text).IgnoreError();
+    ParseSampleFields(text).IgnoreError();
     ExpandBraces(text).IgnoreError();
   }
 }
@@ -188,7 +211,7 @@ class DatasetTest : public ::testing::Test {
   absl::StatusOr<PrepareReport> Prepare() const {
     return PrepareDataset(
         root_, {.splits = {{"train", {"parts/data-{0..1}.tar"}}, {"test", {"parts/data-2.tar"}}},
-                .fields = {.image = "jpg,png", .caption = "txt"}});
+                .fields = CaptioningFields{.image = "jpg,png", .caption = "txt"}});
   }
 
   std::vector<std::string> Captions(std::string_view split) const {
@@ -197,7 +220,8 @@ class DatasetTest : public ::testing::Test {
     RawSample sample;
     for (int64_t i = 0; i < dataset->size(); ++i) {
       EXPECT_THAT(dataset->Read(i, sample), IsOk());
-      captions.emplace_back((*SelectPart(sample, dataset->fields().caption))->bytes);
+      captions.emplace_back(
+          (*SelectPart(sample, std::get<CaptioningFields>(dataset->fields()).caption))->bytes);
       EXPECT_EQ(captions.back(), absl::StrCat(dataset->Position(i) + (split == "test" ? 10 : 0)));
       EXPECT_EQ(sample.Find("png")->bytes,
                 Png(static_cast<int>(dataset->Position(i)) + (split == "test" ? 10 : 0)));
@@ -266,7 +290,7 @@ TEST_F(DatasetTest, WhatNoRunCanUseIsExcludedWithItsReason) {
 
 TEST_F(DatasetTest, AFolderOfWhichNothingCanBeUsedIsNotPrepared) {
   const PrepareOptions options = {.splits = {{"train", {"parts/data-0.tar"}}},
-                                  .fields = {.image = "webp", .caption = "txt"}};
+                                  .fields = CaptioningFields{.image = "webp", .caption = "txt"}};
   EXPECT_THAT(PrepareDataset(root_, options),
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("none of the 15 samples"), HasSubstr("parts/data-0.tar/s00"),

@@ -7,8 +7,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/rounding.h"
-#include "hetero/data/caption_source.h"
+#include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
+#include "hetero/data/image/tiling.h"
+#include "hetero/data/source.h"
 #include "hetero/trainer/feed/data_violations.h"
 #include "hetero/trainer/feed/mock_rules.h"
 #include "hetero/trainer/feed/samples.h"
@@ -44,6 +46,9 @@ class Checker {
         break;
       case Data::kWebDataset:
         CheckWebDataset();
+        break;
+      case Data::kConversations:
+        CheckConversations();
         break;
       case Data::kMock:
         internal::CheckMock(config_, contract_, violations_);
@@ -97,10 +102,17 @@ class Checker {
   }
 
   void CheckTokenizer() {
-    if (!config_.data().has_tokenizer() || config_.data().has_web_dataset()) return;
-    violations_.Refuse(
-        "data.tokenizer",
-        " is set, only the captions of data.web_dataset are read with it; remove it");
+    const Data& data = config_.data();
+    if (data.has_conversations()) {
+      if (data.has_tokenizer()) return;
+      violations_.Refuse("data.tokenizer",
+                         " is not set, data.conversations are read with it; name its file");
+      return;
+    }
+    if (!data.has_tokenizer() || data.has_web_dataset()) return;
+    violations_.Refuse("data.tokenizer",
+                       " is set, only data.conversations and the captions of data.web_dataset are "
+                       "read with it; remove it");
   }
 
   // Returns whether the model can take captioned images at all.
@@ -160,38 +172,94 @@ class Checker {
     }
   }
 
-  void CheckWebDataset() {
-    const proto::WebDataset& web = config_.data().web_dataset();
-    if (!CheckCaptions("data.web_dataset", web.end_token_id())) return;
-    if (web.min_patches() < contract_.patches_per_token) {
-      violations_.Advise("data.web_dataset.min_patches", contract_.patches_per_token, " is ",
-                         web.min_patches(), ", must be at least the ", contract_.patches_per_token,
+  // The least and the most patches of an image, fields of `message`.
+  void CheckPatches(std::string_view message, int64_t min_patches, int64_t max_patches) {
+    const std::string min_field = absl::StrCat(message, ".min_patches");
+    const std::string max_field = absl::StrCat(message, ".max_patches");
+    if (min_patches < contract_.patches_per_token) {
+      violations_.Advise(min_field, contract_.patches_per_token, " is ", min_patches,
+                         ", must be at least the ", contract_.patches_per_token,
                          " patches of a token");
     }
     const int64_t most = MostPatches(contract_);
     const int64_t fit = (config_.sequence_length() - 1) * contract_.patches_per_token;
     const int64_t largest = std::min(fit, most);
-    if (web.min_patches() > largest) {
+    if (min_patches > largest) {
       const bool has_image = largest >= contract_.patches_per_token;
-      violations_.Advise(
-          "data.web_dataset.min_patches", has_image ? std::optional(largest) : std::nullopt, " is ",
-          web.min_patches(), ", no image of so many patches fits the sequence length ",
-          config_.sequence_length(), " and the model's largest side of ", contract_.max_image_side,
-          " pixels");
-    } else if (web.max_patches() < web.min_patches()) {
-      violations_.Advise("data.web_dataset.max_patches", web.min_patches(), " is ",
-                         web.max_patches(), ", must be at least data.web_dataset.min_patches ",
-                         web.min_patches());
-    } else if (web.max_patches() > most) {
-      violations_.Advise("data.web_dataset.max_patches", most, " is ", web.max_patches(),
-                         ", must be at most ", most,
+      violations_.Advise(min_field, has_image ? std::optional(largest) : std::nullopt, " is ",
+                         min_patches, ", no image of so many patches fits the sequence length ",
+                         config_.sequence_length(), " and the model's largest side of ",
+                         contract_.max_image_side, " pixels");
+    } else if (max_patches < min_patches) {
+      violations_.Advise(max_field, min_patches, " is ", max_patches, ", must be at least ",
+                         min_field, " ", min_patches);
+    } else if (max_patches > most) {
+      violations_.Advise(max_field, most, " is ", max_patches, ", must be at most ", most,
                          ", the patches of the model's largest image (max_image_side: ",
                          contract_.max_image_side, ")");
     }
-    if (config_.has_evaluation() && !web.has_evaluation()) {
-      violations_.Refuse("data.web_dataset.evaluation",
-                         " is not set, the run evaluates; name the folder or remove evaluation");
+  }
+
+  void CheckEvaluation(std::string_view message, bool has_evaluation) {
+    if (!config_.has_evaluation() || has_evaluation) return;
+    violations_.Refuse(absl::StrCat(message, ".evaluation"),
+                       " is not set, the run evaluates; name the folder or remove evaluation");
+  }
+
+  void CheckWebDataset() {
+    constexpr std::string_view kMessage = "data.web_dataset";
+    const proto::WebDataset& web = config_.data().web_dataset();
+    if (!CheckCaptions(kMessage, web.end_token_id())) return;
+    CheckPatches(kMessage, web.min_patches(), web.max_patches());
+    CheckEvaluation(kMessage, web.has_evaluation());
+  }
+
+  void CheckConversations() {
+    constexpr std::string_view kMessage = "data.conversations";
+    const proto::Conversations& conversations = config_.data().conversations();
+    CheckEvaluation(kMessage, conversations.has_evaluation());
+    if (!conversations.has_images()) return;
+    constexpr std::string_view kImages = "data.conversations.images";
+    const proto::SampleImages& images = conversations.images();
+    if (!TakesImages(contract_)) {
+      violations_.Refuse(
+          kImages, " is set, the model takes none; give a model with an encoder or remove it");
+      return;
     }
+    CheckPatches(kImages, images.min_patches(), images.max_patches());
+    if (images.thumbnails()) CheckThumbnails();
+    if (!violations_.empty()) return;
+    // A turn begins with a token of its own.
+    CheckMostImages("data.conversations.images.max_count", images.max_count(),
+                    config_.sequence_length() - 1, images.thumbnails() ? 2 : 1);
+  }
+
+  void CheckThumbnails() {
+    constexpr std::string_view kField = "data.conversations.images.thumbnails";
+    constexpr int64_t kSide = data::kThumbnailSide;
+    if (kSide % SideStep(contract_) != 0 || kSide > contract_.max_image_side) {
+      violations_.Refuse(kField, " is set, ", kSide, " pixels must be a multiple of ",
+                         SideStep(contract_), " and no more than the model's max_image_side of ",
+                         contract_.max_image_side, "; remove it");
+      return;
+    }
+    if (!violations_.empty()) return;
+    const int64_t tokens = LargestImageOf(config_, contract_).max_tokens;
+    if (tokens < config_.sequence_length()) return;
+    violations_.Refuse(kField, " is set, an image with a thumbnail may take ", tokens,
+                       " tokens, must be below sequence_length ", config_.sequence_length(),
+                       "; remove it");
+  }
+
+  // How many images of so many views may share `room` tokens of a row: beside the largest each view
+  // of another has a token.
+  void CheckMostImages(std::string_view field, int64_t count, int64_t room, int64_t views = 1) {
+    const int64_t largest = LargestImageOf(config_, contract_).max_tokens;
+    const int64_t most = (views + room - largest) / views;
+    if (count <= most) return;
+    violations_.Advise(field, most, " is ", count, ", must be at most ", most, ": a row of ",
+                       config_.sequence_length(), " tokens holds no more beside the largest of ",
+                       largest);
   }
 
   // Precondition: all else is in order.
@@ -201,23 +269,35 @@ class Checker {
                          " is set, samples of data.mock have a row each; remove it");
       return;
     }
+    if (!TakesImages(contract_)) return;
+    const data::SourceLimits one = LargestImageOf(config_, contract_);
+    if (one.max_tokens == 0) return;
     const proto::Packing& packing = config_.data().packing();
+    CheckMostImages("data.packing.max_images", packing.max_images(), config_.sequence_length());
+    if (!violations_.empty()) return;
+    data::SourceLimits sample = one;
+    if (config_.data().has_conversations()) {
+      sample = data::LimitsOf(ConversationOptionsOf(config_, contract_));
+      if (packing.max_images() < std::ssize(sample.sizes)) {
+        violations_.Advise("data.packing.max_images", std::ssize(sample.sizes), " is ",
+                           packing.max_images(), ", must be at least the ",
+                           std::ssize(sample.sizes), " of a sample");
+        return;
+      }
+    }
     const int64_t patches = contract_.patches_per_token;
-    const int64_t largest = data::LimitsOf(CaptionOptionsOf(config_, contract_)).max_features;
-    // Beside the largest image each other one has a token.
-    const int64_t most_images = 1 + config_.sequence_length() - largest / patches;
-    if (packing.max_images() > most_images) {
-      violations_.Advise("data.packing.max_images", most_images, " is ", packing.max_images(),
-                         ", must be at most ", most_images, ": a row of ",
-                         config_.sequence_length(), " tokens holds no more beside the largest of ",
-                         largest / patches);
+    const int64_t of_images = one.max_features + (packing.max_images() - 1) * patches;
+    if (packing.max_patches() >= std::max(of_images, sample.max_features)) return;
+    if (sample.max_features >= of_images) {
+      violations_.Advise("data.packing.max_patches", sample.max_features, " is ",
+                         packing.max_patches(), ", must be at least the ", sample.max_features,
+                         " that images of a sample may have");
       return;
     }
-    const int64_t need = largest + (packing.max_images() - 1) * patches;
-    if (packing.max_patches() >= need) return;
-    violations_.Advise("data.packing.max_patches", need, " is ", packing.max_patches(),
-                       ", must be at least ", need, ": ", largest, " of the largest image and ",
-                       patches, " of each other of data.packing.max_images");
+    violations_.Advise("data.packing.max_patches", of_images, " is ", packing.max_patches(),
+                       ", must be at least ", of_images, ": ", one.max_features,
+                       " of the largest image and ", patches,
+                       " of each other of data.packing.max_images");
   }
 
   const RunConfig& config_;

@@ -39,6 +39,57 @@ TEST(ValidateDataTest, RecipesFitTheirModels) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {}), kText), IsEmpty());
 }
 
+TEST(ValidateDataTest, ConversationsFitTheModelAndItsSequence) {
+  const auto with = [](std::string_view fields, const InputContract& contract,
+                       std::vector<std::string> more = {"data.tokenizer=\"t.json\""}) {
+    more.push_back(absl::StrCat("data.conversations={train: \"s\" ", fields, "}"));
+    return Messages(Changed("mock_vlm_tiny", more), contract);
+  };
+  constexpr std::string_view kImages = "images: {min_patches: 4 max_patches: 64 max_count: 32}";
+  EXPECT_THAT(with(kImages, kVision), IsEmpty());
+  EXPECT_THAT(with("", kText), IsEmpty());
+  EXPECT_THAT(with("", kVision), IsEmpty());
+  EXPECT_THAT(with("", kText, {}),
+              ElementsAre("data.tokenizer is not set, data.conversations are read with it; name "
+                          "its file"));
+  EXPECT_THAT(with("", kText,
+                   {"data.tokenizer=\"t.json\"",
+                    "evaluation={num_batches: 1 micro_batch_size: 4 "
+                    "global_batch_size: 8}"}),
+              ElementsAre("data.conversations.evaluation is not set, the run evaluates; name the "
+                          "folder or remove evaluation"));
+  EXPECT_THAT(with(kImages, kText),
+              ElementsAre("data.conversations.images is set, the model takes none; give a model "
+                          "with an encoder or remove it"));
+  EXPECT_THAT(with("images: {min_patches: 4 max_patches: 500 max_count: 1}", kVision),
+              ElementsAre(HasSubstr("data.conversations.images.max_patches is 500, must be at most "
+                                    "256")));
+  EXPECT_THAT(with("images: {min_patches: 4 max_patches: 64 max_count: 33}", kVision),
+              ElementsAre("data.conversations.images.max_count is 33, must be at most 32: a row of "
+                          "48 tokens holds no more beside the largest of 16; nearest: 32"));
+  EXPECT_THAT(
+      with("images: {min_patches: 4 max_patches: 64 max_count: 1 thumbnails: true}", kVision),
+      ElementsAre("data.conversations.images.thumbnails is set, 448 pixels must be a "
+                  "multiple of 8 and no more than the model's max_image_side of 64; remove "
+                  "it"));
+  InputContract large = kVision;
+  large.max_image_side = 448;
+  EXPECT_THAT(with("images: {min_patches: 4 max_patches: 64 max_count: 1 thumbnails: true}", large),
+              ElementsAre("data.conversations.images.thumbnails is set, an image with a thumbnail "
+                          "may take 3152 tokens, must be below sequence_length 48; remove it"));
+  const auto packed = [&](std::string_view packing) {
+    return with("images: {min_patches: 4 max_patches: 64 max_count: 2}", kVision,
+                {"data.tokenizer=\"t.json\"", absl::StrCat("data.packing={", packing, "}")});
+  };
+  EXPECT_THAT(packed("max_patches: 128 max_images: 2"), IsEmpty());
+  EXPECT_THAT(packed("max_patches: 128 max_images: 1"),
+              ElementsAre("data.packing.max_images is 1, must be at least the 2 of a sample; "
+                          "nearest: 2"));
+  EXPECT_THAT(packed("max_patches: 127 max_images: 2"),
+              ElementsAre("data.packing.max_patches is 127, must be at least the 128 that images "
+                          "of a sample may have; nearest: 128"));
+}
+
 TEST(ValidateDataTest, ATextOfOneTokenHasNothingToPredict) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {"sequence_length=1"}), kText),
               ElementsAre("sequence_length is 1, must be at least 2: the first token of a text is "
@@ -81,8 +132,8 @@ TEST(ValidateDataTest, ATokenizerIsForCaptionsOfShards) {
               ElementsAre(HasSubstr("end_token_id is 2, must not be the id of a byte")));
   EXPECT_THAT(FashionMessages({web, "data.tokenizer=tokenizer.json"}), IsEmpty());
   EXPECT_THAT(FashionMessages({"data.tokenizer=tokenizer.json"}),
-              ElementsAre("data.tokenizer is set, only the captions of data.web_dataset are read "
-                          "with it; remove it"));
+              ElementsAre("data.tokenizer is set, only data.conversations and the captions of "
+                          "data.web_dataset are read with it; remove it"));
 }
 
 TEST(ValidateDataTest, RowsOfSeveralSamplesHoldTheLargestImageAndATokenOfEachOther) {

@@ -91,7 +91,7 @@ class LargeSource : public SizedSource {
 
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
     absl::Status status = SizedSource::ReadFacts(index, facts);
-    if (index == 13) facts.modalities[0].num_tokens = 7;
+    if (index == 13) data::AddPlaceholders({4, 3}, facts.modalities[0]);  // 7 in all
     return status;
   }
 };

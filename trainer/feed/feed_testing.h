@@ -44,8 +44,9 @@ class SizedSource : public data::SampleSource {
   int64_t feature_width(int) const override { return 12; }
   absl::Status ReadLanguage(int64_t index, data::LanguageSample& out) override {
     out.name = absl::StrCat("sized/", index);
-    out.num_placeholders = {2 * (1 + index % 3)};
+    out.media = {{.modality = 0, .tokens = {0, 2 * (1 + index % 3)}}};
     out.text.assign(static_cast<size_t>(index % 4 + 1), static_cast<int32_t>(100 + index));
+    out.labels = out.text;
     return absl::OkStatus();
   }
   absl::Status ReadMedia(int64_t index, int, data::MediaBatch& out) override {
@@ -57,7 +58,7 @@ class SizedSource : public data::SampleSource {
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
     data::FactsOf(facts, 0).sizes.assign(static_cast<size_t>(1 + index % 3),
                                          {.height = 4, .width = 8});
-    facts.modalities[0].num_tokens = 2 * (1 + index % 3);
+    data::AddPlaceholders({0, 2 * (1 + index % 3)}, facts.modalities[0]);
     return absl::OkStatus();
   }
 

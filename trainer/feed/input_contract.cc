@@ -4,6 +4,9 @@
 #include <limits>
 #include <variant>
 
+#include "hetero/data/image/patchify.h"
+#include "hetero/data/image_planner.h"
+
 namespace hetero {
 
 using proto::RunConfig;
@@ -75,6 +78,33 @@ data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContra
     options.canvases.push_back({.height = pixels.height, .width = pixels.width});
   }
   return options;
+}
+
+data::ConversationOptions ConversationOptionsOf(const RunConfig& config,
+                                                const InputContract& contract) {
+  const proto::Conversations& conversations = config.data().conversations();
+  data::ConversationOptions options = {.sequence_length = config.sequence_length()};
+  if (!conversations.has_images()) return options;
+  const proto::SampleImages& images = conversations.images();
+  options.images = {.modality = contract.image_modality,
+                    .max_count = images.max_count(),
+                    .tiling = {.patch_size = static_cast<int>(contract.patch_size),
+                               .min_patches = static_cast<int>(images.min_patches()),
+                               .max_patches = images.max_patches(),
+                               .pixel_shuffle = PixelShuffle(contract),
+                               .thumbnails = images.thumbnails()}};
+  return options;
+}
+
+data::SourceLimits LargestImageOf(const RunConfig& config, const InputContract& contract) {
+  if (!config.data().has_conversations()) {
+    return data::LimitsOf(CaptionOptionsOf(config, contract));
+  }
+  const data::ConversationOptions options = ConversationOptionsOf(config, contract);
+  if (!options.images.has_value()) {
+    return {.feature_width = data::Patchifier::PatchElements(contract.patch_size), .sizes = {}};
+  }
+  return data::ImagePlanner(options.images->tiling, options.sequence_length).Limits();
 }
 
 data::RowPlanOptions RowPlanOptionsOf(const RunConfig& config, const InputContract& contract) {

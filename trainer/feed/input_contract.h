@@ -7,8 +7,10 @@
 #include <cstdint>
 
 #include "hetero/data/caption_source.h"
+#include "hetero/data/conversation_source.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/packing/plan_rows.h"
+#include "hetero/data/source.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/run_config.pb.h"
@@ -54,6 +56,15 @@ ImageSize PixelsOf(const proto::ImageSize& size);
 // Precondition: the data are Fashion-MNIST or a WebDataset.
 data::CaptionOptions CaptionOptionsOf(const proto::RunConfig& config,
                                       const InputContract& contract);
+
+// How conversations become samples, but for the prompt, which is of the tokenizer.
+// Precondition: the data are conversations; TakesImages(contract) where they have images.
+data::ConversationOptions ConversationOptionsOf(const proto::RunConfig& config,
+                                                const InputContract& contract);
+
+// Of a sample of the data with one image, no other being larger; of no image where they have none.
+// Precondition: TakesImages(contract); the data are not mock data.
+data::SourceLimits LargestImageOf(const proto::RunConfig& config, const InputContract& contract);
 
 // How samples share rows. Precondition: data.packing is set.
 data::RowPlanOptions RowPlanOptionsOf(const proto::RunConfig& config,

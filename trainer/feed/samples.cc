@@ -13,13 +13,15 @@
 #include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/data/caption_source.h"
+#include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
-#include "hetero/data/image/image.h"
+#include "hetero/data/image/tiling.h"
+#include "hetero/data/image_planner.h"
 #include "hetero/data/mock_source.h"
-#include "hetero/data/packing/plan_rows.h"
 #include "hetero/data/packing/selector.h"
+#include "hetero/data/text/conversation.h"
 #include "hetero/data/webdataset/dataset.h"
-#include "hetero/data/webdataset/prepare_command.h"
+#include "hetero/trainer/feed/open_splits.h"
 #include "hetero/trainer/feed/open_tokenizer.h"
 
 namespace hetero {
@@ -46,81 +48,19 @@ absl::StatusOr<fs::path> UserCacheFolder() {
       "neither XDG_CACHE_HOME nor HOME names a folder; set data.fashion_mnist.cache");
 }
 
-SampleSet CaptionSamples(std::shared_ptr<const data::Dataset> dataset, data::SampleOrder order,
-                         const data::CaptionOptions& options) {
-  return {.order = order,
-          .open = [dataset = std::move(dataset),
-                   options]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
-            return data::CaptionSource::Create(dataset, options);
-          }};
+SampleReading ReadCaptions(const data::CaptionOptions& options) {
+  return {.open = [options](std::shared_ptr<const data::Dataset> dataset)
+              -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+            return data::CaptionSource::Create(std::move(dataset), options);
+          },
+          .with_headers = options.canvases.empty()};
 }
 
-// A split of a prepared folder, and the field of the configuration that names the folder.
-struct NamedSplit {
-  std::string_view field;
-  fs::path folder;
-  std::string_view split;
-};
-
-absl::StatusOr<std::shared_ptr<const data::Dataset>> OpenDataset(const NamedSplit& named,
-                                                                 const data::LongWork& work,
-                                                                 bool with_headers) {
-  absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
-      data::Dataset::Open(named.folder, named.split, work, with_headers);
-  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(dataset.status(), named.folder))
-      .With(named.field);
-  return dataset;
-}
-
-struct TrainingOrder {
-  data::SampleOrder order;  // of samples, or of the rows that they share
-  std::string description;  // of the rows
-};
-
-absl::StatusOr<TrainingOrder> MakeTrainingOrder(const RunConfig& config,
-                                                const InputContract& contract,
-                                                const std::shared_ptr<const data::Dataset>& train,
-                                                const data::CaptionOptions& options,
-                                                const data::LongWork& work) {
-  const auto seed = static_cast<uint64_t>(config.seed());
-  if (!config.data().has_packing()) {
-    HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
-                            data::SampleOrder::Shuffled(train->size(), seed));
-    return TrainingOrder{.order = order, .description = {}};
-  }
-  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<data::SampleSource> source,
-                          data::CaptionSource::Create(train, options));
-  absl::StatusOr<data::RowPlan> plan =
-      data::PlanRows(*source, RowPlanOptionsOf(config, contract), work);
-  HETERO_RETURN_IF_ERROR(plan.status()).With("data.packing");
-  std::string description =
-      absl::StrFormat(", %s in %s, %.1f %% full", Counted(train->size(), "sample"),
-                      Counted(plan->rows->num_rows(), "row"), 100 * plan->fill_rate);
-  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
-                          data::SampleOrder::Packed(std::move(plan->rows), seed));
-  return TrainingOrder{.order = order, .description = std::move(description)};
-}
-
-// Training samples and, if the run evaluates, those of `evaluation_split`.
-absl::StatusOr<RunSamples> OpenCaptions(const RunConfig& config, const InputContract& contract,
-                                        const NamedSplit& train_split,
-                                        const NamedSplit& evaluation_split,
-                                        const data::CaptionOptions& options,
-                                        const data::LongWork& work) {
-  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> train,
-                          OpenDataset(train_split, work, options.canvases.empty()));
-  HETERO_ASSIGN_OR_RETURN(TrainingOrder training,
-                          MakeTrainingOrder(config, contract, train, options, work));
-  RunSamples samples = {.train = CaptionSamples(std::move(train), training.order, options),
-                        .evaluation = std::nullopt,
-                        .description = std::move(training.description)};
-  if (!config.has_evaluation()) return samples;
-  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Dataset> evaluation,
-                          OpenDataset(evaluation_split, work, options.canvases.empty()));
-  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
-                          data::SampleOrder::OnePass(evaluation->size()));
-  samples.evaluation = CaptionSamples(std::move(evaluation), once, options);
-  return samples;
+SampleReading ReadConversations(const data::ConversationOptions& options) {
+  return {.open = [options](std::shared_ptr<const data::Dataset> dataset)
+              -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+    return data::ConversationSource::Create(std::move(dataset), options);
+  }};
 }
 
 absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputContract& contract,
@@ -149,10 +89,10 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
                           report->prepared.excluded.size(), " of them unreadable"));
   }
   constexpr std::string_view kField = "data.fashion_mnist.cache";
-  HETERO_ASSIGN_OR_RETURN(
-      RunSamples samples,
-      OpenCaptions(config, contract, {kField, prepare.output, "train"},
-                   {kField, prepare.output, "test"}, CaptionOptionsOf(config, contract), work));
+  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
+                          OpenSplits(config, contract, {kField, prepare.output, "train"},
+                                     {kField, prepare.output, "test"},
+                                     ReadCaptions(CaptionOptionsOf(config, contract)), work));
   samples.description =
       absl::StrCat("Fashion-MNIST in ", prepare.output.native(), samples.description);
   return samples;
@@ -170,10 +110,56 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
   }
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
-      OpenCaptions(config, contract, {"data.web_dataset.train", train, "train"},
-                   {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
-                   captions, work));
+      OpenSplits(config, contract, {"data.web_dataset.train", train, "train"},
+                 {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
+                 ReadCaptions(captions), work));
   samples.description = absl::StrCat("WebDataset in ", train.native(), samples.description);
+  return samples;
+}
+
+data::ImageTag TagOf(const proto::SampleImages& images) {
+  switch (images.tag()) {
+    case proto::SampleImages::NVLM:
+      return data::ImageTag::kNvlm;
+    case proto::SampleImages::INTERNVL:
+      return data::ImageTag::kInternVl;
+    default:
+      return data::ImageTag::kNone;
+  }
+}
+
+absl::StatusOr<std::shared_ptr<const data::Prompt>> OpenPrompt(const RunConfig& config,
+                                                               const InputContract& contract,
+                                                               const fs::path& working_folder) {
+  const proto::Conversations& conversations = config.data().conversations();
+  HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const data::Tokenizer> tokenizer,
+                          OpenTokenizer(working_folder / config.data().tokenizer(), contract));
+  absl::StatusOr<data::Prompt> prompt = data::Prompt::Create(
+      std::move(tokenizer), {.image_tag = TagOf(conversations.images()),
+                             .force_empty_system = conversations.force_empty_system(),
+                             .think_mode = conversations.think_mode()});
+  HETERO_RETURN_IF_ERROR(prompt.status()).With("data.tokenizer");
+  if (prompt->pad_id() != config.data().pad_token_id()) {
+    return absl::InvalidArgumentError(
+        absl::StrFormat("data.pad_token_id is %d, must be that of the prompt format; nearest: %d",
+                        config.data().pad_token_id(), prompt->pad_id()));
+  }
+  return std::make_shared<const data::Prompt>(*std::move(prompt));
+}
+
+absl::StatusOr<RunSamples> OpenConversations(const RunConfig& config, const InputContract& contract,
+                                             const fs::path& working_folder,
+                                             const data::LongWork& work) {
+  const proto::Conversations& conversations = config.data().conversations();
+  const fs::path train = working_folder / conversations.train();
+  data::ConversationOptions options = ConversationOptionsOf(config, contract);
+  HETERO_ASSIGN_OR_RETURN(options.prompt, OpenPrompt(config, contract, working_folder));
+  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
+                          OpenSplits(config, contract, {"data.conversations.train", train, "train"},
+                                     {"data.conversations.evaluation",
+                                      working_folder / conversations.evaluation(), "val"},
+                                     ReadConversations(options), work));
+  samples.description = absl::StrCat("conversations in ", train.native(), samples.description);
   return samples;
 }
 
@@ -210,6 +196,8 @@ absl::StatusOr<RunSamples> OpenSamples(const RunConfig& config, const InputContr
       return PrepareFashion(config, contract, working_folder, work);
     case Data::kWebDataset:
       return OpenWebDataset(config, contract, working_folder, work);
+    case Data::kConversations:
+      return OpenConversations(config, contract, working_folder, work);
     case Data::kMock:
       return MakeMock(config, contract);
     case Data::SOURCE_NOT_SET:
@@ -235,50 +223,38 @@ std::vector<Violation> ValidateSamples(const RunConfig& config, const RunSamples
 
 namespace {
 
-// Of a row: as many images as it may have, one of them the largest, which have all its patches.
-data::SourceLimits PackedLimits(const RunConfig& config, const InputContract& contract,
-                                data::SourceLimits sample) {
-  const data::PackLimits row = RowPlanOptionsOf(config, contract).limits;
-  const int64_t step = contract.patches_per_token;
-  data::SourceLimits limits = {.feature_width = sample.feature_width,
-                               .sizes = std::move(sample.sizes),
-                               .max_features = row.num_patches / step * step,
-                               .max_tokens = row.num_patches / step};
-  int64_t tokens_left = limits.max_tokens - sample.max_tokens;
-  for (int64_t images_left = row.num_images - 1; images_left > 0; --images_left) {
-    const int64_t tokens = tokens_left / images_left;
-    tokens_left -= tokens;
-    const int64_t side = SideStep(contract);
-    limits.sizes.push_back(
-        {.height = static_cast<int>(side), .width = static_cast<int>(side * tokens)});
+// Of the samples' images, or of those of the rows that they share.
+data::SourceLimits ImageLimits(const RunConfig& config, const InputContract& contract) {
+  const Data& data = config.data();
+  if (data.has_mock()) return data::ImageLimits(MockOptionsOf(config, contract));
+  data::SourceLimits one = LargestImageOf(config, contract);
+  if (one.max_tokens == 0) return one;
+  if (data.has_packing()) {
+    const data::PackLimits row = RowPlanOptionsOf(config, contract).limits;
+    return data::LimitsOfViews(one, row.num_images, row.num_patches,
+                               {.patch_size = static_cast<int>(contract.patch_size),
+                                .pixel_shuffle = PixelShuffle(contract)});
   }
-  return limits;
+  return data.has_conversations() ? data::LimitsOf(ConversationOptionsOf(config, contract)) : one;
+}
+
+data::SourceLimits ClipLimits(const RunConfig& config, const InputContract& contract) {
+  if (config.data().has_mock()) return data::ClipLimits(MockOptionsOf(config, contract));
+  return {.feature_width = contract.num_mels,
+          .sizes = {}};  // of which captions and turns have none
 }
 
 }  // namespace
 
 SampleLimits LimitsOf(const RunConfig& config, const InputContract& contract) {
-  data::SourceLimits images;
-  data::SourceLimits clips = {.feature_width = contract.num_mels};  // of which captions have none
-  switch (config.data().source_case()) {
-    case Data::kFashionMnist:
-    case Data::kWebDataset:
-      images = data::LimitsOf(CaptionOptionsOf(config, contract));
-      if (config.data().has_packing()) images = PackedLimits(config, contract, std::move(images));
-      break;
-    case Data::kMock: {
-      const data::MockOptions mock = MockOptionsOf(config, contract);
-      images = data::ImageLimits(mock);
-      clips = data::ClipLimits(mock);
-      break;
-    }
-    case Data::SOURCE_NOT_SET:
-      LOG(FATAL) << "the configuration was not validated";
-  }
   SampleLimits limits = {.modalities = {}, .packs_rows = config.data().has_packing()};
   limits.modalities.resize((TakesImages(contract) ? 1 : 0) + (TakesClips(contract) ? 1 : 0));
-  if (TakesImages(contract)) limits.modalities[contract.image_modality] = std::move(images);
-  if (TakesClips(contract)) limits.modalities[contract.audio_modality] = std::move(clips);
+  if (TakesImages(contract)) {
+    limits.modalities[contract.image_modality] = ImageLimits(config, contract);
+  }
+  if (TakesClips(contract)) {
+    limits.modalities[contract.audio_modality] = ClipLimits(config, contract);
+  }
   return limits;
 }
 

@@ -77,6 +77,24 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
       ElementsAre(ImageSize{.height = 32, .width = 48}, ImageSize{.height = 8, .width = 16},
                   ImageSize{.height = 8, .width = 24}, ImageSize{.height = 8, .width = 24}));
 
+  // Of a conversation: its images together, each beside the largest with a token at least.
+  const auto conversations = [](std::string_view fields) {
+    return Changed("mock_vlm_tiny",
+                   {absl::StrCat("data.conversations={train: \"s\" ", fields, "}")});
+  };
+  const SampleLimits several =
+      LimitsOf(conversations("images: {min_patches: 4 max_patches: 64 max_count: 4}"), kVision);
+  EXPECT_EQ(several.modalities[0].max_tokens, 47);
+  EXPECT_EQ(several.modalities[0].max_features, 188);
+  EXPECT_THAT(
+      several.modalities[0].sizes,
+      ElementsAre(ImageSize{.height = 8, .width = 128}, ImageSize{.height = 8, .width = 80},
+                  ImageSize{.height = 8, .width = 80}, ImageSize{.height = 8, .width = 88}));
+  const SampleLimits texts = LimitsOf(conversations(""), kVision);
+  EXPECT_EQ(texts.modalities[0].max_tokens, 0);
+  EXPECT_EQ(texts.modalities[0].feature_width, 48);
+  EXPECT_THAT(LimitsOf(conversations(""), kText).modalities, IsEmpty());
+
   const SampleLimits text = LimitsOf(Changed("mock_tiny", {}), kText);
   EXPECT_THAT(text.modalities, IsEmpty());
 }
@@ -151,7 +169,7 @@ TEST_F(PrepareSamplesTest, FashionMnistIsPreparedOnceAndOpenedByEveryRank) {
   EXPECT_EQ(source->feature_width(0), limits.modalities[0].feature_width);
   data::LanguageSample sample;
   EXPECT_THAT(samples.train.open().value()->ReadLanguage(1, sample), IsOk());
-  EXPECT_EQ(sample.num_placeholders.at(0), 24);
+  EXPECT_EQ(sample.NumPlaceholders(), 24);
   EXPECT_THAT(sample.text, ElementsAre('T', 'r', 'o', 'u', 's', 'e', 'r', 256));
 }
 
