@@ -46,8 +46,8 @@ struct OpenSlice {
 struct SliceLoaderState {
   uint64_t num_draws = 0;
   bool is_in_epoch = false;
-  std::vector<int64_t>
-      pending;  // slices of the epoch that are still to be opened, the next one last
+  // Slices of the epoch that are still to be opened, the next one last.
+  std::vector<int64_t> pending;
   std::vector<OpenSlice> open;  // SliceOrder::num_open, once an epoch has begun
 
   bool operator==(const SliceLoaderState&) const = default;
