@@ -72,7 +72,8 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "arrival_timeout_seconds=60",
       "divergence_steps=5",
       "spike_guard={factor: 3 window_steps: 5}",
-      "evaluation={interval_steps: 2 first_step: 2 num_batches: 1 micro_batch_size: 2 global_batch_size: 4}",
+      "evaluation={interval_steps: 2 first_step: 2 num_batches: 1 micro_batch_size: 2 "
+      "global_batch_size: 4}",
       "stop_after_minutes=5",
       "stop_every_steps=1000",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
@@ -105,6 +106,10 @@ std::vector<proto::RunConfig> SweptConfigs() {
                 "data.web_dataset={train: \"a\" evaluation: \"a\" min_patches: 4 max_patches: 64 "
                 "end_token_id: 256}",
                 "data.packing={max_patches: 96 max_images: 4 buffer_size: 16}"}),
+          base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
+                "data.tokenizer=t",
+                "data.conversations={train: \"a\" evaluation: \"a\" "
+                "images: {min_patches: 4 max_patches: 64 max_count: 2}}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
           RecipeConfig("mock_avlm_tiny",
