@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,7 +17,6 @@
 #include "hetero/data/energon/loader_plan.h"
 #include "hetero/data/energon/rank_loader.h"
 #include "hetero/data/energon/read_blend.h"
-#include "hetero/data/file/file.h"
 
 namespace {
 
@@ -24,13 +24,18 @@ using namespace hetero::data;  // NOLINT: an example
 
 using Plan = std::shared_ptr<const LoaderPlan>;
 
+absl::Status Write(const std::filesystem::path& path, std::string_view text) {
+  std::ofstream file(path);
+  file << text << std::flush;
+  return file ? absl::OkStatus() : absl::UnavailableError("cannot write " + path.native());
+}
+
 absl::Status WriteDataSet(const std::filesystem::path& root, std::string_view counts) {
   const std::filesystem::path folder = root / ".nv-meta";
   std::filesystem::create_directories(folder);
-  HETERO_RETURN_IF_ERROR(WriteFileAtomically(folder / ".info.json",
-                                             "{\"shard_counts\": {" + std::string(counts) + "}}"));
-  return WriteFileAtomically(folder / "split.yaml",
-                             "split_parts: {train: [\"s{0..1}.tar\"]}\nexclude: []\n");
+  HETERO_RETURN_IF_ERROR(
+      Write(folder / ".info.json", "{\"shard_counts\": {" + std::string(counts) + "}}"));
+  return Write(folder / "split.yaml", "split_parts: {train: [\"s{0..1}.tar\"]}\nexclude: []\n");
 }
 
 absl::StatusOr<Plan> MakePlan(const BlendedFolders& blend, LoaderShape shape) {
@@ -48,7 +53,7 @@ void Print(const BlendedFolders& blend, const std::vector<SampleReference>& batc
 absl::Status Run(const std::filesystem::path& root) {
   HETERO_RETURN_IF_ERROR(WriteDataSet(root / "web", "\"s0.tar\": 40, \"s1.tar\": 35"));
   HETERO_RETURN_IF_ERROR(WriteDataSet(root / "books", "\"s0.tar\": 12, \"s1.tar\": 9"));
-  HETERO_RETURN_IF_ERROR(WriteFileAtomically(
+  HETERO_RETURN_IF_ERROR(Write(
       root / "blend.yaml",
       "__module__: megatron.energon\n__class__: MetadatasetV2\nsplits:\n  train:\n    blend:\n"
       "      - {weight: 3, path: web}\n      - {weight: 1, path: books}\n"));
