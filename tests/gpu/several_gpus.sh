@@ -108,6 +108,15 @@ like_threads() {
   compare "$case" "processes_${gpus}_$log" "f32_${gpus}_$log" 0
 }
 
+# newest TEXT: the process started last that has it in its command line. A bare Debian has no pgrep.
+newest() {
+  local folder
+  for folder in /proc/[0-9]*; do
+    tr '\0' ' ' 2>/dev/null <"$folder/cmdline" | grep -qF -- "$1" &&
+      echo "$(sed 's/.*) //' "$folder/stat" | cut -d ' ' -f 20) ${folder#/proc/}"
+  done 2>/dev/null | sort -n | tail -n 1 | cut -d ' ' -f 2
+}
+
 # fault SIGNAL: of one of two processes in a step; all are gone within 10 s, with its name.
 fault() {
   local case="$1 of a process in a step" log="$records/fault_$1.txt" launcher rank start seconds code
@@ -120,7 +129,7 @@ fault() {
     grep -q ' iteration ' "$log" && break
     sleep 0.1
   done
-  rank=$(pgrep -n -f 'launch=processes:2')
+  rank=$(newest launch=processes:2)
   start=$(date +%s.%N)
   kill -s "$1" "$rank"
   wait "$launcher"
