@@ -20,8 +20,9 @@ struct LaunchOutcome {
 
 // Runs this program `num_processes` times with `arguments`, its own name first, each with the
 // variables of a LaunchPlace, and waits for all. `requested` is asked often: a signal that it
-// returns is passed on to all of them. Once one has failed the others have a few seconds to end by
-// themselves; nobody outlives this call, nor this process.
+// returns is passed on to all of them. The rendezvous is told of one that failed before it
+// came there. Once one has failed the others have a while to end by themselves, 45 seconds, or two
+// where one is stopped; nobody outlives this call, nor this process.
 // Errors: RESOURCE_EXHAUSTED when a process cannot be made, UNAVAILABLE when nothing can listen.
 absl::StatusOr<LaunchOutcome> LaunchProcesses(int64_t num_processes,
                                               std::span<const std::string> arguments,
