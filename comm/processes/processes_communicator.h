@@ -21,6 +21,7 @@
 #include "hetero/comm/checked_communicator.h"
 #include "hetero/comm/collective.h"
 #include "hetero/comm/processes/envelope.h"
+#include "hetero/comm/processes/member_tree.h"
 #include "hetero/comm/processes/processes_state.h"
 
 namespace hetero::internal {
@@ -54,8 +55,9 @@ class ProcessesCommunicator final : public CheckedCommunicator {
     uint64_t num_sent = 0;  // messages of exchanges
     uint64_t num_received = 0;
   };
-  // Of so many members each is connected to all others.
-  static constexpr int64_t kMostDirect = 9;
+  // Of so many members each is connected to all others, which are no more than neighbours in a
+  // tree.
+  static constexpr int64_t kMostDirect = static_cast<int64_t>(kTreeChildren) + 2;
   struct Message;
   class ExchangeHandle;
   // The elements of a tensor that a member reduces.
