@@ -54,7 +54,7 @@ Wishes TrainLoop::Wanted() const {
                             absl::Now() - start_ >= absl::Minutes(config.stop_after_minutes());
   return {.stop = options_.signals.requested() != 0 || time_is_over,
           .save = options_.saves != nullptr && options_.saves->IsDueByTime(),
-          .writing = options_.saves != nullptr && options_.saves->IsWriting()};
+          .busy = options_.saves != nullptr && options_.saves->IsBusy()};
 }
 
 absl::Status TrainLoop::Train() {
@@ -138,7 +138,7 @@ absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
   RankSaves* const saves = options_.saves;
   if (saves == nullptr) return absl::OkStatus();
   const Span span(options_.trainer.engine().spans(), "checkpoint", "checkpoint");
-  if (!wishes.writing) saves->Land();
+  if (!wishes.busy) saves->Advance();
   const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_);
   best_is_due_ = false;
   if (is_due && queued_ > options_.first_step && queued_ != saves->last_iteration()) {

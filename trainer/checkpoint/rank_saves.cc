@@ -10,7 +10,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "hetero/base/status.h"
-#include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/trainer/checkpoint/rank_state.h"
@@ -142,20 +141,25 @@ absl::Status RankSaves::TryToBegin(const RunState& state) {
   return saver_.Begin(path.native(), state_, options, trainer_.engine().stream());
 }
 
-void RankSaves::Land() {
-  if (!in_flight()) return;
-  absl::StatusOr<SaveReport> report = saver_.Finish();
-  flying_.status = report.status();
-  if (report.ok()) {
-    flying_.bytes = report->total_bytes;
-    flying_.status = Publish(flying_);
-  }
-  staging_.reset();
-  flying_.took = absl::Now() - began_;
-  End(std::move(flying_));
+bool RankSaves::IsBusy() const {
+  return !saver_.IsWritten() || (read_back_ != nullptr && !read_back_->IsDone());
 }
 
-absl::Status RankSaves::Publish(SaveOutcome& outcome) {
+void RankSaves::Advance() {
+  if (saver_.in_flight()) {
+    if (const absl::Status started = StartReadBack(); !started.ok()) EndFlight(started);
+  } else if (read_back_ != nullptr) {
+    EndFlight(Publish());
+  }
+}
+
+void RankSaves::Land() {
+  while (in_flight()) Advance();
+}
+
+absl::Status RankSaves::StartReadBack() {
+  HETERO_ASSIGN_OR_RETURN(const SaveReport report, saver_.Finish());
+  flying_.bytes = report.total_bytes;
   // Ranks look at what others wrote: a file's chunks go round.
   const int64_t parts = checkpoints_.settings.save().verify_all() ? 1 : kReadBackParts;
   const int64_t part =
@@ -163,9 +167,15 @@ absl::Status RankSaves::Publish(SaveOutcome& outcome) {
   HETERO_ASSIGN_OR_RETURN(
       const std::string path,
       exchange_.Broadcast(first() ? staging_->path().native() : "", 0, "checkpoint.read_back"));
-  HETERO_RETURN_IF_ERROR(
-      exchange_.Agree(ReadBackPart(checkpoints_.storage, path, part, parts * exchange_.size()),
-                      "checkpoint.intact"));
+  absl::StatusOr<std::unique_ptr<ReadBack>> read_back =
+      ReadBack::Start(checkpoints_.storage, path, part, parts * exchange_.size());
+  HETERO_RETURN_IF_ERROR(exchange_.Agree(read_back.status(), "checkpoint.reads_back"));
+  read_back_ = *std::move(read_back);
+  return absl::OkStatus();
+}
+
+absl::Status RankSaves::Publish() {
+  HETERO_RETURN_IF_ERROR(exchange_.Agree(read_back_->Join(), "checkpoint.intact"));
   absl::Status published;
   nlohmann::json told = nlohmann::json::object();
   if (first()) {
@@ -179,12 +189,20 @@ absl::Status RankSaves::Publish(SaveOutcome& outcome) {
   HETERO_ASSIGN_OR_RETURN(const std::string text,
                           exchange_.Broadcast(told.dump(), 0, "checkpoint.report"));
   told = nlohmann::json::parse(text);
-  outcome.directory = told["directory"].get<std::string>();
-  outcome.warnings = told["warnings"].get<std::vector<std::string>>();
-  published_iteration_ = outcome.iteration;
-  published_directory_ = outcome.directory;
+  flying_.directory = told["directory"].get<std::string>();
+  flying_.warnings = told["warnings"].get<std::vector<std::string>>();
+  published_iteration_ = flying_.iteration;
+  published_directory_ = flying_.directory;
   KeepBest();
   return absl::OkStatus();
+}
+
+void RankSaves::EndFlight(const absl::Status& status) {
+  read_back_.reset();
+  staging_.reset();
+  flying_.status = status;
+  flying_.took = absl::Now() - began_;
+  End(std::move(flying_));
 }
 
 void RankSaves::End(SaveOutcome outcome) {

@@ -1,8 +1,8 @@
 #ifndef HETERO_TRAINER_CHECKPOINT_RANK_SAVES_H_
 #define HETERO_TRAINER_CHECKPOINT_RANK_SAVES_H_
 
-// The saves of one rank of a run: begun between two steps, written beside those that follow, and
-// published between two steps once every rank's files are there.
+// The saves of one rank of a run: begun between two steps, written and read back beside those that
+// follow, and published between two steps.
 
 #include <cstdint>
 #include <filesystem>
@@ -19,6 +19,7 @@
 #include "hetero/ckpt/save.h"
 #include "hetero/grid/rank.h"
 #include "hetero/models/stage.h"
+#include "hetero/trainer/checkpoint/read_back.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
@@ -53,9 +54,12 @@ class RankSaves {
   bool IsDueBySteps(int64_t iteration) const;
   bool IsDueByTime() const;
 
-  bool in_flight() const { return saver_.in_flight(); }
-  // Whether Land would wait for this rank.
-  bool IsWriting() const { return !saver_.IsWritten(); }
+  // Whether Advance would wait for this rank.
+  bool IsBusy() const;
+
+  // Takes the save in flight, when none of the ranks is busy, a step further: what was written is
+  // read back beside the next steps, what was read back is published.
+  void Advance();
 
   // Starts to save what there is after `state.iteration` steps. One that is in flight is awaited
   // first.
@@ -64,7 +68,7 @@ class RankSaves {
   // The state may change when this has returned. Not collective.
   void AwaitCopied() { saver_.AwaitCopied(); }
 
-  // Waits for the files of all ranks and publishes them. Nothing when none is in flight.
+  // Waits until the save in flight, if any, is published.
   void Land();
 
   // An evaluation after the last step that was saved, or is to be, found `loss`. Whether that is
@@ -88,7 +92,10 @@ class RankSaves {
   bool first() const { return exchange_.rank() == 0; }
   absl::Status TryToBegin(const RunState& state);
   absl::StatusOr<std::filesystem::path> MakeStaging(int64_t iteration, std::string& save_id);
-  absl::Status Publish(SaveOutcome& outcome);
+  absl::Status StartReadBack();
+  absl::Status Publish();
+  bool in_flight() const { return saver_.in_flight() || read_back_ != nullptr; }
+  void EndFlight(const absl::Status& status);
   void End(SaveOutcome outcome);
   void KeepBest();
 
@@ -98,7 +105,8 @@ class RankSaves {
   CheckpointState state_;
   int64_t planned_bytes_ = 0;  // of all ranks
   Saver saver_;
-  std::optional<Staging> staging_;  // of the first rank
+  std::optional<Staging> staging_;       // of the first rank
+  std::unique_ptr<ReadBack> read_back_;  // once all files are written
   SaveOutcome flying_;
   absl::Time began_;
   int64_t num_saves_ = 0;

@@ -124,10 +124,10 @@ absl::Status RankTrainer::TakeTotals(const TensorView& totals) {
 
 absl::StatusOr<Wishes> RankTrainer::AnyOf(const Wishes& own) {
   if (control_ == nullptr) return own;
-  double any[] = {own.stop ? 1.0 : 0.0, own.save ? 1.0 : 0.0, own.writing ? 1.0 : 0.0};
+  double any[] = {own.stop ? 1.0 : 0.0, own.save ? 1.0 : 0.0, own.busy ? 1.0 : 0.0};
   const TensorView view(any, DType::kF64, {std::ssize(any)});
   HETERO_RETURN_IF_ERROR(control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "wishes"));
-  return Wishes{.stop = any[0] != 0, .save = any[1] != 0, .writing = any[2] != 0};
+  return Wishes{.stop = any[0] != 0, .save = any[1] != 0, .busy = any[2] != 0};
 }
 
 absl::Status RankTrainer::AwaitWeights() {

@@ -51,9 +51,9 @@ struct EvaluationResult {
 
 // What a rank tells the others between two steps.
 struct Wishes {
-  bool stop = false;     // the run ends
-  bool save = false;     // a checkpoint is due
-  bool writing = false;  // its part of a checkpoint is not yet in files
+  bool stop = false;  // the run ends
+  bool save = false;  // a checkpoint is due
+  bool busy = false;  // writes or reads back its part of a checkpoint
 };
 
 class RankTrainer {
