@@ -11,6 +11,8 @@
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
 #include "hetero/tensor/ops/attention/hopper_backward.h"
+#include "hetero/tensor/ops/attention/hopper_device.h"
+#include "hetero/tensor/ops/attention/hopper_forward.h"
 #include "hetero/tensor/ops/attention/sdpa_cudnn.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -151,10 +153,9 @@ absl::StatusOr<internal::AttentionCudaScratch> CudnnScratch(const AttentionShape
   return scratch;
 }
 
-// Whether backward is, or in a dry run would be, that of hopper_backward.h. Precondition: cuDNN
-// would take the operands.
-absl::StatusOr<bool> RunsOnHopper(const AttentionShape& shape, [[maybe_unused]] Stream& stream) {
-  if (!internal::SuitsHopperBackward(shape.head_size)) return false;
+// Whether the kernels of compute capability 9.0 run, or in a dry run would. Precondition: the head
+// size suits them and cuDNN would take the operands.
+absl::StatusOr<bool> RunsOnHopper([[maybe_unused]] Stream& stream) {
 #ifdef HETERO_CUDA
   if (stream.device().kind == DeviceKind::kCuda) return internal::HasHopperTensorCores(stream);
 #endif
@@ -205,8 +206,18 @@ absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) 
   } else {
     HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
     if (extents.tokens > 0 && SuitsCudnn(args.shape, {args.qkv, args.o})) {
-      HETERO_ASSIGN_OR_RETURN(cuda_scratch,
-                              CudnnScratch(args.shape, /*backward=*/false, stream.workspace()));
+      bool hopper = internal::SuitsHopperForward(args.shape.head_size);
+      if (hopper) {
+        HETERO_ASSIGN_OR_RETURN(hopper, RunsOnHopper(stream));
+      }
+      if (hopper) {
+        HETERO_ASSIGN_OR_RETURN(cuda_scratch.forward_list_X,
+                                stream.workspace().Allocate(
+                                    DType::kI32, {internal::HopperForwardInts(extents.tokens)}));
+      } else {
+        HETERO_ASSIGN_OR_RETURN(cuda_scratch,
+                                CudnnScratch(args.shape, /*backward=*/false, stream.workspace()));
+      }
     }
   }
 
@@ -240,7 +251,10 @@ absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream
     HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
     if (extents.tokens > 0 &&
         SuitsCudnn(args.shape, {args.qkv, args.o, args.d_o, ConstTensorView(args.d_qkv)})) {
-      HETERO_ASSIGN_OR_RETURN(const bool hopper, RunsOnHopper(args.shape, stream));
+      bool hopper = internal::SuitsHopperBackward(args.shape.head_size);
+      if (hopper) {
+        HETERO_ASSIGN_OR_RETURN(hopper, RunsOnHopper(stream));
+      }
       if (hopper) {
         HETERO_ASSIGN_OR_RETURN(cuda_scratch.hopper, HopperScratch(args.shape, stream.workspace()));
       } else {

@@ -29,11 +29,12 @@ namespace hetero {
 // Rows of qkv, o and their gradients may have gaps. `lse` is dense, in the compute dtype.
 //
 // A GPU takes f32 and bf16 and heads of up to 256. In bf16, heads of a multiple of 8 up to 128
-// whose rows lie on 16-byte boundaries go to cuDNN, but backward of heads of 80 and 128 to a kernel
-// of our own on compute capability 9.0 (hopper_backward.h); everything else goes to f32 arithmetic
-// (tiled_cuda.h). Floor of the first two: their FLOPs on tensor cores. Probabilities and their
-// gradients are rounded to bf16 where they enter a product; with cuDNN so are the parts of a key's
-// gradient that come from several heads or calls before they are summed in f32.
+// whose rows lie on 16-byte boundaries go to cuDNN, but on compute capability 9.0 heads of 80, and
+// backward of heads of 128, to kernels of our own (hopper_forward.h, hopper_backward.h); everything
+// else goes to f32 arithmetic (tiled_cuda.h). Floor of the first two: their FLOPs on tensor cores.
+// Probabilities and their gradients are rounded to bf16 where they enter a product; with cuDNN so
+// are the parts of a key's gradient that come from several heads or calls before they are summed in
+// f32.
 //
 // Workspace of backward: the own kernel takes 4 D + 12 bytes for every token and query head, and
 // 24 for every token. cuDNN's deterministic one keeps the gradients of all scores of a call: its
@@ -104,10 +105,11 @@ struct HopperBackwardScratch {
 
 // Of the CUDA side; null what it does without.
 struct AttentionCudaScratch {
-  TensorView delta_HT;    // tiled kernels, backward: Σ o d_o of each row
-  TensorView index_LXB;   // cuDNN, i64: lengths and offsets of the entries of each lane's call
-  TensorView partial_TX;  // cuDNN, backward: gradients of keys and values to be summed
-  TensorView library;     // cuDNN's workspace; not null where cuDNN runs
+  TensorView forward_list_X;  // i32, hopper_forward.h's list; not null where that runs
+  TensorView delta_HT;        // tiled kernels, backward: Σ o d_o of each row
+  TensorView index_LXB;       // cuDNN, i64: lengths and offsets of the entries of each lane's call
+  TensorView partial_TX;      // cuDNN, backward: gradients of keys and values to be summed
+  TensorView library;         // cuDNN's workspace; not null where cuDNN runs
   HopperBackwardScratch hopper;
 };
 

@@ -10,6 +10,7 @@
 #include "hetero/tensor/ops/attention/attention.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
 #include "hetero/tensor/ops/attention/hopper_backward.h"
+#include "hetero/tensor/ops/attention/hopper_forward.h"
 #include "hetero/tensor/ops/attention/sdpa_cudnn.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
@@ -219,6 +220,9 @@ IndexArgs IndexOf(const AttentionShape& shape, const ConstTensorView& qkv,
 
 absl::Status AttentionForwardCuda(const AttentionForwardArgs& args,
                                   const AttentionCudaScratch& scratch, Stream& stream) {
+  if (!scratch.forward_list_X.is_null()) {
+    return AttentionForwardHopper(args, scratch.forward_list_X, stream);
+  }
   if (scratch.library.is_null()) return AttentionForwardTiled(args, stream);
   const auto* const qkv = args.qkv.data<Element>();
   return RunBatches(args.shape, HeadBatches(args.shape, /*backward=*/false).Cut(),

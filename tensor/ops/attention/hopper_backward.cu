@@ -9,8 +9,8 @@
 #include "hetero/tensor/ops/attention/backward_tiles.h"
 #include "hetero/tensor/ops/attention/hopper_backward.cuh"
 #include "hetero/tensor/ops/attention/hopper_backward.h"
+#include "hetero/tensor/ops/attention/hopper_operands.cuh"
 #include "hetero/tensor/ops/attention/hopper_queries.cuh"
-#include "hetero/tensor/ops/expert_gemm/tensor_maps.cuh"
 
 namespace hetero::internal {
 namespace {
@@ -21,55 +21,6 @@ static_assert(kBlockRows<80> == HopperBlockRows(80) && kBlockRows<128> == Hopper
 // What a block of compute capability 9.0 can have.
 static_assert(std::max(sizeof(BackwardShared<Backward<80, false>>),
                        sizeof(BackwardShared<Backward<128, false>>)) <= 227 << 10);
-
-// State of a stream.
-struct ComputeCapability {
-  int major = 0;
-
-  static absl::StatusOr<std::unique_ptr<ComputeCapability>> Create(Stream& stream) {
-    auto capability = std::make_unique<ComputeCapability>();
-    HETERO_RETURN_IF_CUDA_ERROR(cudaDeviceGetAttribute(
-        &capability->major, cudaDevAttrComputeCapabilityMajor, stream.device().ordinal));
-    return capability;
-  }
-};
-
-// Tiles go to the device as arguments: neither side waits.
-struct TileArgument {
-  static constexpr int kCount = 150;
-  BackwardTile tiles[kCount];
-};
-static_assert(sizeof(TileArgument) <= 4000);
-
-__global__ void CopyTilesKernel(const __grid_constant__ TileArgument from, int count,
-                                BackwardTile* to) {
-  if (threadIdx.x < count) to[threadIdx.x] = from.tiles[threadIdx.x];
-}
-
-absl::Status CopyTiles(std::span<const BackwardTile> tiles, BackwardTile* to, Stream& stream) {
-  while (!tiles.empty()) {
-    const size_t count = std::min<size_t>(tiles.size(), TileArgument::kCount);
-    TileArgument argument;
-    std::ranges::copy(tiles.first(count), argument.tiles);
-    const cuda::LaunchShape launch = {.grid = 1, .block = TileArgument::kCount};
-    HETERO_RETURN_IF_ERROR(
-        HETERO_CUDA_LAUNCH(CopyTilesKernel, launch, stream, argument, static_cast<int>(count), to));
-    tiles = tiles.subspan(count);
-    to += count;
-  }
-  return absl::OkStatus();
-}
-
-// Copies take `rows` of a head, as panels.
-template <typename P>
-absl::Status MakeMap(const TensorMaps& maps, const ConstTensorView& view, CUtensorMap& map,
-                     uint32_t rows) {
-  const int64_t panel_bytes = P::kRowBytes;
-  return maps.MakeStrided<3>(
-      view, {P::kWidth, view.dim(0), view.dim(1) / P::kWidth},
-      {view.stride(0) * SizeOf(view.dtype()), panel_bytes},
-      {static_cast<uint32_t>(P::kWidth), rows, static_cast<uint32_t>(P::kCount)}, map);
-}
 
 template <typename B>
 absl::StatusOr<BackwardMaps> MakeMaps(const AttentionBackwardArgs& args, Stream& stream) {
@@ -113,7 +64,7 @@ absl::Status Run(const AttentionBackwardArgs& args, const HopperBackwardScratch&
                                .tokens = static_cast<int>(tokens)};
   HETERO_ASSIGN_OR_RETURN(const BackwardMaps maps, MakeMaps<B>(args, stream));
   HETERO_ASSIGN_OR_RETURN(const cuda::DeviceFacts* const facts, stream.State<cuda::DeviceFacts>());
-  HETERO_RETURN_IF_ERROR(CopyTiles(tiles, device_tiles, stream));
+  HETERO_RETURN_IF_ERROR(CopyList<BackwardTile>(tiles, device_tiles, stream));
   const cuda::LaunchShape of_blocks = {
       .grid = {static_cast<unsigned>(sizes.num_blocks), static_cast<unsigned>(heads)},
       .block = kQueryThreads};
@@ -128,12 +79,6 @@ absl::Status Run(const AttentionBackwardArgs& args, const HopperBackwardScratch&
 }
 
 }  // namespace
-
-absl::StatusOr<bool> HasHopperTensorCores(Stream& stream) {
-  HETERO_ASSIGN_OR_RETURN(const ComputeCapability* const capability,
-                          stream.State<ComputeCapability>());
-  return capability->major == 9;
-}
 
 absl::Status AttentionBackwardHopper(const AttentionBackwardArgs& args,
                                      const HopperBackwardScratch& scratch, Stream& stream) {

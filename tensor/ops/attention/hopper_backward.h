@@ -55,9 +55,6 @@ struct HopperBackwardSizes {
   int64_t num_tiles;
 };
 
-// Whether the stream's device has them. Errors: INTERNAL.
-absl::StatusOr<bool> HasHopperTensorCores(Stream& stream);
-
 // Preconditions: validated arguments in bf16, at least one token, a head size that suits, rows on
 // 16-byte boundaries, such a device. Errors: INTERNAL; FAILED_PRECONDITION for an old driver.
 absl::Status AttentionBackwardHopper(const AttentionBackwardArgs& args,

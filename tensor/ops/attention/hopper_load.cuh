@@ -10,17 +10,6 @@
 
 namespace hetero::internal {
 
-// Starts a load of `bytes` in all, once the stage is free.
-__device__ inline void Expect(uint64_t* full, uint64_t* empty, uint32_t parity, uint32_t bytes) {
-  Wait(empty, parity ^ 1);
-  ptx::mbarrier_arrive_expect_tx(ptx::sem_release, ptx::scope_cta, ptx::space_shared, full, bytes);
-}
-
-__device__ inline void LoadBox(void* to, const CUtensorMap& map, int row, int panel,
-                               uint64_t* full) {
-  ptx::cp_async_bulk_tensor(ptx::space_cluster, ptx::space_global, to, &map, {0, row, panel}, full);
-}
-
 template <typename B>
 __device__ void LoadQueries(BackwardShared<B>& shared, const BackwardMaps& maps,
                             const BackwardProblem& problem, uint32_t step, int block, int group,

@@ -1,7 +1,7 @@
 #ifndef HETERO_TENSOR_OPS_ATTENTION_HOPPER_MEMORY_CUH_
 #define HETERO_TENSOR_OPS_ATTENTION_HOPPER_MEMORY_CUH_
 
-// Barriers and copies of compute capability 9.0 as hopper_backward.cuh uses them.
+// Barriers, copies and arithmetic of compute capability 9.0 that attention uses.
 
 #include <cuda.h>
 
@@ -34,6 +34,21 @@ __device__ inline void Arrive(uint64_t* barrier) {
   ptx::mbarrier_arrive(ptx::sem_release, ptx::scope_cta, ptx::space_shared, barrier);
 }
 
+// Starts a load of `bytes` in all.
+__device__ inline void Expect(uint64_t* full, uint32_t bytes) {
+  ptx::mbarrier_arrive_expect_tx(ptx::sem_release, ptx::scope_cta, ptx::space_shared, full, bytes);
+}
+// Likewise, once the stage is free.
+__device__ inline void Expect(uint64_t* full, uint64_t* empty, uint32_t parity, uint32_t bytes) {
+  Wait(empty, parity ^ 1);
+  Expect(full, bytes);
+}
+
+__device__ inline void LoadBox(void* to, const CUtensorMap& map, int row, int panel,
+                               uint64_t* full) {
+  ptx::cp_async_bulk_tensor(ptx::space_cluster, ptx::space_global, to, &map, {0, row, panel}, full);
+}
+
 // What a thread stored becomes visible to tensor cores and copies, after a barrier.
 __device__ inline void FenceStores() { ptx::fence_proxy_async(ptx::space_shared); }
 
@@ -46,6 +61,12 @@ __device__ inline void StoreMatrices(uint32_t to, const uint32_t (&registers)[4]
 __device__ inline uint32_t Pack(float low, float high) {
   const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
   return reinterpret_cast<const uint32_t&>(pair);
+}
+
+__device__ inline float PowerOfTwo(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 }  // namespace hetero::internal

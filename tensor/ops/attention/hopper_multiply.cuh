@@ -118,12 +118,6 @@ class Group {
   const int group_;
 };
 
-__device__ inline float PowerOfTwo(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Scores to probabilities. `lse`: of the block's queries, in bits.
 template <typename B>
 __device__ void TakeProbabilities(const float* lse, float scale_in_bits,

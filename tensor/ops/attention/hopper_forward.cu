@@ -1,0 +1,72 @@
+#include <algorithm>
+#include <cstdlib>
+#include <vector>
+
+#include "hetero/base/status.h"
+#include "hetero/tensor/ops/attention/hopper_forward.cuh"
+#include "hetero/tensor/ops/attention/hopper_forward.h"
+#include "hetero/tensor/ops/attention/hopper_operands.cuh"
+
+namespace hetero::internal {
+namespace {
+
+// What a block of compute capability 9.0 can have.
+static_assert(sizeof(ForwardShared<Forward<80, false, 3, 112>>) <= 227 << 10);
+
+template <typename F>
+absl::Status Run(const AttentionForwardArgs& args, const TensorView& list_X, Stream& stream) {
+  constexpr double kLog2E = 1.4426950408889634;
+  const AttentionShape& shape = args.shape;
+  const int64_t heads = shape.num_groups * shape.heads_per_group;
+  const std::vector<ForwardTile> tiles = ForwardTiles(shape, F::kRows);
+  auto* const next = reinterpret_cast<uint32_t*>(list_X.address());
+  auto* const device_tiles = reinterpret_cast<ForwardTile*>(next + 1);
+  const ForwardProblem problem = {.tiles = device_tiles,
+                                  .next = next,
+                                  .o = args.o.data<__nv_bfloat16>(),
+                                  .o_stride = args.o.stride(0),
+                                  .lse = args.lse_HT.data<float>(),
+                                  .tokens = args.qkv.dim(0),
+                                  .num_tiles = static_cast<int>(tiles.size()),
+                                  .heads = static_cast<int>(heads),
+                                  .heads_per_group = static_cast<int>(shape.heads_per_group),
+                                  .scale_in_bits = static_cast<float>(shape.scale * kLog2E)};
+  HETERO_ASSIGN_OR_RETURN(const TensorMaps* const maker, stream.State<TensorMaps>());
+  ForwardMaps maps;
+  HETERO_RETURN_IF_ERROR(MakeMap<typename F::Queries>(*maker, args.qkv, maps.queries, F::kRows));
+  HETERO_RETURN_IF_ERROR(MakeMap<typename F::Keys>(*maker, args.qkv, maps.keys, F::kKeys));
+  HETERO_ASSIGN_OR_RETURN(const cuda::DeviceFacts* const facts, stream.State<cuda::DeviceFacts>());
+  HETERO_RETURN_IF_CUDA_ERROR(
+      cudaMemsetAsync(next, 0, sizeof(*next), static_cast<cudaStream_t>(stream.handle())));
+  HETERO_RETURN_IF_ERROR(CopyList<ForwardTile>(tiles, device_tiles, stream));
+  const int64_t num_blocks =
+      std::min<int64_t>(facts->num_multiprocessors, std::ssize(tiles) * heads);
+  const cuda::LaunchShape persistent = {.grid = static_cast<unsigned>(num_blocks),
+                                        .block = F::kThreads,
+                                        .shared_bytes = sizeof(ForwardShared<F>)};
+  return HETERO_CUDA_LAUNCH(ForwardKernel<F>, persistent, stream, maps, problem);
+}
+
+}  // namespace
+
+absl::Status AttentionForwardHopper(const AttentionForwardArgs& args, const TensorView& list_X,
+                                    Stream& stream) {
+  static const int variant = getenv("FWD") ? atoi(getenv("FWD")) : 0;
+  const bool c = args.shape.causal;
+  switch (variant) {
+    case 0:
+      return c ? Run<Forward<80, true, 2, 128>>(args, list_X, stream)
+               : Run<Forward<80, false, 2, 128>>(args, list_X, stream);
+    case 1:
+      return c ? Run<Forward<80, true, 3, 96>>(args, list_X, stream)
+               : Run<Forward<80, false, 3, 96>>(args, list_X, stream);
+    case 2:
+      return c ? Run<Forward<80, true, 2, 176>>(args, list_X, stream)
+               : Run<Forward<80, false, 2, 176>>(args, list_X, stream);
+    default:
+      return c ? Run<Forward<80, true, 3, 112>>(args, list_X, stream)
+               : Run<Forward<80, false, 3, 112>>(args, list_X, stream);
+  }
+}
+
+}  // namespace hetero::internal
