@@ -133,9 +133,8 @@ absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTenso
   Stream& stream = context.stream;
   HETERO_ASSIGN_OR_RETURN(const TensorView out_RH,
                           context.AllocateResult(residual_RH.dtype(), residual_RH.dims()));
-  if (sequence_.alone() && bias_H_ == nullptr) {
-    HETERO_RETURN_IF_ERROR(Copy(residual_RH, out_RH, stream));
-    HETERO_RETURN_IF_ERROR(AddTo(context, x_TK, out_RH));
+  if (sequence_.alone()) {
+    HETERO_RETURN_IF_ERROR(AddProduct(stream, x_TK, residual_RH, out_RH));
     return out_RH;
   }
   HETERO_RETURN_IF_ERROR(Product(context, x_TK, out_RH));
@@ -143,20 +142,25 @@ absl::StatusOr<TensorView> RowLinear::Forward(ModuleContext& context, ConstTenso
   return out_RH;
 }
 
+absl::Status RowLinear::AddProduct(Stream& stream, ConstTensorView x_TK, ConstTensorView to_TH,
+                                   TensorView out_TH) const {
+  HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
+                               .b = weight_HK_->value,
+                               .c = out_TH,
+                               .bias = ValueOrNull(bias_H_),
+                               .added = to_TH,
+                               .transpose_b = true,
+                               .beta = 1,
+                               .name = "linear.forward"},
+                              stream))
+      .With(weight_HK_->spec->name);
+  return absl::OkStatus();
+}
+
 absl::Status RowLinear::AddTo(ModuleContext& context, ConstTensorView x_TK,
                               TensorView out_RH) const {
   Stream& stream = context.stream;
-  if (sequence_.alone() && bias_H_ == nullptr) {
-    HETERO_RETURN_IF_ERROR(Gemm({.a = x_TK,
-                                 .b = weight_HK_->value,
-                                 .c = out_RH,
-                                 .transpose_b = true,
-                                 .beta = 1,
-                                 .name = "gemm.forward"},
-                                stream))
-        .With(weight_HK_->spec->name);
-    return absl::OkStatus();
-  }
+  if (sequence_.alone()) return AddProduct(stream, x_TK, out_RH, out_RH);
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(const TensorView product_RH,
                           stream.workspace().Allocate(out_RH.dtype(), out_RH.dims()));

@@ -127,6 +127,9 @@ class RowLinear {
   // This rank's part of Product, in the stream's workspace; alone, `out_RH`.
   absl::StatusOr<TensorView> ProductPart(ModuleContext& context, ConstTensorView x_TK,
                                          TensorView out_RH) const;
+  // out = to + x wᵀ + b, of a rank that is alone.
+  absl::Status AddProduct(Stream& stream, ConstTensorView x_TK, ConstTensorView to_TH,
+                          TensorView out_TH) const;
   absl::Status BackwardProducts(ModuleContext& context, ConstTensorView d_out_TH,
                                 ConstTensorView x_TK, TensorView d_x_TK) const;
 

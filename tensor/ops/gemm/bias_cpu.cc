@@ -8,9 +8,23 @@ namespace hetero::internal {
 namespace {
 
 template <typename T>
-HETERO_CPU_KERNEL void FillRows(const T* bias, T* y, int64_t rows, int64_t columns,
-                                int64_t stride) {
-  for (int64_t t = 0; t < rows; ++t) std::copy(bias, bias + columns, y + t * stride);
+HETERO_CPU_KERNEL void FillRows(const RowFill<T>& fill) {
+  const T* const bias = fill.bias;
+  for (int64_t t = 0; t < fill.rows; ++t) {
+    T* const c = fill.c + t * fill.c_stride;
+    if (fill.added == nullptr) {
+      std::copy(bias, bias + fill.columns, c);
+      continue;
+    }
+    const T* const added = fill.added + t * fill.added_stride;
+    if (bias == nullptr) {
+#pragma omp simd
+      for (int64_t j = 0; j < fill.columns; ++j) c[j] = fill.beta * added[j];
+    } else {
+#pragma omp simd
+      for (int64_t j = 0; j < fill.columns; ++j) c[j] = bias[j] + fill.beta * added[j];
+    }
+  }
 }
 
 // Columns in register blocks: the sums stay in registers over all rows.
@@ -41,11 +55,13 @@ HETERO_CPU_KERNEL void SumRows(const T* __restrict x, int64_t stride, int64_t ro
 
 }  // namespace
 
-void FillRowsCpu(const float* bias, float* y, int64_t rows, int64_t columns, int64_t stride) {
-  cpu::RunKernel<FillRows<float>>(bias, y, rows, columns, stride);
+template <>
+void FillRowsCpu(const RowFill<float>& fill) {
+  cpu::RunKernel<FillRows<float>>(fill);
 }
-void FillRowsCpu(const double* bias, double* y, int64_t rows, int64_t columns, int64_t stride) {
-  cpu::RunKernel<FillRows<double>>(bias, y, rows, columns, stride);
+template <>
+void FillRowsCpu(const RowFill<double>& fill) {
+  cpu::RunKernel<FillRows<double>>(fill);
 }
 void SumRowsCpu(const float* x, int64_t stride, int64_t rows, int64_t columns, bool accumulate,
                 float* sum) {

@@ -5,9 +5,23 @@
 
 namespace hetero::internal {
 
-// y[t, :] = bias.
-void FillRowsCpu(const float* bias, float* y, int64_t rows, int64_t columns, int64_t stride);
-void FillRowsCpu(const double* bias, double* y, int64_t rows, int64_t columns, int64_t stride);
+// c[t, :] = bias + beta added[t, :]. One of the two may be null: zero. `added` may be c.
+template <typename T>
+struct RowFill {
+  const T* bias;
+  const T* added;
+  int64_t added_stride;
+  T beta;
+  T* c;
+  int64_t c_stride;
+  int64_t rows, columns;
+};
+template <typename T>
+void FillRowsCpu(const RowFill<T>& fill);
+template <>
+void FillRowsCpu(const RowFill<float>& fill);
+template <>
+void FillRowsCpu(const RowFill<double>& fill);
 
 // sum = Σ_t x[t, :] in row order, added to sum if `accumulate`.
 void SumRowsCpu(const float* x, int64_t stride, int64_t rows, int64_t columns, bool accumulate,

@@ -26,32 +26,6 @@ absl::Status ExpectOutput(std::string_view operand, const ConstTensorView& view,
                                               : ExpectDType(operand, view, inputs);
 }
 
-// c = alpha op(a) op(b) + beta c + bias, a null bias being none.
-absl::Status Product(const GemmArgs& args, const ConstTensorView& bias, Stream& stream) {
-  HETERO_RETURN_IF_ERROR(ExpectShape("c", args.c, {kAnyDim, kAnyDim}));
-  HETERO_RETURN_IF_ERROR(ExpectShape("a", args.a, {kAnyDim, kAnyDim}));
-  const DType dtype = args.a.dtype();
-  const int64_t m = args.c.dim(0);
-  const int64_t n = args.c.dim(1);
-  const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
-  HETERO_RETURN_IF_ERROR(args.transpose_a ? ExpectMatrix("a", args.a, dtype, k, m)
-                                          : ExpectMatrix("a", args.a, dtype, m, k));
-  HETERO_RETURN_IF_ERROR(args.transpose_b ? ExpectMatrix("b", args.b, dtype, n, k)
-                                          : ExpectMatrix("b", args.b, dtype, k, n));
-  HETERO_RETURN_IF_ERROR(ExpectOutput("c", args.c, dtype));
-  if (!bias.is_null()) {
-    HETERO_RETURN_IF_ERROR(ExpectDense("bias", bias, args.c.dtype(), {n}));
-  }
-  ArenaScope scratch(stream.workspace());
-  HETERO_ASSIGN_OR_RETURN(const TensorView workspace, cuda::AllocateMatmulScratch(stream));
-  const double bytes = args.a.num_bytes() + args.b.num_bytes() + bias.num_bytes() +
-                       (args.beta == 0 ? 1.0 : 2.0) * args.c.num_bytes();
-  OperationScope scope(stream, {args.name, 2.0 * m * n * k, bytes});
-  if (!scope.launches()) return absl::OkStatus();
-  return HETERO_DISPATCH(stream, internal::GemmCpu(args, bias),
-                         internal::GemmCuda(args, bias, workspace, stream));
-}
-
 // How a GPU cuts rows whose columns are summed: enough parts to fill it, few enough to fold fast.
 int64_t RowsPerPart(int64_t rows) { return std::max<int64_t>(64, (rows + 127) / 128); }
 
@@ -59,19 +33,30 @@ int64_t RowsPerPart(int64_t rows) { return std::max<int64_t>(64, (rows + 127) / 
 
 namespace internal {
 
-absl::Status GemmCpu(const GemmArgs& args, const ConstTensorView& bias) {
+absl::Status GemmCpu(const GemmArgs& args) {
   return VisitFloat(args.a.dtype(), [&]<typename T>() {
     const int64_t m = args.c.dim(0);
     const int64_t n = args.c.dim(1);
     const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
+    T* const c = args.c.data<T>();
     double beta = args.beta;
-    if (!bias.is_null()) {
-      FillRowsCpu(bias.data<T>(), args.c.data<T>(), m, n, args.c.stride(0));
+    const bool has_added =
+        beta != 0 && !args.added.is_null() && args.added.address() != args.c.address();
+    if (has_added || !args.bias.is_null()) {
+      const ConstTensorView added = has_added ? args.added : ConstTensorView(args.c);
+      FillRowsCpu<T>({.bias = args.bias.is_null() ? nullptr : args.bias.data<T>(),
+                      .added = beta == 0 ? nullptr : added.data<T>(),
+                      .added_stride = added.stride(0),
+                      .beta = static_cast<T>(beta),
+                      .c = c,
+                      .c_stride = args.c.stride(0),
+                      .rows = m,
+                      .columns = n});
       beta = 1;
     }
     return cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
                         args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
-                        static_cast<T>(beta), args.c.data<T>(), RowStride(args.c));
+                        static_cast<T>(beta), c, RowStride(args.c));
   });
 }
 
@@ -83,12 +68,43 @@ absl::Status BiasBackwardCpu(const ConstTensorView& dy, bool accumulate, const T
 
 }  // namespace internal
 
-absl::Status Gemm(const GemmArgs& args, Stream& stream) { return Product(args, {}, stream); }
+absl::Status Gemm(const GemmArgs& args, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectShape("c", args.c, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectShape("a", args.a, {kAnyDim, kAnyDim}));
+  const DType dtype = args.a.dtype();
+  const int64_t m = args.c.dim(0);
+  const int64_t n = args.c.dim(1);
+  const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
+  HETERO_RETURN_IF_ERROR(args.transpose_a ? ExpectMatrix("a", args.a, dtype, k, m)
+                                          : ExpectMatrix("a", args.a, dtype, m, k));
+  HETERO_RETURN_IF_ERROR(args.transpose_b ? ExpectMatrix("b", args.b, dtype, n, k)
+                                          : ExpectMatrix("b", args.b, dtype, k, n));
+  HETERO_RETURN_IF_ERROR(ExpectOutput("c", args.c, dtype));
+  if (!args.bias.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectDense("bias", args.bias, args.c.dtype(), {n}));
+  }
+  if (!args.added.is_null()) {
+    HETERO_RETURN_IF_ERROR(ExpectMatrix("added", args.added, args.c.dtype(), m, n));
+  }
+  ArenaScope scratch(stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const TensorView workspace, cuda::AllocateMatmulScratch(stream));
+  const double bytes = args.a.num_bytes() + args.b.num_bytes() + args.bias.num_bytes() +
+                       (args.beta == 0 ? 1.0 : 2.0) * args.c.num_bytes();
+  OperationScope scope(stream, {args.name, 2.0 * m * n * k, bytes});
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::GemmCpu(args),
+                         internal::GemmCuda(args, workspace, stream));
+}
 
 absl::Status LinearForward(const ConstTensorView& x_TK, const ConstTensorView& w_NK,
                            const ConstTensorView& bias_N, const TensorView& y_TN, Stream& stream) {
-  return Product({.a = x_TK, .b = w_NK, .c = y_TN, .transpose_b = true, .name = "linear.forward"},
-                 bias_N, stream);
+  return Gemm({.a = x_TK,
+               .b = w_NK,
+               .c = y_TN,
+               .bias = bias_N,
+               .transpose_b = true,
+               .name = "linear.forward"},
+              stream);
 }
 
 absl::Status LinearBackwardInput(const ConstTensorView& dy_TN, const ConstTensorView& w_NK,

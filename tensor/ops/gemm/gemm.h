@@ -6,7 +6,8 @@
 // Shape letters: T rows (tokens), K input features, N output features.
 // Inputs of a call have one dtype: f32 or f64 on the CPU, f32 or bf16 on a GPU. An output has that
 // too, or f32, the type that sums have inside. Views may be slices of wider matrices (rows with
-// gaps). Outputs must not overlap inputs. Any extent may be zero. A GPU takes 32 MiB of scratch.
+// gaps). Outputs must not overlap inputs, but `added`
+// may be c. Any extent may be zero. A GPU takes 32 MiB of scratch.
 // Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit; RESOURCE_EXHAUSTED
 // where the CPU's library finds no memory to pack operands.
 
@@ -20,17 +21,19 @@
 namespace hetero {
 
 struct GemmArgs {
-  ConstTensorView a;  // [m, k]; [k, m] if transpose_a
-  ConstTensorView b;  // [k, n]; [n, k] if transpose_b
-  TensorView c;       // [m, n]
+  ConstTensorView a;           // [m, k]; [k, m] if transpose_a
+  ConstTensorView b;           // [k, n]; [n, k] if transpose_b
+  TensorView c;                // [m, n]
+  ConstTensorView bias = {};   // [n], of c's dtype, added to every row; null: none
+  ConstTensorView added = {};  // [m, n], of c's dtype: what beta multiplies, instead of c
   bool transpose_a = false;
   bool transpose_b = false;
   double alpha = 1;
-  double beta = 0;                 // 0: c is written without being read
+  double beta = 0;                 // 0: neither c nor `added` is read
   std::string_view name = "gemm";  // in the stream's ledger; a string literal
 };
 
-// c = alpha op(a) op(b) + beta c.
+// c = alpha op(a) op(b) + bias + beta c.
 absl::Status Gemm(const GemmArgs& args, Stream& stream);
 
 // y = x wᵀ + bias. `bias_N` has y's dtype; null: none.
@@ -51,11 +54,10 @@ absl::Status BiasBackward(const ConstTensorView& dy_TN, const TensorView& dbias_
 
 namespace internal {
 
-absl::Status GemmCpu(const GemmArgs& args, const ConstTensorView& bias);
+absl::Status GemmCpu(const GemmArgs& args);
 absl::Status BiasBackwardCpu(const ConstTensorView& dy, bool accumulate, const TensorView& dbias);
 
-absl::Status GemmCuda(const GemmArgs& args, const ConstTensorView& bias, const TensorView& scratch,
-                      Stream& stream);
+absl::Status GemmCuda(const GemmArgs& args, const TensorView& scratch, Stream& stream);
 // `parts` f32 [parts, N]: scratch for the sums of `rows_per_part` rows each; null where one is all.
 absl::Status BiasBackwardCuda(const ConstTensorView& dy, bool accumulate, const TensorView& parts,
                               int64_t rows_per_part, const TensorView& dbias, Stream& stream);

@@ -11,17 +11,18 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / cuda::kWarpSize;
 
-// y[t, :] = bias + beta y[t, :]; a null bias is zero, y is not read where beta is 0.
+// y[t, :] = bias + beta added[t, :]; a null bias is zero, `added` is not read where beta is 0.
 template <typename T>
-__global__ __launch_bounds__(kThreads) void AddBiasKernel(const T* bias, float beta, T* y,
+__global__ __launch_bounds__(kThreads) void AddBiasKernel(const T* bias, float beta, const T* added,
+                                                          int64_t added_stride, T* y,
                                                           int64_t stride, int64_t columns,
                                                           int64_t num_elements) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (i >= num_elements) return;
-  const int64_t column = i % columns;
-  T& element = y[i / columns * stride + column];
-  const float added = bias == nullptr ? 0.0f : cuda::ToFloat(bias[column]);
-  element = cuda::FromFloat<T>(beta == 0.0f ? added : added + beta * cuda::ToFloat(element));
+  const int64_t row = i / columns, column = i % columns;
+  float sum = bias == nullptr ? 0.0f : cuda::ToFloat(bias[column]);
+  if (beta != 0.0f) sum += beta * cuda::ToFloat(added[row * added_stride + column]);
+  y[row * stride + column] = cuda::FromFloat<T>(sum);
 }
 
 // sums[part, column] = Σ x over the rows of the part. A warp takes every kWarps-th row of kWidth
@@ -81,24 +82,26 @@ absl::Status SumRows(const ConstTensorView& x, int64_t rows_per_part, bool accum
 // A matrix without rows may have a row stride of 0, which the library refuses.
 int64_t RowStride(const ConstTensorView& view) { return std::max(view.stride(0), view.dim(1)); }
 
-absl::Status AddBias(const ConstTensorView& bias, double beta, const TensorView& y,
-                     Stream& stream) {
-  return cuda::VisitFloat(y.dtype(), [&]<typename T>() {
-    const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(y.num_elements(), kThreads),
+// c = bias + beta added
+absl::Status AddBias(const GemmArgs& args, const ConstTensorView& added, Stream& stream) {
+  const TensorView& c = args.c;
+  return cuda::VisitFloat(c.dtype(), [&]<typename T>() {
+    const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(c.num_elements(), kThreads),
                                      .block = kThreads};
     return HETERO_CUDA_LAUNCH(AddBiasKernel<T>, shape, stream,
-                              bias.is_null() ? nullptr : bias.data<T>(), static_cast<float>(beta),
-                              y.data<T>(), y.stride(0), y.dim(1), y.num_elements());
+                              args.bias.is_null() ? nullptr : args.bias.data<T>(),
+                              static_cast<float>(args.beta), added.data<T>(), added.stride(0),
+                              c.data<T>(), c.stride(0), c.dim(1), c.num_elements());
   });
 }
 
 }  // namespace
 
-absl::Status GemmCuda(const GemmArgs& args, const ConstTensorView& bias, const TensorView& scratch,
-                      Stream& stream) {
+absl::Status GemmCuda(const GemmArgs& args, const TensorView& scratch, Stream& stream) {
   const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
   if (args.c.num_elements() == 0) return absl::OkStatus();
-  if (k == 0) return AddBias(bias, args.beta, args.c, stream);
+  const ConstTensorView added = args.added.is_null() ? ConstTensorView(args.c) : args.added;
+  if (k == 0) return AddBias(args, added, stream);
   cuda::MatmulArgs product = {.transpose_a = args.transpose_a,
                               .transpose_b = args.transpose_b,
                               .m = args.c.dim(0),
@@ -115,11 +118,13 @@ absl::Status GemmCuda(const GemmArgs& args, const ConstTensorView& bias, const T
                               .c = args.c.address(),
                               .stride_c = RowStride(args.c)};
   // The library adds a bias in its last step only from aligned memory.
-  if (!bias.is_null() && reinterpret_cast<uintptr_t>(bias.address()) % 16 != 0) {
-    HETERO_RETURN_IF_ERROR(AddBias(bias, args.beta, args.c, stream));
+  if (!args.bias.is_null() && reinterpret_cast<uintptr_t>(args.bias.address()) % 16 != 0) {
+    HETERO_RETURN_IF_ERROR(AddBias(args, added, stream));
     product.beta = 1;
   } else {
-    product.bias = bias.address();
+    product.bias = args.bias.address();
+    product.added = args.beta == 0 ? nullptr : added.address();
+    product.stride_added = args.beta == 0 ? 0 : RowStride(added);
   }
   return cuda::Matmul(product, scratch, stream);
 }

@@ -150,6 +150,61 @@ INSTANTIATE_TEST_SUITE_P(
                                          Sides{384, 128, 64, 0}, Sides{1000, 264, 40, 8},
                                          Sides{0, 4, 3, 0}, Sides{9, 5, 0, 0})));
 
+class GemmSumCudaTest
+    : public ::testing::TestWithParam<std::tuple<DTypes, Sides, double, std::pair<int64_t, bool>>> {
+};
+
+// A bias at an odd address, or none; what is added has rows of another stride than c.
+TEST_P(GemmSumCudaTest, AddsABiasAndAnotherMatrix) {
+  const auto [dtypes, sides, beta, variant] = GetParam();
+  const auto [m, n, k, gap] = sides;
+  const auto [offset, has_bias] = variant;
+  std::mt19937_64 generator = FreshGenerator();
+  const auto a = NormalFor(dtypes.inputs, {m, k}, generator);
+  const auto b = NormalFor(dtypes.inputs, {n, k}, generator);
+  const auto biases = NormalFor(dtypes.output, {n + 1}, generator);
+  const auto added = NormalFor(dtypes.output, {m, n + gap + 8}, generator);
+  StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
+  HostTensor<double> c({m, n + gap}, std::vector<double>(m * (n + gap)));
+  const DeviceTensor gpu_a(dtypes.inputs, a, *gpu), gpu_b(dtypes.inputs, b, *gpu),
+      gpu_biases(dtypes.output, biases, *gpu), gpu_added(dtypes.output, added, *gpu);
+  const DeviceTensor gpu_c(dtypes.output, {m, n + gap}, *gpu),
+      again(dtypes.output, {m, n + gap}, *gpu);
+  const auto product = [&](const ConstTensorView& a_view, const ConstTensorView& b_view,
+                           const ConstTensorView& bias_view, const ConstTensorView& added_view,
+                           const TensorView& c_view, Stream& stream) {
+    return Gemm({.a = a_view,
+                 .b = b_view,
+                 .c = c_view.Columns(0, n),
+                 .bias = has_bias ? bias_view.Rows(offset, n) : ConstTensorView(),
+                 .added = added_view.Columns(0, n),
+                 .transpose_b = true,
+                 .beta = beta},
+                stream);
+  };
+  ASSERT_THAT(product(a.view(), b.view(), biases.view(), added.view(), c.view(), *cpu), IsOk());
+  for (const DeviceTensor* const out : {&gpu_c, &again}) {
+    ASSERT_THAT(Fill(0, out->view().Columns(n, gap), *gpu), IsOk());
+    ASSERT_THAT(Fill(std::nan(""), out->view().Columns(0, n), *gpu), IsOk());
+    ASSERT_THAT(
+        product(gpu_a.view(), gpu_b.view(), gpu_biases.view(), gpu_added.view(), out->view(), *gpu),
+        IsOk());
+  }
+  EXPECT_THAT(gpu_c.Values(), IsCloseTo(c.values(), Tolerance(dtypes, k, /*adds=*/true)));
+  EXPECT_EQ(gpu_c.Bits(), again.Bits());
+}
+
+INSTANTIATE_TEST_SUITE_P(Sides, GemmSumCudaTest,
+                         ::testing::Combine(::testing::ValuesIn(kDTypes),
+                                            ::testing::Values(Sides{1, 1, 1, 0}, Sides{5, 7, 3, 2},
+                                                              Sides{97, 130, 71, 1},
+                                                              Sides{4, 3, 0, 0},
+                                                              Sides{512, 768, 1024, 0}),
+                                            ::testing::Values(0.0, 1.0, -0.5),
+                                            ::testing::Values(std::pair<int64_t, bool>{0, false},
+                                                              std::pair<int64_t, bool>{0, true},
+                                                              std::pair<int64_t, bool>{1, true})));
+
 TEST(GemmCudaTest, RefusesDoubles) {
   StreamWithWorkspace gpu(DeviceKind::kCuda);
   const DeviceTensor a(DType::kF64, {2, 2}, *gpu);

@@ -94,6 +94,56 @@ INSTANTIATE_TEST_SUITE_P(Sides, GemmTest,
                                             ::testing::Bool(), ::testing::Bool(),
                                             ::testing::Values(0.0, 1.0, -0.5)));
 
+// c = alpha a b + bias + beta added, with c untouched by what it held, or c itself added.
+template <typename T>
+void ExpectSum(double beta, bool has_bias, bool in_place) {
+  constexpr int64_t kM = 9, kN = 21, kK = 5, kGap = 2;
+  std::mt19937_64 generator = FreshGenerator();
+  const auto a = HostTensor<T>::Normal({kM, kK}, generator);
+  const auto b = HostTensor<T>::Normal({kK, kN}, generator);
+  const auto bias = HostTensor<T>::Normal({kN}, generator);
+  const auto added = HostTensor<T>::Normal({kM, kN + kGap}, generator);
+  auto c = HostTensor<T>::Normal({kM, kN + (in_place ? kGap : 1)}, generator);
+  const int64_t columns = c.view().dim(1);
+  for (int64_t i = 0; i < kM; ++i) {
+    for (int64_t j = 0; j < kN; ++j) {
+      c[i * columns + j] = in_place ? added[i * columns + j] : static_cast<T>(std::nan(""));
+    }
+  }
+  std::vector<double> expected = c.template As<double>().values();
+  for (int64_t i = 0; i < kM; ++i) {
+    for (int64_t j = 0; j < kN; ++j) {
+      double sum = (has_bias ? bias[j] : 0) + beta * added[i * (kN + kGap) + j];
+      for (int64_t l = 0; l < kK; ++l) sum += double{a[i * kK + l]} * double{b[l * kN + j]};
+      expected[i * columns + j] = sum;
+    }
+  }
+  StreamWithWorkspace stream;
+  const TensorView out = c.view().Columns(0, kN);
+  ASSERT_THAT(Gemm({.a = a.view(),
+                    .b = b.view(),
+                    .c = out,
+                    .bias = has_bias ? ConstTensorView(bias.view()) : ConstTensorView(),
+                    .added = in_place ? ConstTensorView(out) : added.view().Columns(0, kN),
+                    .beta = beta},
+                   *stream),
+              IsOk());
+  EXPECT_THAT(c.values(),
+              IsCloseTo(expected, {.absolute = 32 * Epsilon<T>(), .relative = 8 * Epsilon<T>()}));
+}
+
+TEST(GemmSumTest, AddsABiasAndAnotherMatrix) {
+  for (const double beta : {0.0, 1.0, -0.5}) {
+    for (const bool has_bias : {false, true}) {
+      for (const bool in_place : {false, true}) {
+        if (in_place && beta == 0) continue;
+        ExpectSum<float>(beta, has_bias, in_place);
+        ExpectSum<double>(beta, has_bias, in_place);
+      }
+    }
+  }
+}
+
 TEST(GemmErrorsTest, NameTheOperand) {
   HostTensor<float> a({2, 3}), b({4, 5}), c({2, 5});
   HostTensor<double> b64({3, 5});
@@ -103,6 +153,11 @@ TEST(GemmErrorsTest, NameTheOperand) {
                        AllOf(HasSubstr("b is f32[4,5]"), HasSubstr("expected [3,5]"))));
   EXPECT_THAT(Gemm({.a = a.view(), .b = b64.view(), .c = c.view()}, *stream),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("b is f64[3,5]")));
+  HostTensor<float> b35({3, 5});
+  EXPECT_THAT(
+      Gemm({.a = a.view(), .b = b35.view(), .c = c.view(), .added = b.view(), .beta = 1}, *stream),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("added is f32[4,5]"), HasSubstr("expected [2,5]"))));
 }
 
 // With L = Σ y∘dy, the three backward products are the derivatives of the forward one.

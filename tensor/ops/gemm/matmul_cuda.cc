@@ -33,8 +33,8 @@ using Preference = Owned<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDes
 struct Problem {
   bool transpose_a, transpose_b, has_bias, reads_c;
   DType dtype, c_dtype;
-  uint32_t align_a, align_b, align_c;
-  int64_t m, n, k, stride_a, stride_b, stride_c;
+  uint32_t align_a, align_b, align_c, align_added;
+  int64_t m, n, k, stride_a, stride_b, stride_c, stride_added;
   int64_t batch, batch_stride_a, batch_stride_b, batch_stride_c;
 
   bool operator==(const Problem&) const = default;
@@ -42,15 +42,15 @@ struct Problem {
   template <typename H>
   friend H AbslHashValue(H h, const Problem& p) {
     return H::combine(std::move(h), p.transpose_a, p.transpose_b, p.has_bias, p.reads_c, p.dtype,
-                      p.c_dtype, p.align_a, p.align_b, p.align_c, p.m, p.n, p.k, p.stride_a,
-                      p.stride_b, p.stride_c, p.batch, p.batch_stride_a, p.batch_stride_b,
-                      p.batch_stride_c);
+                      p.c_dtype, p.align_a, p.align_b, p.align_c, p.align_added, p.m, p.n, p.k,
+                      p.stride_a, p.stride_b, p.stride_c, p.stride_added, p.batch, p.batch_stride_a,
+                      p.batch_stride_b, p.batch_stride_c);
   }
 };
 
 struct Plan {
   Operation operation;
-  Layout a, b, c;
+  Layout a, b, c, added;
   cublasLtMatmulAlgo_t algorithm;
 };
 
@@ -115,6 +115,8 @@ absl::StatusOr<Plan> MakePlan(cublasLtHandle_t handle, const Problem& p) {
                          p.batch, p.batch_stride_b));
   HETERO_ASSIGN_OR_RETURN(plan.c,
                           MakeLayout(p.c_dtype, p.m, p.n, p.stride_c, p.batch, p.batch_stride_c));
+  HETERO_ASSIGN_OR_RETURN(
+      plan.added, MakeLayout(p.c_dtype, p.m, p.n, p.stride_added, p.batch, p.batch_stride_c));
 
   cublasLtMatmulPreference_t preference = nullptr;
   HETERO_RETURN_IF_CUBLAS_ERROR(cublasLtMatmulPreferenceCreate(&preference));
@@ -130,14 +132,14 @@ absl::StatusOr<Plan> MakePlan(cublasLtHandle_t handle, const Problem& p) {
   HETERO_RETURN_IF_CUBLAS_ERROR(
       Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, p.align_a));
   HETERO_RETURN_IF_CUBLAS_ERROR(
-      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, p.align_c));
+      Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, p.align_added));
   HETERO_RETURN_IF_CUBLAS_ERROR(
       Set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, p.align_c));
   cublasLtMatmulHeuristicResult_t result;
   int found = 0;
-  const cublasStatus_t status =
-      cublasLtMatmulAlgoGetHeuristic(handle, operation, plan.b.get(), plan.a.get(), plan.c.get(),
-                                     plan.c.get(), preference, 1, &result, &found);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      handle, operation, plan.b.get(), plan.a.get(), plan.added.get(), plan.c.get(), preference, 1,
+      &result, &found);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED || (status == CUBLAS_STATUS_SUCCESS && found == 0)) {
     return absl::UnimplementedError(absl::StrCat(
         "cuBLASLt has no algorithm for ", p.batch, " products ", p.m, "x", p.n, "x", p.k, " of ",
@@ -186,6 +188,9 @@ absl::Status Matmul(const MatmulArgs& args, const TensorView& scratch, hetero::S
   }
   HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(stream.device().ordinal));
   HETERO_ASSIGN_OR_RETURN(CublasLt* const library, stream.State<CublasLt>());
+  const bool adds_c = args.added == nullptr || args.beta == 0;
+  const void* const added = adds_c ? args.c : args.added;
+  const int64_t stride_added = adds_c ? args.stride_c : args.stride_added;
   HETERO_ASSIGN_OR_RETURN(Plan* const plan,
                           library->PlanOf({.transpose_a = args.transpose_a,
                                            .transpose_b = args.transpose_b,
@@ -196,12 +201,14 @@ absl::Status Matmul(const MatmulArgs& args, const TensorView& scratch, hetero::S
                                            .align_a = Alignment(args.a),
                                            .align_b = Alignment(args.b),
                                            .align_c = Alignment(args.c),
+                                           .align_added = Alignment(added),
                                            .m = args.m,
                                            .n = args.n,
                                            .k = args.k,
                                            .stride_a = args.stride_a,
                                            .stride_b = args.stride_b,
                                            .stride_c = args.stride_c,
+                                           .stride_added = stride_added,
                                            .batch = args.batch,
                                            .batch_stride_a = args.batch_stride_a,
                                            .batch_stride_b = args.batch_stride_b,
@@ -214,7 +221,7 @@ absl::Status Matmul(const MatmulArgs& args, const TensorView& scratch, hetero::S
   const auto beta = static_cast<float>(args.beta);
   HETERO_RETURN_IF_CUBLAS_ERROR(cublasLtMatmul(
       library->handle(), plan->operation.get(), &alpha, args.b, plan->b.get(), args.a,
-      plan->a.get(), &beta, args.c, plan->c.get(), args.c, plan->c.get(), &plan->algorithm,
+      plan->a.get(), &beta, added, plan->added.get(), args.c, plan->c.get(), &plan->algorithm,
       scratch.address(), scratch.num_bytes(), static_cast<cudaStream_t>(stream.handle())));
   return absl::OkStatus();
 }

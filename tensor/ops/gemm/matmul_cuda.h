@@ -15,8 +15,8 @@
 
 namespace hetero::cuda {
 
-// Row-major c[m,n] = alpha op(a)[m,k] op(b)[k,n] + beta c + bias[n], `batch` times. Strides count
-// elements between rows as stored, batch strides those between products; 0 repeats an input.
+// Row-major c[m,n] = alpha op(a)[m,k] op(b)[k,n] + beta added + bias[n], `batch` times. Strides
+// count elements between rows as stored, batch strides those between products; 0 repeats an input.
 struct MatmulArgs {
   bool transpose_a = false;
   bool transpose_b = false;
@@ -26,13 +26,15 @@ struct MatmulArgs {
   DType dtype = DType::kF32;    // of a and b: f32 or bf16
   DType c_dtype = DType::kF32;  // the same, or f32
   double alpha = 1;
-  double beta = 0;  // 0: c is not read
+  double beta = 0;
   const void* a = nullptr;
   int64_t stride_a = 0;
   const void* b = nullptr;
   int64_t stride_b = 0;
   void* c = nullptr;
   int64_t stride_c = 0;
+  const void* added = nullptr;  // of c_dtype, not read where beta is 0; null: c; a batch needs c
+  int64_t stride_added = 0;
   const void* bias = nullptr;  // of c_dtype, aligned to 16 bytes; null: none
   int64_t batch = 1;
   int64_t batch_stride_a = 0;
