@@ -26,8 +26,8 @@ TEST(ForwardTiles, EveryQueryIsInOneTileWithTheKeysItSees) {
         ForwardTiles({.segments = segments, .causal = causal}, kRows);
     std::vector<int> covered(segments.back());
     for (const ForwardTile& tile : tiles) {
-      EXPECT_TRUE(std::ranges::contains(segments, tile.segment_begin));
-      EXPECT_TRUE(std::ranges::contains(segments, tile.segment_end));
+      EXPECT_TRUE(std::ranges::find(segments, tile.segment_begin) != segments.end());
+      EXPECT_TRUE(std::ranges::find(segments, tile.segment_end) != segments.end());
       const int32_t end = std::min(tile.query_begin + kRows, tile.segment_end);
       for (int32_t q = tile.query_begin; q < end; ++q) ++covered[q];
       EXPECT_EQ(tile.KeyEnd(causal, kRows), causal ? end : tile.segment_end);

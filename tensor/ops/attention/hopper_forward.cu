@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdlib>
 #include <vector>
 
 #include "hetero/base/status.h"
@@ -11,7 +10,7 @@ namespace hetero::internal {
 namespace {
 
 // What a block of compute capability 9.0 can have.
-static_assert(sizeof(ForwardShared<Forward<80, false, 3, 112>>) <= 227 << 10);
+static_assert(sizeof(ForwardShared<Forward<80, false>>) <= 227 << 10);
 
 template <typename F>
 absl::Status Run(const AttentionForwardArgs& args, const TensorView& list_X, Stream& stream) {
@@ -51,22 +50,8 @@ absl::Status Run(const AttentionForwardArgs& args, const TensorView& list_X, Str
 
 absl::Status AttentionForwardHopper(const AttentionForwardArgs& args, const TensorView& list_X,
                                     Stream& stream) {
-  static const int variant = getenv("FWD") ? atoi(getenv("FWD")) : 0;
-  const bool c = args.shape.causal;
-  switch (variant) {
-    case 0:
-      return c ? Run<Forward<80, true, 2, 128>>(args, list_X, stream)
-               : Run<Forward<80, false, 2, 128>>(args, list_X, stream);
-    case 1:
-      return c ? Run<Forward<80, true, 3, 96>>(args, list_X, stream)
-               : Run<Forward<80, false, 3, 96>>(args, list_X, stream);
-    case 2:
-      return c ? Run<Forward<80, true, 2, 176>>(args, list_X, stream)
-               : Run<Forward<80, false, 2, 176>>(args, list_X, stream);
-    default:
-      return c ? Run<Forward<80, true, 3, 112>>(args, list_X, stream)
-               : Run<Forward<80, false, 3, 112>>(args, list_X, stream);
-  }
+  return args.shape.causal ? Run<Forward<80, true>>(args, list_X, stream)
+                           : Run<Forward<80, false>>(args, list_X, stream);
 }
 
 }  // namespace hetero::internal

@@ -2,7 +2,7 @@
 #define HETERO_TENSOR_OPS_ATTENTION_HOPPER_FORWARD_CUH_
 
 // The kernel of hopper_forward.h: one block a multiprocessor, which takes tile after tile from the
-// list. A step is the tile's next 128 keys; steps are counted over all tiles.
+// list. A step is the tile's next keys; steps are counted over all tiles.
 
 #include <cstdint>
 
@@ -20,7 +20,7 @@ __device__ void StartScores(const __nv_bfloat16* queries, const __nv_bfloat16* k
 #pragma unroll
   for (int i = 0; i < F::kSize / 16; ++i) {
     Multiply<F::kKeys, Major::K, Major::K>(a + F::Queries::Columns(i), b + F::Keys::Columns(i),
-                                               i > 0, scores);
+                                           i > 0, scores);
   }
   cute::warpgroup_commit_batch();
 }

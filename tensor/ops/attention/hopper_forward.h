@@ -5,7 +5,7 @@
 // cuDNN pads to 128.
 //
 // Work is the list of forward_tiles.h. Groups of four warps have 64 queries each, with the sums of
-// their output and of their probabilities in registers; one warp loads keys and values, 128 in a
+// their output and of their probabilities in registers; one warp loads keys and values, 112 in a
 // step, ahead of them. While a group takes exponentials, the tensor cores have products of the
 // others. Probabilities are rounded to bf16 where they meet values, sums are f32 in the order of
 // the keys, so that a row's bits depend on its segment only.

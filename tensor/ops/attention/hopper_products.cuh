@@ -55,16 +55,8 @@ struct InstructionOf<80, kA, kB> {
   using Registers = cute::SM90::GMMA::MMA_64x80x16_F32BF16BF16_RS<Major::K, kB>;
 };
 template <Major kA, Major kB>
-struct InstructionOf<96, kA, kB> {
-  using Shared = cute::SM90::GMMA::MMA_64x96x16_F32BF16BF16_SS<kA, kB>;
-};
-template <Major kA, Major kB>
 struct InstructionOf<112, kA, kB> {
   using Shared = cute::SM90::GMMA::MMA_64x112x16_F32BF16BF16_SS<kA, kB>;
-};
-template <Major kA, Major kB>
-struct InstructionOf<176, kA, kB> {
-  using Shared = cute::SM90::GMMA::MMA_64x176x16_F32BF16BF16_SS<kA, kB>;
 };
 template <Major kA, Major kB>
 struct InstructionOf<128, kA, kB> {
