@@ -52,11 +52,13 @@ tests() {
 # train LOG ARGUMENTS: a run of 20 steps with a line a step. A run that ends has taken the memory of
 # its dry run, label by label, and called its collectives.
 train() {
-  local log="$records/$1.txt"
+  local log="$records/$1.txt" code
   shift
   (cd "$(mktemp -d)" && timeout 150 "$(program hetero)" --recipe=mock_vlm_tiny \
     --set train_steps=20 --set evaluation.num_batches=1 --set logging.console_interval_steps=1 \
     "$@") >"$log" 2>&1
+  code=$?
+  [ $code -eq 0 ] || { echo "exit $code, $log ends with:" && tail -n 5 "$log" | cut -c 1-400; }
 }
 
 # losses LOG: "step loss" lines.

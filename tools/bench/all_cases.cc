@@ -6,7 +6,8 @@ namespace hetero::bench {
 
 std::vector<Case> AllCases(const Sizes& sizes) {
   std::vector<Case> all;
-  for (const auto& part : {LayerCases, LanguageCases, ExpertCases, VisionCases, OptimizerCases}) {
+  for (const auto& part :
+       {SliceCases, LayerCases, LanguageCases, ExpertCases, VisionCases, OptimizerCases}) {
     for (Case& one : part(sizes)) all.push_back(std::move(one));
   }
   return all;

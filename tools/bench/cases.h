@@ -10,7 +10,7 @@
 
 namespace hetero::bench {
 
-// Whole layers, then single operations.
+// A whole model, its layers, then single operations.
 std::vector<Case> AllCases(const Sizes& sizes);
 
 // Who shares a layer: this rank's place and, where there are others, the communicators, which
@@ -30,7 +30,8 @@ std::vector<Case> SharedLayerCases(const Sizes& sizes, const LayerRanks& ranks);
 // forward with the gathers of their parameters. Precondition: ranks.data_parallel.
 std::vector<Case> TrafficCases(const Sizes& sizes, const LayerRanks& ranks);
 
-// The parts of it.
+// The parts of AllCases.
+std::vector<Case> SliceCases(const Sizes& sizes);
 std::vector<Case> LayerCases(const Sizes& sizes);
 std::vector<Case> LanguageCases(const Sizes& sizes);
 std::vector<Case> ExpertCases(const Sizes& sizes);

@@ -76,16 +76,21 @@ TEST(KernelsTest, WhatTheDeviceLacksIsSaidInItsRow) {
 
 TEST(KernelsTest, TextAndJsonHoldTheNumbers) {
   Row row = {.name = "ssd"};
-  row.forward = {
-      .timing = {.median_us = 200, .min_us = 190, .max_us = 210, .samples = 15, .calls = 100},
-      .flops = 4e9,
-      .bytes = 6e7,
-      .floor_us = 150};
+  row.forward = {.timing = {.median_us = 200,
+                            .min_us = 190,
+                            .max_us = 210,
+                            .queue_us = 44,
+                            .samples = 15,
+                            .calls = 100},
+                 .flops = 4e9,
+                 .bytes = 6e7,
+                 .floor_us = 150};
   row.peak_bytes = 3 << 20;
   EXPECT_THAT(Line(row),
               testing::AllOf(HasSubstr("ssd "), HasSubstr(" 200.0 "), HasSubstr(" 10.0 "),
-                             HasSubstr(" 60.0 "), HasSubstr(" 4.0 "), HasSubstr(" 300 "),
-                             HasSubstr(" 20.0 "), HasSubstr(" 75.0 "), HasSubstr(" 3.0")));
+                             HasSubstr(" 44.0 "), HasSubstr(" 60.0 "), HasSubstr(" 4.0 "),
+                             HasSubstr(" 300 "), HasSubstr(" 20.0 "), HasSubstr(" 75.0 "),
+                             HasSubstr(" 3.0")));
   const RunDescription run = {.device = kCpu, .sizes = Tiny(), .ceilings = kCeilings};
   const nlohmann::json json = nlohmann::json::parse(ToJson(run, std::vector<Row>{row}));
   EXPECT_EQ(json["copy_bytes_per_second"], 1e10);

@@ -102,13 +102,11 @@ absl::StatusOr<Work> MoeLayer(MoeConfig config, int64_t tokens, const LayerRanks
       });
 }
 
-absl::StatusOr<Work> VisionLayer(EncoderLayerConfig config, int64_t images, int64_t patches,
+absl::StatusOr<Work> VisionLayer(EncoderLayerConfig config, std::vector<int32_t> images,
                                  const LayerRanks& ranks, Operands& operands) {
   config.storage = operands.storage();
-  std::vector<int32_t> segments;
-  for (int64_t i = 0; i <= images; ++i) segments.push_back(static_cast<int32_t>(i * patches));
   return LayerWork<EncoderLayer>(
-      EncoderLayer::Parameters(config, "layer."), std::move(segments), config.hidden_size, ranks,
+      EncoderLayer::Parameters(config, "layer."), std::move(images), config.hidden_size, ranks,
       operands, [&](ParameterStore& parameters) {
         return EncoderLayer::Create(config, "layer.", parameters, ranks.tensor_parallel);
       });
@@ -163,11 +161,14 @@ std::vector<Case> LayerCases(const Sizes& sizes) {
       {"layer.head_and_loss", [=](Operands& operands) { return HeadLayer(sizes, operands); }},
       {"layer.vision_one_image",
        [=](Operands& operands) {
-         return VisionLayer(sizes.vision.layer, 1, sizes.num_patches(), {}, operands);
+         return VisionLayer(sizes.vision.layer, sizes.OneImage(), {}, operands);
        }},
-      {"layer.vision", [=](Operands& operands) {
-         return VisionLayer(sizes.vision.layer, sizes.num_images, sizes.patches_per_image(), {},
-                            operands);
+      {"layer.vision",
+       [=](Operands& operands) {
+         return VisionLayer(sizes.vision.layer, sizes.EqualImages(), {}, operands);
+       }},
+      {"layer.vision_long_tail", [=](Operands& operands) {
+         return VisionLayer(sizes.vision.layer, sizes.LongTailedImages(), {}, operands);
        }}};
 }
 
@@ -184,8 +185,7 @@ std::vector<Case> SharedLayerCases(const Sizes& sizes, const LayerRanks& ranks) 
            [=](Operands& operands) { return AttentionLayer(sizes.attention, t, ranks, operands); }},
           moe,
           {"layer.vision", [=](Operands& operands) {
-             return VisionLayer(sizes.vision.layer, sizes.num_images, sizes.patches_per_image(),
-                                ranks, operands);
+             return VisionLayer(sizes.vision.layer, sizes.EqualImages(), ranks, operands);
            }}};
 }
 

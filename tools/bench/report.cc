@@ -8,25 +8,26 @@ namespace hetero::bench {
 namespace {
 
 // Titles and numbers of a pass.
-constexpr char kTitles[] = " %9s %5s %8s %8s %6s %6s %6s";
-constexpr char kNumbers[] = " %9.1f %5.1f %8.1f %8.1f %6.0f %6.1f %6.1f";
-constexpr int kWidth = 55;
+constexpr char kTitles[] = " %9s %5s %8s %8s %8s %6s %6s %6s";
+constexpr char kNumbers[] = " %9.1f %5.1f %8.1f %8.1f %8.1f %6.0f %6.1f %6.1f";
+constexpr int kWidth = 64;
 
 std::string Titles() {
-  return absl::StrFormat(kTitles, "us", "+-%", "MB", "GFLOP", "GB/s", "TF/s", "floor%");
+  return absl::StrFormat(kTitles, "us", "+-%", "queue us", "MB", "GFLOP", "GB/s", "TF/s", "floor%");
 }
 
 std::string Numbers(const Pass& pass) {
   const double us = pass.timing.median_us;
-  return absl::StrFormat(kNumbers, us, 100 * pass.timing.spread(), 1e-6 * pass.bytes,
-                         1e-9 * pass.flops, 1e-3 * pass.bytes / us, 1e-6 * pass.flops / us,
-                         100 * pass.share());
+  return absl::StrFormat(kNumbers, us, 100 * pass.timing.spread(), pass.timing.queue_us,
+                         1e-6 * pass.bytes, 1e-9 * pass.flops, 1e-3 * pass.bytes / us,
+                         1e-6 * pass.flops / us, 100 * pass.share());
 }
 
 nlohmann::ordered_json ToJson(const Pass& pass) {
   return {{"median_us", pass.timing.median_us},
           {"min_us", pass.timing.min_us},
           {"max_us", pass.timing.max_us},
+          {"queue_us", pass.timing.queue_us},
           {"samples", pass.timing.samples},
           {"calls_per_sample", pass.timing.calls},
           {"bytes", pass.bytes},
@@ -41,7 +42,9 @@ std::string Heading(const RunDescription& run) {
   return absl::StrFormat(
       "%s, %d tokens, %d images of %d patches\n"
       "ceilings: copy %.0f GB/s, square product %.1f TFLOP/s\n"
-      "floor: bytes and FLOPs of every operation at these; spread: (max - min) / median\n\n"
+      "floor: bytes and FLOPs of every operation at these; spread: (max - min) / median\n"
+      "queue: what the host takes to queue a call; where that is longer, the device waits for "
+      "it\n\n"
       "%-24s |%*s |%*s |%9s\n"
       "%-24s |%s |%s |%9s\n",
       run.device.ToString(), run.sizes.tokens, run.sizes.num_images, run.sizes.patches_per_image(),

@@ -24,6 +24,7 @@ struct Timing {
   double median_us = 0;
   double min_us = 0;
   double max_us = 0;
+  double queue_us = 0;  // median, of the host: until the call is queued
   int samples = 0;
   int64_t calls = 0;  // in a sample
 
@@ -43,8 +44,12 @@ class Sampler {
  private:
   Sampler(Stream& stream, const SamplerOptions& options, Event start, Event end);
 
-  // Milliseconds that `count` calls take, from the `first`.
-  absl::StatusOr<double> Time(absl::FunctionRef<absl::Status(int64_t)> call, int64_t first,
+  struct Sample {
+    double device_ms = 0;
+    double host_ms = 0;  // until all was queued
+  };
+  // Of `count` calls, from the `first`.
+  absl::StatusOr<Sample> Time(absl::FunctionRef<absl::Status(int64_t)> call, int64_t first,
                               int64_t count);
 
   Stream* stream_;

@@ -2,11 +2,20 @@
 
 namespace hetero::bench {
 
+std::vector<int32_t> Sizes::ImageBorders(const std::vector<int64_t>& patches) const {
+  std::vector<int32_t> borders = {0};
+  for (const int64_t count : patches) {
+    borders.push_back(static_cast<int32_t>(borders.back() + count + vision.num_class_tokens));
+  }
+  return borders;
+}
+
 Sizes Nemotron20L() {
   constexpr int64_t kHidden = 2688;
   return {
       .tokens = 8192,
       .vocabulary_size = 131072,
+      .pattern = "MEMEM*EMEMEM*EMEMEM*",
       .mamba = {.hidden_size = kHidden,
                 .num_heads = 64,
                 .head_dim = 64,
@@ -29,6 +38,8 @@ Sizes Nemotron20L() {
                  .num_class_tokens = 8},
       .num_images = 16,
       .image_side = 512,
+      .long_tail_patches = {1024, 1024, 13312, 1024, 2048, 1024, 6144, 1536, 1024, 3072, 1024,
+                            2048},
       .optimizer_elements = int64_t{1} << 28,
       .copy_elements = int64_t{1} << 29,
       .gemm_side = 8192};
@@ -38,6 +49,7 @@ Sizes Tiny() {
   constexpr int64_t kHidden = 64;
   return {.tokens = 96,
           .vocabulary_size = 512,
+          .pattern = "ME*",
           .mamba = {.hidden_size = kHidden,
                     .num_heads = 4,
                     .head_dim = 16,
@@ -60,6 +72,7 @@ Sizes Tiny() {
                      .num_class_tokens = 2},
           .num_images = 2,
           .image_side = 16,
+          .long_tail_patches = {4, 64, 16},
           .optimizer_elements = 4096,
           .copy_elements = 1 << 16,
           .gemm_side = 64};

@@ -127,16 +127,12 @@ std::vector<Case> VisionCases(const Sizes& sizes) {
   const EncoderLayerConfig& layer = sizes.vision.layer;
   const AttentionShape attention = {
       .num_groups = layer.num_heads, .heads_per_group = 1, .head_size = layer.head_dim};
-  std::vector<int32_t> borders;
-  for (int64_t i = 0; i <= sizes.num_images; ++i) {
-    borders.push_back(static_cast<int32_t>(i * sizes.patches_per_image()));
-  }
-  return {{"attention.one_image",
-           [=](Operands& operands) {
-             return AttentionWork(attention, {0, borders.back()}, operands);
-           }},
-          {"attention.images",
-           [=](Operands& operands) { return AttentionWork(attention, borders, operands); }},
+  const auto attention_over = [=](std::vector<int32_t> images) {
+    return [=](Operands& operands) { return AttentionWork(attention, images, operands); };
+  };
+  return {{"attention.one_image", attention_over(sizes.OneImage())},
+          {"attention.images", attention_over(sizes.EqualImages())},
+          {"attention.long_tail", attention_over(sizes.LongTailedImages())},
           {"layer_norm", [=](Operands& operands) { return LayerNormWork(sizes, operands); }},
           {"gelu", [=](Operands& operands) { return GeluWork(sizes, operands); }},
           {"bias_gradient", [=](Operands& operands) { return BiasWork(sizes, operands); }},
