@@ -153,9 +153,10 @@ absl::StatusOr<internal::AttentionCudaScratch> CudnnScratch(const AttentionShape
   return scratch;
 }
 
-// Whether the kernels of compute capability 9.0 run, or in a dry run would. Precondition: the head
-// size suits them and cuDNN would take the operands.
-absl::StatusOr<bool> RunsOnHopper([[maybe_unused]] Stream& stream) {
+// Whether the kernels of compute capability 9.0 run, or in a dry run would. Precondition: cuDNN
+// would take the operands.
+absl::StatusOr<bool> RunsOnHopper(const AttentionShape& shape, [[maybe_unused]] Stream& stream) {
+  if (!internal::SuitsHopperKernels(shape.head_size)) return false;
 #ifdef HETERO_CUDA
   if (stream.device().kind == DeviceKind::kCuda) return internal::HasHopperTensorCores(stream);
 #endif
@@ -206,10 +207,7 @@ absl::Status AttentionForward(const AttentionForwardArgs& args, Stream& stream) 
   } else {
     HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
     if (extents.tokens > 0 && SuitsCudnn(args.shape, {args.qkv, args.o})) {
-      bool hopper = internal::SuitsHopperForward(args.shape.head_size);
-      if (hopper) {
-        HETERO_ASSIGN_OR_RETURN(hopper, RunsOnHopper(stream));
-      }
+      HETERO_ASSIGN_OR_RETURN(const bool hopper, RunsOnHopper(args.shape, stream));
       if (hopper) {
         HETERO_ASSIGN_OR_RETURN(cuda_scratch.forward_list_X,
                                 stream.workspace().Allocate(
@@ -251,10 +249,7 @@ absl::Status AttentionBackward(const AttentionBackwardArgs& args, Stream& stream
     HETERO_RETURN_IF_ERROR(ExpectTiledHeadSize(args.shape));
     if (extents.tokens > 0 &&
         SuitsCudnn(args.shape, {args.qkv, args.o, args.d_o, ConstTensorView(args.d_qkv)})) {
-      bool hopper = internal::SuitsHopperBackward(args.shape.head_size);
-      if (hopper) {
-        HETERO_ASSIGN_OR_RETURN(hopper, RunsOnHopper(stream));
-      }
+      HETERO_ASSIGN_OR_RETURN(const bool hopper, RunsOnHopper(args.shape, stream));
       if (hopper) {
         HETERO_ASSIGN_OR_RETURN(cuda_scratch.hopper, HopperScratch(args.shape, stream.workspace()));
       } else {

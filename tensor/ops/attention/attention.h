@@ -29,17 +29,17 @@ namespace hetero {
 // Rows of qkv, o and their gradients may have gaps. `lse` is dense, in the compute dtype.
 //
 // A GPU takes f32 and bf16 and heads of up to 256. In bf16, heads of a multiple of 8 up to 128
-// whose rows lie on 16-byte boundaries go to cuDNN, but on compute capability 9.0 heads of 80, and
-// backward of heads of 128, to kernels of our own (hopper_forward.h, hopper_backward.h); everything
-// else goes to f32 arithmetic (tiled_cuda.h). Floor of the first two: their FLOPs on tensor cores.
-// Probabilities and their gradients are rounded to bf16 where they enter a product; with cuDNN so
-// are the parts of a key's gradient that come from several heads or calls before they are summed in
-// f32.
+// whose rows lie on 16-byte boundaries go to cuDNN, but on compute capability 9.0 heads of 80 and
+// 128 to kernels of our own (hopper_forward.h, hopper_backward.h); everything else goes to f32
+// arithmetic (tiled_cuda.h). Floor of the first two: their FLOPs on tensor cores. Probabilities and
+// their gradients are rounded to bf16 where they enter a product; with cuDNN so are the parts of a
+// key's gradient that come from several heads or calls before they are summed in f32.
 //
-// Workspace of backward: the own kernel takes 4 D + 12 bytes for every token and query head, and
-// 24 for every token. cuDNN's deterministic one keeps the gradients of all scores of a call: its
-// workspace stays below 1 GiB because it runs in several calls (head_batches.h), but a causal head
-// of more than 22,000 rows needs more. A dry run counts for compute capability 9.0.
+// Workspace of the own kernels: 12 bytes for every token in forward; in backward 4 D + 12 for every
+// token and query head, and 24 for every token. cuDNN's deterministic backward keeps the gradients
+// of all scores of a call: its workspace stays below 1 GiB because it runs in several calls
+// (head_batches.h), but a causal head of more than 22,000 rows needs more. A dry run counts for
+// compute capability 9.0.
 struct AttentionForwardArgs {
   AttentionShape shape;
   ConstTensorView qkv;

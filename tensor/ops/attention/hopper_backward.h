@@ -31,10 +31,6 @@
 
 namespace hetero::internal {
 
-constexpr bool SuitsHopperBackward(int64_t head_size) {
-  return head_size == 80 || head_size == 128;
-}
-
 // Rows of queries in a block.
 constexpr int HopperBlockRows(int64_t head_size) { return head_size == 128 ? 64 : 128; }
 

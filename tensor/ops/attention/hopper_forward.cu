@@ -10,7 +10,8 @@ namespace hetero::internal {
 namespace {
 
 // What a block of compute capability 9.0 can have.
-static_assert(sizeof(ForwardShared<Forward<80, false>>) <= 227 << 10);
+static_assert(std::max(sizeof(ForwardShared<Forward<80, false>>),
+                       sizeof(ForwardShared<Forward<128, false>>)) <= 227 << 10);
 
 template <typename F>
 absl::Status Run(const AttentionForwardArgs& args, const TensorView& list_X, Stream& stream) {
@@ -50,6 +51,10 @@ absl::Status Run(const AttentionForwardArgs& args, const TensorView& list_X, Str
 
 absl::Status AttentionForwardHopper(const AttentionForwardArgs& args, const TensorView& list_X,
                                     Stream& stream) {
+  if (args.shape.head_size == 128) {
+    return args.shape.causal ? Run<Forward<128, true>>(args, list_X, stream)
+                             : Run<Forward<128, false>>(args, list_X, stream);
+  }
   return args.shape.causal ? Run<Forward<80, true>>(args, list_X, stream)
                            : Run<Forward<80, false>>(args, list_X, stream);
 }

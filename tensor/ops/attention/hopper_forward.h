@@ -1,14 +1,14 @@
 #ifndef HETERO_TENSOR_OPS_ATTENTION_HOPPER_FORWARD_H_
 #define HETERO_TENSOR_OPS_ATTENTION_HOPPER_FORWARD_H_
 
-// Attention forward in bf16 on the tensor cores of compute capability 9.0, for heads of 80, which
-// cuDNN pads to 128.
+// Attention forward in bf16 on the tensor cores of compute capability 9.0, for heads of 80 and 128.
 //
-// Work is the list of forward_tiles.h. Groups of four warps have 64 queries each, with the sums of
-// their output and of their probabilities in registers; one warp loads keys and values, 112 in a
-// step, ahead of them. While a group takes exponentials, the tensor cores have products of the
-// others. Probabilities are rounded to bf16 where they meet values, sums are f32 in the order of
-// the keys, so that a row's bits depend on its segment only.
+// Work is the list of forward_tiles.h. Groups of four warps, three of them or for heads of 128 two,
+// have 64 queries each, with the sums of their output and of their probabilities in registers; one
+// warp loads keys and values ahead of them, 112 or 128 in a step: what registers allow. While a
+// group takes exponentials, the tensor cores have products of its step before and of the others.
+// Probabilities are rounded to bf16 where they meet values, sums are f32 in the order of the keys,
+// so that a row's bits depend on its segment only.
 //
 // Floor: 4 D operations for every pair of a query and a key it sees, on tensor cores, and one
 // exponential.
@@ -24,8 +24,6 @@
 #include "hetero/tensor/stream.h"
 
 namespace hetero::internal {
-
-constexpr bool SuitsHopperForward(int64_t head_size) { return head_size == 80; }
 
 // Elements of the list, with what counts it, over all ways to cut `tokens` into segments.
 constexpr int64_t HopperForwardInts(int64_t tokens) {

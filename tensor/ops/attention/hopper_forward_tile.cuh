@@ -20,14 +20,14 @@ template <int kHeadSize, bool kCausalMask>
 struct Forward {
   static constexpr int kSize = kHeadSize;
   static constexpr bool kCausal = kCausalMask;
-  static constexpr int kGroups = 3;  // that multiply, 64 queries each
+  static constexpr int kGroups = kSize == 80 ? 3 : 2;  // that multiply, 64 queries each
   static constexpr int kRows = 64 * kGroups;
-  static constexpr int kKeys = 112;  // of a step: what registers allow
+  static constexpr int kKeys = kSize == 80 ? 112 : 128;  // of a step: what registers allow
   static constexpr int kMathThreads = kGroups * kGroupOfWarps;
   static constexpr int kThreads = kMathThreads + kGroupOfWarps;
   // Of a thread; together what a multiprocessor has.
-  static constexpr int kMathRegisters = 160;
-  static constexpr int kOtherRegisters = 32;
+  static constexpr int kMathRegisters = kGroups == 3 ? 160 : 240;
+  static constexpr int kOtherRegisters = kGroups == 3 ? 32 : 24;
   using Queries = Panels<kRows, kSize>;
   using Keys = Panels<kKeys, kSize>;
 
