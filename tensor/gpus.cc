@@ -4,11 +4,14 @@
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/description.h"
+#include "hetero/tensor/cuda/device_code.h"
 #include "hetero/tensor/cuda/runtime.h"
 
 namespace hetero {
 
 absl::StatusOr<int> CountGpus() { return cuda::CountDevices(); }
+
+absl::Status ExpectGpuCode(int ordinal) { return cuda::ExpectDeviceCode(ordinal); }
 
 std::string DescribeGpus() {
   const absl::StatusOr<int> count = CountGpus();

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace hetero {
@@ -10,6 +11,10 @@ namespace hetero {
 // GPUs that this process sees: ordinals of Device below this number.
 // Errors: FAILED_PRECONDITION there is none, or no driver; UNIMPLEMENTED built without CUDA.
 absl::StatusOr<int> CountGpus();
+
+// Errors: FAILED_PRECONDITION this program was built for other GPUs than `ordinal`; those of
+// CountGpus.
+absl::Status ExpectGpuCode(int ordinal);
 
 // For people: "GPU 0: NVIDIA H200, 139.8 GiB, compute capability 9.0; GPU 1: ...", or "no GPU: ..."
 // with the reason.

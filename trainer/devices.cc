@@ -23,6 +23,9 @@ absl::StatusOr<std::vector<Device>> DevicesOfThreads(proto::RunConfig::Device ki
   if (kind == proto::RunConfig::CPU) return devices;
   HETERO_ASSIGN_OR_RETURN(const int num_gpus, CountForDevice());
   const bool shared = num_gpus < num_ranks;
+  for (int gpu = 0; gpu < (shared ? 1 : num_ranks); ++gpu) {
+    HETERO_RETURN_IF_ERROR(ExpectGpuCode(gpu)).With("device CUDA");
+  }
   for (size_t rank = 0; rank < devices.size(); ++rank) {
     devices[rank] = {.kind = DeviceKind::kCuda, .ordinal = shared ? 0 : static_cast<int>(rank)};
   }
@@ -40,8 +43,9 @@ absl::StatusOr<Device> DeviceOfProcess(proto::RunConfig::Device kind, int64_t lo
                      Counted(num_gpus, "GPU"), "; a process needs a GPU of its own: start at most ",
                      num_gpus, " there, or let ranks share GPUs as threads, launch threads:N"));
   }
-  return Device{.kind = DeviceKind::kCuda,
-                .ordinal = num_gpus == 1 ? 0 : static_cast<int>(local_rank)};
+  const int ordinal = num_gpus == 1 ? 0 : static_cast<int>(local_rank);
+  HETERO_RETURN_IF_ERROR(ExpectGpuCode(ordinal)).With("device CUDA");
+  return Device{.kind = DeviceKind::kCuda, .ordinal = ordinal};
 }
 
 absl::StatusOr<std::string> DescribeGpuSoftware(Device gpu) {

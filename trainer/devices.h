@@ -16,13 +16,14 @@
 namespace hetero {
 
 // Of ranks that are threads of this process: with as many GPUs as ranks each has its own, with
-// fewer all share the first. Errors: those of CountGpus.
+// fewer all share the first. Errors: those of CountGpus and ExpectGpuCode.
 absl::StatusOr<std::vector<Device>> DevicesOfThreads(proto::RunConfig::Device kind,
                                                      int64_t num_ranks);
 
 // Of a rank that is a process, `local_rank` among those of its machine: of the GPUs that it sees
 // the one of that place, or the only one, which a launcher may have chosen for it.
-// Errors: INVALID_ARGUMENT when there are several and not one of that place; those of CountGpus.
+// Errors: INVALID_ARGUMENT when there are several and not one of that place; those of CountGpus and
+// ExpectGpuCode.
 absl::StatusOr<Device> DeviceOfProcess(proto::RunConfig::Device kind, int64_t local_rank);
 
 // What all processes of a run have the same of their GPUs, a line each: CUDA, NCCL, compute

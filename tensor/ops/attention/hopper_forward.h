@@ -25,6 +25,9 @@
 
 namespace hetero::internal {
 
+// Forward and hopper_backward.h.
+constexpr bool SuitsHopperKernels(int64_t head_size) { return head_size == 80 || head_size == 128; }
+
 // Elements of the list, with what counts it, over all ways to cut `tokens` into segments.
 constexpr int64_t HopperForwardInts(int64_t tokens) {
   return tokens * static_cast<int64_t>(sizeof(ForwardTile) / sizeof(int32_t)) + 1;

@@ -2,8 +2,10 @@
 #include <cstdint>
 
 #include "hetero/base/rounding.h"
+#include "hetero/base/status.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
+#include "hetero/tensor/ops/hopper_device.h"
 
 namespace hetero::internal {
 namespace {
@@ -198,8 +200,11 @@ absl::Status LaunchTiles(const ExpertProduct& product, Stream& stream) {
 
 absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream) {
   if (product.c.num_elements() == 0) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(const bool has_tensor_cores, HasHopperTensorCores(stream));
   return cuda::VisitFloat(product.a.dtype(), [&]<typename T>() {
-    if (FitsTensorCores(product)) return ExpertProductOnTensorCores(product, stream);
+    if (has_tensor_cores && FitsTensorCores(product)) {
+      return ExpertProductOnTensorCores(product, stream);
+    }
     switch (product.kind) {
       case Kind::kForward:
         return LaunchTiles<Kind::kForward, T>(product, stream);

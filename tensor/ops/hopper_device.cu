@@ -4,7 +4,7 @@
 
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/status.h"
-#include "hetero/tensor/ops/attention/hopper_device.h"
+#include "hetero/tensor/ops/hopper_device.h"
 
 namespace hetero::internal {
 namespace {
