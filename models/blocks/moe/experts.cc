@@ -1,7 +1,6 @@
 #include "hetero/models/blocks/moe/experts.h"
 
 #include "hetero/base/status.h"
-#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 
@@ -57,10 +56,11 @@ absl::StatusOr<ExpertRows> Experts::Allocate(Arena& arena, int64_t rows) const {
 }
 
 absl::Status Experts::Activate(const ExpertRows& rows, Stream& stream) const {
-  HETERO_RETURN_IF_ERROR(
-      ExpertLinearForward(rows.inputs_RH, fc1_EFH_->value, rows.offsets_E1, rows.inner_RF, stream))
+  HETERO_RETURN_IF_ERROR(ExpertLinearSquaredRelu(rows.inputs_RH, fc1_EFH_->value, rows.offsets_E1,
+                                                 rows.probs_R, rows.inner_RF, rows.activated_RF,
+                                                 stream))
       .With(fc1_EFH_->spec->name);
-  return SquaredReluForward(rows.inner_RF, rows.probs_R, rows.activated_RF, stream);
+  return absl::OkStatus();
 }
 
 absl::Status Experts::Forward(const ExpertRows& rows, TensorView y_RH, Stream& stream) const {
@@ -81,16 +81,11 @@ absl::Status Experts::Backward(ModuleContext& context, const ExpertRows& rows,
                                TensorView d_probs_R) const {
   Stream& stream = context.stream;
   HETERO_RETURN_IF_ERROR(
-      ExpertLinearBackwardInput(d_rows_RH, fc2_EHF_->value, rows.offsets_E1, d_inner_RF, stream))
+      ExpertLinearSquaredReluBackward(d_rows_RH, fc2_EHF_->value, rows.offsets_E1, rows.inner_RF,
+                                      rows.probs_R, d_inner_RF, d_probs_R, stream))
       .With(fc2_EHF_->spec->name);
   HETERO_RETURN_IF_ERROR(AddExpertGradient(context, d_rows_RH, rows.activated_RF, rows.offsets_E1,
                                            gradients.fc2, *fc2_EHF_, kept_rows));
-  HETERO_RETURN_IF_ERROR(SquaredReluBackward({.da_TF = d_inner_RF,
-                                              .f_TF = rows.inner_RF,
-                                              .p_T = rows.probs_R,
-                                              .df_TF = d_inner_RF,
-                                              .dp_T = d_probs_R},
-                                             stream));
   HETERO_RETURN_IF_ERROR(
       ExpertLinearBackwardInput(d_inner_RF, fc1_EFH_->value, rows.offsets_E1, d_rows_RH, stream))
       .With(fc1_EFH_->spec->name);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
 #include "hetero/tensor/validate.h"
@@ -35,11 +36,18 @@ absl::Status Validate(const Named& inputs_RK, const Named& outputs_RN, const Nam
   return ExpectDense("offsets_E1", product.offsets, DType::kI32, {product.num_experts + 1});
 }
 
+// Operations of a squared ReLU per element.
+constexpr double kSquaredReluFlops = 3;
+
 absl::Status Compute(std::string_view name, const ExpertProduct& product, Stream& stream) {
+  const internal::ExpertSquaredRelu& relu = product.squared_relu;
   const double r = product.num_rows, k = product.num_inputs, n = product.num_outputs;
-  const double bytes = static_cast<double>(product.a.num_bytes() + product.b.num_bytes()) +
+  const double of_relu = static_cast<double>(relu.activated_RN.num_elements()) +
+                         2.0 * static_cast<double>(relu.f_RK.num_elements());
+  const double bytes = static_cast<double>(product.a.num_bytes() + product.b.num_bytes() +
+                                           relu.activated_RN.num_bytes() + relu.f_RK.num_bytes()) +
                        (product.accumulate ? 2.0 : 1.0) * product.c.num_bytes();
-  OperationScope scope(stream, {name, 2 * r * k * n, bytes});
+  OperationScope scope(stream, {name, 2 * r * k * n + kSquaredReluFlops * of_relu, bytes});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(stream, internal::ExpertProductCpu(product),
                          internal::ExpertProductCuda(product, stream));
@@ -58,6 +66,53 @@ absl::Status ExpertLinearForward(const ConstTensorView& x_RK, const ConstTensorV
   HETERO_RETURN_IF_ERROR(
       Validate({"x_RK", x_RK}, {"y_RN", y_RN}, {"w_ENK", w_ENK}, x_RK.dtype(), product));
   return Compute("expert_linear.forward", product, stream);
+}
+
+absl::Status ExpertLinearSquaredRelu(const ConstTensorView& x_RK, const ConstTensorView& w_ENK,
+                                     const ConstTensorView& offsets_E1, const ConstTensorView& p_R,
+                                     const TensorView& y_RN, const TensorView& a_RN,
+                                     Stream& stream) {
+  const DType dtype = x_RK.dtype();
+  ExpertProduct product = {.kind = ExpertProduct::Kind::kForward,
+                           .a = x_RK,
+                           .b = w_ENK,
+                           .offsets = offsets_E1,
+                           .c = y_RN,
+                           .squared_relu = {.p_R = p_R, .activated_RN = a_RN}};
+  HETERO_RETURN_IF_ERROR(
+      Validate({"x_RK", x_RK}, {"y_RN", y_RN}, {"w_ENK", w_ENK}, dtype, product));
+  HETERO_RETURN_IF_ERROR(ExpectDense("p_R", p_R, ComputeDType(dtype), {product.num_rows}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("a_RN", a_RN, dtype, {product.num_rows, product.num_outputs}));
+  return Compute("expert_linear.forward", product, stream);
+}
+
+absl::Status ExpertLinearSquaredReluBackward(const ConstTensorView& dy_RN,
+                                             const ConstTensorView& w_ENK,
+                                             const ConstTensorView& offsets_E1,
+                                             const ConstTensorView& f_RK,
+                                             const ConstTensorView& p_R, const TensorView& df_RK,
+                                             const TensorView& dp_R, Stream& stream) {
+  const DType dtype = dy_RN.dtype();
+  ExpertProduct product = {.kind = ExpertProduct::Kind::kBackwardInput,
+                           .a = dy_RN,
+                           .b = w_ENK,
+                           .offsets = offsets_E1,
+                           .c = df_RK,
+                           .squared_relu = {.p_R = p_R, .f_RK = f_RK, .dp_R = dp_R}};
+  HETERO_RETURN_IF_ERROR(
+      Validate({"df_RK", df_RK}, {"dy_RN", dy_RN}, {"w_ENK", w_ENK}, dtype, product));
+  HETERO_RETURN_IF_ERROR(ExpectDense("f_RK", f_RK, dtype, {product.num_rows, product.num_inputs}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("p_R", p_R, ComputeDType(dtype), {product.num_rows}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("dp_R", dp_R, ComputeDType(dtype), {product.num_rows}));
+  const ArenaScope scratch(stream.workspace());
+  if (stream.device().IsCuda()) {
+    HETERO_ASSIGN_OR_RETURN(
+        product.squared_relu.dp_parts_XR,
+        stream.workspace().Allocate(
+            DType::kF32,
+            {CeilDiv(product.num_inputs, internal::kExpertTileColumns), product.num_rows}));
+  }
+  return Compute("expert_linear.backward_input", product, stream);
 }
 
 absl::Status ExpertLinearBackwardInput(const ConstTensorView& dy_RN, const ConstTensorView& w_ENK,

@@ -5,8 +5,9 @@
 // [offsets[e], offsets[e + 1]) of the row operands and matrix e of the weight operand.
 //
 // E experts, R rows, K input and N output features; all tensors dense and of one dtype, but for
-// weight gradients; offsets i32[E + 1] ascending from 0 to R. An expert without rows is legal. A
-// GPU reads the offsets where they are: the host never waits for them. Neither side takes scratch.
+// weight gradients, and factors of rows in ComputeDType; offsets i32[E + 1] ascending from 0 to R.
+// An expert without rows is legal. A GPU reads the offsets where they are: the host never waits for
+// them.
 // Errors: INVALID_ARGUMENT naming the operand whose shape or dtype does not fit.
 
 #include <cstdint>
@@ -22,10 +23,25 @@ absl::Status ExpertLinearForward(const ConstTensorView& x_RK, const ConstTensorV
                                  const ConstTensorView& offsets_E1, const TensorView& y_RN,
                                  Stream& stream);
 
+// y = x w_eᵀ, and of y as it is stored a = max(y, 0)² p, what SquaredReluForward makes of it.
+absl::Status ExpertLinearSquaredRelu(const ConstTensorView& x_RK, const ConstTensorView& w_ENK,
+                                     const ConstTensorView& offsets_E1, const ConstTensorView& p_R,
+                                     const TensorView& y_RN, const TensorView& a_RN,
+                                     Stream& stream);
+
 // dx = dy w_e.
 absl::Status ExpertLinearBackwardInput(const ConstTensorView& dy_RN, const ConstTensorView& w_ENK,
                                        const ConstTensorView& offsets_E1, const TensorView& dx_RK,
                                        Stream& stream);
+
+// With dx = dy w_e, rounded to its storage, what SquaredReluBackward makes of it: df = 2 max(f, 0)
+// p dx and dp = Σ_k dx max(f, 0)². Scratch on a GPU: 4 bytes for every row and 192 features.
+absl::Status ExpertLinearSquaredReluBackward(const ConstTensorView& dy_RN,
+                                             const ConstTensorView& w_ENK,
+                                             const ConstTensorView& offsets_E1,
+                                             const ConstTensorView& f_RK,
+                                             const ConstTensorView& p_R, const TensorView& df_RK,
+                                             const TensorView& dp_R, Stream& stream);
 
 // dw_e = dyᵀ x over the rows of e in ComputeDType, added to dw if `accumulate`. Without, an expert
 // that has no rows gets zeros; with, its dw stays as it is.
@@ -34,6 +50,16 @@ absl::Status ExpertLinearBackwardWeight(const ConstTensorView& dy_RN, const Cons
                                         bool accumulate, Stream& stream);
 
 namespace internal {
+
+// A squared ReLU behind a product; without p there is none.
+struct ExpertSquaredRelu {
+  ConstTensorView p_R;
+  TensorView activated_RN;  // forward
+  ConstTensorView f_RK;     // backward, this and what follows
+  TensorView dp_R;
+  TensorView dp_parts_XR;  // f32: sums over kExpertTileColumns features each
+};
+inline constexpr int64_t kExpertTileColumns = 192;
 
 // One of the three, as c = a b for every expert.
 struct ExpertProduct {
@@ -48,6 +74,7 @@ struct ExpertProduct {
   ConstTensorView b;
   ConstTensorView offsets;
   TensorView c;
+  ExpertSquaredRelu squared_relu;
   bool accumulate = false;  // of kBackwardWeight
   int64_t num_rows = 0;     // R
   int64_t num_inputs = 0;   // K

@@ -1,13 +1,16 @@
 #include <cstdint>
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/cpu_kernel.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 
 namespace hetero::internal {
 
-absl::Status ExpertProductCpu(const ExpertProduct& product) {
+namespace {
+
+absl::Status MultiplyCpu(const ExpertProduct& product) {
   using Kind = ExpertProduct::Kind;
   const int64_t n = product.num_outputs, k = product.num_inputs;
   const int32_t* offsets = product.offsets.data<int32_t>();
@@ -35,6 +38,22 @@ absl::Status ExpertProductCpu(const ExpertProduct& product) {
     }
     return absl::OkStatus();
   });
+}
+
+}  // namespace
+
+absl::Status ExpertProductCpu(const ExpertProduct& product) {
+  HETERO_RETURN_IF_ERROR(MultiplyCpu(product));
+  const ExpertSquaredRelu& relu = product.squared_relu;
+  if (relu.p_R.is_null()) return absl::OkStatus();
+  if (product.kind == ExpertProduct::Kind::kForward) {
+    return SquaredReluForwardCpu(product.c, relu.p_R, relu.activated_RN);
+  }
+  return SquaredReluBackwardCpu({.da_TF = product.c,
+                                 .f_TF = relu.f_RK,
+                                 .p_T = relu.p_R,
+                                 .df_TF = product.c,
+                                 .dp_T = relu.dp_R});
 }
 
 }  // namespace hetero::internal

@@ -3,6 +3,7 @@
 
 #include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 #include "hetero/tensor/ops/hopper_device.h"
@@ -196,15 +197,24 @@ absl::Status LaunchTiles(const ExpertProduct& product, Stream& stream) {
   return HETERO_CUDA_LAUNCH((ExpertTileKernel<kKind, T>), shape, stream, op);
 }
 
+// Rows without features have sums of nothing.
+absl::Status ClearRowSums(const ExpertProduct& product, Stream& stream) {
+  const TensorView& dp = product.squared_relu.dp_R;
+  if (dp.is_null() || dp.num_elements() == 0) return absl::OkStatus();
+  HETERO_RETURN_IF_CUDA_ERROR(
+      cudaMemsetAsync(dp.address(), 0, dp.num_bytes(), static_cast<cudaStream_t>(stream.handle())));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream) {
-  if (product.c.num_elements() == 0) return absl::OkStatus();
+  if (product.c.num_elements() == 0) return ClearRowSums(product, stream);
   HETERO_ASSIGN_OR_RETURN(const bool has_tensor_cores, HasHopperTensorCores(stream));
-  return cuda::VisitFloat(product.a.dtype(), [&]<typename T>() {
-    if (has_tensor_cores && FitsTensorCores(product)) {
-      return ExpertProductOnTensorCores(product, stream);
-    }
+  if (has_tensor_cores && FitsTensorCores(product)) {
+    return ExpertProductOnTensorCores(product, stream);
+  }
+  HETERO_RETURN_IF_ERROR(cuda::VisitFloat(product.a.dtype(), [&]<typename T>() -> absl::Status {
     switch (product.kind) {
       case Kind::kForward:
         return LaunchTiles<Kind::kForward, T>(product, stream);
@@ -214,7 +224,18 @@ absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream) {
         return LaunchTiles<Kind::kBackwardWeight, T>(product, stream);
     }
     return absl::OkStatus();
-  });
+  }));
+  const ExpertSquaredRelu& relu = product.squared_relu;
+  if (relu.p_R.is_null()) return absl::OkStatus();
+  if (product.kind == Kind::kForward) {
+    return SquaredReluForwardCuda(product.c, relu.p_R, relu.activated_RN, stream);
+  }
+  return SquaredReluBackwardCuda({.da_TF = product.c,
+                                  .f_TF = relu.f_RK,
+                                  .p_T = relu.p_R,
+                                  .df_TF = product.c,
+                                  .dp_T = relu.dp_R},
+                                 stream);
 }
 
 }  // namespace hetero::internal

@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 #include "hetero/tensor/ops/testing.h"
@@ -117,6 +118,50 @@ TEST_P(ExpertGemmCudaTest, EqualsTheCpuAndItself) {
     }
   }
   EXPECT_EQ(bits[0], bits[1]);
+}
+
+// A squared ReLU behind a product is that of the operation, from numbers that are rounded alike.
+TEST_P(ExpertGemmCudaTest, ASquaredReluBehindAProductIsTheOperations) {
+  const DeviceTensor x(dtype, NormalFor(dtype, {num_rows, c.k}, generator), *gpu),
+      w(dtype, NormalFor(dtype, {num_experts, c.n, c.k}, generator), *gpu),
+      dy(dtype, NormalFor(dtype, {num_rows, c.n}, generator), *gpu),
+      f(dtype, NormalFor(dtype, {num_rows, c.k}, generator), *gpu),
+      p(DType::kF32, NormalFor(DType::kF32, {num_rows}, generator), *gpu),
+      gpu_offsets(DType::kI32, offsets, *gpu);
+  const DeviceTensor y(dtype, {num_rows, c.n}, *gpu), a(dtype, {num_rows, c.n}, *gpu),
+      df(dtype, {num_rows, c.k}, *gpu), dp(DType::kF32, {num_rows}, *gpu);
+  ASSERT_THAT(ExpertLinearForward(x.view(), w.view(), gpu_offsets.view(), y.view(), *gpu), IsOk());
+  ASSERT_THAT(SquaredReluForward(y.view(), p.view(), a.view(), *gpu), IsOk());
+  ASSERT_THAT(ExpertLinearBackwardInput(dy.view(), w.view(), gpu_offsets.view(), df.view(), *gpu),
+              IsOk());
+  ASSERT_THAT(SquaredReluBackward({.da_TF = df.view(),
+                                   .f_TF = f.view(),
+                                   .p_T = p.view(),
+                                   .df_TF = df.view(),
+                                   .dp_T = dp.view()},
+                                  *gpu),
+              IsOk());
+  std::vector<std::vector<uint8_t>> sums;
+  for (int run = 0; run < 2; ++run) {
+    const DeviceTensor y_too(dtype, {num_rows, c.n}, *gpu), a_too(dtype, {num_rows, c.n}, *gpu),
+        df_too(dtype, {num_rows, c.k}, *gpu), dp_too(DType::kF32, {num_rows}, *gpu);
+    ASSERT_THAT(ExpertLinearSquaredRelu(x.view(), w.view(), gpu_offsets.view(), p.view(),
+                                        y_too.view(), a_too.view(), *gpu),
+                IsOk());
+    ASSERT_THAT(ExpertLinearSquaredReluBackward(dy.view(), w.view(), gpu_offsets.view(), f.view(),
+                                                p.view(), df_too.view(), dp_too.view(), *gpu),
+                IsOk());
+    EXPECT_EQ(y_too.Bits(), y.Bits());
+    EXPECT_EQ(a_too.Bits(), a.Bits());
+    EXPECT_EQ(df_too.Bits(), df.Bits());
+    // Sums of K terms of up to 4² √N in another order.
+    EXPECT_THAT(dp_too.Values(),
+                IsCloseTo(dp.Values(), {.absolute = 16 * std::sqrt(static_cast<double>(c.n)) *
+                                                    static_cast<double>(c.k) * Epsilon<float>(),
+                                        .relative = 32 * Epsilon<float>()}));
+    sums.push_back(dp_too.Bits());
+  }
+  EXPECT_EQ(sums[0], sums[1]);
 }
 
 // Infinite rows of one expert leave the results of all others as they are, to the bit.

@@ -10,6 +10,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/fresh_random.h"
 #include "hetero/base/matchers.h"
+#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -71,6 +72,52 @@ void ExpectProducts(const Case& c) {
       IsOk());
   for (double& value : dw_sum) value *= 2;
   EXPECT_THAT(dw.values(), IsCloseTo(dw_sum, close));
+}
+
+// A squared ReLU behind a product is that of the operation.
+template <typename T>
+void ExpectSquaredRelu(const Case& c) {
+  const int64_t e_count = static_cast<int64_t>(c.rows.size()), n = c.n, k = c.k;
+  HostTensor<int32_t> offsets({e_count + 1});
+  for (int64_t e = 0; e < e_count; ++e) {
+    offsets[e + 1] = offsets[e] + static_cast<int32_t>(c.rows[e]);
+  }
+  const int64_t r = offsets[e_count];
+  std::mt19937_64 random = FreshGenerator();
+  const auto x = HostTensor<T>::Normal({r, k}, random);
+  const auto w = HostTensor<T>::Normal({e_count, n, k}, random);
+  const auto dy = HostTensor<T>::Normal({r, n}, random);
+  const auto f = HostTensor<T>::Normal({r, k}, random);
+  const auto p = HostTensor<T>::Normal({r}, random);
+  HostTensor<T> y({r, n}), a({r, n}), y_too({r, n}), a_too({r, n});
+  HostTensor<T> df({r, k}), dp({r}), df_too({r, k}), dp_too({r});
+  StreamWithWorkspace stream;
+  ASSERT_THAT(ExpertLinearForward(x.view(), w.view(), offsets.view(), y.view(), *stream), IsOk());
+  ASSERT_THAT(SquaredReluForward(y.view(), p.view(), a.view(), *stream), IsOk());
+  ASSERT_THAT(ExpertLinearBackwardInput(dy.view(), w.view(), offsets.view(), df.view(), *stream),
+              IsOk());
+  ASSERT_THAT(SquaredReluBackward({.da_TF = df.view(),
+                                   .f_TF = f.view(),
+                                   .p_T = p.view(),
+                                   .df_TF = df.view(),
+                                   .dp_T = dp.view()},
+                                  *stream),
+              IsOk());
+  ASSERT_THAT(ExpertLinearSquaredRelu(x.view(), w.view(), offsets.view(), p.view(), y_too.view(),
+                                      a_too.view(), *stream),
+              IsOk());
+  ASSERT_THAT(ExpertLinearSquaredReluBackward(dy.view(), w.view(), offsets.view(), f.view(),
+                                              p.view(), df_too.view(), dp_too.view(), *stream),
+              IsOk());
+  EXPECT_EQ(y_too.values(), y.values());
+  EXPECT_EQ(a_too.values(), a.values());
+  EXPECT_EQ(df_too.values(), df.values());
+  EXPECT_EQ(dp_too.values(), dp.values());
+}
+
+TEST_P(ExpertGemmTest, ASquaredReluBehindAProductIsTheOperations) {
+  ExpectSquaredRelu<float>(GetParam());
+  ExpectSquaredRelu<double>(GetParam());
 }
 
 TEST_P(ExpertGemmTest, EqualsTheLoopOverExperts) {
