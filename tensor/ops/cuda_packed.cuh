@@ -49,14 +49,26 @@ __device__ inline Vector<T, kWidth> FromFloats(const float (&from)[kWidth]) {
   return to;
 }
 
+// To global memory, in one access: an assignment of the struct the compiler may split into stores
+// of its elements.
 template <int kWidth, typename T>
 __device__ inline void StoreVector(const Vector<T, kWidth>& from, T* to) {
-  *reinterpret_cast<Vector<T, kWidth>*>(to) = from;
+  const auto* const words = reinterpret_cast<const uint32_t*>(&from);
+  if constexpr (sizeof(from) == 16) {
+    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words[0]), "r"(words[1]),
+                 "r"(words[2]), "r"(words[3])
+                 : "memory");
+  } else if constexpr (sizeof(from) == 8) {
+    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[1])
+                 : "memory");
+  } else {
+    *reinterpret_cast<Vector<T, kWidth>*>(to) = from;
+  }
 }
 
 template <int kWidth, typename T>
 __device__ inline void StoreFloats(const float (&from)[kWidth], T* to) {
-  *reinterpret_cast<Vector<T, kWidth>*>(to) = FromFloats<T>(from);
+  StoreVector(FromFloats<T>(from), to);
 }
 
 }  // namespace hetero::cuda
