@@ -57,7 +57,7 @@ absl::Status CausalConvBackwardCpu(const CausalConvInputs& inputs, const ConstTe
 
 // Tokens that a GPU's thread walks: many for each of the K - 1 that its neighbour reads too.
 inline RowParts CausalConvParts(const CausalConvInputs& inputs) {
-  return RowParts(inputs.x_TC.dim(0), /*min_rows_per_part=*/32);
+  return RowParts(inputs.x_TC.dim(0), /*min_rows_per_part=*/128);
 }
 absl::Status CausalConvForwardCuda(const CausalConvInputs& inputs, const TensorView& out_TC,
                                    Stream& stream);

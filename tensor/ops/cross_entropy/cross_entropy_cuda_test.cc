@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <random>
@@ -19,8 +20,10 @@ namespace {
 using ::absl_testing::IsOk;
 using ::testing::Each;
 
-constexpr SliceExtents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},
-                                     {9, 4101, 2}, {3, 70008, 8}, {0, 16, 0}};
+// Rows that a block and that a cluster of blocks holds, that are longer, and
+// that have no vectors.
+constexpr SliceExtents kExtents[] = {{1, 1, 0},    {5, 37, 3},    {384, 512, 0},  {5, 5000, 0},
+                                     {9, 4101, 2}, {3, 70008, 8}, {2, 270008, 0}, {0, 16, 0}};
 
 class CrossEntropyCudaTest : public ::testing::TestWithParam<std::tuple<DType, SliceExtents>> {
  protected:
@@ -91,15 +94,20 @@ TEST_P(CrossEntropyCudaTest, EqualsTheCpuAndItself) {
               IsOk());
   EXPECT_THAT(evaluated, IsCloseTo(loss.values(), loss_tolerance_));
   EXPECT_EQ(gpu_argmax.Values(), Doubles(argmax));
+  // With the choices beside a gradient, and without.
+  bool chooses = true;
   for (const auto& [logits, gpu_loss_view] : {std::pair(gpu_logits.view(), gpu_loss.view()),
                                               std::pair(again.view(), loss_again.view())}) {
     ASSERT_THAT(CrossEntropy({.logits_TV = Slice(logits),
                               .targets_T = gpu_targets.view(),
                               .weight_T = gpu_weight.view(),
-                              .loss_T = gpu_loss_view},
+                              .loss_T = gpu_loss_view,
+                              .argmax_T = chooses ? gpu_argmax.view() : TensorView()},
                              *gpu_),
                 IsOk());
+    chooses = false;
   }
+  EXPECT_EQ(gpu_argmax.Values(), Doubles(argmax));
   EXPECT_EQ(gpu_loss.Values(), evaluated);
   EXPECT_THAT(gpu_logits.Values(), IsCloseTo(logits_.values(), GradientTolerance()));
   EXPECT_EQ(gpu_logits.Bits(), again.Bits());
@@ -151,6 +159,81 @@ TEST_P(CrossEntropyCudaTest, PiecesOfAShardEqualTheCpu) {
 INSTANTIATE_TEST_SUITE_P(Extents, CrossEntropyCudaTest,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
                                             ::testing::ValuesIn(kExtents)));
+
+// Rows as the output layer has them: padded to whole vectors, of which the last
+// is not full.
+TEST(CrossEntropyCudaTest, ColumnsAfterTheLastVectorAreLeftAlone) {
+  StreamWithWorkspace cpu, gpu(DeviceKind::kCuda);
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int64_t columns : {5, 4093, 40001, 270001}) {
+      std::mt19937_64 generator = FreshGenerator();
+      const int64_t rows = 3, width = (columns + 7) / 8 * 8;
+      auto logits = NormalFor(dtype, {rows, width}, generator, 3.0);
+      const HostTensor<double> weight({rows}, {1.5, -0.5, 2});
+      const HostTensor<int32_t> targets(
+          {rows}, {0, static_cast<int32_t>(columns - 1), static_cast<int32_t>(columns)});
+      HostTensor<double> loss({rows});
+      HostTensor<int32_t> argmax({rows});
+      const DeviceTensor gpu_logits(dtype, logits, *gpu), gpu_targets(DType::kI32, targets, *gpu),
+          gpu_weight(DType::kF32, weight, *gpu), gpu_loss(DType::kF32, {rows}, *gpu),
+          gpu_argmax(DType::kI32, {rows}, *gpu);
+      ASSERT_THAT(CrossEntropy({.logits_TV = logits.view().Columns(0, columns),
+                                .targets_T = targets.view(),
+                                .weight_T = weight.view(),
+                                .loss_T = loss.view(),
+                                .argmax_T = argmax.view()},
+                               *cpu),
+                  IsOk());
+      ASSERT_THAT(CrossEntropy({.logits_TV = gpu_logits.view().Columns(0, columns),
+                                .targets_T = gpu_targets.view(),
+                                .weight_T = gpu_weight.view(),
+                                .loss_T = gpu_loss.view(),
+                                .argmax_T = gpu_argmax.view()},
+                               *gpu),
+                  IsOk());
+      EXPECT_THAT(gpu_loss.Values(), IsCloseTo(loss.values(), {.absolute = 32 * Epsilon<float>(),
+                                                               .relative = 8 * Epsilon<float>()}));
+      EXPECT_THAT(gpu_logits.Values(),
+                  IsCloseTo(logits.values(), {.absolute = 4 * Epsilon<float>(),
+                                              .relative = Epsilon(dtype) + 64 * Epsilon<float>()}));
+      EXPECT_THAT(gpu_argmax.Values(), ::testing::ElementsAre(argmax[0], argmax[1], argmax[2]));
+    }
+  }
+}
+
+TEST(CrossEntropyCudaTest, ANanAnywhereIsALossOfNanAndMinusInfinityIsNone) {
+  StreamWithWorkspace gpu(DeviceKind::kCuda);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+  for (const int64_t columns : {37, 64, 5000, 40000, 270008}) {
+    // Leading, trailing, single and only NaNs; then leading -inf before small
+    // logits.
+    constexpr int64_t kRows = 5;
+    HostTensor<double> logits({kRows, columns});
+    std::mt19937_64 generator = FreshGenerator();
+    for (int64_t v = 0; v < columns; ++v) {
+      for (int64_t t = 0; t < kRows; ++t) logits[t * columns + v] = generator() % 8 * 0.5;
+      if (v < 8) logits[v] = kNan;
+      if (v + 1 == columns) logits[columns + v] = kNan;
+      if (v == columns / 2) logits[2 * columns + v] = kNan;
+      logits[3 * columns + v] = kNan;
+      logits[4 * columns + v] = v < 16 ? -kInfinity : -200;
+    }
+    const HostTensor<int32_t> targets({kRows}, {20, 20, 20, 20, 20});
+    for (const DType dtype : {DType::kF32, DType::kBF16}) {
+      const DeviceTensor gpu_logits(dtype, logits, *gpu), gpu_targets(DType::kI32, targets, *gpu),
+          gpu_loss(DType::kF32, {kRows}, *gpu);
+      ASSERT_THAT(CrossEntropy({.logits_TV = gpu_logits.view(),
+                                .targets_T = gpu_targets.view(),
+                                .loss_T = gpu_loss.view()},
+                               *gpu),
+                  IsOk());
+      const std::vector<double> values = gpu_loss.Values();
+      for (int64_t t = 0; t < 4; ++t) EXPECT_TRUE(std::isnan(values[t])) << t;
+      EXPECT_NEAR(values[4], std::log(static_cast<double>(columns - 16)), 1e-5);
+    }
+  }
+}
 
 TEST(CrossEntropyCudaTest, AShardWithoutColumnsAddsNothing) {
   StreamWithWorkspace gpu(DeviceKind::kCuda);

@@ -5,7 +5,6 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
-#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
@@ -61,7 +60,8 @@ absl::Status GatedNormBackward(const GatedNormInputs& inputs, ConstTensorView d_
     HETERO_ASSIGN_OR_RETURN(weight_sum_I, workspace.Allocate(compute, {channels}));
   } else if (!gradients.d_weight_I.is_null()) {
     HETERO_ASSIGN_OR_RETURN(
-        partials_PI, workspace.Allocate(compute, {RowParts(inputs.y_TI.dim(0)).count, channels}));
+        partials_PI,
+        workspace.Allocate(compute, {internal::GatedNormParts(inputs).count, channels}));
   }
   constexpr double kFlopsPerElement = 24;  // forward's 7 again, dot 3, dv 3, dy 1, dz 7, weight 3
   OperationScope scope(stream, {"gated_norm.backward", kFlopsPerElement * d_out_TI.num_elements(),

@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "hetero/tensor/ops/row_parts.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -51,9 +52,13 @@ absl::Status GatedNormBackwardCpu(const GatedNormInputs& inputs, const ConstTens
                                   const GatedNormGradients& gradients, const TensorView& gate,
                                   const TensorView& weight_sum_I);
 
+// Rows that a GPU sums by itself: several for each of a block's warps.
+inline RowParts GatedNormParts(const GatedNormInputs& inputs) {
+  return RowParts(inputs.y_TI.dim(0), /*min_rows_per_part=*/64);
+}
 absl::Status GatedNormForwardCuda(const GatedNormInputs& inputs, const TensorView& out_TI,
                                   Stream& stream);
-// `partials_PI` f32 [parts of RowParts(T), I]: scratch; null where d_weight is not wanted.
+// `partials_PI` f32 [parts of GatedNormParts, I]: scratch; null where d_weight is not wanted.
 absl::Status GatedNormBackwardCuda(const GatedNormInputs& inputs, const ConstTensorView& d_out_TI,
                                    const GatedNormGradients& gradients,
                                    const TensorView& partials_PI, Stream& stream);

@@ -4,6 +4,7 @@
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
 #include "hetero/tensor/ops/gated_norm/gated_norm.h"
+#include "hetero/tensor/ops/gated_norm/gated_norm_held.cuh"
 #include "hetero/tensor/ops/row_parts.h"
 
 namespace hetero::internal {
@@ -13,18 +14,11 @@ using cuda::kRowsAtOnce;
 using cuda::kRowThreads;
 using cuda::Rows;
 
-template <typename T>
-struct Operands {
-  int64_t rows, channels, group_channels;
-  float epsilon;
-  Rows<const T> y, z;
-  const T* weight;
-};
-
 // kLanes threads a group of channels of a row: blocks run over rows and groups. The gated values
 // stay in shared memory between the passes; a thread reads only what it wrote there.
 template <typename T, int kWidth, int kLanes>
-__global__ __launch_bounds__(kRowThreads) void GatedNormForwardKernel(Operands<T> op, Rows<T> out) {
+__global__ __launch_bounds__(kRowThreads) void GatedNormForwardKernel(GatedNormOperands<T> op,
+                                                                      Rows<T> out) {
   extern __shared__ __align__(16) float groups_in_flight[];
   const int64_t n = op.group_channels;
   const int64_t t = int64_t{blockIdx.x} * kRowsAtOnce<kLanes> + threadIdx.x / kLanes;
@@ -57,19 +51,11 @@ __global__ __launch_bounds__(kRowThreads) void GatedNormForwardKernel(Operands<T
   }
 }
 
-template <typename T>
-struct Gradients {
-  Rows<const T> d_out;
-  Rows<T> d_y, d_z;
-  float* d_weight_parts;  // [parts, channels]; null: not wanted
-  int64_t rows_per_part;
-};
-
 // A block does one group of channels of the rows of one part, and keeps the weight gradient in
 // shared memory: a line for each row at once. A thread owns its channels of a line.
 template <typename T, int kWidth, int kLanes>
-__global__ __launch_bounds__(kRowThreads) void GatedNormBackwardKernel(Operands<T> op,
-                                                                       Gradients<T> gradients) {
+__global__ __launch_bounds__(kRowThreads) void GatedNormBackwardKernel(
+    GatedNormOperands<T> op, GatedNormGradientOperands<T> gradients) {
   extern __shared__ __align__(16) float lines[];
   constexpr int kLines = kRowsAtOnce<kLanes>;
   const int64_t n = op.group_channels;
@@ -141,7 +127,7 @@ __global__ __launch_bounds__(kRowThreads) void GatedNormBackwardKernel(Operands<
 }
 
 template <typename T>
-Operands<T> OperandsOf(const GatedNormInputs& inputs) {
+GatedNormOperands<T> OperandsOf(const GatedNormInputs& inputs) {
   return {.rows = inputs.y_TI.dim(0),
           .channels = inputs.y_TI.dim(1),
           .group_channels = inputs.y_TI.dim(1) / inputs.num_groups,
@@ -151,20 +137,31 @@ Operands<T> OperandsOf(const GatedNormInputs& inputs) {
           .weight = inputs.weight_I.data<T>()};
 }
 
-// Calls `function.template operator()<T, kWidth, kLanes>()`.
-template <typename Function>
+// Calls `held.template operator()<T, kVectors>()` for groups that a warp holds, else
+// `in_shared_memory.template operator()<T, kWidth, kLanes>()`.
+template <typename Held, typename InSharedMemory>
 absl::Status Visit(const GatedNormInputs& inputs, std::initializer_list<ConstTensorView> outputs,
-                   Function&& function) {
+                   Held&& held, InSharedMemory&& in_shared_memory) {
   const int64_t group_channels = inputs.y_TI.dim(1) / inputs.num_groups;
   return cuda::VisitFloat(inputs.y_TI.dtype(), [&]<typename T>() {
     const auto visit_lanes = [&]<int kWidth>() {
       return cuda::VisitLanes(group_channels / kWidth, [&]<int kLanes>() {
-        return function.template operator()<T, kWidth, kLanes>();
+        return in_shared_memory.template operator()<T, kWidth, kLanes>();
       });
+    };
+    const auto visit = [&]<int kWidth>() {
+      if constexpr (kWidth == 1) {
+        return visit_lanes.template operator()<1>();
+      } else {
+        return VisitHeldGroup(
+            group_channels / kWidth,
+            [&]<int kVectors>() { return held.template operator()<T, kVectors>(); },
+            [&] { return visit_lanes.template operator()<kWidth>(); });
+      }
     };
     const bool vectors = cuda::AllowVectors(outputs, cuda::kFullWidth<T>);
     return vectors ? cuda::VisitWidth<T>(group_channels,
-                                         {inputs.y_TI, inputs.z_TI, inputs.weight_I}, visit_lanes)
+                                         {inputs.y_TI, inputs.z_TI, inputs.weight_I}, visit)
                    : visit_lanes.template operator()<1>();
   });
 }
@@ -173,39 +170,59 @@ absl::Status Visit(const GatedNormInputs& inputs, std::initializer_list<ConstTen
 
 absl::Status GatedNormForwardCuda(const GatedNormInputs& inputs, const TensorView& out_TI,
                                   Stream& stream) {
-  return Visit(inputs, {out_TI}, [&]<typename T, int kWidth, int kLanes>() {
-    const Operands<T> op = OperandsOf<T>(inputs);
+  const auto grid = [&](int64_t rows_at_once) {
+    return dim3(inputs.y_TI.dim(1) > 0 ? cuda::NumBlocks(inputs.y_TI.dim(0), rows_at_once) : 0,
+                static_cast<unsigned>(inputs.num_groups));
+  };
+  const auto held = [&]<typename T, int kVectors>() {
+    const cuda::LaunchShape shape = {.grid = grid(kRowsAtOnce<cuda::kWarpSize>),
+                                     .block = kRowThreads};
+    return HETERO_CUDA_LAUNCH((GatedNormForwardHeldKernel<T, kVectors>), shape, stream,
+                              OperandsOf<T>(inputs), cuda::RowsOf<T>(out_TI));
+  };
+  const auto in_shared_memory = [&]<typename T, int kWidth, int kLanes>() {
+    const GatedNormOperands<T> op = OperandsOf<T>(inputs);
     const cuda::LaunchShape shape = {
-        .grid = {op.channels > 0 ? cuda::NumBlocks(op.rows, kRowsAtOnce<kLanes>) : 0,
-                 static_cast<unsigned>(inputs.num_groups)},
+        .grid = grid(kRowsAtOnce<kLanes>),
         .block = kRowThreads,
         .shared_bytes = sizeof(float) * kRowsAtOnce<kLanes> * op.group_channels};
     return HETERO_CUDA_LAUNCH((GatedNormForwardKernel<T, kWidth, kLanes>), shape, stream, op,
                               cuda::RowsOf<T>(out_TI));
-  });
+  };
+  return Visit(inputs, {out_TI}, held, in_shared_memory);
 }
 
 absl::Status GatedNormBackwardCuda(const GatedNormInputs& inputs, const ConstTensorView& d_out_TI,
                                    const GatedNormGradients& gradients,
                                    const TensorView& partials_PI, Stream& stream) {
-  const RowParts parts(inputs.y_TI.dim(0));
+  const RowParts parts = GatedNormParts(inputs);
   const bool weight_wanted = !gradients.d_weight_I.is_null();
-  const auto launch = [&]<typename T, int kWidth, int kLanes>() {
-    const Operands<T> op = OperandsOf<T>(inputs);
-    const int64_t lines = weight_wanted ? kRowsAtOnce<kLanes> : 0;
-    const cuda::LaunchShape shape = {
-        .grid = {op.channels > 0 ? static_cast<unsigned>(parts.count) : 0,
-                 static_cast<unsigned>(inputs.num_groups)},
-        .block = kRowThreads,
-        .shared_bytes = sizeof(float) * lines * op.group_channels};
-    return HETERO_CUDA_LAUNCH((GatedNormBackwardKernel<T, kWidth, kLanes>), shape, stream, op,
-                              (Gradients<T>{.d_out = cuda::RowsOf<T>(d_out_TI),
-                                            .d_y = cuda::RowsOf<T>(gradients.d_y_TI),
-                                            .d_z = cuda::RowsOf<T>(gradients.d_z_TI),
-                                            .d_weight_parts = cuda::DataOrNull<float>(partials_PI),
-                                            .rows_per_part = parts.rows_per_part}));
+  const auto operands = [&]<typename T>() {
+    return GatedNormGradientOperands<T>{.d_out = cuda::RowsOf<T>(d_out_TI),
+                                        .d_y = cuda::RowsOf<T>(gradients.d_y_TI),
+                                        .d_z = cuda::RowsOf<T>(gradients.d_z_TI),
+                                        .d_weight_parts = cuda::DataOrNull<float>(partials_PI),
+                                        .rows_per_part = parts.rows_per_part};
   };
-  HETERO_RETURN_IF_ERROR(Visit(inputs, {d_out_TI, gradients.d_y_TI, gradients.d_z_TI}, launch));
+  const cuda::LaunchShape shape = {
+      .grid = {inputs.y_TI.dim(1) > 0 ? static_cast<unsigned>(parts.count) : 0,
+               static_cast<unsigned>(inputs.num_groups)},
+      .block = kRowThreads};
+  const auto held = [&]<typename T, int kVectors>() {
+    return HETERO_CUDA_LAUNCH((GatedNormBackwardHeldKernel<T, kVectors>), shape, stream,
+                              OperandsOf<T>(inputs), operands.template operator()<T>());
+  };
+  const auto in_shared_memory = [&]<typename T, int kWidth, int kLanes>() {
+    const GatedNormOperands<T> op = OperandsOf<T>(inputs);
+    cuda::LaunchShape with_lines = shape;
+    if (weight_wanted) {
+      with_lines.shared_bytes = sizeof(float) * kRowsAtOnce<kLanes> * op.group_channels;
+    }
+    return HETERO_CUDA_LAUNCH((GatedNormBackwardKernel<T, kWidth, kLanes>), with_lines, stream, op,
+                              operands.template operator()<T>());
+  };
+  HETERO_RETURN_IF_ERROR(
+      Visit(inputs, {d_out_TI, gradients.d_y_TI, gradients.d_z_TI}, held, in_shared_memory));
   if (!weight_wanted) return absl::OkStatus();
   return cuda::FoldParts(partials_PI, gradients.accumulate,
                          cuda::DensePlace{gradients.d_weight_I.data<float>()}, stream);

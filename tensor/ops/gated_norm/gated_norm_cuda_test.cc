@@ -28,10 +28,11 @@ struct Extents {
   }
 };
 
-// A warp and a block a group, whole vectors and odd groups, parts of one and of many rows.
-constexpr Extents kExtents[] = {{1, 1, 1, 0},     {5, 36, 4, 3},    {9, 256, 4, 8},
-                                {33, 4096, 8, 0}, {70, 1030, 2, 2}, {3, 4104, 1, 8},
-                                {4500, 16, 2, 0}, {0, 16, 2, 0}};
+// A warp that holds one, two and four vectors a lane of a group, a block a group, odd groups, parts
+// of one and of many rows.
+constexpr Extents kExtents[] = {
+    {1, 1, 1, 0},    {5, 36, 4, 3},    {9, 256, 4, 8}, {33, 4096, 8, 0},  {70, 1030, 2, 2},
+    {3, 4104, 1, 8}, {4500, 16, 2, 0}, {0, 16, 2, 0},  {300, 1040, 2, 8}, {65, 960, 1, 0}};
 
 class GatedNormCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 

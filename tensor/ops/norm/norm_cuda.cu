@@ -4,6 +4,10 @@
 #include "hetero/tensor/ops/cuda_kernel.cuh"
 #include "hetero/tensor/ops/cuda_rows.cuh"
 #include "hetero/tensor/ops/norm/norm.h"
+#include "hetero/tensor/ops/norm/norm_backward_held.cuh"
+#include "hetero/tensor/ops/norm/norm_forward_held.cuh"
+#include "hetero/tensor/ops/norm/norm_held.cuh"
+#include "hetero/tensor/ops/norm/norm_operands.cuh"
 #include "hetero/tensor/ops/row_parts.h"
 
 namespace hetero::internal {
@@ -13,22 +17,10 @@ using cuda::kRowsAtOnce;
 using cuda::kRowThreads;
 using cuda::Rows;
 
-template <typename T>
-struct ForwardOperands {
-  int64_t rows, columns;
-  Rows<const T> x, residual;
-  const T* weight;
-  const T* bias;
-  Rows<T> sum, y;
-  float* mean;
-  float* rstd;
-  float epsilon;
-};
-
 // kLanes threads a row, which stays in shared memory between the passes; a thread reads only what
 // it wrote there.
 template <typename T, int kWidth, int kLanes, bool kCentered>
-__global__ __launch_bounds__(kRowThreads) void NormForwardKernel(ForwardOperands<T> op) {
+__global__ __launch_bounds__(kRowThreads) void NormForwardKernel(NormForwardOperands<T> op) {
   extern __shared__ __align__(16) float rows_in_flight[];
   const int lane = threadIdx.x % kLanes;
   const int64_t t = int64_t{blockIdx.x} * kRowsAtOnce<kLanes> + threadIdx.x / kLanes;
@@ -91,22 +83,10 @@ __global__ __launch_bounds__(kRowThreads) void NormForwardKernel(ForwardOperands
   }
 }
 
-template <typename T>
-struct BackwardOperands {
-  int64_t rows, columns, rows_per_part;
-  Rows<const T> dy, x, dsum;
-  const T* weight;
-  const float* mean;
-  const float* rstd;
-  Rows<T> dx;
-  float* dweight_parts;  // [parts, columns]
-  float* dbias_parts;
-};
-
 // A block does the rows of one part and keeps their parameter gradients in shared memory: a line
 // for each row at once, for the weight and then for the bias. A thread owns its columns of a line.
 template <typename T, int kWidth, int kLanes, bool kCentered>
-__global__ __launch_bounds__(kRowThreads) void NormBackwardKernel(BackwardOperands<T> op) {
+__global__ __launch_bounds__(kRowThreads) void NormBackwardKernel(NormBackwardOperands<T> op) {
   extern __shared__ __align__(16) float lines[];
   constexpr int kLines = kRowsAtOnce<kLanes>;
   const int lane = threadIdx.x % kLanes;
@@ -199,17 +179,14 @@ __global__ __launch_bounds__(kRowThreads) void NormBackwardKernel(BackwardOperan
   }
 }
 
-// Calls `function.template operator()<T, kWidth, kLanes, kCentered>()`.
+// Calls `function.template operator()<T, kWidth, kCentered>()`.
 template <typename Function>
 absl::Status Visit(const ConstTensorView& x_TC, bool centered,
                    std::initializer_list<ConstTensorView> views, Function&& function) {
   return cuda::VisitFloat(x_TC.dtype(), [&]<typename T>() {
-    const int64_t columns = x_TC.dim(1);
-    return cuda::VisitWidth<T>(columns, views, [&]<int kWidth>() {
-      return cuda::VisitLanes(columns / kWidth, [&]<int kLanes>() {
-        return centered ? function.template operator()<T, kWidth, kLanes, true>()
-                        : function.template operator()<T, kWidth, kLanes, false>();
-      });
+    return cuda::VisitWidth<T>(x_TC.dim(1), views, [&]<int kWidth>() {
+      return centered ? function.template operator()<T, kWidth, true>()
+                      : function.template operator()<T, kWidth, false>();
     });
   });
 }
@@ -217,23 +194,39 @@ absl::Status Visit(const ConstTensorView& x_TC, bool centered,
 }  // namespace
 
 absl::Status NormForwardCuda(const NormForwardArgs& args, bool centered, Stream& stream) {
-  const auto launch = [&]<typename T, int kWidth, int kLanes, bool kCentered>() {
-    const ForwardOperands<T> op{.rows = args.x_TC.dim(0),
-                                .columns = args.x_TC.dim(1),
-                                .x = cuda::RowsOf<T>(args.x_TC),
-                                .residual = cuda::RowsOf<T>(args.residual_TC),
-                                .weight = args.weight_C.data<T>(),
-                                .bias = kCentered ? args.bias_C.data<T>() : nullptr,
-                                .sum = cuda::RowsOf<T>(args.sum_TC),
-                                .y = cuda::RowsOf<T>(args.y_TC),
-                                .mean = kCentered ? args.mean_T.data<float>() : nullptr,
-                                .rstd = args.rstd_T.data<float>(),
-                                .epsilon = static_cast<float>(args.epsilon)};
-    const cuda::LaunchShape shape = {
-        .grid = cuda::NumBlocks(op.rows, kRowsAtOnce<kLanes>),
-        .block = kRowThreads,
-        .shared_bytes = sizeof(float) * kRowsAtOnce<kLanes> * static_cast<size_t>(op.columns)};
-    return HETERO_CUDA_LAUNCH((NormForwardKernel<T, kWidth, kLanes, kCentered>), shape, stream, op);
+  const auto launch = [&]<typename T, int kWidth, bool kCentered>() {
+    const NormForwardOperands<T> op{.rows = args.x_TC.dim(0),
+                                    .columns = args.x_TC.dim(1),
+                                    .x = cuda::RowsOf<T>(args.x_TC),
+                                    .residual = cuda::RowsOf<T>(args.residual_TC),
+                                    .weight = args.weight_C.data<T>(),
+                                    .bias = kCentered ? args.bias_C.data<T>() : nullptr,
+                                    .sum = cuda::RowsOf<T>(args.sum_TC),
+                                    .y = cuda::RowsOf<T>(args.y_TC),
+                                    .mean = kCentered ? args.mean_T.data<float>() : nullptr,
+                                    .rstd = args.rstd_T.data<float>(),
+                                    .epsilon = static_cast<float>(args.epsilon)};
+    const auto in_shared_memory = [&] {
+      return cuda::VisitLanes(op.columns / kWidth, [&]<int kLanes>() {
+        const cuda::LaunchShape shape = {
+            .grid = cuda::NumBlocks(op.rows, kRowsAtOnce<kLanes>),
+            .block = kRowThreads,
+            .shared_bytes = sizeof(float) * kRowsAtOnce<kLanes> * static_cast<size_t>(op.columns)};
+        return HETERO_CUDA_LAUNCH((NormForwardKernel<T, kWidth, kLanes, kCentered>), shape, stream,
+                                  op);
+      });
+    };
+    if constexpr (kWidth == 1) {
+      return in_shared_memory();
+    } else {
+      const auto held = [&]<int kVectors, int kRows>(unsigned threads) {
+        const cuda::LaunchShape shape = {.grid = cuda::NumBlocks(op.rows, kRowsOfForwardBlock),
+                                         .block = threads};
+        return HETERO_CUDA_LAUNCH((NormForwardHeldKernel<T, kVectors, kRows, kCentered>), shape,
+                                  stream, op);
+      };
+      return VisitHeld(op.columns / kWidth, held, in_shared_memory);
+    }
   };
   return Visit(args.x_TC, centered,
                {args.x_TC, args.residual_TC, args.weight_C, args.bias_C, args.sum_TC, args.y_TC},
@@ -245,8 +238,8 @@ absl::Status NormBackwardCuda(const NormBackwardArgs& args, bool centered,
   const int64_t columns = args.x_TC.dim(1);
   const RowParts parts(args.x_TC.dim(0));
   const bool weight_wanted = !args.dweight_C.is_null();
-  const auto launch = [&]<typename T, int kWidth, int kLanes, bool kCentered>() {
-    const BackwardOperands<T> op{
+  const auto launch = [&]<typename T, int kWidth, bool kCentered>() {
+    const NormBackwardOperands<T> op{
         .rows = args.x_TC.dim(0),
         .columns = columns,
         .rows_per_part = parts.rows_per_part,
@@ -259,12 +252,29 @@ absl::Status NormBackwardCuda(const NormBackwardArgs& args, bool centered,
         .dx = cuda::RowsOf<T>(args.dx_TC),
         .dweight_parts = weight_wanted ? partials_SPC.At(0).data<float>() : nullptr,
         .dbias_parts = weight_wanted && kCentered ? partials_SPC.At(1).data<float>() : nullptr};
-    const int64_t lines = weight_wanted ? (kCentered ? 2 : 1) * kRowsAtOnce<kLanes> : 0;
-    const cuda::LaunchShape shape = {.grid = static_cast<unsigned>(parts.count),
-                                     .block = kRowThreads,
-                                     .shared_bytes = sizeof(float) * lines * columns};
-    return HETERO_CUDA_LAUNCH((NormBackwardKernel<T, kWidth, kLanes, kCentered>), shape, stream,
-                              op);
+    const auto in_shared_memory = [&] {
+      return cuda::VisitLanes(columns / kWidth, [&]<int kLanes>() {
+        const int64_t lines = weight_wanted ? (kCentered ? 2 : 1) * kRowsAtOnce<kLanes> : 0;
+        const cuda::LaunchShape shape = {.grid = static_cast<unsigned>(parts.count),
+                                         .block = kRowThreads,
+                                         .shared_bytes = sizeof(float) * lines * columns};
+        return HETERO_CUDA_LAUNCH((NormBackwardKernel<T, kWidth, kLanes, kCentered>), shape, stream,
+                                  op);
+      });
+    };
+    if constexpr (kWidth == 1) {
+      return in_shared_memory();
+    } else {
+      const auto held = [&]<int kVectors, int>(unsigned threads) {
+        const cuda::LaunchShape shape = {
+            .grid = static_cast<unsigned>(parts.count),
+            .block = threads,
+            .shared_bytes = GradientRing<T, kVectors, kCentered>::SharedBytes(threads)};
+        return HETERO_CUDA_LAUNCH((NormBackwardHeldKernel<T, kVectors, kCentered>), shape, stream,
+                                  op);
+      };
+      return VisitHeld(columns / kWidth, held, in_shared_memory);
+    }
   };
   HETERO_RETURN_IF_ERROR(Visit(args.x_TC, centered,
                                {args.dy_TC, args.x_TC, args.weight_C, args.dsum_TC, args.dx_TC},

@@ -19,9 +19,11 @@ namespace {
 
 using ::absl_testing::IsOk;
 
-// A warp and a block a row, whole vectors and odd columns, parts of one and of many rows.
-constexpr SliceExtents kExtents[] = {{1, 1, 0},     {5, 37, 3},   {9, 128, 8},   {70, 1030, 2},
-                                     {33, 2688, 0}, {3, 4104, 8}, {4500, 24, 0}, {0, 16, 0}};
+// A warp and a block a row, rows that a thread of the block holds one, two and four vectors of and
+// longer ones, whole vectors and odd columns, parts of one and of many rows.
+constexpr SliceExtents kExtents[] = {{1, 1, 0},      {5, 37, 3},    {9, 128, 8},   {70, 1030, 2},
+                                     {33, 2688, 0},  {3, 4104, 8},  {4500, 24, 0}, {0, 16, 0},
+                                     {1030, 520, 8}, {21, 4096, 0}, {3, 8200, 0}};
 
 class NormCudaTest : public ::testing::TestWithParam<std::tuple<DType, bool, SliceExtents>> {
  protected:
