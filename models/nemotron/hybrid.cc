@@ -44,7 +44,8 @@ VocabularyConfig VocabularyOf(const HybridConfig& config) {
 HeadConfig HeadOf(const HybridConfig& config) {
   return {.vocabulary = VocabularyOf(config),
           .norm_epsilon = config.norm_epsilon,
-          .tied_to = config.tie_embeddings ? kEmbeddingTable : std::string_view()};
+          .tied_to = config.tie_embeddings ? kEmbeddingTable : std::string_view(),
+          .logits_chunk_rows = config.logits_chunk_rows};
 }
 
 // What the sizes of its parameters do not tell: heads and groups stay whole.

@@ -34,7 +34,8 @@ struct HybridConfig {
   int64_t vocabulary_size = 0;
   double norm_epsilon = 1e-5;
   double init_std = 0.02;
-  bool tie_embeddings = false;  // the output layer is the embedding's table
+  bool tie_embeddings = false;                    // the output layer is the embedding's table
+  std::optional<int64_t> logits_chunk_rows = {};  // of LinearCrossEntropyArgs
   DType storage = DType::kF32;
   bool trainable = true;
   // Of the kinds that the pattern contains, complete.

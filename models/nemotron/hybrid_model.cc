@@ -206,6 +206,7 @@ HybridConfig HybridConfigFromProto(const proto::HybridLanguageModel& config, DTy
   result.norm_epsilon = config.norm_epsilon();
   result.init_std = config.init_std();
   result.tie_embeddings = config.tie_embeddings();
+  if (config.has_logits_chunk_rows()) result.logits_chunk_rows = config.logits_chunk_rows();
   result.storage = storage;
   const auto common = [&](auto& block) {
     block.hidden_size = config.hidden_size();

@@ -77,6 +77,7 @@ TEST(HybridModelTest, LimitsOfTimeStepsAscend) {
 TEST(HybridModelTest, WhatIsNotSetIsAsItWas) {
   const HybridConfig config = HybridConfigFromProto(Message(""), DType::kF32);
   EXPECT_FALSE(config.tie_embeddings);
+  EXPECT_FALSE(config.logits_chunk_rows.has_value());
   EXPECT_FALSE(config.attention.use_bias || config.mlp.use_bias || config.mamba.use_bias);
   EXPECT_TRUE(config.mamba.conv_bias);
   EXPECT_FALSE(config.mamba.steps.limit());
@@ -87,6 +88,7 @@ TEST(HybridModelTest, WhatIsNotSetIsAsItWas) {
 TEST(HybridModelTest, EveryOptionReachesItsBlock) {
   const HybridConfig config = HybridConfigFromProto(Message(R"(
       tie_embeddings: true
+      logits_chunk_rows: 24
       attention { use_bias: true }
       mlp { use_bias: true }
       mamba { conv_bias: false use_bias: true min_time_step: 0.25 max_time_step: 4 }
@@ -94,6 +96,7 @@ TEST(HybridModelTest, EveryOptionReachesItsBlock) {
   )"),
                                                     DType::kF32);
   EXPECT_TRUE(config.tie_embeddings);
+  EXPECT_EQ(config.logits_chunk_rows, 24);
   EXPECT_TRUE(config.attention.use_bias && config.mlp.use_bias && config.mamba.use_bias);
   EXPECT_FALSE(config.mamba.conv_bias);
   EXPECT_EQ(config.mamba.steps.min, 0.25);

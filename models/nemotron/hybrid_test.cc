@@ -22,7 +22,9 @@ namespace {
 
 using namespace hybrid_microbatch;  // NOLINT: made for these tests
 using ::absl_testing::IsOk;
+using ::testing::DoubleNear;
 using ::testing::Each;
+using ::testing::Pointwise;
 
 TEST(HybridTest, GradientsMatchDifferencesThroughEveryKindOfBlock) {
   for (const HybridConfig& config : {SmallHybridConfig("ME*-E"), OtherHybridConfig("ME*-E")}) {
@@ -63,6 +65,17 @@ TEST(HybridTest, ATiedTableIsBothItsUses) {
   for (size_t i = 0; i < sum.size(); ++i) {
     EXPECT_NEAR(sum[i], of_embedding[i] + of_output[i], 1e-13 * (1 + std::abs(sum[i])));
   }
+}
+
+TEST(HybridTest, LogitsInChunksGiveTheSameGradients) {
+  HybridConfig config = SmallHybridConfig("M*");
+  HybridHarness<double> whole(config);
+  config.logits_chunk_rows = 3;
+  HybridHarness<double> in_chunks(config);
+  Microbatch of_whole(kTokens), of_chunks(kTokens);
+  Train(whole, of_whole);
+  Train(in_chunks, of_chunks);
+  EXPECT_THAT(in_chunks.Gradients(), Pointwise(DoubleNear(1e-12), whole.Gradients()));
 }
 
 TEST(HybridTest, TokensBehindTheLastThatCountsGetNoGradient) {

@@ -35,6 +35,7 @@ absl::StatusOr<HeadBlock> HeadBlock::Create(const HeadConfig& config, ParameterS
                                             Communicator* tensor_parallel) {
   HeadBlock block;
   block.norm_epsilon_ = config.norm_epsilon;
+  block.logits_chunk_rows_ = config.logits_chunk_rows;
   block.sequence_ = tensor_parallel;
   HETERO_ASSIGN_OR_RETURN(block.norm_weight_H_, parameters.Find(kNorm));
   HETERO_ASSIGN_OR_RETURN(
@@ -120,7 +121,8 @@ absl::Status HeadBlock::Forward(ModuleContext& context, ConstTensorView hidden_R
                                              .argmax_N = argmax_N,
                                              .d_hidden_TH = d_part_TH,
                                              .dweight_VH = d_output.view,
-                                             .accumulate = d_output.accumulate},
+                                             .accumulate = d_output.accumulate,
+                                             .chunk_rows = logits_chunk_rows_},
                                             stream));
   if (training) {
     HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(d_part_TH, saved.d_normed_RH, stream, kOutput));

@@ -9,6 +9,7 @@
 // Shape letters: R rows of a rank (TokenShard), N tokens that count in the loss, H hidden.
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -29,6 +30,7 @@ struct HeadConfig {
   double norm_epsilon = 1e-5;
   // A parameter of the same stage that the output layer is; empty: it has its own.
   std::string_view tied_to;
+  std::optional<int64_t> logits_chunk_rows = {};  // of LinearCrossEntropyArgs
 };
 
 // Device memory that a head adds to. Of ranks that share a vocabulary all have the same loss, and
@@ -75,6 +77,7 @@ class HeadBlock {
                                        TensorView rstd_R, Stream& stream) const;
 
   double norm_epsilon_ = 0;
+  std::optional<int64_t> logits_chunk_rows_;
   SequenceParallel sequence_;
   Parameter* norm_weight_H_ = nullptr;
   VocabularyRows output_;

@@ -84,6 +84,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "model.encoder.layer_scale_init=0.1",
       "model.language.pattern=M*E-",
       "model.language.mlp={ffn_size: 64}",
+      "model.language.logits_chunk_rows=100",
       "model.language.experts.expert_rows_bound=2",
       "model.language.experts.num_groups=4",
       "model.language.experts.top_k_groups=2",
