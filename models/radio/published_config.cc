@@ -56,7 +56,8 @@ proto::RadioEncoder ReadRadio(ConfigFields& fields) {
   if (layer_scale <= 0) {
     fields.Refuse("layerscale_value", absl::StrCat(" is ", layer_scale, ", must be above 0"));
   }
-  // What published encoders without factors say.
+  // What published encoders without factors say, and what transformers says of factors that begin
+  // with 1: whether there are any is seen in the weights.
   if (layer_scale != 1) encoder.set_layer_scale_init(layer_scale);
   encoder.set_norm_epsilon(fields.Number("layer_norm_eps", 1e-6));
   encoder.set_patch_size(fields.Integer("patch_size"));

@@ -7,10 +7,12 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/ckpt/inspect/closeness.h"
@@ -33,9 +35,6 @@ using ::testing::SizeIs;
 
 const fs::path kTestdata = "tools/model_probe/testdata";
 
-// As published encoders, whose layers have no scale: transformers writes ones.
-constexpr char kLayerScale[] = "*.layer_scale?.lambda1";
-
 struct ProbeCase {
   std::string model;
   int64_t tp = 1;
@@ -51,7 +50,6 @@ ProbeOptions OptionsOf(const ProbeCase& probe, const fs::path& folder) {
                        .ep = probe.ep,
                        .dtype = probe.dtype,
                        .cast = probe.dtype != DType::kF32};
-  if (probe.model == "radio") options.unused = {kLayerScale};
   return options;
 }
 
@@ -124,19 +122,27 @@ INSTANTIATE_TEST_SUITE_P(Models, ProbeTest,
                                                info.param.ep, "_", Name(info.param.dtype));
                          });
 
+// A file with one more layer than the config, and one with a name of its own.
 TEST(ProbeErrorsTest, NamesWhatIsLeftOut) {
   PosixStorage storage;
   ProbeOptions options = OptionsOf({"radio"}, data::FreshFolder("probe"));
-  options.unused.clear();
+  const fs::path source = std::exchange(options.model, data::FreshFolder("left_out"));
+  fs::copy_file(source / "model.safetensors", options.model / "model.safetensors");
+  const std::string config = ReadText(storage, source / "config.json").value();
+  ASSERT_THAT(WriteText(storage, options.model / "config.json",
+                        absl::StrReplaceAll(
+                            config, {{"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"}})),
+              IsOk());
   EXPECT_THAT(Probe(storage, options),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("nobody wants of the checkpoint:\n"
-                                       "  radio_model.model.blocks.0.layer_scale1.lambda1"),
+                                       "  radio_model.model.blocks.1.attn.proj.bias"),
                              HasSubstr("blocks.1.layer_scale2.lambda1"))));
-  options.unused = {kLayerScale};
+  options.unused = {"radio_model.model.blocks.1.*"};
   const auto report = Probe(storage, options);
   ASSERT_THAT(report, IsOk());
-  EXPECT_THAT(report->unused, AllOf(SizeIs(7), ::testing::Contains("radio_model.summary_idxs")));
+  EXPECT_THAT(report->unused, ::testing::Contains("radio_model.summary_idxs"));
+  EXPECT_THAT(report->unused, ::testing::Contains("radio_model.model.blocks.1.norm1.weight"));
 }
 
 TEST(ProbeErrorsTest, NamesWhatCannotBe) {

@@ -1,11 +1,16 @@
 #include "hetero/tools/model_probe/published_model.h"
 
+#include <algorithm>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
+#include "hetero/ckpt/inspect/tensors.h"
 #include "hetero/models/names/config_fields.h"
 #include "hetero/models/nemotron/published_config.h"
 #include "hetero/models/radio/published_config.h"
@@ -33,6 +38,20 @@ absl::StatusOr<PublishedModel> Parse(const std::string& text) {
   return model;
 }
 
+// Layers with factors and without have the same config.json where these begin with 1: transformers
+// writes factors, published encoders have none.
+absl::Status ReadLayerScale(Storage& storage, const std::filesystem::path& folder,
+                            proto::RadioEncoder& encoder) {
+  if (encoder.has_layer_scale_init()) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<StoredTensors> tensors,
+                          StoredTensors::Open(storage, folder));
+  const bool has_factors = std::ranges::any_of(tensors->heads(), [](const auto& entry) {
+    return absl::EndsWith(entry.first, ".layer_scale1.lambda1");
+  });
+  if (has_factors) encoder.set_layer_scale_init(1);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<PublishedModel> ReadPublishedModel(Storage& storage,
@@ -41,6 +60,9 @@ absl::StatusOr<PublishedModel> ReadPublishedModel(Storage& storage,
   HETERO_ASSIGN_OR_RETURN(const std::string text, ReadText(storage, path));
   absl::StatusOr<PublishedModel> model = Parse(text);
   HETERO_RETURN_IF_ERROR(model.status()).With(path.native());
+  if (auto* const encoder = std::get_if<proto::RadioEncoder>(&*model)) {
+    HETERO_RETURN_IF_ERROR(ReadLayerScale(storage, folder, *encoder));
+  }
   return model;
 }
 

@@ -13,9 +13,10 @@ namespace hetero {
 
 using PublishedModel = std::variant<proto::HybridLanguageModel, proto::RadioEncoder>;
 
-// What the config.json of a public model's folder says it is: nemotron_h or radio.
-// Errors: NOT_FOUND without the file; INVALID_ARGUMENT another model_type, or what the model cannot
-// be, each field by its name.
+// What the config.json of a public model's folder says it is: nemotron_h or radio. Whether layers
+// of the latter have factors of 1 is what its weights say. Errors: NOT_FOUND without the file;
+// INVALID_ARGUMENT another model_type, or what the model cannot be, each field by its name; those
+// of StoredTensors::Open.
 absl::StatusOr<PublishedModel> ReadPublishedModel(Storage& storage,
                                                   const std::filesystem::path& folder);
 

@@ -1,6 +1,7 @@
 """Writes a small model of transformers, what goes into it, and what comes out.
 
-Run with transformers 5.24.0, torch 2.15.0 and safetensors 0.8.0 on the CPU:
+Run with transformers 5.24.0 and safetensors 0.8.0 on the CPU, nemotron_h with torch 2.15.0 and radio
+with torch 2.11.0:
     python generate.py nemotron_h FOLDER
     python generate.py radio FOLDER
 
@@ -89,9 +90,7 @@ def radio_model():
     model = RadioModel(config).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            # As published: layers have no scale.
-            if "lambda1" not in name:
-                parameter.normal_(0.1, 0.3)
+            parameter.normal_(1 if "lambda1" in name else 0.1, 0.3)
     return model
 
 
@@ -146,8 +145,6 @@ def gradients_of(model):
         model.save_pretrained(folder)
         saved = safetensors.torch.load_file(os.path.join(folder, "model.safetensors"))
     leaves = {name.rsplit(".", 1)[1] for name in buffers if "." in name} | {"summary_idxs"}
-    # Layers have no scale, as in the published encoder.
-    leaves.add("lambda1")
     return {
         f"gradient.{name}": tensor
         for name, tensor in saved.items()
