@@ -64,12 +64,18 @@ inline unsigned NumBlocks(int64_t items, int64_t items_per_block) {
 }
 
 // Queues a kernel; a grid without blocks is no launch.
-// Errors: INTERNAL what the launch, or earlier work of the device, ran into, with the kernel's
-// name.
+// Errors: UNIMPLEMENTED a grid that no GPU takes; INTERNAL what the launch, or earlier work of the
+// device, ran into; both with the kernel's name.
 template <typename... Parameters, typename... Arguments>
 absl::Status Launch(std::string_view name, void (*kernel)(Parameters...), const LaunchShape& shape,
                     hetero::Stream& stream, Arguments&&... arguments) {
   if (shape.grid.x == 0 || shape.grid.y == 0 || shape.grid.z == 0) return absl::OkStatus();
+  constexpr unsigned kMostX = 0x7fffffff, kMostYZ = 65535;
+  if (shape.grid.x > kMostX || shape.grid.y > kMostYZ || shape.grid.z > kMostYZ) {
+    return absl::UnimplementedError(absl::StrCat(
+        name, " would need a grid of ", shape.grid.x, " x ", shape.grid.y, " x ", shape.grid.z,
+        " blocks; a GPU takes ", kMostX, " x ", kMostYZ, " x ", kMostYZ));
+  }
   HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(stream.device().ordinal));
   constexpr size_t kSharedWithoutAsking = 48 << 10;
   if (shape.shared_bytes > kSharedWithoutAsking) {
@@ -141,12 +147,30 @@ __device__ inline void Load(const T* from, float (&to)[kWidth]) {
   for (int i = 0; i < kWidth; ++i) to[i] = ToFloat(vector.values[i]);
 }
 
+// An assignment of the struct the compiler may split into stores of its elements.
+template <int kWidth, typename T>
+__device__ inline void StoreVector(const Vector<T, kWidth>& from, T* to) {
+  const auto* const words = reinterpret_cast<const uint32_t*>(&from);
+  if constexpr (sizeof(from) % 16 == 0) {
+#pragma unroll
+    for (size_t i = 0; i < sizeof(from) / 4; i += 4) {
+      asm volatile("st.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(reinterpret_cast<uint32_t*>(to) + i),
+                   "r"(words[i]), "r"(words[i + 1]), "r"(words[i + 2]), "r"(words[i + 3])
+                   : "memory");
+    }
+  } else if constexpr (sizeof(from) == 8) {
+    asm volatile("st.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[1]) : "memory");
+  } else {
+    *reinterpret_cast<Vector<T, kWidth>*>(to) = from;
+  }
+}
+
 template <int kWidth, typename T>
 __device__ inline void Store(const float (&from)[kWidth], T* to) {
   Vector<T, kWidth> vector;
 #pragma unroll
   for (int i = 0; i < kWidth; ++i) vector.values[i] = FromFloat<T>(from[i]);
-  *reinterpret_cast<Vector<T, kWidth>*>(to) = vector;
+  StoreVector(vector, to);
 }
 
 // Whether each row (all dims but the last) of each view is whole vectors of `width` elements at

@@ -1,9 +1,8 @@
 #ifndef HETERO_TENSOR_OPS_CUDA_PACKED_CUH_
 #define HETERO_TENSOR_OPS_CUDA_PACKED_CUH_
 
-// Values as they lie in memory, in the registers of a thread that holds many of
-// them between reading and computing: half of what their floats take where they
-// are bf16.
+// Values as they lie in memory, in the registers of a thread that holds many of them between
+// reading and computing: half of what their floats take where they are bf16.
 
 #include <cstdint>
 #include <type_traits>
@@ -17,8 +16,8 @@ __device__ inline Vector<T, kWidth> VectorAt(const T* from) {
   return *reinterpret_cast<const Vector<T, kWidth>*>(from);
 }
 
-// Two neighbours of bf16 at once: the first is the lower half of a word, and a
-// bf16 is the upper half of its float.
+// Two neighbours of bf16 at once: the first is the lower half of a word, and a bf16 is the upper
+// half of its float.
 template <typename T, int kWidth>
 __device__ inline void ToFloats(const Vector<T, kWidth>& from, float (&to)[kWidth]) {
   if constexpr (std::is_same_v<T, float> || kWidth == 1) {
@@ -47,23 +46,6 @@ __device__ inline Vector<T, kWidth> FromFloats(const float (&from)[kWidth]) {
     for (int i = 0; i < kWidth; i += 2) pairs[i / 2] = __floats2bfloat162_rn(from[i], from[i + 1]);
   }
   return to;
-}
-
-// To global memory, in one access: an assignment of the struct the compiler may split into stores
-// of its elements.
-template <int kWidth, typename T>
-__device__ inline void StoreVector(const Vector<T, kWidth>& from, T* to) {
-  const auto* const words = reinterpret_cast<const uint32_t*>(&from);
-  if constexpr (sizeof(from) == 16) {
-    asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(to), "r"(words[0]), "r"(words[1]),
-                 "r"(words[2]), "r"(words[3])
-                 : "memory");
-  } else if constexpr (sizeof(from) == 8) {
-    asm volatile("st.global.v2.b32 [%0], {%1, %2};" ::"l"(to), "r"(words[0]), "r"(words[1])
-                 : "memory");
-  } else {
-    *reinterpret_cast<Vector<T, kWidth>*>(to) = from;
-  }
 }
 
 template <int kWidth, typename T>

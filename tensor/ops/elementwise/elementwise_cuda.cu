@@ -96,7 +96,7 @@ __global__ __launch_bounds__(kThreads) void MapKernel(Function function, Rows<co
             Narrow<Out>(function(Widen(loaded[0][u].values[j]), Widen(loaded[1][u].values[j])));
       }
     }
-    *reinterpret_cast<cuda::Vector<Out, kWidth>*>(at(out, i)) = result;
+    cuda::StoreVector(result, at(out, i));
   }
 }
 
