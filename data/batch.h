@@ -45,6 +45,10 @@ struct MediaBatch {
   std::vector<int64_t> num_media;         // [B]
   std::vector<int64_t> num_placeholders;  // [B]: rows of encoder output each sample gives
 
+  // Which of the current sample's images or clips to add; empty: all of them.
+  std::vector<bool> wanted;
+  int64_t num_passed = 0;  // of the current sample, added or left out
+
   int64_t NumFeatures() const { return cu_seqlens.empty() ? 0 : cu_seqlens.back(); }
 
   // Empties the batch for features of this width.
@@ -56,13 +60,24 @@ struct MediaBatch {
     media_tokens.clear();
     num_media.clear();
     num_placeholders.clear();
+    wanted.clear();
+    num_passed = 0;
   }
 
   // Starts the next sample.
   void BeginSample() {
     num_media.push_back(0);
     num_placeholders.push_back(0);
+    num_passed = 0;
   }
+
+  // Whether the one `ahead` of the next of the current sample is to be added; if not, it is passed
+  // over instead, and need not be decoded.
+  bool Wants(int64_t ahead = 0) const {
+    const auto next = static_cast<size_t>(num_passed + ahead);
+    return wanted.empty() || (next < wanted.size() && wanted[next]);
+  }
+  void Pass() { ++num_passed; }
 
   // Appends an image or a clip to the current sample and returns its unwritten features.
   std::span<float> Add(MediaSize size, int64_t num_features, int64_t num_tokens) {
@@ -71,6 +86,7 @@ struct MediaBatch {
     media_tokens.push_back(num_tokens);
     ++num_media.back();
     num_placeholders.back() += num_tokens;
+    ++num_passed;
     const size_t begin = features.size();
     features.resize(begin + static_cast<size_t>(num_features * feature_width));
     return std::span(features).subspan(begin);

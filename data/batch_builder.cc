@@ -33,6 +33,17 @@ void AddFacts(const SampleFacts& sample, int64_t begin, SampleFacts& row) {
   }
 }
 
+// Of the row at `place`.
+absl::Status AddRow(SampleSource& source, const SampleOrder& order, int64_t place, int modality,
+                    MediaBatch& out) {
+  out.BeginSample();
+  const RowSamples row = order.RowAt(place);
+  for (size_t i = 0; i < row.size(); ++i) {
+    HETERO_RETURN_IF_ERROR(source.ReadMedia(row[i].index, modality, out));
+  }
+  return absl::OkStatus();
+}
+
 // Whether row and vocabulary have room for `sample` from position `begin` on.
 absl::Status CheckFits(const LanguageSample& sample, const RowFormat& format, int64_t begin) {
   const int64_t num_media = sample.NumPlaceholders();
@@ -126,13 +137,16 @@ absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, Sam
                              int modality, MediaBatch& out) {
   out.Clear(source.feature_width(modality));
   for (int64_t b = 0; b < range.size; ++b) {
-    out.BeginSample();
-    const RowSamples row = order.RowAt(range.begin + b);
-    for (size_t i = 0; i < row.size(); ++i) {
-      HETERO_RETURN_IF_ERROR(source.ReadMedia(row[i].index, modality, out));
-    }
+    HETERO_RETURN_IF_ERROR(AddRow(source, order, range.begin + b, modality, out));
   }
   return absl::OkStatus();
+}
+
+absl::Status BuildWantedMedia(SampleSource& source, const SampleOrder& order, int64_t place,
+                              int modality, const std::vector<bool>& wanted, MediaBatch& out) {
+  out.Clear(source.feature_width(modality));
+  out.wanted = wanted;
+  return AddRow(source, order, place, modality, out);
 }
 
 absl::Status ReadFacts(SampleSource& source, const SampleOrder& order, SampleRange range,

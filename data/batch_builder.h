@@ -37,6 +37,10 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
 absl::Status BuildMediaBatch(SampleSource& source, const SampleOrder& order, SampleRange range,
                              int modality, MediaBatch& out);
 
+// Those of the row at `place` that `wanted` says, by their number in the row's facts.
+absl::Status BuildWantedMedia(SampleSource& source, const SampleOrder& order, int64_t place,
+                              int modality, const std::vector<bool>& wanted, MediaBatch& out);
+
 // Overwrites `out` with the facts of each row in `range`, of any lane, with the places that
 // BuildLanguageBatch gives its placeholders: from these both ends of a transfer compute the same
 // plan. Places behind the end of a single pass have a row and no media.

@@ -143,6 +143,10 @@ absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
 
 absl::Status CaptionSource::ReadMedia(int64_t index, int modality, MediaBatch& out) {
   if (modality != options_.image_modality) return absl::OkStatus();
+  if (!out.Wants()) {
+    out.Pass();
+    return absl::OkStatus();
+  }
   HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
   if (absl::Status decoded = reader_.Decode(placement.image->bytes); !decoded.ok()) {
     return WithRemedy(AtMember(BytesAtFault(decoded), sample_, *placement.image), *dataset_);

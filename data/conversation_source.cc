@@ -137,10 +137,20 @@ absl::Status ConversationSource::ReadMedia(int64_t index, int modality, MediaBat
   HETERO_RETURN_IF_ERROR(Load(index));
   for (size_t i = 0; i < views_.size(); ++i) {
     const RawSample::Part& image = *content_.images[i];
+    bool wants_any = false;
+    for (size_t v = 0; v < views_[i].size(); ++v) wants_any |= out.Wants(static_cast<int64_t>(v));
+    if (!wants_any) {
+      for (size_t v = 0; v < views_[i].size(); ++v) out.Pass();
+      continue;
+    }
     if (absl::Status decoded = images_->views.Decode(image.bytes); !decoded.ok()) {
       return WithRemedy(AtMember(BytesAtFault(decoded), sample_, image), *dataset_);
     }
     for (const ImageView& view : views_[i]) {
+      if (!out.Wants()) {
+        out.Pass();
+        continue;
+      }
       images_->patchifier.Run(images_->views.Show(view),
                               out.Add(view.size, images_->planner.NumPatches(view.size),
                                       images_->planner.NumTokens(std::span(&view, 1))));

@@ -254,6 +254,18 @@ TEST_F(ConversationSourceTest, AThumbnailStandsBehindItsImage) {
   ASSERT_THAT(source->ReadFacts(2, facts), IsOk());
   EXPECT_EQ(facts.modalities[0].sizes, pixels.sizes);
   EXPECT_EQ(facts.modalities[0].num_tokens, 2 * (2 + 14 * 14));
+  // Whoever wants some of them gets these.
+  std::vector<float> joined;
+  for (size_t i = 0; i < pixels.sizes.size(); ++i) {
+    std::vector<bool> wanted(pixels.sizes.size());
+    wanted[i] = true;
+    MediaBatch one;
+    ASSERT_THAT(BuildWantedMedia(*source, SampleOrder::OnePass(4).value(), 2, 0, wanted, one),
+                IsOk());
+    EXPECT_THAT(one.sizes, ElementsAre(pixels.sizes[i]));
+    joined.insert(joined.end(), one.features.begin(), one.features.end());
+  }
+  EXPECT_EQ(joined, pixels.features);
   const SourceLimits limits = LimitsOf(options);
   EXPECT_EQ(limits.sizes.size(), 4);
   EXPECT_LE(pixels.NumFeatures(), limits.max_features);

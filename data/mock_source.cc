@@ -5,12 +5,15 @@
 #include <cstdint>
 #include <limits>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/data/counter_hash.h"
+#include "hetero/data/image_planner.h"
 #include "hetero/tensor/audio_batch.h"
 
 namespace hetero::data {
@@ -23,6 +26,7 @@ constexpr uint64_t kFrameStream = 2;
 constexpr uint64_t kHasImagesStream = 3;
 constexpr uint64_t kHasAudioStream = 4;
 constexpr uint64_t kLengthStream = 5;
+constexpr uint64_t kImageSizesStream = 6;
 
 // Uniform in [-1, 1).
 void FillUniform(uint64_t stream, uint64_t& counter, std::span<float> values) {
@@ -36,6 +40,24 @@ int64_t PatchesPerToken(bool pixel_shuffle) { return pixel_shuffle ? 4 : 1; }
 
 int64_t PatchWidth(const MockOptions& options) {
   return 3 * options.patch_size * options.patch_size;
+}
+
+bool SizesDiffer(const MockOptions& options) { return options.max_images > 0; }
+
+// Tokens of the smallest and of the largest image. Precondition: SizesDiffer.
+int64_t LeastTokens(const MockOptions& options) {
+  return CeilDiv(options.min_patches, PatchesPerToken(options.pixel_shuffle));
+}
+int64_t MostTokens(const MockOptions& options) {
+  return options.max_patches / PatchesPerToken(options.pixel_shuffle);
+}
+
+// The number from `least` to `most` at which the density 1 / x^2 reaches the share `word` / 2^64.
+int64_t LongTailed(uint64_t word, int64_t least, int64_t most) {
+  const double share = static_cast<double>(word >> 11) * 0x1p-53;
+  const double ratio = static_cast<double>(least) / static_cast<double>(most);
+  const auto number = static_cast<int64_t>(static_cast<double>(least) / (1 - share * (1 - ratio)));
+  return std::clamp(number, least, most);
 }
 
 absl::Status Positive(std::string_view field, int64_t value) {
@@ -83,6 +105,16 @@ absl::Status Validate(const MockOptions& options) {
   if (options.image_tokens < 0) {
     return absl::InvalidArgumentError(
         absl::StrFormat("image_tokens is %d; it is at least 0", options.image_tokens));
+  }
+  if (SizesDiffer(options)) {
+    HETERO_RETURN_IF_ERROR(Positive("patch_size", options.patch_size));
+    HETERO_RETURN_IF_ERROR(Positive("min_patches", options.min_patches));
+    if (LeastTokens(options) > MostTokens(options) || MostTokens(options) > options.image_tokens) {
+      return absl::InvalidArgumentError(absl::StrFormat(
+          "images of %d to %d patches, up to %d tokens a sample; min_patches is at most "
+          "max_patches, and an image of so many fits a sample",
+          options.min_patches, options.max_patches, options.image_tokens));
+    }
   }
   if (options.max_frames > 0) {
     HETERO_RETURN_IF_ERROR(Positive("num_mels", options.num_mels));
@@ -157,9 +189,30 @@ absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_si
       absl::StrFormat("no grid of patches gives %d tokens a tile", num_tokens));
 }
 
+ImageSize NearlySquareImage(int64_t num_tokens, int64_t patch_size, bool pixel_shuffle) {
+  const auto rows = static_cast<int64_t>(std::sqrt(static_cast<double>(num_tokens)));
+  const int64_t side = patch_size * (pixel_shuffle ? 2 : 1);
+  return {.height = static_cast<int>(rows * side),
+          .width = static_cast<int>(std::min(num_tokens / rows, rows + 1) * side)};
+}
+
 SourceLimits ImageLimits(const MockOptions& options) {
   SourceLimits limits = {.feature_width = PatchWidth(options)};
   if (options.image_tokens == 0 || options.image_percent == 0) return limits;
+  if (SizesDiffer(options)) {
+    const ImageSize largest =
+        NearlySquareImage(MostTokens(options), options.patch_size, options.pixel_shuffle);
+    const int64_t patches_per_token = PatchesPerToken(options.pixel_shuffle);
+    limits.sizes = {largest};
+    limits.max_features = largest.Area() / (options.patch_size * options.patch_size);
+    limits.max_tokens = limits.max_features / patches_per_token;
+    // No more than these have a token each.
+    const int64_t most_images =
+        std::min(options.max_images, 1 + options.image_tokens - limits.max_tokens);
+    return LimitsOfViews(limits, most_images, options.image_tokens * patches_per_token,
+                         {.patch_size = static_cast<int>(options.patch_size),
+                          .pixel_shuffle = options.pixel_shuffle});
+  }
   limits.sizes.assign(static_cast<size_t>(options.num_tiles), TileOf(options).value());
   limits.max_features = options.image_tokens * PatchesPerToken(options.pixel_shuffle);
   limits.max_tokens = options.image_tokens;
@@ -177,7 +230,7 @@ SourceLimits ClipLimits(const MockOptions& options) {
 
 absl::StatusOr<std::unique_ptr<MockSource>> MockSource::Create(const MockOptions& options) {
   HETERO_RETURN_IF_ERROR(Validate(options)).With("mock data");
-  if (options.image_tokens == 0) {
+  if (options.image_tokens == 0 || SizesDiffer(options)) {
     return std::unique_ptr<MockSource>(new MockSource(options, ImageSize()));
   }
   const absl::StatusOr<ImageSize> tile = TileOf(options);
@@ -194,6 +247,31 @@ bool MockSource::HasImages(int64_t index) const {
   if (options_.image_tokens == 0) return false;
   return static_cast<int64_t>(Below(SampleStream(index, kHasImagesStream), 100)) <
          options_.image_percent;
+}
+
+int64_t MockSource::NumTokens(ImageSize size) const {
+  return NumPatches(size) / PatchesPerToken(options_.pixel_shuffle);
+}
+
+std::vector<ImageSize> MockSource::ImagesOf(int64_t index) const {
+  if (!HasImages(index)) return {};
+  if (!SizesDiffer(options_)) {
+    return std::vector<ImageSize>(static_cast<size_t>(options_.num_tiles), tile_);
+  }
+  const uint64_t stream = SampleStream(index, kImageSizesStream);
+  const auto most_images = static_cast<uint64_t>(options_.max_images);
+  const auto count = 1 + static_cast<int64_t>(Below(CounterHash(stream, 0), most_images));
+  std::vector<ImageSize> images;
+  int64_t room = options_.image_tokens;
+  for (int64_t i = 1; i <= count; ++i) {
+    const int64_t tokens = LongTailed(CounterHash(stream, static_cast<uint64_t>(i)),
+                                      LeastTokens(options_), MostTokens(options_));
+    const ImageSize image = NearlySquareImage(tokens, options_.patch_size, options_.pixel_shuffle);
+    room -= NumTokens(image);
+    if (room < 0) break;
+    images.push_back(image);
+  }
+  return images;
 }
 
 int64_t MockSource::NumFrames(int64_t index) const {
@@ -242,10 +320,10 @@ absl::Status MockSource::ReadLanguage(int64_t index, LanguageSample& out) {
 }
 
 absl::Status MockSource::ReadFacts(int64_t index, SampleFacts& facts) {
-  if (HasImages(index)) {
+  if (std::vector<ImageSize> sizes = ImagesOf(index); !sizes.empty()) {
     ModalityFacts& images = FactsOf(facts, options_.image_modality);
-    images.num_tokens = options_.image_tokens;
-    images.sizes.assign(options_.num_tiles, tile_);
+    for (const ImageSize size : sizes) images.num_tokens += NumTokens(size);
+    images.sizes = std::move(sizes);
   }
   if (const int64_t frames = NumFrames(index); frames > 0) {
     ModalityFacts& clips = FactsOf(facts, options_.audio_modality);
@@ -263,9 +341,14 @@ absl::Status MockSource::ReadFacts(int64_t index, SampleFacts& facts) {
 absl::Status MockSource::ReadMedia(int64_t index, int modality, MediaBatch& out) {
   uint64_t counter = 0;
   if (modality == options_.image_modality && HasImages(index)) {
-    for (int64_t tile = 0; tile < options_.num_tiles; ++tile) {
+    for (const ImageSize size : ImagesOf(index)) {
+      if (!out.Wants()) {
+        counter += static_cast<uint64_t>(NumPatches(size) * PatchWidth(options_));
+        out.Pass();
+        continue;
+      }
       FillUniform(SampleStream(index, kPixelStream), counter,
-                  out.Add(tile_, PatchesPerTile(), options_.image_tokens / options_.num_tiles));
+                  out.Add(size, NumPatches(size), NumTokens(size)));
     }
     return absl::OkStatus();
   }

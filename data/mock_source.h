@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -22,7 +23,8 @@ struct MockOptions {
   uint64_t split = 0;  // samples of different splits share nothing
 
   int64_t sequence_length = 0;
-  int64_t image_tokens = 0;  // per sample, over all tiles; 0: text alone
+  // Per sample, over all tiles, or over all images of differing sizes at most; 0: text alone.
+  int64_t image_tokens = 0;
   int64_t vocabulary_size = 0;
   int64_t image_id = 0;
   int64_t audio_id = -1;  // -1: there is none
@@ -39,6 +41,13 @@ struct MockOptions {
   int64_t min_frames = 0;
   int64_t max_frames = 0;
 
+  // A sample with images has from 1 to max_images of them, less those that image_tokens has no room
+  // for, each nearly square and of from min_patches to max_patches patches, x of them with a
+  // likelihood as 1 / x^2: by the seed. 0: images are tiles, as below.
+  int64_t max_images = 0;
+  int64_t min_patches = 0;
+  int64_t max_patches = 0;
+
   // Of the images; unused when image_tokens is 0.
   int64_t num_tiles = 1;
   int64_t patch_size = 0;
@@ -52,6 +61,10 @@ struct MockOptions {
 // nearest to a square, rows <= columns. Errors: INVALID_ARGUMENT when there is none.
 absl::StatusOr<ImageSize> NearestSquareTile(int64_t num_tokens, int64_t patch_size,
                                             bool pixel_shuffle);
+
+// The largest square of at most `num_tokens` tokens, with a column more where these suffice.
+// Precondition: num_tokens is at least 1.
+ImageSize NearlySquareImage(int64_t num_tokens, int64_t patch_size, bool pixel_shuffle);
 
 // Of a source of these options. Precondition, of both: MockSource::Create accepts them.
 SourceLimits ImageLimits(const MockOptions& options);
@@ -74,12 +87,14 @@ class MockSource : public SampleSource {
 
  private:
   MockSource(const MockOptions& options, ImageSize tile) : options_(options), tile_(tile) {}
-  int64_t PatchesPerTile() const {
-    return tile_.Area() / (options_.patch_size * options_.patch_size);
+  int64_t NumPatches(ImageSize size) const {
+    return size.Area() / (options_.patch_size * options_.patch_size);
   }
+  int64_t NumTokens(ImageSize size) const;
 
   uint64_t SampleStream(int64_t index, uint64_t purpose) const;
   bool HasImages(int64_t index) const;
+  std::vector<ImageSize> ImagesOf(int64_t index) const;
   int64_t NumFrames(int64_t index) const;  // 0: no clip
 
   MockOptions options_;

@@ -1,5 +1,6 @@
 #include "hetero/data/mock_source.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -120,6 +121,81 @@ TEST(MockSourceTest, TilesArePackedWithTheirSizes) {
   EXPECT_THAT(limits.sizes, AllOf(SizeIs(3), Each(ImageSize{.height = 32, .width = 32})));
 }
 
+// Images as photographs have them, from small to large.
+MockOptions LongTailed() {
+  return {.seed = 9,
+          .sequence_length = 8192,
+          .image_tokens = 6000,
+          .vocabulary_size = 512,
+          .image_id = 511,
+          .max_images = 4,
+          .min_patches = 1024,
+          .max_patches = 13312,
+          .patch_size = 16};
+}
+
+TEST(MockSourceTest, SizesHaveALongTailWithinTheirBounds) {
+  const MockOptions options = LongTailed();
+  const auto source = MockSource::Create(options).value();
+  const SourceLimits limits = ImageLimits(options);
+  std::vector<int64_t> patches;
+  std::set<size_t> counts;
+  for (int64_t index = 0; index < 4000; ++index) {
+    SampleFacts facts;
+    ASSERT_THAT(source->ReadFacts(index, facts), IsOk());
+    const ModalityFacts& images = facts.modalities[0];
+    EXPECT_THAT(images.sizes, SizeIs(AllOf(Ge(1u), testing::Le(4u))));
+    counts.insert(images.sizes.size());
+    int64_t sum = 0;
+    for (const ImageSize& size : images.sizes) {
+      patches.push_back(size.Area() / 256);
+      sum += patches.back();
+      EXPECT_THAT(size.width - size.height, testing::AnyOf(0, 32));
+    }
+    EXPECT_EQ(sum, 4 * images.num_tokens);
+    EXPECT_LE(images.num_tokens, limits.max_tokens);
+    EXPECT_THAT(images.runs, ElementsAre(IndexRange{0, images.num_tokens}));
+  }
+  EXPECT_EQ(counts.size(), 4u);
+  std::ranges::sort(patches);
+  EXPECT_GE(patches.front(), 1024);
+  EXPECT_LE(patches.back(), 13312);
+  EXPECT_GT(patches.back(), 12000);
+  // 1 / x^2 from a to b: the median is 2 a b / (a + b), 1902, the mean a b ln(b / a) / (b - a),
+  // 2845. Whole squares are less, by 2 % in the mean, and large images have room less often.
+  EXPECT_NEAR(static_cast<double>(patches[patches.size() / 2]), 1850, 100);
+  EXPECT_EQ(limits.max_tokens, 6000);
+  EXPECT_EQ(limits.max_features, 24000);
+  EXPECT_THAT(limits.sizes, SizeIs(4));
+  EXPECT_EQ(limits.sizes[0], (ImageSize{.height = 57 * 32, .width = 58 * 32}));
+}
+
+// Whoever reads some images of a sample reads what is in all of them.
+TEST(MockSourceTest, ImagesThatAreNotWantedArePassedOver) {
+  MockOptions options = LongTailed();
+  options.min_patches = 4;
+  options.max_patches = 64;
+  options.max_images = 3;
+  const auto source = MockSource::Create(options).value();
+  const SampleOrder order = SampleOrder::OnePass(100).value();
+  for (int64_t place = 0; place < 20; ++place) {
+    MediaBatch all;
+    ASSERT_THAT(BuildMediaBatch(*source, order, {place, 1}, 0, all), IsOk());
+    const size_t count = all.sizes.size();
+    std::vector<float> joined;
+    for (size_t i = 0; i < count; ++i) {
+      std::vector<bool> wanted(count);
+      wanted[i] = true;
+      MediaBatch one;
+      ASSERT_THAT(BuildWantedMedia(*source, order, place, 0, wanted, one), IsOk());
+      EXPECT_THAT(one.sizes, ElementsAre(all.sizes[i]));
+      EXPECT_THAT(one.num_placeholders, ElementsAre(all.media_tokens[i]));
+      joined.insert(joined.end(), one.features.begin(), one.features.end());
+    }
+    EXPECT_EQ(joined, all.features);
+  }
+}
+
 TEST(MockSourceTest, TextAlone) {
   const MockOptions options = {.sequence_length = 16, .vocabulary_size = 512, .image_id = 511};
   const LanguageBatch batch = Language(options, {.begin = 0, .size = 2});
@@ -164,6 +240,16 @@ TEST(MockSourceTest, ErrorsNameFieldValueAndRule) {
   EXPECT_THAT(error([](MockOptions& o) { o.num_tiles = 5; }), HasSubstr("such as 10"));
   EXPECT_THAT(error([](MockOptions& o) { o.num_tiles = 0; }), HasSubstr("num_tiles is 0"));
   EXPECT_THAT(error([](MockOptions& o) { o.patch_size = 0; }), HasSubstr("patch_size is 0"));
+  const auto sizes = [&](int64_t min_patches, int64_t max_patches) {
+    return error([=](MockOptions& o) {
+      o.max_images = 2;
+      o.min_patches = min_patches;
+      o.max_patches = max_patches;
+    });
+  };
+  EXPECT_THAT(sizes(0, 8), HasSubstr("min_patches is 0"));
+  EXPECT_THAT(sizes(20, 19), HasSubstr("images of 20 to 19 patches"));
+  EXPECT_THAT(sizes(4, 52), HasSubstr("images of 4 to 52 patches, up to 12 tokens a sample"));
   EXPECT_THAT(error([](MockOptions& o) { o.vocabulary_size = 1; }), HasSubstr("no id is left"));
   EXPECT_THAT(error([](MockOptions& o) { o.tile_size = ImageSize{.height = 24, .width = 32}; }),
               HasSubstr("multiples of 16"));

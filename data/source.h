@@ -64,7 +64,8 @@ class SampleSource {
   // Errors: DATA_LOSS or INVALID_ARGUMENT naming the sample.
   virtual absl::Status ReadLanguage(int64_t index, LanguageSample& out) = 0;
 
-  // Appends the images or clips of sample `index` to the current sample of `out`.
+  // Appends the images or clips of sample `index` to the current sample of `out`, but for those
+  // that it does not want, which are passed over without being decoded.
   // Errors: DATA_LOSS naming shard, key and member.
   virtual absl::Status ReadMedia(int64_t index, int modality, MediaBatch& out) = 0;
 

@@ -117,6 +117,40 @@ absl::Status CheckRuns(const SampleRows& sample, size_t index) {
                                                  " of its tokens; must be one a token"));
 }
 
+// Of each sample the source lanes of its rows.
+std::vector<std::vector<LaneRows>> PartsOf(LaneRange sources, std::span<const SampleRows> samples) {
+  const size_t per_source = samples.size() / static_cast<size_t>(sources.count);
+  std::vector<std::vector<LaneRows>> parts;
+  for (size_t i = 0; i < samples.size(); ++i) {
+    if (samples[i].parts.has_value()) {
+      parts.emplace_back(samples[i].parts->begin(), samples[i].parts->end());
+    } else {
+      const LaneId lane(sources.first + static_cast<int64_t>(i / per_source));
+      parts.push_back({{lane, samples[i].num_rows}});
+    }
+  }
+  return parts;
+}
+
+// Of sample number `index`.
+absl::Status CheckParts(LaneRange sources, std::span<const LaneRows> parts, int64_t num_rows,
+                        size_t index) {
+  int64_t sum = 0;
+  for (const LaneRows& part : parts) {
+    const int64_t lane = part.lane.value() - sources.first;
+    if (lane < 0 || lane >= sources.count || part.num_rows < 0 || part.num_rows > num_rows - sum) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "sample ", index, " has ", part.num_rows, " rows from source lane ", part.lane,
+          ", must be at most the ", num_rows - sum, " left of its rows, from one of ",
+          sources.count, " lanes from ", sources.first, " on"));
+    }
+    sum += part.num_rows;
+  }
+  if (sum == num_rows) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("sample ", index, " has ", num_rows,
+                                                 " rows, source lanes have ", sum, " of them"));
+}
+
 LaneBlock BlockAt(LaneSide source, LaneSide destination, const LaneBlocks& blocks, int64_t index) {
   source.only = blocks.Sources(index);
   destination.only = blocks.Destinations(index);
@@ -225,23 +259,30 @@ absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
     rows_per_sample.push_back(sample.num_rows);
     tokens_per_sample.push_back(sample.num_tokens);
   }
-  HETERO_ASSIGN_OR_RETURN(
-      const std::vector<LaneTransfer> lane_transfers,
-      PlanLanes(rows_per_sample, source.lanes().count, destination.lanes().count));
+  HETERO_RETURN_IF_ERROR(CheckCounts("rows", rows_per_sample));
+  HETERO_RETURN_IF_ERROR(CheckSamples("source", samples.size(), source.lanes().count));
+  HETERO_RETURN_IF_ERROR(CheckSamples("destination", samples.size(), destination.lanes().count));
   HETERO_RETURN_IF_ERROR(CheckCounts("tokens", tokens_per_sample));
+  const std::vector<std::vector<LaneRows>> parts = PartsOf(source.lanes(), samples);
+  std::vector<int64_t> source_rows(static_cast<size_t>(source.lanes().count));
   for (size_t i = 0; i < samples.size(); ++i) {
     HETERO_RETURN_IF_ERROR(CheckRuns(samples[i], i));
+    HETERO_RETURN_IF_ERROR(CheckParts(source.lanes(), parts[i], samples[i].num_rows, i));
+    for (const LaneRows& part : parts[i]) {
+      source_rows[static_cast<size_t>(part.lane.value() - source.lanes().first)] += part.num_rows;
+    }
   }
   // How each lane's ranks share its rows, or its tokens.
-  const auto shards = [](LaneSide side, std::span<const int64_t> per_sample) {
+  const auto shards = [](LaneSide side, std::span<const int64_t> per_lane) {
     std::vector<TokenShard> shards;
-    for (const int64_t count : RowsOfLanes(per_sample, side.lanes().count)) {
+    for (const int64_t count : per_lane) {
       shards.push_back({.num_tokens = count, .size = side.grid->Size(Axis::kTp)});
     }
     return shards;
   };
-  const std::vector<TokenShard> senders = shards(source, rows_per_sample);
-  const std::vector<TokenShard> receivers = shards(destination, tokens_per_sample);
+  const std::vector<TokenShard> senders = shards(source, source_rows);
+  const std::vector<TokenShard> receivers =
+      shards(destination, RowsOfLanes(tokens_per_sample, destination.lanes().count));
 
   RowPlan plan;
   for (size_t lane = 0; lane < senders.size(); ++lane) {
@@ -257,22 +298,19 @@ absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
     }
   }
 
-  const std::vector<int64_t> tokens_before = PrefixSums(tokens_per_sample);
-  const auto per_destination =
-      static_cast<int64_t>(samples.size()) / destination.lanes().count;  // samples
-  for (const LaneTransfer& lane : lane_transfers) {
-    const TokenShard& sender = senders[static_cast<size_t>(lane.source.value())];
-    const TokenShard& receiver = receivers[static_cast<size_t>(lane.destination.value())];
-    const ReplicaSet* const from =
-        &plan.sources[static_cast<size_t>(lane.source.value() * sender.size)];
-    ReplicaSet* const to =
-        &plan.destinations[static_cast<size_t>(lane.destination.value() * receiver.size)];
-    const int64_t lane_tokens_before =
-        tokens_before[static_cast<size_t>(lane.destination.value() * per_destination)];
-    const size_t first_transfer = plan.transfers.size();
-    int64_t row = lane.source_row;
-    // Rows [row, +count) of the source lane are of tokens [token, +count) of the destination lane.
-    const auto add = [&](int64_t token, int64_t count) {
+  const size_t per_destination =
+      samples.size() / static_cast<size_t>(destination.lanes().count);  // samples
+  std::vector<int64_t> next_row(source_rows.size());                    // of each source lane
+  int64_t tokens_before = 0;                                            // in the destination lane
+  for (size_t s = 0; s < samples.size(); ++s) {
+    const size_t to_lane = s / per_destination;
+    if (s % per_destination == 0) tokens_before = 0;
+    const TokenShard& receiver = receivers[to_lane];
+    ReplicaSet* const to = &plan.destinations[to_lane * static_cast<size_t>(receiver.size)];
+    // Rows [row, +count) of a source lane are of tokens [token, +count) of the destination lane.
+    const auto add = [&](size_t from_lane, int64_t row, int64_t token, int64_t count) {
+      const TokenShard& sender = senders[from_lane];
+      const ReplicaSet* const from = &plan.sources[from_lane * static_cast<size_t>(sender.size)];
       while (count > 0) {
         const int64_t e = sender.OwnerOf(row);
         const int64_t t = receiver.OwnerOf(token);
@@ -280,10 +318,10 @@ absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
             std::min({count, (e + 1) * sender.rows() - row, (t + 1) * receiver.rows() - token});
         const RowTransfer transfer = {from[e].ranks[0], row - e * sender.rows(), part,
                                       to[t].ranks[0], to[t].num_rows};
-        RowTransfer* const last =
-            plan.transfers.size() > first_transfer ? &plan.transfers.back() : nullptr;
+        RowTransfer* const last = plan.transfers.empty() ? nullptr : &plan.transfers.back();
         if (last != nullptr && last->source == transfer.source &&
-            last->destination == transfer.destination) {
+            last->destination == transfer.destination &&
+            last->source_row + last->num_rows == transfer.source_row) {
           last->num_rows += part;
         } else {
           plan.transfers.push_back(transfer);
@@ -295,12 +333,24 @@ absl::StatusOr<RowPlan> PlanOwners(LaneSide source, LaneSide destination,
         count -= part;
       }
     };
-    for (int64_t s = lane.first_sample; s < lane.first_sample + lane.num_samples; ++s) {
-      const auto sample = static_cast<size_t>(s);
-      for (const IndexRange& run : samples[sample].runs) {
-        add(tokens_before[sample] - lane_tokens_before + run.first, run.count);
+    size_t next_part = 0;
+    int64_t part_left = 0;
+    size_t from_lane = 0;
+    for (IndexRange run : samples[s].runs) {
+      while (run.count > 0) {
+        for (; part_left == 0; ++next_part) {
+          part_left = parts[s][next_part].num_rows;
+          from_lane = static_cast<size_t>(parts[s][next_part].lane.value() - source.lanes().first);
+        }
+        const int64_t count = std::min(run.count, part_left);
+        add(from_lane, next_row[from_lane], tokens_before + run.first, count);
+        next_row[from_lane] += count;
+        part_left -= count;
+        run.first += count;
+        run.count -= count;
       }
     }
+    tokens_before += samples[s].num_tokens;
   }
   return plan;
 }

@@ -54,7 +54,7 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
   options.make_feed = [&job, rank](const StepPlan& plan, int stage, Split split, Device device,
                                    MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
     BatchFeedOptions feed =
-        StageFeed(*job.layout, job.model->graph(), plan, stage, rank, job.config.sequence_length());
+        StageFeed(*job.layout, *job.model, plan, stage, rank, job.config.sequence_length());
     feed.pad_token_id = job.config.data().pad_token_id();
     feed.limits = job.limits;
     feed.device = device;

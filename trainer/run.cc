@@ -17,6 +17,7 @@
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/data/source.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
@@ -24,7 +25,9 @@
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/devices.h"
 #include "hetero/trainer/exit_code.h"
+#include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/input_contract.h"
+#include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/load_check.h"
@@ -40,6 +43,7 @@
 #include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/run_folder.h"
+#include "hetero/trainer/step/stage_feed.h"
 #include "hetero/trainer/team.h"
 #include "hetero/trainer/train_rank.h"
 #include "hetero/trainer/version/version.h"
@@ -168,11 +172,28 @@ struct Output {
   std::unique_ptr<Reporter> reporter;
 };
 
+// Null where images are not shared out.
+absl::StatusOr<std::unique_ptr<MediaShares>> SharesOf(const Job& job) {
+  std::optional<BalancedMedia> balanced = BalanceOf(*job.layout, *job.model, job.train);
+  if (!balanced.has_value()) return nullptr;
+  BatchFeedOptions options = {.modalities = job.model->graph().modalities,
+                              .balanced = std::move(balanced),
+                              .batch = job.train.batch,
+                              .sequence_length = job.config.sequence_length(),
+                              .limits = job.limits,
+                              .samples = job.samples->train};
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options.samples->open());
+  return std::make_unique<MediaShares>(std::make_shared<const BatchFeedOptions>(std::move(options)),
+                                       std::move(source), /*num_kept=*/1);
+}
+
 absl::StatusOr<WorkCount> CountWork(const Job& job) {
+  WorkCount work;
+  HETERO_ASSIGN_OR_RETURN(work.shares, SharesOf(job));
   const proto::Logging& logging = job.config.logging();
   const bool on_gpus = job.config.device() == proto::RunConfig::CUDA;
-  if (!(logging.has_throughput() ? logging.throughput() : on_gpus)) return WorkCount();
-  WorkCount work{.owner = job.model->graph().SampleOwner().name};
+  if (!(logging.has_throughput() ? logging.throughput() : on_gpus)) return work;
+  work.owner = job.model->graph().SampleOwner().name;
   work.owner_ranks = job.layout->Find(work.owner)->num_ranks();
   work.all_ranks = job.layout->world_size();
   HETERO_ASSIGN_OR_RETURN(work.counter, StepWorkCounter::Create(*job.model, job.samples->train,

@@ -18,6 +18,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/models/stage.h"
 #include "hetero/trainer/config/advice.h"
+#include "hetero/trainer/config/balance_rules.h"
 #include "hetero/trainer/config/batch_rules.h"
 #include "hetero/trainer/config/checkpoint_rules.h"
 #include "hetero/trainer/config/division_rules.h"
@@ -167,6 +168,7 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
   CheckLoadedModules(config, (*model)->graph().ModuleNames(), violations);
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
+  violations.Add(CheckBalance(config, (*model)->graph()));
 }
 
 void WriteDefaults(proto::Optimizer& optimizer) {
@@ -251,7 +253,8 @@ DType StorageOf(const RunConfig& config) {
 ScheduleOptions ScheduleOf(const RunConfig& config) {
   return {.encoder_run_ahead = static_cast<int>(config.encoder_run_ahead()),
           .pipeline_chunks = static_cast<int>(PipelineChunks(config)),
-          .split_backward = config.split_backward()};
+          .split_backward = config.split_backward(),
+          .balance_images = config.data().balance().images()};
 }
 
 std::vector<Violation> Validate(const RunConfig& config, const ModelRegistry& models) {

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
-#include "hetero/data/batch_builder.h"
+#include "hetero/trainer/feed/checked_facts.h"
 
 namespace hetero {
 namespace {
@@ -27,48 +27,16 @@ std::vector<data::SampleRange> Join(std::vector<data::SampleRange> ranges) {
   return joined;
 }
 
-// Of the sample at `place` of the run's order.
-absl::Status CheckLimits(const BatchFeedOptions& options, int64_t place,
-                         const SampleFacts& sample) {
-  for (size_t m = 0; m < options.modalities.size(); ++m) {
-    const int64_t tokens = sample.modalities[m].num_tokens;
-    const int64_t most = options.limits.modalities[m].max_tokens;
-    if (tokens <= most) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("sample ", *options.samples->order.DatasetIndex(place),
-                     " of the data set has ", options.modalities[m].name, " data of ", tokens,
-                     " tokens, the run is sized for ", most, " a sample"));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
-SampleFacts LargestSample(const BatchFeedOptions& options, int64_t sample) {
-  const TokenOwner owner = options.owner();
-  SampleFacts largest = LargestSample(options.sequence_length, options.limits);
-  for (ModalityFacts& facts : largest.modalities) {
-    if (facts.num_tokens > 0) facts.runs = {owner.MostOwned(sample, facts.num_tokens)};
-  }
-  return largest;
-}
-
-absl::Status ReadCheckedFacts(const BatchFeedOptions& options, data::SampleSource& source,
-                              data::SampleRange range, std::vector<SampleFacts>& facts) {
-  HETERO_RETURN_IF_ERROR(data::ReadFacts(source, options.samples->order, range,
-                                         options.sequence_length,
-                                         static_cast<int>(options.modalities.size()), facts));
-  for (int64_t i = 0; i < range.size; ++i) {
-    HETERO_RETURN_IF_ERROR(CheckLimits(options, range.begin + i, facts[i]));
-  }
-  return absl::OkStatus();
-}
-
 CountedFacts::CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
-                           std::unique_ptr<data::SampleSource> source)
+                           std::unique_ptr<data::SampleSource> source,
+                           std::shared_ptr<MediaShares> shares)
     : options_(std::move(options)),
       source_(std::move(source)),
+      shares_(std::move(shares)),
       microbatches_(options_->batch.NumMicrobatches()) {
+  if (shares_ != nullptr) return;
   counted_ = options_->counted;
   counted_.push_back(options_->lane_samples());
   counted_ = Join(std::move(counted_));
@@ -84,6 +52,10 @@ CountedFacts::CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
 
 absl::StatusOr<std::span<const SampleFacts>> CountedFacts::Of(int64_t step, int microbatch,
                                                               data::SampleRange range) {
+  if (shares_ != nullptr) {
+    HETERO_ASSIGN_OR_RETURN(const MicrobatchShares* const shares, Shares(step, microbatch));
+    return std::span(shares->samples).subspan(range.begin, range.size);
+  }
   Microbatch& facts = microbatches_.at(microbatch);
   if (source_ != nullptr && facts.step != step) {
     facts.step = -1;
@@ -99,6 +71,16 @@ absl::StatusOr<std::span<const SampleFacts>> CountedFacts::Of(int64_t step, int 
   }
   return absl::InternalError(absl::StrCat("samples [", range.begin, ", ", range.begin + range.size,
                                           ") of a microbatch are not counted"));
+}
+
+absl::StatusOr<const MicrobatchShares*> CountedFacts::Shares(int64_t step, int microbatch) {
+  if (shares_ == nullptr) return nullptr;
+  Microbatch& facts = microbatches_.at(microbatch);
+  if (facts.shares == nullptr || facts.step != step) {
+    HETERO_ASSIGN_OR_RETURN(facts.shares, shares_->Of(step));
+    facts.step = step;
+  }
+  return &facts.shares->microbatches.at(microbatch);
 }
 
 absl::Status CountedFacts::Read(int64_t step, int microbatch, Microbatch& facts) {

@@ -14,25 +14,18 @@
 #include "hetero/data/source.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/feed_options.h"
+#include "hetero/trainer/feed/media_shares.h"
 
 namespace hetero {
-
-// Of sample `sample` of a microbatch of the run, on the shape-only device: no sample has more of
-// anything, and of each modality this rank owns as many placeholders as it ever can.
-SampleFacts LargestSample(const BatchFeedOptions& options, int64_t sample);
-
-// Of the samples at `range` of the run's order. Behind the end of a one-pass order there are no
-// media.
-// Errors: those of the source; INVALID_ARGUMENT for a sample above the limits.
-absl::Status ReadCheckedFacts(const BatchFeedOptions& options, data::SampleSource& source,
-                              data::SampleRange range, std::vector<SampleFacts>& facts);
 
 // The facts of a lane's samples and of all in BatchFeedOptions::counted. One thread uses it.
 class CountedFacts {
  public:
-  // `source` is null on the shape-only device, where every sample is the largest.
+  // `source` is null on the shape-only device, where every sample is the largest, and where there
+  // are `shares`, which know all samples.
   CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
-               std::unique_ptr<data::SampleSource> source);
+               std::unique_ptr<data::SampleSource> source,
+               std::shared_ptr<MediaShares> shares = nullptr);
 
   // Of samples `range` of the whole microbatch, in order. Valid until this microbatch of another
   // step is asked for.
@@ -41,16 +34,22 @@ class CountedFacts {
   absl::StatusOr<std::span<const SampleFacts>> Of(int64_t step, int microbatch,
                                                   data::SampleRange range);
 
+  // Which lane has which media of a microbatch; null where media stay with their samples. Valid as
+  // long as what Of returns. Errors: those of MediaShares::Of.
+  absl::StatusOr<const MicrobatchShares*> Shares(int64_t step, int microbatch);
+
  private:
   struct Microbatch {
     int64_t step = -1;
     std::vector<std::vector<SampleFacts>> samples;  // of each range of counted_
+    std::shared_ptr<const StepShares> shares;       // of `step`
   };
 
   absl::Status Read(int64_t step, int microbatch, Microbatch& facts);
 
   std::shared_ptr<const BatchFeedOptions> options_;
   std::unique_ptr<data::SampleSource> source_;
+  std::shared_ptr<MediaShares> shares_;
   std::vector<data::SampleRange> counted_;  // apart, ascending
   std::vector<Microbatch> microbatches_;
 };

@@ -154,6 +154,34 @@ TEST(ValidateDataTest, RowsOfSeveralSamplesHoldTheLargestImageAndATokenOfEachOth
       ElementsAre("data.packing is set, samples of data.mock have a row each; remove it"));
 }
 
+TEST(ValidateDataTest, ChecksSizesOfMockImages) {
+  const auto messages = [](const std::string& mock) {
+    return Messages(Changed("mock_vlm_tiny", {"data.mock={" + mock + "}"}), kVision);
+  };
+  EXPECT_THAT(messages("num_image_tokens: 13 max_images: 3 min_image_patches: 1 "
+                       "max_image_patches: 52"),
+              IsEmpty());
+  EXPECT_THAT(messages("num_image_tokens: 16 max_images: 2"),
+              ElementsAre("data.mock.max_image_patches is not set, images of differing sizes need "
+                          "max_images, min_image_patches and max_image_patches; nearest: 64",
+                          "data.mock.min_image_patches is not set, images of differing sizes need "
+                          "max_images, min_image_patches and max_image_patches; nearest: 4"));
+  EXPECT_THAT(messages("num_image_tokens: 16 min_image_patches: 70 max_image_patches: 68"),
+              ElementsAre(HasSubstr("data.mock.max_images is not set"),
+                          "data.mock.max_image_patches is 68, must be at most 64: what "
+                          "data.mock.num_image_tokens and the model's max_image_side of 64 have "
+                          "room for; nearest: 64",
+                          "data.mock.min_image_patches is 70, must be at most 64, the whole tokens "
+                          "of data.mock.max_image_patches; nearest: 64"));
+  EXPECT_THAT(messages("num_image_tokens: 16 max_images: 1 min_image_patches: 2 "
+                       "max_image_patches: 3"),
+              ElementsAre("data.mock.max_image_patches is 3, must be at least the 4 patches of a "
+                          "token; nearest: 4"));
+  EXPECT_THAT(messages("num_image_tokens: 0 min_image_patches: 4"),
+              ElementsAre("data.mock.min_image_patches is set, but data.mock.num_image_tokens is "
+                          "0: there are no images; remove it"));
+}
+
 TEST(ValidateDataTest, ChecksMockSamples) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
               ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "

@@ -30,9 +30,11 @@ int RingSize(const BatchFeedOptions& options) {
 }  // namespace
 
 BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
-                     std::unique_ptr<data::SampleSource> source)
+                     std::unique_ptr<data::SampleSource> source,
+                     std::shared_ptr<MediaShares> shares)
     : options_(std::move(options)),
-      facts_(options_, std::move(source)),
+      shares_(std::move(shares)),
+      facts_(options_, std::move(source), shares_),
       slots_(options_->num_slots) {
   for (Slot& slot : slots_) {
     slot.modality_positions.resize(options_->edges.size());
@@ -43,13 +45,20 @@ BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
 absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, MemoryLedger& ledger) {
   HETERO_RETURN_IF_ERROR(data::Validate(options.batch, options.position));
   if (options.device.kind == DeviceKind::kShapeOnly) {
-    BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), nullptr);
+    BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), nullptr, nullptr);
     HETERO_RETURN_IF_ERROR(feed.Predict(ledger));
     return feed;
   }
   CHECK(options.samples.has_value());
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options.samples->open());
-  BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), std::move(source));
+  auto kept = std::make_shared<const BatchFeedOptions>(options);
+  std::shared_ptr<MediaShares> shares;
+  if (options.balanced.has_value()) {
+    const auto steps_ahead =
+        static_cast<int>((options.num_slots + kMadeAhead) / options.batch.NumMicrobatches());
+    shares = std::make_shared<MediaShares>(kept, std::move(source), steps_ahead + 2);
+  }
+  BatchFeed feed(std::move(kept), std::move(source), std::move(shares));
   HETERO_RETURN_IF_ERROR(feed.Allocate(ledger));
   return feed;
 }
@@ -85,12 +94,12 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_->samples->open());
   const int64_t num_microbatches = options_->batch.NumMicrobatches();
   HETERO_ASSIGN_OR_RETURN(
-      prefetcher_, data::Prefetcher<HostMicrobatch>::Create(
-                       std::move(ring), [writer = MicrobatchWriter(options_, std::move(source)),
-                                         num_microbatches](int64_t n, HostMicrobatch& out) mutable {
-                         return writer.Write(n / num_microbatches,
-                                             static_cast<int>(n % num_microbatches), out);
-                       }));
+      prefetcher_,
+      data::Prefetcher<HostMicrobatch>::Create(
+          std::move(ring), [writer = MicrobatchWriter(options_, std::move(source), shares_),
+                            num_microbatches](int64_t n, HostMicrobatch& out) mutable {
+            return writer.Write(n / num_microbatches, static_cast<int>(n % num_microbatches), out);
+          }));
   return absl::OkStatus();
 }
 
@@ -113,11 +122,13 @@ absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch
     }
   }
   return FeedInput{.tokens = options_->reads_tokens ? &loaded.tokens : nullptr,
-                   .modalities = loaded.modalities};
+                   .modalities = loaded.modalities,
+                   .has_media = loaded.has_media};
 }
 
 void BatchFeed::Publish(const MicrobatchTensors& tensors, const MicrobatchUse& use,
                         Slot& slot) const {
+  slot.has_media = use.has_media;
   if (options_->reads_tokens) {
     for (size_t e = 0; e < slot.modality_positions.size(); ++e) {
       slot.modality_positions[e] = tensors.modality_positions[e].Rows(0, use.placeholders[e]);

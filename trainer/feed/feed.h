@@ -24,9 +24,11 @@
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
+#include "hetero/trainer/feed/checked_facts.h"
 #include "hetero/trainer/feed/counted_facts.h"
 #include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/host_microbatch.h"
+#include "hetero/trainer/feed/media_shares.h"
 
 namespace hetero {
 
@@ -34,6 +36,8 @@ namespace hetero {
 struct FeedInput {
   const TokenBatch* tokens = nullptr;
   std::span<const ModalityBatch> modalities;  // by BatchFeedOptions::reads
+  // Whether samples of this lane have media of these, whichever lane's batch they are in.
+  bool has_media = false;
 };
 
 // One thread uses a feed.
@@ -64,6 +68,13 @@ class BatchFeed {
     return facts_.Of(step, microbatch, range);
   }
 
+  // Which lane has which media of a microbatch, by its samples as Facts has all of them; null where
+  // media stay with their samples, as on the shape-only device. Valid as Facts. Errors: those of
+  // MediaShares.
+  absl::StatusOr<const MicrobatchShares*> Shares(int64_t step, int microbatch) {
+    return facts_.Shares(step, microbatch);
+  }
+
   // What bounds sample `sample` of every microbatch of the run.
   SampleFacts LargestSample(int64_t sample) const {
     return hetero::LargestSample(*options_, sample);
@@ -77,10 +88,11 @@ class BatchFeed {
     std::vector<ConstTensorView> modality_positions;  // of each edge
     TokenBatch tokens;
     std::vector<ModalityBatch> modalities;  // of each that is read
+    bool has_media = false;
   };
 
   BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
-            std::unique_ptr<data::SampleSource> source);
+            std::unique_ptr<data::SampleSource> source, std::shared_ptr<MediaShares> shares);
 
   absl::Status Predict(MemoryLedger& ledger);
   absl::Status Allocate(MemoryLedger& ledger);
@@ -90,6 +102,7 @@ class BatchFeed {
   absl::Status CopyToSlot(const MicrobatchTensors& host, const Slot& slot, Stream& stream) const;
 
   std::shared_ptr<const BatchFeedOptions> options_;
+  std::shared_ptr<MediaShares> shares_;  // null where media stay with their samples
   CountedFacts facts_;
   std::vector<Slot> slots_;
   std::unique_ptr<data::Prefetcher<HostMicrobatch>> prefetcher_;  // null where nothing is read

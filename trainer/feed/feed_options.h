@@ -4,6 +4,7 @@
 // What a stage wants to read of the run's samples.
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -11,10 +12,19 @@
 #include "hetero/models/stage.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
+#include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/feed/token_owner.h"
 
 namespace hetero {
+
+// Media of a modality that are shared out among the lanes of the module that reads it, by cost.
+struct BalancedMedia {
+  int modality = 0;
+  int64_t num_lanes = 1;  // of the module
+  // What the module takes for these media of a sample, and nothing else of it.
+  std::function<double(const SampleFacts&)> cost;
+};
 
 struct BatchFeedOptions {
   // What the stage reads; with none there are facts only.
@@ -30,6 +40,7 @@ struct BatchFeedOptions {
   std::optional<TokenOwner> token_owner = {};
   // Samples of a microbatch of the run whose facts are wanted, beside this lane's.
   std::vector<data::SampleRange> counted = {};
+  std::optional<BalancedMedia> balanced = {};  // unset: every lane has the media of its samples
   data::BatchLayout batch;
   int64_t sequence_length = 0;  // S
   int64_t vocabulary_size = 0;

@@ -51,6 +51,10 @@ class SizedSource : public data::SampleSource {
   }
   absl::Status ReadMedia(int64_t index, int, data::MediaBatch& out) override {
     for (int64_t i = 0; i <= index % 3; ++i) {
+      if (!out.Wants()) {
+        out.Pass();
+        continue;
+      }
       std::ranges::fill(out.Add({.height = 4, .width = 8}, 8, 2), static_cast<float>(index));
     }
     return absl::OkStatus();

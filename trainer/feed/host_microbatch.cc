@@ -70,7 +70,8 @@ MicrobatchTensors LayOut(const BatchFeedOptions& options, void* memory) {
 
 MicrobatchUse LargestUse(const BatchFeedOptions& options) {
   MicrobatchUse use{.num_text_tokens = options.num_tokens(),
-                    .num_loss_tokens = options.num_tokens()};
+                    .num_loss_tokens = options.num_tokens(),
+                    .has_media = !options.reads.empty()};
   for (const int modality : options.edges) {
     use.placeholders.push_back(options.max_own_rows(modality));
     use.num_text_tokens -= options.max_rows(modality);

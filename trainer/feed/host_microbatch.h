@@ -47,6 +47,7 @@ struct MicrobatchUse {
   std::vector<int32_t> cu_seqlens;            // of rows, or of the samples that share them
   std::vector<int64_t> num_features;          // of each modality that is read
   std::vector<std::vector<MediaSize>> sizes;  // of each modality that is read
+  bool has_media = false;                     // of what is read a sample of this lane has some
 };
 
 // Of the largest possible microbatch.

@@ -143,6 +143,9 @@ data::MockOptions MockOptionsOf(const RunConfig& config, const InputContract& co
           .num_mels = contract.num_mels,
           .min_frames = mock.min_clip_frames(),
           .max_frames = mock.max_clip_frames(),
+          .max_images = mock.max_images(),
+          .min_patches = mock.min_image_patches(),
+          .max_patches = mock.max_image_patches(),
           .patch_size = contract.patch_size,
           .pixel_shuffle = PixelShuffle(contract)};
 }

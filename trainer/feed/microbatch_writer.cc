@@ -10,9 +10,10 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/index_range.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/rank.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/view.h"
-#include "hetero/trainer/feed/counted_facts.h"
+#include "hetero/trainer/feed/checked_facts.h"
 
 namespace hetero {
 namespace {
@@ -31,9 +32,11 @@ void Store(std::span<const float> values, const TensorView& to) {
 }  // namespace
 
 MicrobatchWriter::MicrobatchWriter(std::shared_ptr<const BatchFeedOptions> options,
-                                   std::unique_ptr<data::SampleSource> source)
+                                   std::unique_ptr<data::SampleSource> source,
+                                   std::shared_ptr<MediaShares> shares)
     : options_(std::move(options)),
       source_(std::move(source)),
+      shares_(std::move(shares)),
       format_{.sequence_length = options_->sequence_length,
               .vocabulary_size = options_->vocabulary_size,
               .placeholder_ids = {},
@@ -47,22 +50,44 @@ MicrobatchWriter::MicrobatchWriter(std::shared_ptr<const BatchFeedOptions> optio
 
 absl::Status MicrobatchWriter::Write(int64_t step, int microbatch, HostMicrobatch& out) {
   HETERO_RETURN_IF_ERROR(out.copied.Synchronize());
+  std::shared_ptr<const StepShares> shares;
+  if (shares_ != nullptr) {
+    HETERO_ASSIGN_OR_RETURN(shares, shares_->Of(step));
+  }
   HETERO_RETURN_IF_ERROR(
-      WriteAll(data::LaneSamples(options_->batch, options_->position, step, microbatch), out))
+      WriteAll(data::LaneSamples(options_->batch, options_->position, step, microbatch),
+               shares == nullptr ? nullptr : &shares->microbatches.at(microbatch), out))
       .With(absl::StrCat("microbatch ", microbatch));
   return absl::OkStatus();
 }
 
-absl::Status MicrobatchWriter::WriteAll(data::SampleRange range, HostMicrobatch& out) {
-  HETERO_RETURN_IF_ERROR(ReadCheckedFacts(*options_, *source_, range, facts_));
+absl::Status MicrobatchWriter::WriteAll(data::SampleRange range, const MicrobatchShares* shares,
+                                        HostMicrobatch& out) {
+  const data::SampleRange own = options_->lane_samples();
+  if (shares == nullptr) {
+    HETERO_RETURN_IF_ERROR(ReadCheckedFacts(*options_, *source_, range, facts_));
+  } else {
+    facts_.assign(shares->samples.begin() + own.begin,
+                  shares->samples.begin() + own.begin + own.size);
+  }
   if (options_->reads_tokens) {
     HETERO_RETURN_IF_ERROR(WriteTokens(range, out));
   }
+  out.use.has_media = false;
   for (size_t read = 0; read < options_->reads.size(); ++read) {
-    if (options_->reads_features) {
-      HETERO_RETURN_IF_ERROR(WriteFeatures(range, read, out));
+    const int modality = options_->reads[read];
+    out.use.has_media |= std::ranges::any_of(facts_, [&](const SampleFacts& sample) {
+      return !sample.modalities[modality].sizes.empty();
+    });
+    out.use.num_features[read] = 0;
+    out.use.sizes[read].clear();
+    const bool is_shared = shares != nullptr && modality == options_->balanced->modality;
+    if (!options_->reads_features) {
+      WriteSizes(read, is_shared ? shares : nullptr, out);
+    } else if (is_shared) {
+      HETERO_RETURN_IF_ERROR(WriteShare(range.begin - own.begin, *shares, read, out));
     } else {
-      WriteSizes(read, out);
+      HETERO_RETURN_IF_ERROR(WriteFeatures(range, read, out));
     }
   }
   return absl::OkStatus();
@@ -151,38 +176,67 @@ void MicrobatchWriter::AddBorders(int64_t row, HostMicrobatch& out) {
 absl::Status MicrobatchWriter::WriteFeatures(data::SampleRange range, size_t read,
                                              HostMicrobatch& out) {
   const int modality = options_->reads[read];
-  const std::string& name = options_->modalities[modality].name;
-  int64_t& used = out.use.num_features[read];
-  used = 0;
-  out.use.sizes[read].clear();
   for (int64_t i = 0; i < range.size; ++i) {
     HETERO_RETURN_IF_ERROR(data::BuildMediaBatch(*source_, options_->samples->order,
                                                  {range.begin + i, 1}, modality, media_));
-    const int64_t tokens = facts_[i].modalities[modality].num_tokens;
-    if (media_.num_placeholders[0] != tokens) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("sample ", SampleName(range.begin + i), " has ", name, " data of ",
-                       media_.num_placeholders[0], " tokens, its metadata say ", tokens));
-    }
-    const int64_t num_features = media_.NumFeatures();
-    if (used + num_features > options_->max_features(modality)) {
-      return absl::InvalidArgumentError(absl::StrCat(name, " data of ", used + num_features,
-                                                     " rows of features, the run is "
-                                                     "sized for ",
-                                                     options_->max_features(modality)));
-    }
-    Store(media_.features, out.tensors.features[read].Rows(used, num_features));
-    used += num_features;
-    out.use.sizes[read].insert(out.use.sizes[read].end(), media_.sizes.begin(), media_.sizes.end());
+    HETERO_RETURN_IF_ERROR(
+        AddFeatures(range.begin + i, facts_[i].modalities[modality].num_tokens, read, out));
   }
   return absl::OkStatus();
 }
 
-void MicrobatchWriter::WriteSizes(size_t read, HostMicrobatch& out) const {
+absl::Status MicrobatchWriter::WriteShare(int64_t begin, const MicrobatchShares& shares,
+                                          size_t read, HostMicrobatch& out) {
+  std::vector<bool> own;
+  for (size_t i = 0; i < shares.media.size(); ++i) {
+    own.clear();
+    int64_t num_tokens = 0;
+    for (const LaneRows& media : shares.media[i]) {
+      own.push_back(media.lane == LaneId(options_->position.lane));
+      if (own.back()) num_tokens += media.num_rows;
+    }
+    if (std::ranges::count(own, true) == 0) continue;
+    const int64_t place = begin + static_cast<int64_t>(i);
+    HETERO_RETURN_IF_ERROR(data::BuildWantedMedia(*source_, options_->samples->order, place,
+                                                  options_->reads[read], own, media_));
+    HETERO_RETURN_IF_ERROR(AddFeatures(place, num_tokens, read, out));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MicrobatchWriter::AddFeatures(int64_t place, int64_t num_tokens, size_t read,
+                                           HostMicrobatch& out) {
+  const int modality = options_->reads[read];
+  const std::string& name = options_->modalities[modality].name;
+  if (media_.num_placeholders[0] != num_tokens) {
+    return absl::InvalidArgumentError(absl::StrCat("sample ", SampleName(place), " has ", name,
+                                                   " data of ", media_.num_placeholders[0],
+                                                   " tokens, its metadata say ", num_tokens));
+  }
+  int64_t& used = out.use.num_features[read];
+  const int64_t num_features = media_.NumFeatures();
+  if (used + num_features > options_->max_features(modality)) {
+    return absl::InvalidArgumentError(absl::StrCat(name, " data of ", used + num_features,
+                                                   " rows of features, the run is "
+                                                   "sized for ",
+                                                   options_->max_features(modality)));
+  }
+  Store(media_.features, out.tensors.features[read].Rows(used, num_features));
+  used += num_features;
+  out.use.sizes[read].insert(out.use.sizes[read].end(), media_.sizes.begin(), media_.sizes.end());
+  return absl::OkStatus();
+}
+
+void MicrobatchWriter::WriteSizes(size_t read, const MicrobatchShares* shares,
+                                  HostMicrobatch& out) const {
+  const int modality = options_->reads[read];
   std::vector<MediaSize>& sizes = out.use.sizes[read];
-  sizes.clear();
+  if (shares != nullptr) {
+    sizes = shares->OfLane(options_->position.lane, modality).modalities[modality].sizes;
+    return;
+  }
   for (const SampleFacts& sample : facts_) {
-    const std::vector<MediaSize>& more = sample.modalities[options_->reads[read]].sizes;
+    const std::vector<MediaSize>& more = sample.modalities[modality].sizes;
     sizes.insert(sizes.end(), more.begin(), more.end());
   }
 }

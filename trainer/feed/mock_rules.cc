@@ -28,6 +28,7 @@ class MockChecker {
                          contract_.vocabulary_size);
     }
     CheckMockImages(mock);
+    CheckMockSizes(mock);
     CheckMockClips(mock);
     if (!mock.has_max_clip_frames() && mock.num_image_tokens() == 0 &&
         config_.sequence_length() == 1) {
@@ -59,10 +60,57 @@ class MockChecker {
     } else if (num_tokens > RoomForMedia()) {
       violations_.Advise(kField, LargestMock(room), " is ", num_tokens,
                          ", must be below sequence_length ", config_.sequence_length());
-    } else if (!FitsMock(num_tokens)) {
+    } else if (!HasSizes(mock) && !FitsMock(num_tokens)) {
       violations_.Advise(kField, LargestMock(std::min(num_tokens, room)), " is ", num_tokens,
                          ", an image of so many does not fit the model's ",
                          contract_.max_image_side, " x ", contract_.max_image_side, " pixels");
+    }
+  }
+
+  static bool HasSizes(const proto::MockSamples& mock) {
+    return mock.has_max_images() || mock.has_min_image_patches() || mock.has_max_image_patches();
+  }
+
+  void CheckMockSizes(const proto::MockSamples& mock) {
+    constexpr std::string_view kCount = "data.mock.max_images";
+    constexpr std::string_view kMin = "data.mock.min_image_patches";
+    constexpr std::string_view kMax = "data.mock.max_image_patches";
+    if (!HasSizes(mock)) return;
+    if (mock.num_image_tokens() == 0) {
+      const std::string_view set = mock.has_max_images()          ? kCount
+                                   : mock.has_min_image_patches() ? kMin
+                                                                  : kMax;
+      violations_.Refuse(set,
+                         " is set, but data.mock.num_image_tokens is 0: there are no images; "
+                         "remove it");
+      return;
+    }
+    if (!TakesImages(contract_)) return;  // said of num_image_tokens
+    const int64_t patches = contract_.patches_per_token;
+    const int64_t side = contract_.max_image_side / SideStep(contract_);
+    const int64_t most = std::min(mock.num_image_tokens(), side * side) * patches;
+    constexpr std::string_view kUnset =
+        " is not set, images of differing sizes need max_images, min_image_patches and "
+        "max_image_patches";
+    if (!mock.has_max_images()) violations_.Advise(kCount, 1, kUnset);
+    if (!mock.has_max_image_patches()) {
+      violations_.Advise(kMax, std::max(most, patches), kUnset);
+    } else if (mock.max_image_patches() < patches) {
+      violations_.Advise(kMax, patches, " is ", mock.max_image_patches(), ", must be at least the ",
+                         patches, " patches of a token");
+    } else if (most >= patches && mock.max_image_patches() > most) {
+      violations_.Advise(kMax, most, " is ", mock.max_image_patches(), ", must be at most ", most,
+                         ": what data.mock.num_image_tokens and the model's max_image_side of ",
+                         contract_.max_image_side, " have room for");
+    }
+    const int64_t largest =
+        mock.has_max_image_patches() ? std::min(mock.max_image_patches(), most) : most;
+    const int64_t least = std::max(largest / patches * patches, patches);
+    if (!mock.has_min_image_patches()) {
+      violations_.Advise(kMin, patches, kUnset);
+    } else if (mock.min_image_patches() > least) {
+      violations_.Advise(kMin, least, " is ", mock.min_image_patches(), ", must be at most ", least,
+                         ", the whole tokens of ", kMax);
     }
   }
 

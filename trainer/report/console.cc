@@ -96,6 +96,10 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   }
   absl::StrAppendFormat(&line, " number of skipped iterations: %3d |", averages.skipped_iterations);
   absl::StrAppendFormat(&line, " number of nan iterations: %3d |", averages.nan_iterations);
+  if (last.image_balance.has_value()) {
+    absl::StrAppendFormat(&line, " encoder work max/mean: %.3f, by lane: %.3f |",
+                          last.image_balance->shared, last.image_balance->by_lane);
+  }
   return line;
 }
 

@@ -40,6 +40,14 @@ std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<c
 std::vector<NamedValue> WorthTelling(std::span<const Metric> metrics,
                                      std::vector<NamedValue> values);
 
+// How far the busiest lane of an encoder is above the mean of its lanes, 1 where all work alike.
+struct ImageBalance {
+  double shared = 1;   // as the images of the step were shared out
+  double by_lane = 1;  // had each lane the images of its samples
+
+  bool operator==(const ImageBalance&) const = default;
+};
+
 struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run
   int64_t consumed_samples = 0;  // by the run, this iteration included
@@ -53,7 +61,8 @@ struct StepMetrics {
   std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
   // What the step's samples are and take by definition; 0 and empty where nobody counts it.
   double tokens = 0;
-  std::vector<NamedValue> flops;  // by module
+  std::vector<NamedValue> flops;              // by module
+  std::optional<ImageBalance> image_balance;  // unset where images are not shared out by cost
 };
 
 struct IntervalAverages {

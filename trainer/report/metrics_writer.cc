@@ -37,6 +37,10 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   if (step.num_zeros.has_value()) {
     values.push_back({"num-zeros", static_cast<double>(*step.num_zeros)});
   }
+  if (step.image_balance.has_value()) {
+    values.push_back({"encoder-work-max-over-mean", step.image_balance->shared});
+    values.push_back({"encoder-work-max-over-mean-by-lane", step.image_balance->by_lane});
+  }
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
   {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/data/balance/share_out.h"
 
 namespace hetero {
 
@@ -35,6 +36,14 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
       metrics.flops = std::move(work->flops);
     } else {
       uncounted_ = work.status();
+    }
+  }
+  if (work_.shares != nullptr && uncounted_.ok()) {
+    if (const auto shares = work_.shares->Of(step); shares.ok()) {
+      metrics.image_balance = {.shared = data::MaxOverMean((*shares)->work),
+                               .by_lane = data::MaxOverMean((*shares)->work_by_lane)};
+    } else {
+      uncounted_ = shares.status();
     }
   }
   interval_.Add(metrics, elapsed);

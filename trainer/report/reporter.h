@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
@@ -26,8 +27,10 @@
 
 namespace hetero {
 
-// By which throughput is told; without a counter it is not.
+// By which throughput is told, without a counter it is not, and how even the work of an encoder is,
+// without shares it is not.
 struct WorkCount {
+  std::unique_ptr<MediaShares> shares = {};
   std::unique_ptr<StepWorkCounter> counter = {};
   std::string owner = {};  // the module that owns the samples
   int64_t owner_ranks = 0;

@@ -39,11 +39,6 @@ std::string_view CategoryOf(OpKind kind) {
   return "";
 }
 
-bool HasMedia(std::span<const ModalityBatch> modalities) {
-  return std::ranges::any_of(modalities,
-                             [](const ModalityBatch& batch) { return !batch.sizes.empty(); });
-}
-
 }  // namespace
 
 absl::Status Engine::RunTraining(int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish) {
@@ -101,7 +96,7 @@ absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {
     case OpKind::kLoad: {
       HETERO_ASSIGN_OR_RETURN(slot.batch, runtime.feeds[static_cast<int>(split)]->Load(
                                               op.slot, step, op.microbatch, *stream_));
-      if (split == Split::kTrain) own_[own].read_media |= HasMedia(slot.batch.modalities);
+      if (split == Split::kTrain) own_[own].read_media |= slot.batch.has_media;
       return absl::OkStatus();
     }
     case OpKind::kForward:
@@ -226,12 +221,27 @@ absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, 
   if (rows.step == step) return &rows;
   const LaneBlock block = plan.BlockOf(options_.layout, index, op.stage, options_.rank);
   const int64_t num_samples = plan.batch.samples_per_microbatch;
-  HETERO_ASSIGN_OR_RETURN(
-      const std::span<const SampleFacts> facts,
-      runtimes_[OwnIndex(op.stage)].feeds[s]->Facts(
-          step, op.microbatch, {block.FirstSample(num_samples), block.NumSamples(num_samples)}));
+  BatchFeed& feed = *runtimes_[OwnIndex(op.stage)].feeds[s];
+  const MicrobatchShares* shares = nullptr;
+  if (plan.Balances(index)) {
+    HETERO_ASSIGN_OR_RETURN(shares, feed.Shares(step, op.microbatch));
+  }
   sample_rows_.clear();
-  for (const SampleFacts& sample : facts) sample_rows_.push_back(RowsOf(plan_edge, sample));
+  if (shares != nullptr && plan_edge.graph_edge < 0) {
+    const Grid& grid = *block.source.grid;
+    const int modality = options_.model.graph().Module(grid.name()).modalities[0];
+    const int64_t lane = grid.LaneOf(options_.rank).value();
+    sample_rows_.push_back(RowsOf(plan_edge, shares->OfLane(lane, modality)));
+  } else {
+    HETERO_ASSIGN_OR_RETURN(
+        const std::span<const SampleFacts> facts,
+        feed.Facts(step, op.microbatch,
+                   {block.FirstSample(num_samples), block.NumSamples(num_samples)}));
+    for (const SampleFacts& sample : facts) sample_rows_.push_back(RowsOf(plan_edge, sample));
+    for (size_t i = 0; shares != nullptr && i < sample_rows_.size(); ++i) {
+      sample_rows_[i].parts = shares->media[i];
+    }
+  }
   HETERO_ASSIGN_OR_RETURN(rows.forward, plan.PlanRows(block, index, sample_rows_));
   rows.backward = Inverse(rows.forward);
   rows.step = step;

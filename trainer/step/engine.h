@@ -80,7 +80,7 @@ class Engine {
     std::unique_ptr<ParameterStore> parameters;
     std::unique_ptr<Stage> stage;
     ParameterTraffic* traffic = nullptr;  // told of the stage's layers; null: nobody asks
-    // Since it was set to false, a microbatch of training had images, clips or the like.
+    // Since it was set to false, samples of the lane had images, clips or the like in training.
     bool read_media = false;
   };
 

@@ -48,12 +48,12 @@ absl::StatusOr<std::unique_ptr<Engine>> MakeEngine(const Layout& layout, const M
                         .memory = std::move(memory)};
   options.make_feed = [&layout, &model, rank](const StepPlan& plan, int stage, Split, Device device,
                                               MemoryLedger& ledger) {
-    BatchFeedOptions feed = StageFeed(layout, model.graph(), plan, stage, rank, kSequence);
+    BatchFeedOptions feed = StageFeed(layout, model, plan, stage, rank, kSequence);
     const ImageSize image = data::NearestSquareTile(kImageTokens, 2, true).value();
     feed.limits = {.modalities = {{.feature_width = 12,
-                                   .sizes = {image},
-                                   .max_features = 4 * kImageTokens,
-                                   .max_tokens = kImageTokens}}};
+                                   .sizes = std::vector(kNumImages, image),
+                                   .max_features = 4 * kNumImages * kImageTokens,
+                                   .max_tokens = kNumImages * kImageTokens}}};
     feed.device = device;
     if (device.kind != DeviceKind::kShapeOnly) {
       feed.samples = SampleSet{.order = data::SampleOrder::OnePass(int64_t{1} << 40).value(),
@@ -76,8 +76,8 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 class EngineTest : public testing::TestWithParam<Case> {};
 
-// Every row reaches the rank that owns its token, its gradient comes back, padding gets none, and
-// nothing is allocated that the run on shapes did not foresee.
+// Every row reaches the rank that owns its token, whichever lane has its image, its gradient comes
+// back, padding gets none, and nothing is allocated that the run on shapes did not foresee.
 TEST_P(EngineTest, RowsReachTheOwnersOfTheirTokensAndReturn) {
   GridSpec vision = GetParam().vision;
   GridSpec language = GetParam().language;
@@ -86,9 +86,10 @@ TEST_P(EngineTest, RowsReachTheOwnersOfTheirTokensAndReturn) {
   const int64_t world_size = std::max(vision.num_ranks, language.rank_offset + language.num_ranks);
   const Layout layout = Layout::Make(std::vector{vision, language}, world_size).value();
   const TaggingModel model(layout, GlobalRank(0));
-  for (const int run_ahead : {0, 2}) {
+  for (const auto& [run_ahead, balance] : {std::pair(0, false), {0, true}, {2, false}, {2, true}}) {
+    const ScheduleOptions schedule = {.encoder_run_ahead = run_ahead, .balance_images = balance};
     const StepPlan plan = MakePlan(layout, model, kMicrobatch / language.num_lanes(),
-                                   kMicrobatch * kNumMicrobatches, {run_ahead})
+                                   kMicrobatch * kNumMicrobatches, schedule)
                               .value();
     const auto run = [&](GlobalRank rank, CommunicatorFactory& factory) -> absl::Status {
       const TaggingModel own(layout, rank);
@@ -114,7 +115,8 @@ TEST_P(EngineTest, RowsReachTheOwnersOfTheirTokensAndReturn) {
       }
       return absl::OkStatus();
     };
-    EXPECT_THAT(RunRanks(world_size, run), IsOk()) << "run-ahead " << run_ahead;
+    EXPECT_THAT(RunRanks(world_size, run), IsOk())
+        << "run-ahead " << run_ahead << (balance ? ", balanced" : "");
   }
 }
 

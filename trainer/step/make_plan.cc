@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <optional>
+#include <string>
 #include <tuple>
 #include <utility>
 
@@ -90,6 +92,14 @@ class PlanBuilder {
     std::vector<std::string> grids;
     for (const Grid& grid : layout_.grids()) grids.push_back(grid.name());
     HETERO_RETURN_IF_ERROR(ViolationsError(CheckModules(grids, model_.graph().ModuleNames())));
+    if (schedule_.balance_images) {
+      const std::optional<std::string> encoder = ImageEncoder(model_.graph());
+      if (!encoder.has_value()) {
+        return absl::InvalidArgumentError(
+            "images cannot be balanced: the model has no encoder of images");
+      }
+      plan_.balanced_module = *encoder;
+    }
     plan_.placement = layout_.placement();
     plan_.sample_owner = owner_;
     plan_.num_owner_lanes = layout_.Find(owner_)->num_lanes();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <variant>
 
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
@@ -66,6 +67,13 @@ std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
   return violations;
 }
 
+std::optional<std::string> ImageEncoder(const ModelGraph& graph) {
+  for (const GraphEdge& edge : graph.edges) {
+    if (std::holds_alternative<ImageForm>(graph.modalities[edge.modality].form)) return edge.source;
+  }
+  return std::nullopt;
+}
+
 std::vector<Violation> CheckChunks(const Layout& layout, std::string_view sample_owner,
                                    int64_t pipeline_chunks, const data::BatchLayout& batch,
                                    std::string_view batch_field) {
@@ -122,6 +130,7 @@ LaneBlock StepPlan::AllLanes(const Layout& layout, int edge) const {
 
 LaneBlock StepPlan::BlockOf(const Layout& layout, int edge, int stage, GlobalRank rank) const {
   const LaneBlock all = AllLanes(layout, edge);
+  if (edges[edge].graph_edge >= 0 && Balances(edge)) return all;
   return stage == edges[edge].source ? BlockOfSource(all.source, all.destination, rank)
                                      : BlockOfDestination(all.source, all.destination, rank);
 }

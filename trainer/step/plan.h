@@ -75,6 +75,9 @@ struct StepPlan {
   // The module that owns the samples: one microbatch of the run is one of each of its lanes.
   std::string sample_owner;
   int64_t num_owner_lanes = 1;
+  // An encoder whose lanes share the images of a step by cost; empty: each has those of its
+  // samples.
+  std::string balanced_module;
   Placement placement = Placement::kNonColocated;
   // As the programs were proved to end.
   int run_ahead = 0;
@@ -85,12 +88,16 @@ struct StepPlan {
 
   Sharing sharing() const;
 
+  // Whether what `edge` sends depends on how images are shared out.
+  bool Balances(int edge) const { return stages[edges[edge].source].module == balanced_module; }
+
   // Stages that `rank` holds, sources first.
   std::vector<int> StagesOf(const Layout& layout, GlobalRank rank) const;
   const RankClass& ClassOf(const Layout& layout, GlobalRank rank) const;
 
   // The lanes at both ends of `edge`: all of them, and those that share samples with the lane of
-  // `rank` in `stage`, an end of the edge that the rank holds.
+  // `rank` in `stage`, an end of the edge that the rank holds. Lanes that share out their images
+  // may share samples with any at the other end.
   LaneBlock AllLanes(const Layout& layout, int edge) const;
   LaneBlock BlockOf(const Layout& layout, int edge, int stage, GlobalRank rank) const;
 
@@ -127,6 +134,9 @@ struct StepPlan {
 std::vector<Violation> CheckModules(std::span<const std::string> grid_names,
                                     std::span<const std::string> modules);
 
+// The module that reads images where another owns the samples; unset: there is none.
+std::optional<std::string> ImageEncoder(const ModelGraph& graph);
+
 // What keeps the pipeline of `sample_owner`, a module of `layout`, from being interleaved by
 // `pipeline_chunks` in steps of `batch`, a whole number of microbatches whose size is the field
 // `batch_field`. One violation at most, of field "pipeline_chunks".
@@ -148,12 +158,16 @@ struct ScheduleOptions {
   // its pipeline does, and its weight halves wait as long as that allows; stages that share their
   // ranks with others delay none.
   bool split_backward = false;
+
+  // The lanes of ImageEncoder share out the images of a step.
+  bool balance_images = false;
 };
 
 // Defined in make_plan.cc. Builds the plan and proves that its programs are in order, that they end
 // and that what they send is received.
 // Errors: INVALID_ARGUMENT when a number is negative or too large to plan with, when the global
-// batch does not divide into microbatches, those of CheckModules, CheckChunks and Model::MakeTable;
+// batch does not divide into microbatches, there is no ImageEncoder to balance, those of
+// CheckModules, CheckChunks and Model::MakeTable;
 // FAILED_PRECONDITION from the checks.
 absl::StatusOr<StepPlan> MakePlan(const Layout& layout, const Model& model,
                                   int64_t micro_batch_size, int64_t global_batch_size,

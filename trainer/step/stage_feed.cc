@@ -24,8 +24,19 @@ std::optional<TokenOwner> TokenOwnerOf(const Layout& layout, const StepPlan& pla
 
 }  // namespace
 
-BatchFeedOptions StageFeed(const Layout& layout, const ModelGraph& graph, const StepPlan& plan,
+std::optional<BalancedMedia> BalanceOf(const Layout& layout, const Model& model,
+                                       const StepPlan& plan) {
+  if (plan.balanced_module.empty()) return std::nullopt;
+  return BalancedMedia{.modality = model.graph().Module(plan.balanced_module).modalities[0],
+                       .num_lanes = layout.Find(plan.balanced_module)->num_lanes(),
+                       .cost = [&model, module = plan.balanced_module](const SampleFacts& media) {
+                         return model.FlopsOf(module, media).training;
+                       }};
+}
+
+BatchFeedOptions StageFeed(const Layout& layout, const Model& model, const StepPlan& plan,
                            int stage, GlobalRank rank, int64_t sequence_length) {
+  const ModelGraph& graph = model.graph();
   const PlanStage& plan_stage = plan.stages[stage];
   const Grid& grid = *layout.Find(plan_stage.module);
   const GraphModule& module = graph.Module(plan_stage.module);
@@ -44,12 +55,15 @@ BatchFeedOptions StageFeed(const Layout& layout, const ModelGraph& graph, const 
     if (edge.destination == module.name) feed.edges.push_back(edge.modality);
   }
   const int64_t num_samples = plan.batch.samples_per_microbatch;
+  bool joins_balanced = false;
   for (const std::vector<int>* edges : {&plan_stage.in_edges, &plan_stage.out_edges}) {
     for (const int edge : *edges) {
       const LaneBlock block = plan.BlockOf(layout, edge, stage, rank);
+      joins_balanced |= plan.Balances(edge);
       feed.counted.push_back({block.FirstSample(num_samples), block.NumSamples(num_samples)});
     }
   }
+  if (joins_balanced) feed.balanced = BalanceOf(layout, model, plan);
   return feed;
 }
 

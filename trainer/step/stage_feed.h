@@ -4,6 +4,7 @@
 // What a stage of a plan reads of the run's samples.
 
 #include <cstdint>
+#include <optional>
 
 #include "hetero/grid/layout.h"
 #include "hetero/grid/rank.h"
@@ -13,9 +14,14 @@
 
 namespace hetero {
 
-// On `rank`, which has stage `stage`. What the run's data is, its limits and its device stay unset.
-BatchFeedOptions StageFeed(const Layout& layout, const ModelGraph& graph, const StepPlan& plan,
+// On `rank`, which has stage `stage`. `model` outlives the result. What the run's data is, its
+// limits and its device stay unset.
+BatchFeedOptions StageFeed(const Layout& layout, const Model& model, const StepPlan& plan,
                            int stage, GlobalRank rank, int64_t sequence_length);
+
+// How the images of `plan` are shared out; unset where they are not. `model` outlives the result.
+std::optional<BalancedMedia> BalanceOf(const Layout& layout, const Model& model,
+                                       const StepPlan& plan);
 
 }  // namespace hetero
 

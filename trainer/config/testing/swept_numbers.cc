@@ -112,7 +112,8 @@ std::vector<proto::RunConfig> SweptConfigs() {
                 "data.conversations={train: \"a\" evaluation: \"a\" "
                 "images: {min_patches: 4 max_patches: 64 max_count: 2}}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
-                "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
+                "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50 "
+                "max_images: 3 min_image_patches: 4 max_image_patches: 36}"}),
           RecipeConfig("mock_avlm_tiny",
                        {"launch=threads:4", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
                         "audio_encoder.rank_offset=1", "language.num_ranks=2", "language.pp=2",

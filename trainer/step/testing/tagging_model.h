@@ -31,16 +31,18 @@ namespace hetero {
 
 inline constexpr int64_t kSequence = 10;
 inline constexpr int64_t kImageTokens = 4;  // of an image, each of 4 patches
+inline constexpr int64_t kNumImages = 2;    // of a sample with images
 inline constexpr int64_t kWidth = 3;
 inline constexpr int64_t kMicrobatch = 12;  // samples of all lanes
 inline constexpr int kNumMicrobatches = 3;
 
 inline const data::MockOptions kMock = {.seed = 3,
                                         .sequence_length = kSequence,
-                                        .image_tokens = kImageTokens,
+                                        .image_tokens = kNumImages * kImageTokens,
                                         .vocabulary_size = 64,
                                         .image_id = 63,
                                         .image_percent = 60,
+                                        .num_tiles = kNumImages,
                                         .patch_size = 2};
 
 // What the row of each of a sample's placeholders holds: the first number of its first patch.
@@ -254,7 +256,9 @@ class TaggingModel final : public Model {
   TaggingModel(const Layout& layout, GlobalRank rank) : layout_(layout), rank_(rank) {
     graph_ = {
         .vocabulary_size = kMock.vocabulary_size,
-        .modalities = {{.name = "image", .placeholder_id = kMock.image_id, .form = ImageForm{}}},
+        .modalities = {{.name = "image",
+                        .placeholder_id = kMock.image_id,
+                        .form = ImageForm{.patch_size = kMock.patch_size, .patches_per_token = 4}}},
         .modules = {{.name = "vision", .modalities = {0}, .hidden_width = kWidth},
                     {.name = "language", .owns_samples = true, .hidden_width = kWidth}},
         .edges = {{.source = "vision", .destination = "language", .width = kWidth}}};
@@ -268,7 +272,9 @@ class TaggingModel final : public Model {
     return module == "language" ? sample.row_length
                                 : std::ssize(sample.modalities[0].sizes) * (kImageTokens + 1);
   }
-  Flops FlopsOf(std::string_view, const SampleFacts&) const override { return {}; }
+  Flops FlopsOf(std::string_view, const SampleFacts& sample) const override {
+    return {.training = static_cast<double>(sample.modalities[0].num_tokens)};
+  }
   absl::StatusOr<ParameterTable> MakeTable(std::string_view module,
                                            const ShardSpec& shard) const override {
     std::vector<ParameterSpec> specs;
