@@ -89,7 +89,10 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
   const DType dtype = args.hidden_TH.dtype();
   const int64_t num_rows = args.targets_N.dim(0);
   const int64_t suitable_rows = stream.device().IsCuda() ? 8192 : 256;
-  const int64_t chunk_rows = std::min(args.chunk_rows.value_or(suitable_rows), num_rows);
+  const int64_t chunk_rows = args.chunk_rows.value_or(suitable_rows);
+  // Ranks call each other once a chunk: as often as if all tokens counted, so that a step's calls
+  // are those that were predicted, whatever its tokens are.
+  const int64_t planned_rows = args.tensor_parallel == nullptr ? num_rows : args.hidden_TH.dim(0);
   const int64_t columns = args.hidden_TH.dim(1);
   const bool selected = !args.rows_N.is_null();
   const bool d_hidden_wanted = !args.d_hidden_TH.is_null();
@@ -101,14 +104,15 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
   constexpr int64_t kRowAlignment = 64;
   const int64_t width = args.weight_VH.dim(0);
   const int64_t row = RoundUp(width, kRowAlignment);
+  const int64_t buffer_rows = std::min(chunk_rows, num_rows);
   HETERO_ASSIGN_OR_RETURN(const TensorView wide_logits,
-                          workspace.Allocate(dtype, {chunk_rows, row}));
+                          workspace.Allocate(dtype, {buffer_rows, row}));
   const TensorView logits = wide_logits.Columns(0, width);
   TensorView hidden_rows, d_hidden_rows;
   if (selected) {
-    HETERO_ASSIGN_OR_RETURN(hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));
+    HETERO_ASSIGN_OR_RETURN(hidden_rows, workspace.Allocate(dtype, {buffer_rows, columns}));
     if (d_hidden_wanted) {
-      HETERO_ASSIGN_OR_RETURN(d_hidden_rows, workspace.Allocate(dtype, {chunk_rows, columns}));
+      HETERO_ASSIGN_OR_RETURN(d_hidden_rows, workspace.Allocate(dtype, {buffer_rows, columns}));
       HETERO_RETURN_IF_ERROR(Fill(0, args.d_hidden_TH, stream));
     }
   }
@@ -116,7 +120,8 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
     HETERO_RETURN_IF_ERROR(Fill(0, args.dweight_VH, stream));
   }
 
-  for (int64_t begin = 0; begin < num_rows; begin += chunk_rows) {
+  for (int64_t planned = 0; planned < planned_rows; planned += chunk_rows) {
+    const int64_t begin = std::min(planned, num_rows);
     const int64_t count = std::min(chunk_rows, num_rows - begin);
     const TensorView chunk_logits = logits.Rows(0, count);
     ConstTensorView rows, hidden;
@@ -147,6 +152,7 @@ absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stre
         args.tensor_parallel == nullptr
             ? CrossEntropy(of_chunk, stream)
             : CrossEntropyOverRanks(of_chunk, args.first_row, *args.tensor_parallel, stream));
+    if (count == 0) continue;
     if (d_hidden_wanted) {
       HETERO_RETURN_IF_ERROR(Gemm(
           {.a = chunk_logits, .b = args.weight_VH, .c = d_hidden, .name = "head.backward_input"},

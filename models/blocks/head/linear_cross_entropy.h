@@ -47,8 +47,8 @@ struct LinearCrossEntropyArgs {
 // Without either gradient the loss is only evaluated, and every rank wants the same of them and of
 // argmax. The ledger shows the products, and traces the collectives, as "head.*".
 // Errors: INVALID_ARGUMENT naming the operand, and on the CPU "target 600 at 17; expected 0 to
-// 511"; RESOURCE_EXHAUSTED for the workspace, which holds chunk_rows (V + H) elements, twice H with
-// rows and d_hidden both given; those of the communicator.
+// 511"; RESOURCE_EXHAUSTED for the workspace, which holds (V + H) elements for each row of a chunk,
+// twice H with rows and d_hidden both given; those of the communicator.
 absl::Status LinearCrossEntropy(const LinearCrossEntropyArgs& args, Stream& stream);
 
 }  // namespace hetero

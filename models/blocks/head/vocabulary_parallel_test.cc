@@ -1,10 +1,12 @@
 // Embedding and head of a vocabulary that tensor-parallel ranks divide, with nothing in between.
 
 #include <cstdint>
+#include <optional>
 #include <tuple>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
 #include "hetero/models/blocks/embedding/embedding.h"
@@ -21,10 +23,12 @@ namespace {
 constexpr int64_t kHidden = 8;
 
 struct Module {
-  static absl::StatusOr<Module> Make(ParallelRig& rig, int64_t vocabulary_size) {
+  static absl::StatusOr<Module> Make(ParallelRig& rig, int64_t vocabulary_size,
+                                     std::optional<int64_t> chunk_rows = {}) {
     const HeadConfig config = {.vocabulary = {.vocabulary_size = vocabulary_size,
                                               .hidden_size = kHidden,
-                                              .storage = DType::kF64}};
+                                              .storage = DType::kF64},
+                               .logits_chunk_rows = chunk_rows};
     std::vector<ParameterSpec> specs = EmbeddingBlock::Parameters(config.vocabulary);
     for (ParameterSpec& spec : HeadBlock::Parameters(config)) specs.push_back(std::move(spec));
     HETERO_ASSIGN_OR_RETURN(const ParameterTable table, ParameterTable::Make(std::move(specs)));
@@ -110,6 +114,34 @@ TEST_P(VocabularyParallelTest, EvaluationFindsTheSameLargestLogit) {
           EXPECT_EQ(module.totals.matches_2.values<int64_t>()[1], 1);
         }
         return absl::OkStatus();
+      });
+}
+
+// A step's calls are known before its tokens are.
+TEST(VocabularyParallelCallsTest, RanksCallAsOftenWhicheverTokensCount) {
+  ExpectLikeOneRank(
+      {.name = "module", .num_ranks = 2, .tp = 2}, [&](ParallelRig& rig) -> absl::Status {
+        HETERO_ASSIGN_OR_RETURN(const Module module, Module::Make(rig, 40, /*chunk_rows=*/3));
+        ModuleContext& context = rig.context();
+        TestTokens tokens = RandomTokens(2, 7, 40, rig.Generator("tokens", 0));
+        std::vector<uint64_t> calls;
+        for (const int64_t counted : {14, 7, 1, 0}) {
+          for (int64_t t = 0; t < tokens.num_tokens(); ++t) {
+            tokens.targets[t] = t < counted ? 5 : TestTokens::kMasked;
+          }
+          const ParallelMicrobatch microbatch(rig, 0, tokens, kHidden);
+          HETERO_ASSIGN_OR_RETURN(
+              const TensorView hidden_RH,
+              module.embedding.Forward(context, microbatch.batch(), microbatch.edges()));
+          context.stream.ledger().Reset();
+          HeadBlock::Saved saved;
+          HETERO_RETURN_IF_ERROR(
+              module.head.Forward(context, hidden_RH, microbatch.batch(), saved));
+          calls.push_back(context.stream.ledger().collective_hash());
+        }
+        EXPECT_THAT(calls, ::testing::Each(calls.front()));
+        rig.KeepPart("loss and weight", module.totals.loss_2);
+        return rig.KeepGradients(module.parameters);
       });
 }
 
