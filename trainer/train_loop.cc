@@ -92,7 +92,8 @@ absl::Status TrainLoop::Step() {
   HETERO_RETURN_IF_ERROR(trainer.Queue(queued_));
   HETERO_RETURN_IF_ERROR(clock_->EndStep(stream()));
   if (queued_ == first &&
-      stream().ledger().collective_hash() != options_.predicted.collective_hash() &&
+      stream().ledger().collective_hash() !=
+          options_.predicted.CallsOf(options_.job, queued_).collective_hash() &&
       std::ranges::none_of(trainer.engine().stages(), [](const Engine::OwnStage& own) {
         return own.stage->exceeded_prediction();
       })) {
@@ -139,7 +140,7 @@ absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
   if (saves == nullptr) return absl::OkStatus();
   const Span span(options_.trainer.engine().spans(), "checkpoint", "checkpoint");
   if (!wishes.writing) saves->Land();
-  const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_);
+  const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_) || BatchGrows();
   best_is_due_ = false;
   if (is_due && queued_ > options_.first_step && queued_ != saves->last_iteration()) {
     HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
@@ -149,6 +150,11 @@ absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
   }
   TellSaves();
   return absl::OkStatus();
+}
+
+bool TrainLoop::BatchGrows() const {
+  const data::BatchLayout& batch = options_.job.train.batch;
+  return queued_ > 0 && batch.SizeOf(queued_) > batch.SizeOf(queued_ - 1);
 }
 
 absl::Status TrainLoop::SaveLast() {

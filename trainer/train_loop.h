@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "hetero/telemetry/call_ledger.h"
 #include "hetero/trainer/checkpoint/rank_saves.h"
 #include "hetero/trainer/job.h"
+#include "hetero/trainer/prediction.h"
 #include "hetero/trainer/rank_record.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
@@ -27,7 +27,7 @@ namespace hetero {
 struct TrainLoopOptions {
   const Job& job;
   RankTrainer& trainer;
-  const CallLedger& predicted;  // of the first step
+  const Prediction& predicted;
   const StopSignals& signals;
   Reporter* reporter = nullptr;  // null on all ranks but the one that logs
   RankSaves* saves = nullptr;    // null: nothing is saved
@@ -53,6 +53,7 @@ class TrainLoop {
   bool EndsEarly() const { return stopped_ || saves_fail_ || Diverges(); }
   Wishes Wanted() const;
   bool EvaluationIsDue() const;
+  bool BatchGrows() const;  // with the next step
 
   absl::Status Train();
   absl::Status Step();

@@ -66,7 +66,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   return AbortOnFailure(rank, factory, [&]() -> absl::Status {
     TrainLoopOptions loop{.job = job,
                           .trainer = *trainer,
-                          .predicted = prediction.calls,
+                          .predicted = prediction,
                           .signals = run.signals,
                           .reporter = reporter,
                           .record = record};

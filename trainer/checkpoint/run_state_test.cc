@@ -54,6 +54,19 @@ TEST(RunStateTest, WithAnotherBatchTheSameSampleIsNext) {
                              HasSubstr("nearest: 16"))));
 }
 
+TEST(RunStateTest, WithAScheduleTheStepIsTheOneThatBeginsThere) {
+  const RunIdentity grows = Identity({"batch_size_schedule=0:16 1K:32", "sequence_length=32"});
+  const nlohmann::json json = ToJson({.iteration = 4}, grows);
+  EXPECT_EQ(json["consumed_train_samples"], 16 + 16 + 32 + 32);
+  EXPECT_THAT(ReadRunState(json, grows), IsOkAndHolds(RunState{.iteration = 4}));
+  EXPECT_THAT(ReadRunState(json, Identity({"global_batch_size=48"})),
+              IsOkAndHolds(RunState{.iteration = 2}));
+  EXPECT_THAT(
+      ReadRunState(json, Identity({"batch_size_schedule=0:32 2K:64", "sequence_length=32"})),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("consumed 96 samples"), HasSubstr("nearest: 64 or 128"))));
+}
+
 TEST(RunStateTest, ARunThatWouldGoOnWithOtherSamplesIsRefusedWithAllReasons) {
   const nlohmann::json json = ToJson({.iteration = 6}, Identity());
   RunIdentity other = Identity({"seed=7"});

@@ -9,6 +9,7 @@
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_options.h"
 #include "hetero/optim/weight_decay.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/optimizer_rules.h"
 
@@ -16,8 +17,8 @@ namespace hetero {
 
 absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& config) {
   HETERO_ASSIGN_OR_RETURN(const LearningRateSchedule rate,
-                          LearningRateSchedule::Make(InSamples(LearningRateSettingsOf(config),
-                                                               config.global_batch_size())));
+                          LearningRateSchedule::Make(
+                              InSamples(LearningRateSettingsOf(config), BatchScheduleOf(config))));
   HETERO_ASSIGN_OR_RETURN(const WeightDecaySchedule weight_decay,
                           WeightDecaySchedule::Make(WeightDecaySettingsOf(config)));
   const proto::Optimizer& optimizer = config.optimizer();

@@ -14,8 +14,8 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                     absl::Duration elapsed) {
   const int64_t iteration = step + 1;
   StepMetrics metrics{.iteration = iteration,
-                      .consumed_samples = iteration * config_.global_batch_size(),
-                      .global_batch_size = config_.global_batch_size(),
+                      .consumed_samples = batches_.FirstSample(iteration),
+                      .global_batch_size = batches_.SizeOf(step),
                       .skipped = result.report.outcome != StepOutcome::kApplied,
                       .grad_norm = result.report.gradient_norm,
                       .num_zeros = result.report.zero_gradients};
@@ -93,7 +93,7 @@ void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
     if (metric.count > 0) evaluation_.push_back({metric.name, metric.sum / metric.count});
   }
   console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
-  events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
+  events_->WriteEvaluation(iteration, batches_.FirstSample(iteration), evaluation_);
 }
 
 std::optional<double> Reporter::validation_loss() const {

@@ -15,6 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "hetero/data/batch_schedule.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
@@ -46,6 +48,7 @@ class Reporter {
            std::unique_ptr<MetricsWriter> events, WorkCount work = {},
            std::unique_ptr<SpikeReport> spikes = nullptr)
       : config_(config),
+        batches_(BatchScheduleOf(config)),
         metrics_(std::move(metrics)),
         rate_scales_(std::move(rate_scales)),
         num_steps_(num_steps),
@@ -97,6 +100,7 @@ class Reporter {
 
  private:
   const proto::RunConfig config_;
+  const data::BatchSchedule batches_;
   const std::vector<Metric> metrics_;
   const std::vector<NamedValue> rate_scales_;
   const int64_t num_steps_;

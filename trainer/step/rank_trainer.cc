@@ -47,7 +47,7 @@ absl::StatusOr<std::vector<OptimizedModule>> ModulesOf(const EngineOptions& opti
 absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
     EngineOptions options, const OptimizerSettings& settings) {
   auto trainer = std::unique_ptr<RankTrainer>(new RankTrainer(settings.schedule));
-  trainer->samples_per_step_ = options.train.batch.global_batch_size;
+  trainer->batch_ = options.train.batch;
   trainer->corrects_ = settings.correct_partial_participation;
   trainer->num_totals_ = options.model.graph().num_totals;
   trainer->minimized_ = options.model.graph().metrics.front().numerator;
@@ -139,6 +139,7 @@ absl::Status RankTrainer::AwaitWeights() {
 
 absl::Status RankTrainer::Queue(int64_t step) {
   const Span span(engine_->spans(), "training step", "step");
+  step_ = step;
   return engine_->RunTraining(step, [this](const Op& op) { return Finish(op); });
 }
 
@@ -169,7 +170,7 @@ absl::Status RankTrainer::Update() {
   if (before_update_) before_update_();
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
-  return optimizer_->Queue({.samples = samples_per_step_,
+  return optimizer_->Queue({.samples = batch_.SizeOf(step_),
                             .participants = Participants(),
                             .tokens = totals.Rows(kStageLossWeight, 1),
                             .faults = totals.Rows(kStageInvalidIds, 1),

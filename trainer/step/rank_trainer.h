@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/data/sample_order.h"
 #include "hetero/optim/bucket_traffic.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
@@ -109,7 +110,8 @@ class RankTrainer {
   absl::Status TakeTotals(const TensorView& totals);
 
   LearningRateSchedule schedule_;
-  int64_t samples_per_step_ = 0;
+  data::BatchLayout batch_;
+  int64_t step_ = 0;  // in work
   int num_totals_ = kNumStageTotals;
   int minimized_ = kStageLossSum;
   bool corrects_ = false;  // gradients of modules that not all ranks took part in
