@@ -33,6 +33,9 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank, int64_t 
   engine.stream().ledger().RecordCollectives(true);
   HETERO_RETURN_IF_ERROR(trainer->Queue(step)).With("prediction");
   Prediction prediction{.calls = engine.stream().ledger()};
+  if (job.optimizer->parameters_norm) {
+    HETERO_RETURN_IF_ERROR(trainer->QueueNorm()).With("prediction");
+  }
   if (job.evaluate.has_value()) {
     const auto goes_on = [] { return false; };
     HETERO_RETURN_IF_ERROR(trainer->Evaluate(1, goes_on)).With("prediction");

@@ -17,6 +17,7 @@ namespace {
 
 constexpr char kIteration[] = "iteration";
 constexpr char kConsumed[] = "consumed_train_samples";
+constexpr char kPassedOver[] = "skipped_train_samples";
 constexpr char kOptimizer[] = "optimizer";
 constexpr char kRun[] = "run";
 constexpr char kSeed[] = "seed";
@@ -95,6 +96,7 @@ nlohmann::json ToJson(const RunState& state, const RunIdentity& identity) {
   for (const auto& [name, field] : kProgress) progress[name] = state.progress.*field;
   return {{kIteration, state.iteration},
           {kConsumed, identity.batches.FirstSample(state.iteration)},
+          {kPassedOver, state.passed_over_samples},
           {kOptimizer, std::move(progress)},
           {kRun,
            {{kSeed, identity.seed},
@@ -121,6 +123,10 @@ absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdent
   HETERO_ASSIGN_OR_RETURN(const int64_t consumed, Number(json, kConsumed));
   RunState state{.iteration = identity.batches.NumSteps(consumed)};
   HETERO_RETURN_IF_ERROR(CheckBoundary(*run, consumed, state.iteration, identity.batches));
+  // Runs without any did not always say so.
+  if (json.contains(kPassedOver)) {
+    HETERO_ASSIGN_OR_RETURN(state.passed_over_samples, Number(json, kPassedOver));
+  }
   HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const progress, Part(json, kOptimizer));
   for (const auto& [name, field] : kProgress) {
     HETERO_ASSIGN_OR_RETURN(state.progress.*field, Number(*progress, name));

@@ -20,6 +20,7 @@ namespace hetero {
 struct RunState {
   int64_t iteration = 0;  // steps that were done, skipped ones among them
   OptimizerProgress progress;
+  int64_t passed_over_samples = 0;  // of steps that skip_steps named
 
   bool operator==(const RunState&) const = default;
 };

@@ -36,7 +36,8 @@ constexpr RunState kState = {.iteration = (int64_t{1} << 53) + 1,
                                           .consumed_samples = int64_t{1} << 40,
                                           .skipped_non_finite = 1,
                                           .skipped_no_tokens = 2,
-                                          .skipped_faulty = 3}};
+                                          .skipped_faulty = 3},
+                             .passed_over_samples = 48};
 
 TEST(RunStateTest, WhatIsWrittenIsReadToTheLastDigit) {
   const RunIdentity identity = Identity();
@@ -98,6 +99,14 @@ TEST(RunStateTest, WhatIsNoStateOfARunIsDamage) {
   const RunIdentity identity = Identity();
   const nlohmann::json whole = ToJson(kState, identity);
   EXPECT_THAT(ReadRunState({}, identity), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(ReadRunState(
+                  [&] {
+                    nlohmann::json json = whole;
+                    json.erase("skipped_train_samples");
+                    return json;
+                  }(),
+                  identity),
+              IsOkAndHolds(RunState{.iteration = kState.iteration, .progress = kState.progress}));
   for (const char* name : {"consumed_train_samples", "optimizer", "run"}) {
     nlohmann::json json = whole;
     json.erase(name);

@@ -145,7 +145,7 @@ std::string WithSize(std::string_view schedule, size_t index, int64_t size) {
 }
 
 void CheckBatchSchedule(const RunConfig& config, Violations& violations) {
-  if (!config.has_batch_size_schedule()) return;
+  if (!config.has_batch_size_schedule() || !violations.Sound({kField})) return;
   const std::string& schedule = config.batch_size_schedule();
   std::optional<Violation> broken = CheckText(schedule);
   if (!broken.has_value() && violations.Sound({"sequence_length"})) {

@@ -68,7 +68,7 @@ TEST(BatchScheduleTest, RulesAreTheSameForEveryEntry) {
   refused("0:8 1K", {"1K is no pair"});
   refused("0:0", {"0 samples a step", "nearest: 0:"});
   refused("0:8 9999999T:16", {"9999999T:16 is no pair"});
-  refused(" ", {"1 to 64 pairs"});
+  refused("'  '", {"1 to 64 pairs"});
 }
 
 TEST(BatchScheduleTest, TakesThePlaceOfASize) {

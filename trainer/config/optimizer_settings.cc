@@ -31,7 +31,8 @@ absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& 
       .clip_gradient_norm = optimizer.clip_gradient_norm(),
       .schedule = rate,
       .weight_decay = weight_decay,
-      .correct_partial_participation = optimizer.correct_partial_participation()};
+      .correct_partial_participation = optimizer.correct_partial_participation(),
+      .parameters_norm = config.logging().params_norm()};
 }
 
 }  // namespace hetero

@@ -36,6 +36,11 @@ struct WorkCount {
   int64_t all_ranks = 0;
 };
 
+// Whether something is told of step `step` of a run whose first is `first_step`: on the console,
+// and among the events.
+bool IsOnConsole(const proto::Logging& logging, int64_t step, int64_t first_step);
+bool IsAmongEvents(const proto::Logging& logging, int64_t step);
+
 // Used by the thread of one rank, then by the thread that joined it.
 class Reporter {
  public:
@@ -61,8 +66,11 @@ class Reporter {
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
 
-  // So many steps were done before this run.
-  void GoesOnFrom(int64_t num_steps) { num_steps_done_ = first_step_ = num_steps; }
+  // So many steps were done before this run, and samples passed over in them.
+  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples) {
+    num_steps_done_ = first_step_ = num_steps;
+    passed_over_samples_ = passed_over_samples;
+  }
 
   // What became of the last checkpoint of the run, as far as it is known.
   void Unsaved(const absl::Status& status) { unsaved_ = status; }
@@ -70,6 +78,9 @@ class Reporter {
 
   // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
   void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
+
+  // Step `step` was passed over; the next update runs at `learning_rate`.
+  void PassOver(int64_t step, double learning_rate);
 
   // After `iteration` steps.
   void Evaluation(int64_t iteration, const EvaluationResult& result);
@@ -99,6 +110,11 @@ class Reporter {
   std::vector<NamedValue> ResultValues() const;
 
  private:
+  // What is known of step `step` whatever became of it.
+  StepMetrics MetricsOf(int64_t step, double learning_rate) const;
+  void Watch(int64_t step, const StepReport& report);
+  void Show(const StepMetrics& metrics, absl::Duration elapsed);
+
   const proto::RunConfig config_;
   const data::BatchSchedule batches_;
   const std::vector<Metric> metrics_;
@@ -114,6 +130,7 @@ class Reporter {
 
   int64_t first_step_ = 0;
   int64_t num_steps_done_ = 0;
+  int64_t passed_over_samples_ = 0;
   absl::Status unsaved_;
   absl::Status uncounted_;
   absl::Duration train_time_;
