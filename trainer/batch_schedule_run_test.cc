@@ -80,7 +80,7 @@ TEST(BatchScheduleRunTest, StepsFollowEachOtherWithoutAGapAndEachSizeIsARunOfIts
   EXPECT_THAT(whole.output, HasSubstr("from sample 8 on 8 samples a step: 2 microbatches of 4"));
 
   // A part of the run is the same run.
-  for (const int first : {2, 3, 5, 6}) {
+  for (const int first : {2, 3, 6}) {
     const std::string folder = absl::StrCat("rest", first);
     const RecipeRun rest = RunConfigured(
         Config({kGrows, absl::StrCat("checkpoint.save.folder=", folder),
@@ -103,10 +103,11 @@ TEST(BatchScheduleRunTest, StepsFollowEachOtherWithoutAGapAndEachSizeIsARunOfIts
 // Programs, slots and edges of all sizes in a pipeline whose stages take turns.
 TEST(BatchScheduleRunTest, OtherLayoutsTrainOnTheSameSteps) {
   const std::string grows = "batch_size_schedule=0:8 400:16";
-  const RecipeRun plain = RunConfigured(Config({grows, "train_steps=4"}));
-  const RecipeRun interleaved =
-      RunConfigured(Config({grows, "train_steps=4", "launch=threads:3", "language.num_ranks=2",
-                            "language.pp=2", "pipeline_chunks=2", "encoder_run_ahead=2"}));
+  const std::string layers = "model.language.pattern=ME*M";
+  const RecipeRun plain = RunConfigured(Config({grows, layers, "train_steps=4"}));
+  const RecipeRun interleaved = RunConfigured(
+      Config({grows, layers, "train_steps=4", "launch=threads:3", "language.num_ranks=2",
+              "language.pp=2", "pipeline_chunks=2", "encoder_run_ahead=2"}));
   ASSERT_THAT(plain.status, IsOk());
   ASSERT_THAT(interleaved.status, IsOk());
   const std::vector<double> expected = Numbers(plain);

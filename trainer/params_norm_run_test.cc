@@ -61,7 +61,7 @@ TEST(ParamsNormRunTest, IsThatOfTheWeightsInEveryLayout) {
       {"launch=threads:3", "language.num_ranks=2", "language.tp=2"},
       {"launch=threads:3", "language.num_ranks=2"},
       {"launch=threads:3", "language.num_ranks=2", "language.ep=2"},
-      {"launch=threads:3", "language.num_ranks=2", "language.pp=2"},
+      {"launch=threads:6", "language.num_ranks=5", "language.pp=5"},
       {"launch=threads:4", "radio_encoder.num_ranks=2", "language.rank_offset=2",
        "language.num_ranks=2", "radio_encoder.tp=2", "language.tp=2", "language.expt_tp=2"},
       {"launch=threads:1", "language.rank_offset=0"},
