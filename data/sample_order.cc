@@ -123,7 +123,7 @@ absl::Status Validate(const BatchLayout& layout, const LanePosition& position) {
 }
 
 SampleRange MicrobatchSamples(const BatchLayout& layout, int64_t step, int64_t microbatch) {
-  return {.begin = step * layout.global_batch_size + microbatch * layout.samples_per_microbatch,
+  return {.begin = layout.FirstSample(step) + microbatch * layout.samples_per_microbatch,
           .size = layout.samples_per_microbatch};
 }
 

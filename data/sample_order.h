@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/data/row_table.h"
 
 namespace hetero::data {
@@ -80,13 +81,25 @@ struct SampleRange {
 // How a step's samples are cut into microbatches. Every lane of every grid takes an equal
 // consecutive share of each microbatch, so grids with different lane counts see the same samples.
 struct BatchLayout {
-  int64_t global_batch_size = 0;
+  int64_t global_batch_size = 0;       // of the largest step
   int64_t samples_per_microbatch = 0;  // over all lanes: micro batch size times lanes
+  // Of a run whose steps grow to that size, in whole microbatches; unset: all have it.
+  std::optional<BatchSchedule> schedule = std::nullopt;
 
   // Whether the samples are whole microbatches. Precondition: both numbers are positive.
   bool Divides() const { return global_batch_size % samples_per_microbatch == 0; }
 
+  // Of the largest step.
   int64_t NumMicrobatches() const { return global_batch_size / samples_per_microbatch; }
+
+  // As BatchSchedule, here and below.
+  int64_t FirstSample(int64_t step) const {
+    return schedule.has_value() ? schedule->FirstSample(step) : step * global_batch_size;
+  }
+  int64_t StepOf(int64_t sample) const {
+    return schedule.has_value() ? schedule->StepOf(sample) : sample / global_batch_size;
+  }
+  int64_t SizeOf(int64_t step) const { return FirstSample(step + 1) - FirstSample(step); }
 };
 
 // Errors: INVALID_ARGUMENT naming the numbers when sizes are not positive or do not divide.

@@ -117,6 +117,24 @@ TEST(LaneTest, EncoderLaneHoldsItsLanguageLanesSamples) {
   }
 }
 
+TEST(BatchLayoutTest, StepsThatGrowFollowOneAnotherWithoutAGap) {
+  const std::vector<BatchSchedule::Entry> entries = {{0, 8}, {9, 16}, {40, 32}};
+  const BatchLayout layout = {.global_batch_size = 32,
+                              .samples_per_microbatch = 8,
+                              .schedule = BatchSchedule::Make(entries).value()};
+  int64_t next = 0;
+  for (int64_t step = 0; step < 8; ++step) {
+    for (int64_t m = 0; m < layout.SizeOf(step) / 8; ++m) {
+      for (int64_t lane = 0; lane < 2; ++lane) {
+        EXPECT_EQ(LaneSamples(layout, {lane, 2}, step, m), (SampleRange{next, 4}));
+        next += 4;
+      }
+      EXPECT_EQ(layout.StepOf(next - 1), step);
+    }
+  }
+  EXPECT_EQ(next, 2 * 8 + 2 * 16 + 4 * 32);
+}
+
 TEST(BatchLayoutTest, ErrorsNameTheNumbersAndTheNearestLegalOne) {
   EXPECT_THAT(Validate(BatchLayout{.global_batch_size = 70, .samples_per_microbatch = 16}),
               StatusIs(absl::StatusCode::kInvalidArgument,

@@ -59,6 +59,7 @@ absl::StatusOr<std::unique_ptr<ModuleOptimizer>> ModuleOptimizer::Create(
 void ModuleOptimizer::AddPieces(const FlatGroup& group, int64_t share) {
   std::vector<Piece>& pieces = pieces_.emplace_back();
   std::vector<StatisticsRange>& statistics = statistics_.emplace_back();
+  std::vector<StatisticsRange>& of_masters = master_statistics_.emplace_back();
   for (size_t b = 0; b < group.buckets.buckets().size(); ++b) {
     const BucketPlan::Bucket& bucket = group.buckets.buckets()[b];
     const ElementRange own = group.buckets.Own(b, share);
@@ -82,6 +83,8 @@ void ModuleOptimizer::AddPieces(const FlatGroup& group, int64_t share) {
         const ElementRange counted = Intersect(part, {run.begin, run.count});
         if (run.owned() && counted.count > 0) {
           statistics.push_back({counted.begin, counted.count, number});
+          of_masters.push_back(
+              {piece.own.begin + counted.begin - own.begin, counted.count, number});
         }
       }
     }
@@ -94,8 +97,9 @@ absl::Status ModuleOptimizer::NumberParameters(std::span<const std::string> name
   for (const std::string& name : names) {
     number_of.emplace(name, static_cast<int64_t>(number_of.size()));
   }
-  for (std::vector<StatisticsRange>& of_group : statistics_) {
-    for (StatisticsRange& range : of_group) {
+  for (size_t i = 0; i < statistics_.size(); ++i) {
+    for (size_t k = 0; k < statistics_[i].size(); ++k) {
+      StatisticsRange& range = statistics_[i][k];
       const std::string& name = store_.table().specs()[range.parameter].name;
       const auto found = number_of.find(name);
       if (found == number_of.end()) {
@@ -103,6 +107,7 @@ absl::Status ModuleOptimizer::NumberParameters(std::span<const std::string> name
             absl::StrCat("parameter ", name, " is not among those of module ", name_));
       }
       range.parameter = found->second;
+      master_statistics_[i][k].parameter = found->second;
     }
   }
   return absl::OkStatus();
@@ -128,6 +133,22 @@ absl::Status ModuleOptimizer::AddStatistics(TensorView totals_2, TensorView non_
                                                .totals_2 = totals_2,
                                                .non_finite_P = non_finite_P},
                                               stream))
+        .With(name_);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ModuleOptimizer::AddParameterStatistics(TensorView totals_2, TensorView non_finite_P,
+                                                     Stream& stream) {
+  for (size_t i = 0; i < moments_.size(); ++i) {
+    const bool has_master = !moments_[i].master.is_null();
+    HETERO_RETURN_IF_ERROR(
+        GradientStatistics(
+            {.gradient_N = has_master ? moments_[i].master : store_.groups()[i].values,
+             .ranges = has_master ? master_statistics_[i] : statistics_[i],
+             .totals_2 = totals_2,
+             .non_finite_P = non_finite_P},
+            stream))
         .With(name_);
   }
   return absl::OkStatus();

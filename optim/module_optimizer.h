@@ -76,6 +76,9 @@ class ModuleOptimizer {
   // of ModuleStatistic and to the elements of each parameter that are not finite.
   absl::Status AddStatistics(TensorView totals_2, TensorView non_finite_P, Stream& stream);
 
+  // The same of the parameters themselves, or of their masters.
+  absl::Status AddParameterStatistics(TensorView totals_2, TensorView non_finite_P, Stream& stream);
+
   // Updates what this rank owns of the parameters, and its moments, if the update applies.
   absl::Status Apply(const AdamWUpdate& update, Stream& stream);
 
@@ -105,9 +108,11 @@ class ModuleOptimizer {
   std::string name_;
   std::vector<Buffer> buffers_;
   std::vector<Moments> moments_;
-  std::vector<std::vector<Piece>> pieces_;                // parallel to moments_
-  std::vector<std::vector<StatisticsRange>> statistics_;  // likewise
-  std::vector<AdamWSegment> segments_;                    // of the piece that is updated
+  std::vector<std::vector<Piece>> pieces_;  // parallel to moments_
+  // Likewise: of gradients and values, and where the same elements lie in the masters.
+  std::vector<std::vector<StatisticsRange>> statistics_;
+  std::vector<std::vector<StatisticsRange>> master_statistics_;
+  std::vector<AdamWSegment> segments_;  // of the piece that is updated
 };
 
 }  // namespace hetero

@@ -1,13 +1,48 @@
 #include "hetero/trainer/job.h"
 
+#include <algorithm>
+#include <cstddef>
+#include <span>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
+#include "hetero/data/batch_schedule.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/feed/feed.h"
 #include "hetero/trainer/step/stage_feed.h"
 
 namespace hetero {
+namespace {
+
+// One for each size of its steps.
+absl::Status PlanTraining(const ScheduleOptions& schedule, Job& job) {
+  const data::BatchSchedule batches = BatchScheduleOf(job.config);
+  std::vector<StepPlan> plans;
+  for (const data::BatchSchedule::Phase& phase : batches.phases()) {
+    HETERO_ASSIGN_OR_RETURN(StepPlan plan,
+                            MakePlan(*job.layout, *job.model, job.config.micro_batch_size(),
+                                     phase.batch_size, schedule));
+    plans.push_back(std::move(plan));
+  }
+  job.train = std::move(plans.back());
+  plans.pop_back();
+  job.smaller = std::move(plans);
+  job.train.batch.schedule = batches;
+  // All steps run in the same slots.
+  for (const StepPlan& plan : job.smaller) {
+    for (size_t s = 0; s < plan.stages.size(); ++s) {
+      PlanStage& stage = job.train.stages[s];
+      stage.num_slots = std::max(stage.num_slots, plan.stages[s].num_slots);
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models) {
   Job job;
   HETERO_RETURN_IF_ERROR(ViolationsError(Validate(options.config, models)));
@@ -19,9 +54,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   job.limits = LimitsOf(job.config, ContractOf(job.model->graph()));
   HETERO_ASSIGN_OR_RETURN(job.layout, Layout::Make(GridSpecs(job.config), job.sizes.world_size));
   const ScheduleOptions schedule = ScheduleOf(job.config);
-  HETERO_ASSIGN_OR_RETURN(job.train,
-                          MakePlan(*job.layout, *job.model, job.config.micro_batch_size(),
-                                   job.config.global_batch_size(), schedule));
+  HETERO_RETURN_IF_ERROR(PlanTraining(schedule, job));
   if (job.config.has_evaluation()) {
     absl::StatusOr<StepPlan> evaluate =
         MakePlan(*job.layout, *job.model, job.config.evaluation().micro_batch_size(),
@@ -35,6 +68,17 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   return job;
 }
 
+std::string DescribeBatches(const Job& job) {
+  std::vector<std::string> lines;
+  for (const StepPlan& plan : job.smaller) lines.push_back(plan.DescribeBatch());
+  lines.push_back(job.train.DescribeBatch());
+  const std::span<const data::BatchSchedule::Phase> phases = job.train.batch.schedule->phases();
+  for (size_t i = 1; i < lines.size(); ++i) {
+    lines[i] = absl::StrCat("from sample ", phases[i].first_sample, " on ", lines[i]);
+  }
+  return absl::StrJoin(lines, "; ");
+}
+
 Device ShapeOnlyDevice(const Job& job) {
   return {.kind = DeviceKind::kShapeOnly,
           .predicts =
@@ -46,6 +90,7 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
   EngineOptions options{.layout = *job.layout,
                         .model = *job.model,
                         .train = job.train,
+                        .smaller = job.smaller,
                         .evaluate = job.evaluate.has_value() ? &*job.evaluate : nullptr,
                         .rank = rank,
                         .device = device,

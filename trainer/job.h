@@ -34,6 +34,7 @@ struct Job {
   std::unique_ptr<Model> model;
   std::optional<Layout> layout;
   StepPlan train;
+  std::vector<StepPlan> smaller;  // of the steps before they are as large as that, growing
   std::optional<StepPlan> evaluate;
   WorkClasses work;
   SampleLimits limits;
@@ -46,6 +47,10 @@ struct Job {
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of
 // MakePlan.
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models);
+
+// "64 samples a step: 4 microbatches of 8 on 2 language lanes", of steps that grow each size with
+// the sample that it begins at.
+std::string DescribeBatches(const Job& job);
 
 // On which ranks of `job` run on shapes alone: what they allocate and do there is what they would
 // on its own devices.

@@ -1,12 +1,15 @@
 #include "hetero/trainer/prediction.h"
 
+#include <cstddef>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/loopback/loopback.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/trainer/memory_limit.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
@@ -16,7 +19,8 @@ namespace {
 // Of one rank, far beyond any machine's. A prediction above it has lost its meaning.
 constexpr int64_t kMaxRankBytes = int64_t{1} << 44;
 
-absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
+// The calls are those of step `step`.
+absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank, int64_t step,
                                        const StopSignals& signals) {
   const std::unique_ptr<CommunicatorFactory> loopback =
       LoopbackFactory(rank, job.layout->world_size());
@@ -27,8 +31,11 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   Engine& engine = trainer->engine();
   engine.stream().ledger().RecordCollectives(true);
-  HETERO_RETURN_IF_ERROR(trainer->Queue(0)).With("prediction");
+  HETERO_RETURN_IF_ERROR(trainer->Queue(step)).With("prediction");
   Prediction prediction{.calls = engine.stream().ledger()};
+  if (job.optimizer->parameters_norm) {
+    HETERO_RETURN_IF_ERROR(trainer->QueueNorm()).With("prediction");
+  }
   if (job.evaluate.has_value()) {
     const auto goes_on = [] { return false; };
     HETERO_RETURN_IF_ERROR(trainer->Evaluate(1, goes_on)).With("prediction");
@@ -43,9 +50,25 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank,
   return prediction;
 }
 
+// One step of each size: the largest needs the most memory.
+absl::StatusOr<Prediction> RunSizesOnShapes(const Job& job, GlobalRank rank,
+                                            const StopSignals& signals) {
+  const std::span<const data::BatchSchedule::Phase> phases = job.train.batch.schedule->phases();
+  std::vector<CallLedger> of_smaller;
+  for (size_t i = 0; i + 1 < phases.size(); ++i) {
+    HETERO_ASSIGN_OR_RETURN(Prediction smaller,
+                            RunOnShapes(job, rank, phases[i].first_step, signals));
+    of_smaller.push_back(std::move(smaller.calls));
+  }
+  HETERO_ASSIGN_OR_RETURN(Prediction prediction,
+                          RunOnShapes(job, rank, phases.back().first_step, signals));
+  prediction.of_smaller = std::move(of_smaller);
+  return prediction;
+}
+
 // Errors: INVALID_ARGUMENT when the configuration asks for more memory than there can be.
 absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
-  absl::StatusOr<Prediction> prediction = RunOnShapes(job, rank, signals);
+  absl::StatusOr<Prediction> prediction = RunSizesOnShapes(job, rank, signals);
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank ", rank, " of this configuration has no room anywhere: ", why,
@@ -61,6 +84,14 @@ absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSi
 }
 
 }  // namespace
+
+const CallLedger& Prediction::CallsOf(const Job& job, int64_t step) const {
+  const int64_t size = job.train.batch.SizeOf(step);
+  for (size_t i = 0; i < of_smaller.size(); ++i) {
+    if (job.smaller[i].batch.global_batch_size == size) return of_smaller[i];
+  }
+  return calls;
+}
 
 absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals) {
   std::vector<Prediction> predictions;

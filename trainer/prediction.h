@@ -19,7 +19,11 @@ namespace hetero {
 struct Prediction {
   EngineMemory arenas;
   MemoryLedger memory;
-  CallLedger calls;  // of one training step
+  CallLedger calls;                    // of one training step, of the largest
+  std::vector<CallLedger> of_smaller;  // likewise, by Job::smaller
+
+  // By the size of `step`.
+  const CallLedger& CallsOf(const Job& job, int64_t step) const;
   Connections connections;
 };
 

@@ -82,6 +82,7 @@ absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder,
                     const StopSignals& signals) {
   PrintNotes(job, console);
   HETERO_RETURN_IF_ERROR(DescribeLoad(job, working_folder, console, signals));
+  for (const StepPlan& plan : job.smaller) console.Print(plan.ToString());
   console.Print(job.train.ToString());
   HETERO_ASSIGN_OR_RETURN(const std::string modules,
                           DescribeModules(*job.model, *job.layout, job.train,
@@ -96,8 +97,8 @@ absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder,
                        .connections = predictions[i].connections});
     console.Print(DescribePrediction(job.train, classes.back()));
   }
-  console.Print(
-      DescribeProof(job.train, job.evaluate.has_value() ? &*job.evaluate : nullptr, classes));
+  console.Print(DescribeProof(job.train, job.smaller,
+                              job.evaluate.has_value() ? &*job.evaluate : nullptr, classes));
   return absl::OkStatus();
 }
 
@@ -198,7 +199,7 @@ absl::StatusOr<WorkCount> CountWork(const Job& job) {
   work.all_ranks = job.layout->world_size();
   HETERO_ASSIGN_OR_RETURN(work.counter, StepWorkCounter::Create(*job.model, job.samples->train,
                                                                 job.config.sequence_length(),
-                                                                job.config.global_batch_size()));
+                                                                *job.train.batch.schedule));
   return work;
 }
 
@@ -207,10 +208,8 @@ absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::st
   constexpr int64_t kWindowSteps = 50;
   const proto::SpikeGuard& guard = job.config.spike_guard();
   const int64_t lanes = job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
-  const data::BatchLayout batch = {.global_batch_size = job.config.global_batch_size(),
-                                   .samples_per_microbatch = job.config.micro_batch_size() * lanes};
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
-                          StepSamples::Create(job.samples->train, batch, lanes));
+                          StepSamples::Create(job.samples->train, job.train.batch, lanes));
   const LossWatch watch(guard.has_window_steps() ? guard.window_steps() : kWindowSteps,
                         guard.has_factor() ? guard.factor() : kFactor);
   return std::make_unique<SpikeReport>(watch, std::move(samples), std::move(folder));
@@ -331,9 +330,8 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
                                     absl::StrCat(job.samples->train.order.num_samples())));
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RunCheckpoints> checkpoints,
                           PrepareCheckpoints(options, job, team, console));
-  console.Print(DescribeStart(*job.layout, job.train.DescribeBatch(), job.devices,
-                              team.is_one_process(), job.model->graph().SampleOwner().storage,
-                              job.samples->description));
+  console.Print(DescribeStart(*job.layout, DescribeBatches(job), job.devices, team.is_one_process(),
+                              job.model->graph().SampleOwner().storage, job.samples->description));
   HETERO_RETURN_IF_ERROR(console.status());
   if (job.devices[0].kind == DeviceKind::kCpu) {
     HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());

@@ -1,6 +1,7 @@
 #include "hetero/trainer/train_loop.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -24,6 +25,10 @@ absl::Status TrainLoop::Run() {
                          .sides = {{"communication of layers", layers_side},
                                    {"gradients and parameters", &options_.trainer.traffic_side()}},
                          .max_spans = traces ? kMaxSpans : 0}));
+  num_to_run_ = NumToRun();
+  if (options_.job.config.logging().params_norm()) {
+    HETERO_RETURN_IF_ERROR(options_.trainer.CountConstants());
+  }
   account_.Start(stream().ledger());
   HETERO_RETURN_IF_ERROR(clock_->Start(stream()));
   HETERO_RETURN_IF_ERROR(Train());
@@ -85,19 +90,46 @@ bool TrainLoop::EvaluationIsDue() const {
          queued_ % evaluation.interval_steps() == 0;
 }
 
+bool TrainLoop::PassesOver(int64_t step) const {
+  return std::ranges::find(options_.job.config.skip_steps(), step + 1) !=
+         options_.job.config.skip_steps().end();
+}
+
+int64_t TrainLoop::NumToRun() const {
+  std::set<int64_t> passed_over;
+  for (const int64_t number : options_.job.config.skip_steps()) {
+    if (options_.first_step < number && number <= num_steps()) passed_over.insert(number);
+  }
+  return num_steps() - options_.first_step - std::ssize(passed_over);
+}
+
+bool TrainLoop::TellsNorm() const {
+  const proto::Logging& logging = options_.job.config.logging();
+  return logging.params_norm() &&
+         (IsOnConsole(logging, queued_, options_.first_step) || IsAmongEvents(logging, queued_));
+}
+
 absl::Status TrainLoop::Step() {
   RankTrainer& trainer = options_.trainer;
-  const int64_t first = options_.first_step;
-  HETERO_RETURN_IF_ERROR(clock_->BeginStep(queued_ - first, num_steps() - first, stream()));
+  if (PassesOver(queued_)) {
+    ++queued_;
+    return ReportUntil(queued_);
+  }
+  HETERO_RETURN_IF_ERROR(clock_->BeginStep(ran_, num_to_run_, stream()));
   HETERO_RETURN_IF_ERROR(trainer.Queue(queued_));
   HETERO_RETURN_IF_ERROR(clock_->EndStep(stream()));
-  if (queued_ == first &&
-      stream().ledger().collective_hash() != options_.predicted.collective_hash() &&
+  if (ran_ == 0 &&
+      stream().ledger().collective_hash() !=
+          options_.predicted.CallsOf(options_.job, queued_).collective_hash() &&
       std::ranges::none_of(trainer.engine().stages(), [](const Engine::OwnStage& own) {
         return own.stage->exceeded_prediction();
       })) {
     return absl::InternalError("the first step's collectives are not those of the dry run");
   }
+  if (TellsNorm()) {
+    HETERO_RETURN_IF_ERROR(trainer.QueueNorm());
+  }
+  ++ran_;
   ++queued_;
   // A GPU has the next step in its queue while the host waits for the last one.
   return ReportUntil(queued_ - (on_gpu() ? 1 : 0));
@@ -105,15 +137,30 @@ absl::Status TrainLoop::Step() {
 
 absl::Status TrainLoop::ReportUntil(int64_t step) {
   for (; reported_ < step; ++reported_) {
+    if (PassesOver(reported_)) {
+      tally_.PassOver();
+      passed_over_samples_ += options_.job.train.batch.SizeOf(reported_);
+      if (options_.reporter != nullptr) options_.reporter->PassOver(reported_, NextRate());
+      continue;
+    }
     HETERO_ASSIGN_OR_RETURN(const StepResult result, options_.trainer.Result());
     tally_.Add(result.report.outcome, result.minimized, result.report.non_finite_parameter);
     HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock_->Elapsed());
     if (options_.reporter != nullptr) {
-      const int64_t consumed = options_.trainer.optimizer().progress().consumed_samples;
-      options_.reporter->Step(reported_, result, options_.trainer.schedule().At(consumed), elapsed);
+      options_.reporter->Step(reported_, result, NextRate(), elapsed);
     }
   }
   return absl::OkStatus();
+}
+
+double TrainLoop::NextRate() const {
+  return options_.trainer.schedule().At(options_.trainer.optimizer().progress().consumed_samples);
+}
+
+RunState TrainLoop::State() const {
+  return {.iteration = queued_,
+          .progress = options_.trainer.optimizer().progress(),
+          .passed_over_samples = passed_over_samples_};
 }
 
 absl::Status TrainLoop::Evaluate() {
@@ -139,16 +186,21 @@ absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
   if (saves == nullptr) return absl::OkStatus();
   const Span span(options_.trainer.engine().spans(), "checkpoint", "checkpoint");
   if (!wishes.busy) saves->Advance();
-  const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_);
+  const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_) || BatchGrows();
   best_is_due_ = false;
   if (is_due && queued_ > options_.first_step && queued_ != saves->last_iteration()) {
     HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
     if (!Diverges()) {
-      saves->Begin({.iteration = queued_, .progress = options_.trainer.optimizer().progress()});
+      saves->Begin(State());
     }
   }
   TellSaves();
   return absl::OkStatus();
+}
+
+bool TrainLoop::BatchGrows() const {
+  const data::BatchLayout& batch = options_.job.train.batch;
+  return queued_ > 0 && batch.SizeOf(queued_) > batch.SizeOf(queued_ - 1);
 }
 
 absl::Status TrainLoop::SaveLast() {
@@ -157,7 +209,7 @@ absl::Status TrainLoop::SaveLast() {
   if (queued_ == options_.first_step || queued_ == saves->last_iteration()) {
     return absl::OkStatus();
   }
-  saves->Begin({.iteration = queued_, .progress = options_.trainer.optimizer().progress()});
+  saves->Begin(State());
   return absl::OkStatus();
 }
 
@@ -194,7 +246,7 @@ void TrainLoop::KeepProfile() {
                       .num_untimed = samples->num_untimed};
     record.queues = clock_->TakeSpans();
   } else {
-    record.profile = account_.Profile(reported_ - options_.first_step);
+    record.profile = account_.Profile(ran_);
   }
 }
 

@@ -10,9 +10,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "hetero/telemetry/call_ledger.h"
 #include "hetero/trainer/checkpoint/rank_saves.h"
+#include "hetero/trainer/checkpoint/run_state.h"
 #include "hetero/trainer/job.h"
+#include "hetero/trainer/prediction.h"
 #include "hetero/trainer/rank_record.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
@@ -27,18 +28,22 @@ namespace hetero {
 struct TrainLoopOptions {
   const Job& job;
   RankTrainer& trainer;
-  const CallLedger& predicted;  // of the first step
+  const Prediction& predicted;
   const StopSignals& signals;
   Reporter* reporter = nullptr;  // null on all ranks but the one that logs
   RankSaves* saves = nullptr;    // null: nothing is saved
   RankRecord& record;
   int64_t first_step = 0;
+  int64_t passed_over_samples = 0;  // before it
 };
 
 class TrainLoop {
  public:
   explicit TrainLoop(const TrainLoopOptions& options)
-      : options_(options), queued_(options.first_step), reported_(options.first_step) {}
+      : options_(options),
+        queued_(options.first_step),
+        reported_(options.first_step),
+        passed_over_samples_(options.passed_over_samples) {}
 
   // To the end of the run, or until a signal, time or failing saves end it.
   // Errors: INTERNAL when the rank calls what was not predicted; those of the samples and of the
@@ -53,6 +58,12 @@ class TrainLoop {
   bool EndsEarly() const { return stopped_ || saves_fail_ || Diverges(); }
   Wishes Wanted() const;
   bool EvaluationIsDue() const;
+  bool PassesOver(int64_t step) const;
+  // Steps of this run that are not passed over.
+  int64_t NumToRun() const;
+  // Of the step in work, whether the norm of all parameters is told.
+  bool TellsNorm() const;
+  bool BatchGrows() const;  // with the next step
 
   absl::Status Train();
   absl::Status Step();
@@ -61,6 +72,8 @@ class TrainLoop {
   // What is due between two steps: publishes what is written, begins what is to be saved.
   absl::Status TendSaves(const Wishes& wishes);
   absl::Status SaveLast();
+  double NextRate() const;
+  RunState State() const;
   void TellSaves();
   void KeepProfile();
 
@@ -70,6 +83,9 @@ class TrainLoop {
   StepTally tally_;
   int64_t queued_;
   int64_t reported_;
+  int64_t ran_ = 0;  // of those that were queued, without what was passed over
+  int64_t num_to_run_ = 0;
+  int64_t passed_over_samples_;
   std::optional<int64_t> evaluated_at_;
   bool stopped_ = false;
   bool best_is_due_ = false;

@@ -12,6 +12,7 @@
 #include "hetero/comm/run_ranks.h"
 #include "hetero/trainer/checkpoint/load_rank.h"
 #include "hetero/trainer/checkpoint/rank_saves.h"
+#include "hetero/trainer/checkpoint/run_state.h"
 #include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/train_loop.h"
 
@@ -27,24 +28,23 @@ absl::StatusOr<std::unique_ptr<Communicator>> MakeWorld(const Job& job,
   return factory.Create({"checkpoint", std::move(world)}, {.on_host = true});
 }
 
-// Returns the number of steps that are done.
-absl::StatusOr<int64_t> GoOn(const RunParts& run, GlobalRank rank, RankTrainer& trainer,
-                             Exchange& exchange, Reporter* reporter) {
+// Returns what is done.
+absl::StatusOr<RunState> GoOn(const RunParts& run, GlobalRank rank, RankTrainer& trainer,
+                              Exchange& exchange, Reporter* reporter) {
   RunCheckpoints& checkpoints = *run.checkpoints;
-  if (!checkpoints.source.has_value()) return 0;
+  if (!checkpoints.source.has_value()) return RunState();
   HETERO_ASSIGN_OR_RETURN(const LoadedRun loaded,
                           LoadRank(checkpoints, *run.job.model, rank, trainer, exchange));
   // All ranks have read what they wanted.
   if (exchange.rank() == 0) checkpoints.source->leases.clear();
-  const int64_t first = loaded.state.iteration;
   if (reporter != nullptr) {
     HETERO_RETURN_IF_ERROR(WriteResumeReport(checkpoints, loaded));
     for (const std::string& line : Describe(loaded, run.job.sizes.train_steps)) {
       reporter->Tell(line);
     }
-    reporter->GoesOnFrom(first);
+    reporter->GoesOnFrom(loaded.state.iteration, loaded.state.passed_over_samples);
   }
-  return first;
+  return loaded.state;
 }
 
 }  // namespace
@@ -66,14 +66,16 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   return AbortOnFailure(rank, factory, [&]() -> absl::Status {
     TrainLoopOptions loop{.job = job,
                           .trainer = *trainer,
-                          .predicted = prediction.calls,
+                          .predicted = prediction,
                           .signals = run.signals,
                           .reporter = reporter,
                           .record = record};
     if (run.checkpoints == nullptr) return TrainLoop(loop).Run();
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world, MakeWorld(job, factory));
     Exchange exchange(world.get());
-    HETERO_ASSIGN_OR_RETURN(loop.first_step, GoOn(run, rank, *trainer, exchange, reporter));
+    HETERO_ASSIGN_OR_RETURN(const RunState done, GoOn(run, rank, *trainer, exchange, reporter));
+    loop.first_step = done.iteration;
+    loop.passed_over_samples = done.passed_over_samples;
     if (!run.checkpoints->settings.has_save()) return TrainLoop(loop).Run();
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<RankSaves> saves,

@@ -61,6 +61,12 @@ class Checker {
       return;
     }
     if (!field.is_repeated()) return CheckValue(message, field, rule, name);
+    if (field.cpp_type() == FieldDescriptor::CPPTYPE_INT64) {
+      for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+        CheckBounds(reflection.GetRepeatedInt64(message, &field, i), rule,
+                    absl::StrCat(name, "[", i, "]"));
+      }
+    }
     if (field.cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE) return;
     for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
       const pb::Message& element = reflection.GetRepeatedMessage(message, &field, i);

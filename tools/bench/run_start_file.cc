@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
@@ -90,6 +91,11 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   }
 
   const int64_t num_steps = SizesOf(resolved).train_steps;
+  if (resolved.has_batch_size_schedule()) {
+    return absl::InvalidArgumentError(
+        "batch_size_schedule is set; the start of a run is told of steps of one size, "
+        "global_batch_size");
+  }
   const int64_t batch = resolved.global_batch_size();
   HETERO_ASSIGN_OR_RETURN(const OptimizerSettings settings, MakeOptimizerSettings(resolved));
   std::vector<double> rates;

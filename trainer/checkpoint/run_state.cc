@@ -10,12 +10,14 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
 #include "hetero/trainer/checkpoint/architecture.h"
+#include "hetero/trainer/config/batch_schedule.h"
 
 namespace hetero {
 namespace {
 
 constexpr char kIteration[] = "iteration";
 constexpr char kConsumed[] = "consumed_train_samples";
+constexpr char kPassedOver[] = "skipped_train_samples";
 constexpr char kOptimizer[] = "optimizer";
 constexpr char kRun[] = "run";
 constexpr char kSeed[] = "seed";
@@ -64,11 +66,27 @@ absl::Status CheckArchitecture(const nlohmann::json& json, const RunIdentity& id
       absl::StrCat("the checkpoint is of another model: ", absl::StrJoin(differences, "; ")));
 }
 
+// That so many steps have consumed so many samples.
+absl::Status CheckBoundary(const nlohmann::json& run, int64_t consumed, int64_t iteration,
+                           const data::BatchSchedule& batches) {
+  if (batches.FirstSample(iteration) == consumed) return absl::OkStatus();
+  if (batches.phases().size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the checkpoint's run has consumed ", consumed,
+                     " samples, where no step of batch_size_schedule begins; nearest: ",
+                     batches.FirstSample(iteration - 1), " or ", batches.FirstSample(iteration)));
+  }
+  HETERO_ASSIGN_OR_RETURN(const int64_t stored, Number(run, kBatch));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "global_batch_size is ", batches.SizeOf(0), ", and the checkpoint's run has consumed ",
+      consumed, " samples, which are no multiple of it; nearest: ", stored));
+}
+
 }  // namespace
 
 RunIdentity IdentityOf(const proto::RunConfig& config, std::optional<int64_t> num_samples) {
   return {.seed = config.seed(),
-          .global_batch_size = config.global_batch_size(),
+          .batches = BatchScheduleOf(config),
           .num_samples = num_samples,
           .architecture = ArchitectureOf(config.model())};
 }
@@ -77,11 +95,12 @@ nlohmann::json ToJson(const RunState& state, const RunIdentity& identity) {
   nlohmann::json progress = nlohmann::json::object();
   for (const auto& [name, field] : kProgress) progress[name] = state.progress.*field;
   return {{kIteration, state.iteration},
-          {kConsumed, state.iteration * identity.global_batch_size},
+          {kConsumed, identity.batches.FirstSample(state.iteration)},
+          {kPassedOver, state.passed_over_samples},
           {kOptimizer, std::move(progress)},
           {kRun,
            {{kSeed, identity.seed},
-            {kBatch, identity.global_batch_size},
+            {kBatch, identity.batches.SizeOf(state.iteration)},
             {kSamples, identity.num_samples.value()},
             {kArchitecture, identity.architecture}}}};
 }
@@ -102,14 +121,12 @@ absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdent
                      "set checkpoint.load.finetune=true to begin anew with its weights"));
   }
   HETERO_ASSIGN_OR_RETURN(const int64_t consumed, Number(json, kConsumed));
-  const int64_t batch = identity.global_batch_size;
-  if (consumed % batch != 0) {
-    HETERO_ASSIGN_OR_RETURN(const int64_t stored, Number(*run, kBatch));
-    return absl::InvalidArgumentError(
-        absl::StrCat("global_batch_size is ", batch, ", and the checkpoint's run has consumed ",
-                     consumed, " samples, which are no multiple of it; nearest: ", stored));
+  RunState state{.iteration = identity.batches.NumSteps(consumed)};
+  HETERO_RETURN_IF_ERROR(CheckBoundary(*run, consumed, state.iteration, identity.batches));
+  // Runs without any did not always say so.
+  if (json.contains(kPassedOver)) {
+    HETERO_ASSIGN_OR_RETURN(state.passed_over_samples, Number(json, kPassedOver));
   }
-  RunState state{.iteration = consumed / batch};
   HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const progress, Part(json, kOptimizer));
   for (const auto& [name, field] : kProgress) {
     HETERO_ASSIGN_OR_RETURN(state.progress.*field, Number(*progress, name));

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/optim/optimizer.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "nlohmann/json.hpp"
@@ -19,6 +20,7 @@ namespace hetero {
 struct RunState {
   int64_t iteration = 0;  // steps that were done, skipped ones among them
   OptimizerProgress progress;
+  int64_t passed_over_samples = 0;  // of steps that skip_steps named
 
   bool operator==(const RunState&) const = default;
 };
@@ -26,7 +28,7 @@ struct RunState {
 // What a run takes its samples from, and what its weights are of.
 struct RunIdentity {
   int64_t seed = 0;
-  int64_t global_batch_size = 0;
+  data::BatchSchedule batches{1};
   // Of the data set; unset before that was opened, and then taken to be what it has to be.
   std::optional<int64_t> num_samples;
   nlohmann::json architecture;  // of ArchitectureOf
@@ -39,10 +41,10 @@ RunIdentity IdentityOf(const proto::RunConfig& config, std::optional<int64_t> nu
 
 nlohmann::json ToJson(const RunState& state, const RunIdentity& identity);
 
-// The state that a run of `identity` goes on with. With another batch size the number of steps is
+// The state that a run of `identity` goes on with. With other batch sizes the number of steps is
 // another one and the next sample the same.
 // Errors: DATA_LOSS a field that is missing or no number; INVALID_ARGUMENT naming all of another
-// architecture, seed and data set, or a batch size of which the samples are no multiple.
+// architecture, seed and data set, or batch sizes of which no step begins at the next sample.
 absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity);
 
 // What a run that loads with `settings` goes on with; the beginning when weights alone are taken.

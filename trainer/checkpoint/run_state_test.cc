@@ -36,7 +36,8 @@ constexpr RunState kState = {.iteration = (int64_t{1} << 53) + 1,
                                           .consumed_samples = int64_t{1} << 40,
                                           .skipped_non_finite = 1,
                                           .skipped_no_tokens = 2,
-                                          .skipped_faulty = 3}};
+                                          .skipped_faulty = 3},
+                             .passed_over_samples = 48};
 
 TEST(RunStateTest, WhatIsWrittenIsReadToTheLastDigit) {
   const RunIdentity identity = Identity();
@@ -52,6 +53,19 @@ TEST(RunStateTest, WithAnotherBatchTheSameSampleIsNext) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("global_batch_size is 40"), HasSubstr("consumed 96 samples"),
                              HasSubstr("nearest: 16"))));
+}
+
+TEST(RunStateTest, WithAScheduleTheStepIsTheOneThatBeginsThere) {
+  const RunIdentity grows = Identity({"batch_size_schedule=0:16 1K:32", "sequence_length=32"});
+  const nlohmann::json json = ToJson({.iteration = 4}, grows);
+  EXPECT_EQ(json["consumed_train_samples"], 16 + 16 + 32 + 32);
+  EXPECT_THAT(ReadRunState(json, grows), IsOkAndHolds(RunState{.iteration = 4}));
+  EXPECT_THAT(ReadRunState(json, Identity({"global_batch_size=48"})),
+              IsOkAndHolds(RunState{.iteration = 2}));
+  EXPECT_THAT(
+      ReadRunState(json, Identity({"batch_size_schedule=0:32 2K:64", "sequence_length=32"})),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr("consumed 96 samples"), HasSubstr("nearest: 64 or 128"))));
 }
 
 TEST(RunStateTest, ARunThatWouldGoOnWithOtherSamplesIsRefusedWithAllReasons) {
@@ -85,6 +99,14 @@ TEST(RunStateTest, WhatIsNoStateOfARunIsDamage) {
   const RunIdentity identity = Identity();
   const nlohmann::json whole = ToJson(kState, identity);
   EXPECT_THAT(ReadRunState({}, identity), StatusIs(absl::StatusCode::kDataLoss));
+  EXPECT_THAT(ReadRunState(
+                  [&] {
+                    nlohmann::json json = whole;
+                    json.erase("skipped_train_samples");
+                    return json;
+                  }(),
+                  identity),
+              IsOkAndHolds(RunState{.iteration = kState.iteration, .progress = kState.progress}));
   for (const char* name : {"consumed_train_samples", "optimizer", "run"}) {
     nlohmann::json json = whole;
     json.erase(name);

@@ -7,10 +7,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "hetero/base/config/field_rule.pb.h"
 #include "hetero/base/counted.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/grid/layout.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/config/supported_grids.h"
 
 namespace hetero {
@@ -24,13 +24,6 @@ constexpr int64_t kMaxMicrobatches = 8192;
 // Tokens, patches and rows of a lane's microbatch are counted in 32 bits; an image has up to four
 // patches a token, and class tokens.
 constexpr int64_t kMaxLaneTokens = int64_t{1} << 28;
-
-// What the field's own rule says.
-int64_t MaxGlobalBatchSize() {
-  const google::protobuf::FieldDescriptor& field =
-      *RunConfig::descriptor()->FindFieldByName("global_batch_size");
-  return static_cast<int64_t>(field.options().GetExtension(proto::rule).at_most());
-}
 
 struct Lanes {
   std::vector<GridSpec> specs;  // that stand on their own
@@ -53,9 +46,10 @@ void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violati
   const data::BatchLayout layout = {.global_batch_size = batch.global,
                                     .samples_per_microbatch = unit};
   const std::string field = batch.GlobalField();
+  const std::string_view has = batch.schedule.empty() ? " is " : " has steps of ";
   if (!layout.Divides()) {
     Violation violation = Refuse(
-        field, absl::StrCat(" is ", batch.global, ", must be a multiple of ", unit,
+        field, absl::StrCat(has, batch.global, ", must be a multiple of ", unit,
                             " (micro_batch_size ", batch.micro, " * ",
                             Counted(lanes.of_owner, absl::StrCat(lanes.owner, " lane")), ")"));
     const int64_t below = batch.global / unit * unit;
@@ -65,16 +59,16 @@ void CheckBatch(const BatchSizes& batch, const Lanes& lanes, Violations& violati
     if (nearer_above) std::swap(multiples[0], multiples[1]);
     for (const int64_t nearest : multiples) {
       if (nearest < 1 || nearest > MaxGlobalBatchSize()) continue;
-      violation.corrections.push_back({{field, absl::StrCat(nearest)}});
+      violation.corrections.push_back({batch.WithGlobal(nearest)});
     }
     if (violation.corrections.empty()) violation.corrections.push_back({{batch.MicroField(), "1"}});
     violations.Add(std::move(violation));
   } else if (layout.NumMicrobatches() > kMaxMicrobatches) {
-    violations.Add(Refuse(field,
-                          absl::StrCat(" is ", batch.global, ", makes ", layout.NumMicrobatches(),
-                                       " microbatches of ", Counted(unit, "sample"),
-                                       ", must make at most ", kMaxMicrobatches),
-                          {absl::StrCat(kMaxMicrobatches * unit)}));
+    violations.Add(Refuse(
+        field,
+        absl::StrCat(has, batch.global, ", makes ", layout.NumMicrobatches(), " microbatches of ",
+                     Counted(unit, "sample"), ", must make at most ", kMaxMicrobatches),
+        {batch.WithGlobal(kMaxMicrobatches * unit).value}));
   }
 }
 
@@ -99,13 +93,32 @@ void CheckTokens(const RunConfig& config, const BatchSizes& batch, const Lanes& 
   }
 }
 
+std::vector<BatchSizes> TrainingBatches(const RunConfig& config) {
+  if (!config.has_batch_size_schedule()) {
+    return {
+        {.prefix = "", .micro = config.micro_batch_size(), .global = config.global_batch_size()}};
+  }
+  std::vector<BatchSizes> batches;
+  for (const int64_t size : ScheduledSizes(config)) {
+    batches.push_back({.prefix = "",
+                       .micro = config.micro_batch_size(),
+                       .global = size,
+                       .schedule = config.batch_size_schedule(),
+                       .entry = batches.size()});
+  }
+  return batches;
+}
+
 }  // namespace
 
 std::string BatchSizes::MicroField() const { return absl::StrCat(prefix, "micro_batch_size"); }
-std::string BatchSizes::GlobalField() const { return absl::StrCat(prefix, "global_batch_size"); }
 
-BatchSizes TrainingBatch(const RunConfig& config) {
-  return {.prefix = "", .micro = config.micro_batch_size(), .global = config.global_batch_size()};
+std::string BatchSizes::GlobalField() const {
+  return schedule.empty() ? absl::StrCat(prefix, "global_batch_size") : "batch_size_schedule";
+}
+
+Assignment BatchSizes::WithGlobal(int64_t size) const {
+  return {GlobalField(), schedule.empty() ? absl::StrCat(size) : WithSize(schedule, entry, size)};
 }
 
 BatchSizes EvaluationBatch(const RunConfig& config) {
@@ -114,11 +127,12 @@ BatchSizes EvaluationBatch(const RunConfig& config) {
           .micro = evaluation.has_micro_batch_size() ? evaluation.micro_batch_size()
                                                      : config.micro_batch_size(),
           .global = evaluation.has_global_batch_size() ? evaluation.global_batch_size()
-                                                       : config.global_batch_size()};
+                                                       : TrainingBatches(config).back().global};
 }
 
 std::vector<BatchSizes> SoundBatches(const RunConfig& config, const Violations& known) {
-  std::vector<BatchSizes> batches = {TrainingBatch(config)};
+  if (!known.Sound({"batch_size_schedule"})) return {};
+  std::vector<BatchSizes> batches = TrainingBatches(config);
   const proto::Evaluation& evaluation = config.evaluation();
   if (evaluation.has_micro_batch_size() || evaluation.has_global_batch_size()) {
     batches.push_back(EvaluationBatch(config));
@@ -136,7 +150,8 @@ std::vector<Violation> CheckLanes(const RunConfig& config, std::string_view samp
   const Lanes lanes = SoundGrids(config, sample_owner);
   if (lanes.of_owner == 0) return violations;
   for (const BatchSizes& batch : SoundBatches(config, known)) {
-    if (!batch.prefix.empty() && batch.micro == config.micro_batch_size()) continue;
+    const bool judged = batch.entry > 0 || !batch.prefix.empty();
+    if (judged && batch.micro == config.micro_batch_size()) continue;
     for (Violation& violation : ValidateLanes(lanes.specs, sample_owner, batch.micro)) {
       if (!batch.prefix.empty()) {
         violation.message = absl::StrCat("evaluation: ", violation.message);
@@ -156,7 +171,7 @@ void CheckBatches(const RunConfig& config, std::string_view sample_owner, Violat
   // Evaluation is judged also where training's sizes do not fit each other.
   for (const BatchSizes& batch : SoundBatches(config, violations)) {
     CheckBatch(batch, lanes, violations);
-    CheckTokens(config, batch, lanes, violations);
+    if (batch.entry == 0) CheckTokens(config, batch, lanes, violations);
   }
 }
 

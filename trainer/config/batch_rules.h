@@ -4,6 +4,7 @@
 // Rules of a run's batches: whole microbatches, as many as a step's program can list, of no more
 // tokens than 32 bits count.
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,15 +20,21 @@ struct BatchSizes {
   std::string_view prefix;  // of the fields' names; empty for training
   int64_t micro = 0;
   int64_t global = 0;
+  // Of training: batch_size_schedule and which of its entries has the size; empty: it is a field.
+  std::string_view schedule = {};
+  size_t entry = 0;
 
   std::string MicroField() const;
   std::string GlobalField() const;
+
+  // What makes the size another one.
+  Assignment WithGlobal(int64_t size) const;
 };
 
-BatchSizes TrainingBatch(const proto::RunConfig& config);
 BatchSizes EvaluationBatch(const proto::RunConfig& config);
 
-// Training's, and evaluation's where they differ: those whose sizes `known` has nothing against.
+// Training's, of a schedule all, and evaluation's where they differ: those whose sizes `known` has
+// nothing against.
 std::vector<BatchSizes> SoundBatches(const proto::RunConfig& config, const Violations& known);
 
 // Of both: `sample_owner` is the module whose lanes have micro_batch_size samples each. Judged are

@@ -12,7 +12,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/config/field_rules.h"
-#include "hetero/base/rounding.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
@@ -20,6 +19,7 @@
 #include "hetero/trainer/config/advice.h"
 #include "hetero/trainer/config/balance_rules.h"
 #include "hetero/trainer/config/batch_rules.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/config/checkpoint_rules.h"
 #include "hetero/trainer/config/division_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
@@ -107,6 +107,11 @@ void CheckInterleaving(const RunConfig& config, std::string_view sample_owner,
                                     .samples_per_microbatch = batch.micro * lanes};
     for (Violation& violation :
          CheckChunks(*layout, sample_owner, PipelineChunks(config), step, batch.GlobalField())) {
+      Assignment& advice = violation.corrections[0][0];
+      int64_t size = 0;
+      if (advice.path == batch.GlobalField() && absl::SimpleAtoi(advice.value, &size)) {
+        advice = batch.WithGlobal(size);
+      }
       // The next multiple may be more than a batch can have.
       const Correction one = {{"pipeline_chunks", "1"}};
       if (violation.corrections[0] != one) violation.corrections.push_back(one);
@@ -195,6 +200,12 @@ void WriteDefaults(proto::Checkpoint& checkpoint) {
 std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegistry& models) {
   Violations fields;
   fields.Add(CheckFieldRules(config, ""));
+  if (config.batch_case() == RunConfig::BATCH_NOT_SET) {
+    fields.Add(
+        Violation{"global_batch_size",
+                  "neither global_batch_size nor batch_size_schedule is set; give one of them"});
+  }
+  CheckBatchSchedule(config, fields);
   Violations violations;
   const std::string sample_owner = models.SampleOwner(config.model());
   violations.Add(CheckLanes(config, sample_owner, fields));
@@ -272,10 +283,10 @@ std::vector<Violation> ValidateThreads(const RunConfig& config) {
 }
 
 RunSizes SizesOf(const RunConfig& config) {
-  const int64_t batch = config.global_batch_size();
   return {.world_size = ParseLaunch(config.launch()).value(),
-          .train_steps = config.has_train_samples() ? CeilDiv(config.train_samples(), batch)
-                                                    : config.train_steps()};
+          .train_steps = config.has_train_samples()
+                             ? BatchScheduleOf(config).NumSteps(config.train_samples())
+                             : config.train_steps()};
 }
 
 std::vector<std::string> ChangesOf(const RunConfig& config) {

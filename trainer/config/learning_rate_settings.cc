@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
-#include "hetero/base/rounding.h"
 #include "hetero/optim/config/from_proto.h"
+#include "hetero/trainer/config/batch_schedule.h"
 
 namespace hetero {
 namespace {
@@ -47,9 +47,9 @@ std::optional<int64_t> In(std::string_view unit, const Length& length) {
 void CheckUnits(const RunConfig& config, Violations& violations) {
   const std::string_view unit = config.has_train_samples() ? kSamples : kSteps;
   const std::string_view other = unit == kSteps ? kSamples : kSteps;
-  const int64_t batch = config.global_batch_size();
+  const data::BatchSchedule batches = BatchScheduleOf(config);
   const auto convert = [&](int64_t length, std::string_view to) {
-    return absl::StrCat(to == kSamples ? length * batch : CeilDiv(length, batch));
+    return absl::StrCat(to == kSamples ? batches.FirstSample(length) : batches.NumSteps(length));
   };
   Correction correction;
   std::vector<std::string> fields;
@@ -104,9 +104,10 @@ LearningRateSettings LearningRateSettingsOf(const RunConfig& config) {
 }
 
 void CheckLearningRate(const RunConfig& config, Violations& violations) {
-  const bool sound =
-      config.has_schedule() && config.duration_case() != RunConfig::DURATION_NOT_SET &&
-      violations.Sound({"schedule", "global_batch_size", "train_steps", "train_samples"});
+  const bool sound = config.has_schedule() &&
+                     config.duration_case() != RunConfig::DURATION_NOT_SET &&
+                     violations.Sound({"schedule", "global_batch_size", "batch_size_schedule",
+                                       "sequence_length", "train_steps", "train_samples"});
   if (!sound) return;
   CheckUnits(config, violations);
   if (!violations.Sound({"schedule"})) return;
@@ -116,12 +117,17 @@ void CheckLearningRate(const RunConfig& config, Violations& violations) {
   }
 }
 
-LearningRateOptions InSamples(const LearningRateSettings& settings, int64_t global_batch_size) {
-  const int64_t scale = settings.unit == kSteps ? global_batch_size : 1;
+LearningRateOptions InSamples(const LearningRateSettings& settings,
+                              const data::BatchSchedule& batches) {
   LearningRateOptions options = settings.options;
-  options.warmup_samples *= scale;
-  options.decay_samples *= scale;
-  if (options.tail_samples) *options.tail_samples *= scale;
+  if (settings.unit == kSamples) return options;
+  const int64_t decay_steps = options.decay_samples;
+  options.warmup_samples = batches.FirstSample(options.warmup_samples);
+  options.decay_samples = batches.FirstSample(decay_steps);
+  if (options.tail_samples) {
+    options.tail_samples =
+        options.decay_samples - batches.FirstSample(decay_steps - *options.tail_samples);
+  }
   return options;
 }
 

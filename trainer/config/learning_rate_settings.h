@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hetero/base/violation.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/trainer/run_config.pb.h"
 
@@ -31,7 +32,8 @@ LearningRateSettings LearningRateSettingsOf(const proto::RunConfig& config);
 void CheckLearningRate(const proto::RunConfig& config, Violations& violations);
 
 // Lengths of `settings` in samples. Precondition: as LearningRateSettingsOf.
-LearningRateOptions InSamples(const LearningRateSettings& settings, int64_t global_batch_size);
+LearningRateOptions InSamples(const LearningRateSettings& settings,
+                              const data::BatchSchedule& batches);
 
 // `schedule` with the lengths of `settings` written out.
 void SetLengths(const LearningRateSettings& settings, proto::LearningRateSchedule& schedule);

@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/nearest_name.h"
 #include "hetero/optim/config/from_proto.h"
+#include "hetero/trainer/config/batch_schedule.h"
 
 namespace hetero {
 namespace {
@@ -38,7 +39,7 @@ int FirstOfModule(const RunConfig& config, int index) {
 WeightDecayOptions WeightDecaySettingsOf(const RunConfig& config) {
   const int64_t run = config.has_train_samples()
                           ? config.train_samples()
-                          : config.train_steps() * config.global_batch_size();
+                          : BatchScheduleOf(config).FirstSample(config.train_steps());
   return WeightDecayOf(config.optimizer(), std::max<int64_t>(run, 1));
 }
 
@@ -47,7 +48,8 @@ void CheckOptimizer(const RunConfig& config, Violations& violations) {
   constexpr std::string_view kEnd = "optimizer.adamw.weight_decay";
   constexpr std::string_view kSchedule = "optimizer.weight_decay_schedule";
   if (optimizer.has_weight_decay_schedule() &&
-      violations.Sound({kEnd, kSchedule, "train_steps", "train_samples", "global_batch_size"})) {
+      violations.Sound({kEnd, kSchedule, "train_steps", "train_samples", "global_batch_size",
+                        "batch_size_schedule", "sequence_length"})) {
     for (Violation& violation : Validate(WeightDecaySettingsOf(config), kEnd)) {
       violations.Add(Below(kSchedule, std::move(violation)));
     }

@@ -9,6 +9,7 @@
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_options.h"
 #include "hetero/optim/weight_decay.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/optimizer_rules.h"
 
@@ -16,8 +17,8 @@ namespace hetero {
 
 absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& config) {
   HETERO_ASSIGN_OR_RETURN(const LearningRateSchedule rate,
-                          LearningRateSchedule::Make(InSamples(LearningRateSettingsOf(config),
-                                                               config.global_batch_size())));
+                          LearningRateSchedule::Make(
+                              InSamples(LearningRateSettingsOf(config), BatchScheduleOf(config))));
   HETERO_ASSIGN_OR_RETURN(const WeightDecaySchedule weight_decay,
                           WeightDecaySchedule::Make(WeightDecaySettingsOf(config)));
   const proto::Optimizer& optimizer = config.optimizer();
@@ -30,7 +31,8 @@ absl::StatusOr<OptimizerSettings> MakeOptimizerSettings(const proto::RunConfig& 
       .clip_gradient_norm = optimizer.clip_gradient_norm(),
       .schedule = rate,
       .weight_decay = weight_decay,
-      .correct_partial_participation = optimizer.correct_partial_participation()};
+      .correct_partial_participation = optimizer.correct_partial_participation(),
+      .parameters_norm = config.logging().params_norm()};
 }
 
 }  // namespace hetero

@@ -91,6 +91,11 @@ TEST(ValidateTest, AModelDividesByTheAxesOfItsGrid) {
       refused("expt_tp", 5, 1));
 }
 
+TEST(ValidateTest, BoundsHoldForEveryElementOfAList) {
+  EXPECT_THAT(Messages({"skip_steps=[3, 0]"}),
+              ElementsAre("skip_steps[1] is 0, must be at least 1; nearest: 1"));
+}
+
 TEST(ValidateTest, TiedEmbeddingsNeedOneStage) {
   const auto messages = [](std::string_view stages) {
     return Messages({"model.language.pattern=MEM*", "model.language.tie_embeddings=true", stages});

@@ -23,6 +23,11 @@ bool ReadsAnything(const BatchFeedOptions& options) {
   return options.reads_tokens || !options.reads.empty();
 }
 
+// Counted over the run.
+int64_t FirstMicrobatch(const data::BatchLayout& batch, int64_t step) {
+  return batch.FirstSample(step) / batch.samples_per_microbatch;
+}
+
 int RingSize(const BatchFeedOptions& options) {
   return ReadsAnything(options) ? options.num_slots + kMadeAhead : 0;
 }
@@ -92,14 +97,14 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
     ring.push_back(std::move(microbatch));
   }
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_->samples->open());
-  const int64_t num_microbatches = options_->batch.NumMicrobatches();
+  auto write = [writer = MicrobatchWriter(options_, std::move(source), shares_),
+                options = options_](int64_t n, HostMicrobatch& out) mutable {
+    const data::BatchLayout& batch = options->batch;
+    const int64_t step = batch.StepOf(n * batch.samples_per_microbatch);
+    return writer.Write(step, static_cast<int>(n - FirstMicrobatch(batch, step)), out);
+  };
   HETERO_ASSIGN_OR_RETURN(
-      prefetcher_,
-      data::Prefetcher<HostMicrobatch>::Create(
-          std::move(ring), [writer = MicrobatchWriter(options_, std::move(source), shares_),
-                            num_microbatches](int64_t n, HostMicrobatch& out) mutable {
-            return writer.Write(n / num_microbatches, static_cast<int>(n % num_microbatches), out);
-          }));
+      prefetcher_, data::Prefetcher<HostMicrobatch>::Create(std::move(ring), std::move(write)));
   return absl::OkStatus();
 }
 
@@ -108,7 +113,7 @@ absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch
   if (prefetcher_ != nullptr) {
     loaded.host = nullptr;
     absl::StatusOr<data::BatchLease<HostMicrobatch>> host =
-        prefetcher_->Take(step * options_->batch.NumMicrobatches() + microbatch);
+        prefetcher_->Take(FirstMicrobatch(options_->batch, step) + microbatch);
     HETERO_RETURN_IF_ERROR(host.status())
         .With(absl::StrCat("lane ", options_->position.lane, " of ", options_->position.num_lanes));
     loaded.host = *std::move(host);

@@ -91,10 +91,11 @@ absl::StatusOr<StepShares> MediaShares::Plan(int64_t step) {
   const BalancedMedia& balanced = *options_->balanced;
   const data::BatchLayout& batch = options_->batch;
   const int64_t lane_samples = batch.samples_per_microbatch / balanced.num_lanes;
+  const int64_t num_microbatches = batch.SizeOf(step) / batch.samples_per_microbatch;
   const data::SourceLimits& limits = options_->limits.modalities[balanced.modality];
   StepShares step_shares;
   ImageList images(*options_);
-  for (int64_t m = 0; m < batch.NumMicrobatches(); ++m) {
+  for (int64_t m = 0; m < num_microbatches; ++m) {
     std::vector<SampleFacts>& samples = step_shares.microbatches.emplace_back().samples;
     const data::SampleRange range = data::MicrobatchSamples(batch, step, m);
     HETERO_RETURN_IF_ERROR(ReadCheckedFacts(*options_, *source_, range, samples))
@@ -103,11 +104,10 @@ absl::StatusOr<StepShares> MediaShares::Plan(int64_t step) {
       HETERO_RETURN_IF_ERROR(images.Add(samples[i], m, i / lane_samples, range.begin + i));
     }
   }
-  data::LaneShares shares =
-      data::ShareOut(images.items(), balanced.num_lanes, batch.NumMicrobatches(),
-                     {.num_features = lane_samples * limits.max_features,
-                      .num_tokens = lane_samples * limits.max_tokens,
-                      .num_items = lane_samples * std::ssize(limits.sizes)});
+  data::LaneShares shares = data::ShareOut(images.items(), balanced.num_lanes, num_microbatches,
+                                           {.num_features = lane_samples * limits.max_features,
+                                            .num_tokens = lane_samples * limits.max_tokens,
+                                            .num_items = lane_samples * std::ssize(limits.sizes)});
   size_t next = 0;
   for (MicrobatchShares& microbatch : step_shares.microbatches) {
     for (const SampleFacts& sample : microbatch.samples) {

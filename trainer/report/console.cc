@@ -69,6 +69,9 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
       absl::StrCat(" [", absl::FormatTime("%Y-%m-%d %H:%M:%E6S", context.now, context.zone), "]",
                    absl::StrFormat(" iteration %8d/%8d |", last.iteration, context.num_iterations),
                    absl::StrFormat(" consumed samples: %12d |", last.consumed_samples));
+  if (last.passed_over_samples > 0) {
+    absl::StrAppendFormat(&line, " skipped samples: %12d |", last.passed_over_samples);
+  }
   absl::StrAppendFormat(&line, " elapsed time per iteration (ms): %.1f |",
                         averages.seconds_per_iteration * 1e3);
   if (context.throughput.has_value()) {
@@ -93,6 +96,9 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   absl::StrAppend(&line, " loss scale: 1.0 |");
   if (last.grad_norm.has_value()) {
     absl::StrAppend(&line, " grad norm: ", FormatNumber("%.3f", *last.grad_norm), " |");
+  }
+  if (last.params_norm.has_value()) {
+    absl::StrAppend(&line, " params norm: ", FormatNumber("%.3f", *last.params_norm), " |");
   }
   absl::StrAppendFormat(&line, " number of skipped iterations: %3d |", averages.skipped_iterations);
   absl::StrAppendFormat(&line, " number of nan iterations: %3d |", averages.nan_iterations);

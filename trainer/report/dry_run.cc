@@ -132,10 +132,16 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
   return text;
 }
 
-std::string DescribeProof(const StepPlan& plan, const StepPlan* evaluation,
+std::string DescribeProof(const StepPlan& plan, std::span<const StepPlan> smaller,
+                          const StepPlan* evaluation,
                           std::span<const ClassPrediction> predictions) {
   int64_t num_ops = 0;
+  size_t num_programs = plan.classes.size();
   for (const RankClass& ranks : plan.classes) num_ops += std::ssize(ranks.train);
+  for (const StepPlan& sized : smaller) {
+    num_programs += sized.classes.size();
+    for (const RankClass& ranks : sized.classes) num_ops += std::ssize(ranks.train);
+  }
   for (const RankClass& ranks : (evaluation != nullptr ? *evaluation : plan).classes) {
     num_ops += std::ssize(ranks.evaluate);
   }
@@ -152,9 +158,9 @@ std::string DescribeProof(const StepPlan& plan, const StepPlan* evaluation,
   return absl::StrCat(
       "memory of ", Counted(num_ranks, "rank"), ": ", InWords(total_bytes), ", the most ",
       InWords(largest->memory->total_bytes()), " on ", NameOf(plan, largest->ranks),
-      "\nproved, whatever the speed of each rank:\n  the ", Counted(plan.classes.size(), "program"),
+      "\nproved, whatever the speed of each rank:\n  the ", Counted(num_programs, "program"),
       " of ", Counted(num_ranks, "rank"), ", ", Counted(num_ops, "operation"), ", ",
-      plan.classes.size() == 1 ? "comes" : "come", " to an end ", Rules(plan),
+      num_programs == 1 ? "comes" : "come", " to an end ", Rules(plan),
       "\n  whatever is sent over an edge is received at its other end in the same order, and every "
       "rank waits for what it posts\nran on shapes, on one rank of each class:\n  a training step",
       evaluation != nullptr ? " and an evaluation" : "", ": every operation and all ",

@@ -39,8 +39,8 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
 
 // What memory the ranks need together, and what MakePlan and the runs on shapes have shown: nothing
 // else is claimed. `evaluation`: null where the run has none. Precondition: there is a prediction.
-std::string DescribeProof(const StepPlan& plan, const StepPlan* evaluation,
-                          std::span<const ClassPrediction> predictions);
+std::string DescribeProof(const StepPlan& plan, std::span<const StepPlan> smaller,
+                          const StepPlan* evaluation, std::span<const ClassPrediction> predictions);
 
 }  // namespace hetero
 

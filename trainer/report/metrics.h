@@ -52,13 +52,15 @@ struct StepMetrics {
   int64_t iteration = 0;         // 1 for the first of the run
   int64_t consumed_samples = 0;  // by the run, this iteration included
   int64_t global_batch_size = 0;
-  bool skipped = false;         // the parameters were not updated
-  std::vector<LossSum> losses;  // empty where no loss is computed
+  int64_t passed_over_samples = 0;  // of these, that skip_steps named
+  bool skipped = false;             // the parameters were not updated
+  std::vector<LossSum> losses;      // empty where no loss is computed
   // Of the next update; none when no module learns at the run's rate.
   std::optional<double> learning_rate;
   std::vector<NamedValue> module_rates;  // of the modules that learn at rates of their own
   std::optional<double> grad_norm;       // before clipping
   std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
+  std::optional<double> params_norm;     // of all parameters, after the step
   // What the step's samples are and take by definition; 0 and empty where nobody counts it.
   double tokens = 0;
   std::vector<NamedValue> flops;              // by module

@@ -41,8 +41,13 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
     values.push_back({"encoder-work-max-over-mean", step.image_balance->shared});
     values.push_back({"encoder-work-max-over-mean-by-lane", step.image_balance->by_lane});
   }
+  if (step.params_norm.has_value()) values.push_back({"params-norm", *step.params_norm});
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
+  if (step.passed_over_samples > 0) {
+    values.push_back({"skipped-train-samples", static_cast<double>(step.passed_over_samples)});
+    Write(step.iteration, std::span(values).last(1), now);
+  }
   {
     absl::MutexLock lock(&mutex_);
     if (step.skipped) ++num_skipped_;

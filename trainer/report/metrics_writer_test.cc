@@ -58,18 +58,22 @@ TEST(MetricsWriterTest, StepTagsAndTheirTwins) {
   step.module_rates = {{"radio_encoder", 0.25}};
   step.grad_norm = 3;
   step.num_zeros = 7;
+  step.params_norm = 11;
+  step.passed_over_samples = 64;
   EXPECT_THAT(
       Written([&](MetricsWriter& writer) { writer.WriteStep(step); }),
       UnorderedElementsAre(
           Pair("learning-rate", Pair(3, 0.5f)), Pair("learning-rate vs samples", Pair(192, 0.5f)),
           Pair("learning-rate radio_encoder", Pair(3, 0.25f)),
           Pair("learning-rate radio_encoder vs samples", Pair(192, 0.25f)),
-          Pair("num-zeros", Pair(3, 7)), Pair("num-zeros vs samples", Pair(192, 7)),
-          Pair("batch-size", Pair(3, 64)), Pair("batch-size vs samples", Pair(192, 64)),
-          Pair("lm loss", Pair(3, 2.4f)), Pair("lm loss vs samples", Pair(192, 2.4f)),
-          Pair("loss-scale", Pair(3, 1)), Pair("loss-scale vs samples", Pair(192, 1)),
-          Pair("grad-norm", Pair(3, 3)), Pair("grad-norm vs samples", Pair(192, 3)),
-          Pair("world-size", Pair(3, 4)), Pair("world-size vs samples", Pair(192, 4))));
+          Pair("params-norm", Pair(3, 11)), Pair("params-norm vs samples", Pair(192, 11)),
+          Pair("skipped-train-samples", Pair(3, 64)), Pair("num-zeros", Pair(3, 7)),
+          Pair("num-zeros vs samples", Pair(192, 7)), Pair("batch-size", Pair(3, 64)),
+          Pair("batch-size vs samples", Pair(192, 64)), Pair("lm loss", Pair(3, 2.4f)),
+          Pair("lm loss vs samples", Pair(192, 2.4f)), Pair("loss-scale", Pair(3, 1)),
+          Pair("loss-scale vs samples", Pair(192, 1)), Pair("grad-norm", Pair(3, 3)),
+          Pair("grad-norm vs samples", Pair(192, 3)), Pair("world-size", Pair(3, 4)),
+          Pair("world-size vs samples", Pair(192, 4))));
 }
 
 TEST(MetricsWriterTest, AbsentValuesHaveNoTag) {

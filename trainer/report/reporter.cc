@@ -11,15 +11,19 @@
 
 namespace hetero {
 
-void Reporter::Step(int64_t step, const StepResult& result, double learning_rate,
-                    absl::Duration elapsed) {
-  const int64_t iteration = step + 1;
-  StepMetrics metrics{.iteration = iteration,
-                      .consumed_samples = iteration * config_.global_batch_size(),
-                      .global_batch_size = config_.global_batch_size(),
-                      .skipped = result.report.outcome != StepOutcome::kApplied,
-                      .grad_norm = result.report.gradient_norm,
-                      .num_zeros = result.report.zero_gradients};
+bool IsOnConsole(const proto::Logging& logging, int64_t step, int64_t first_step) {
+  return step == first_step || (step + 1) % logging.console_interval_steps() == 0;
+}
+
+bool IsAmongEvents(const proto::Logging& logging, int64_t step) {
+  return (step + 1) % logging.event_interval_steps() == 0;
+}
+
+StepMetrics Reporter::MetricsOf(int64_t step, double learning_rate) const {
+  StepMetrics metrics{.iteration = step + 1,
+                      .consumed_samples = batches_.FirstSample(step + 1),
+                      .global_batch_size = batches_.SizeOf(step),
+                      .passed_over_samples = passed_over_samples_};
   for (const NamedValue& scale : rate_scales_) {
     if (scale.value == 1) {
       metrics.learning_rate = learning_rate;
@@ -27,6 +31,16 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
       metrics.module_rates.push_back({scale.name, scale.value * learning_rate});
     }
   }
+  return metrics;
+}
+
+void Reporter::Step(int64_t step, const StepResult& result, double learning_rate,
+                    absl::Duration elapsed) {
+  StepMetrics metrics = MetricsOf(step, learning_rate);
+  metrics.skipped = result.report.outcome != StepOutcome::kApplied;
+  metrics.grad_norm = result.report.gradient_norm;
+  metrics.num_zeros = result.report.zero_gradients;
+  metrics.params_norm = result.params_norm;
   metrics.losses = TrainingSums(metrics_, result.report.sums);
   sums_.resize(result.report.sums.size());
   std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());
@@ -46,26 +60,39 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
       uncounted_ = shares.status();
     }
   }
-  interval_.Add(metrics, elapsed);
-  if (on_step_) on_step_(metrics);
-  num_steps_done_ = iteration;
   const LossSum& minimized = metrics.losses.front();
   minimized_.reset();
   if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
-  // A step in which no token had a loss says nothing.
-  if (spikes_ != nullptr && minimized_.has_value()) {
-    const std::optional<std::string> spike =
-        spikes_->Look({.step = step,
-                       .loss_name = minimized_->name,
-                       .loss = minimized_->value,
-                       .non_finite_gradient = result.report.non_finite_parameter});
-    if (spike.has_value()) Tell(*spike);
-  }
+  Watch(step, result.report);
+  Show(metrics, elapsed);
+}
 
+void Reporter::PassOver(int64_t step, double learning_rate) {
+  passed_over_samples_ += batches_.SizeOf(step);
+  StepMetrics metrics = MetricsOf(step, learning_rate);
+  metrics.skipped = true;
+  Show(metrics, absl::ZeroDuration());
+}
+
+void Reporter::Watch(int64_t step, const StepReport& report) {
+  // A step in which no token had a loss says nothing.
+  if (spikes_ == nullptr || !minimized_.has_value()) return;
+  const std::optional<std::string> spike =
+      spikes_->Look({.step = step,
+                     .loss_name = minimized_->name,
+                     .loss = minimized_->value,
+                     .non_finite_gradient = report.non_finite_parameter});
+  if (spike.has_value()) Tell(*spike);
+}
+
+void Reporter::Show(const StepMetrics& metrics, absl::Duration elapsed) {
+  const int64_t step = metrics.iteration - 1;
+  interval_.Add(metrics, elapsed);
+  if (on_step_) on_step_(metrics);
+  num_steps_done_ = metrics.iteration;
   const proto::Logging& logging = config_.logging();
-  if (iteration % logging.event_interval_steps() == 0) events_->WriteStep(metrics);
-  const bool interval_ends = iteration % logging.console_interval_steps() == 0;
-  if (interval_ends || step == first_step_) {
+  if (IsAmongEvents(logging, step)) events_->WriteStep(metrics);
+  if (IsOnConsole(logging, step, first_step_)) {
     IntervalAverages averages = interval_.averages();
     averages.losses = WorthTelling(metrics_, std::move(averages.losses));
     const std::optional<Throughput> throughput =
@@ -73,8 +100,8 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
     console_.Print(
         TrainingLine({.now = absl::Now(), .num_iterations = num_steps_, .throughput = throughput},
                      metrics, averages));
-    if (interval_ends) {
-      events_->WriteInterval(iteration, averages, throughput);
+    if (metrics.iteration % logging.console_interval_steps() == 0) {
+      events_->WriteInterval(metrics.iteration, averages, throughput);
       interval_.Reset();
     }
   }
@@ -83,7 +110,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
                  : "";
   console_.Progress({.what = "train",
                      .before = first_step_,
-                     .done = iteration,
+                     .done = metrics.iteration,
                      .total = num_steps_,
                      .start = start_,
                      .detail = detail});
@@ -102,7 +129,7 @@ void Reporter::Evaluation(int64_t iteration, const EvaluationResult& result) {
     if (metric.count > 0) evaluation_.push_back({metric.name, metric.sum / metric.count});
   }
   console_.Print(ValidationBlock(absl::StrCat("iteration ", iteration), evaluation_));
-  events_->WriteEvaluation(iteration, iteration * config_.global_batch_size(), evaluation_);
+  events_->WriteEvaluation(iteration, batches_.FirstSample(iteration), evaluation_);
 }
 
 std::optional<double> Reporter::validation_loss() const {

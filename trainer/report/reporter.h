@@ -15,6 +15,8 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "hetero/data/batch_schedule.h"
+#include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
@@ -37,6 +39,11 @@ struct WorkCount {
   int64_t all_ranks = 0;
 };
 
+// Whether something is told of step `step` of a run whose first is `first_step`: on the console,
+// and among the events.
+bool IsOnConsole(const proto::Logging& logging, int64_t step, int64_t first_step);
+bool IsAmongEvents(const proto::Logging& logging, int64_t step);
+
 // Used by the thread of one rank, then by the thread that joined it.
 class Reporter {
  public:
@@ -49,6 +56,7 @@ class Reporter {
            std::unique_ptr<MetricsWriter> events, WorkCount work = {},
            std::unique_ptr<SpikeReport> spikes = nullptr)
       : config_(config),
+        batches_(BatchScheduleOf(config)),
         metrics_(std::move(metrics)),
         rate_scales_(std::move(rate_scales)),
         num_steps_(num_steps),
@@ -61,8 +69,11 @@ class Reporter {
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
 
-  // So many steps were done before this run.
-  void GoesOnFrom(int64_t num_steps) { num_steps_done_ = first_step_ = num_steps; }
+  // So many steps were done before this run, and samples passed over in them.
+  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples) {
+    num_steps_done_ = first_step_ = num_steps;
+    passed_over_samples_ = passed_over_samples;
+  }
 
   // What became of the last checkpoint of the run, as far as it is known.
   void Unsaved(const absl::Status& status) { unsaved_ = status; }
@@ -70,6 +81,9 @@ class Reporter {
 
   // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
   void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
+
+  // Step `step` was passed over; the next update runs at `learning_rate`.
+  void PassOver(int64_t step, double learning_rate);
 
   // After `iteration` steps.
   void Evaluation(int64_t iteration, const EvaluationResult& result);
@@ -99,7 +113,13 @@ class Reporter {
   std::vector<NamedValue> ResultValues() const;
 
  private:
+  // What is known of step `step` whatever became of it.
+  StepMetrics MetricsOf(int64_t step, double learning_rate) const;
+  void Watch(int64_t step, const StepReport& report);
+  void Show(const StepMetrics& metrics, absl::Duration elapsed);
+
   const proto::RunConfig config_;
+  const data::BatchSchedule batches_;
   const std::vector<Metric> metrics_;
   const std::vector<NamedValue> rate_scales_;
   const int64_t num_steps_;
@@ -113,6 +133,7 @@ class Reporter {
 
   int64_t first_step_ = 0;
   int64_t num_steps_done_ = 0;
+  int64_t passed_over_samples_ = 0;
   absl::Status unsaved_;
   absl::Status uncounted_;
   absl::Duration train_time_;

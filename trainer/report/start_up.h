@@ -21,7 +21,7 @@ namespace hetero {
 //   64 samples a step: 4 microbatches of 8 on 2 language lanes
 //   data: Fashion-MNIST in /root/.cache/hetero/fashion_mnist
 // or, unless `one_process`, "4 ranks, each a process, on the CPU; ...". `batch` as
-// StepPlan::DescribeBatch. `devices` by rank: all the CPU, or all GPUs, each rank's own
+// DescribeBatches. `devices` by rank: all the CPU, or all GPUs, each rank's own
 // or one that all share.
 std::string DescribeStart(const Layout& layout, std::string_view batch,
                           std::span<const Device> devices, bool one_process, DType storage,

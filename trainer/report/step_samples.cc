@@ -16,8 +16,9 @@ absl::StatusOr<std::vector<SampleOfStep>> StepSamples::Of(int64_t step) {
   std::vector<SampleOfStep> found;
   const int64_t of_microbatch = batch_.samples_per_microbatch;
   data::LanguageSample sample;
-  for (int64_t row = 0; row < batch_.global_batch_size; ++row) {
-    const data::RowSamples samples = order_.RowAt(step * batch_.global_batch_size + row);
+  const int64_t first = batch_.FirstSample(step);
+  for (int64_t row = 0; row < batch_.SizeOf(step); ++row) {
+    const data::RowSamples samples = order_.RowAt(first + row);
     for (size_t k = 0; k < samples.size(); ++k) {
       HETERO_RETURN_IF_ERROR(source_->ReadLanguage(samples[k].index, sample));
       found.push_back({.microbatch = row / of_microbatch,

@@ -19,6 +19,10 @@ class StepTally {
   // `loss_sum`: over the tokens of the step. `non_finite_parameter`: of StepReport.
   void Add(StepOutcome outcome, double loss_sum, std::string_view non_finite_parameter = "");
 
+  // A step that was passed over: it is skipped, and says nothing of the run.
+  void PassOver() { ++num_skipped_; }
+
+  // But for those that were passed over.
   int64_t num_steps() const { return num_steps_; }
   int64_t num_skipped() const { return num_skipped_; }
   // Up to the last step, one after the other: those that were skipped, and those where a gradient

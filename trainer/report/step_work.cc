@@ -9,9 +9,9 @@ namespace hetero {
 
 absl::StatusOr<std::unique_ptr<StepWorkCounter>> StepWorkCounter::Create(
     const Model& model, const SampleSet& samples, int64_t sequence_length,
-    int64_t global_batch_size) {
+    const data::BatchSchedule& batches) {
   std::unique_ptr<StepWorkCounter> counter(
-      new StepWorkCounter(model, samples, sequence_length, global_batch_size));
+      new StepWorkCounter(model, samples, sequence_length, batches));
   HETERO_ASSIGN_OR_RETURN(counter->source_, samples.open());
   return counter;
 }
@@ -19,7 +19,7 @@ absl::StatusOr<std::unique_ptr<StepWorkCounter>> StepWorkCounter::Create(
 absl::StatusOr<StepWork> StepWorkCounter::Of(int64_t step) {
   const ModelGraph& graph = model_.graph();
   HETERO_RETURN_IF_ERROR(
-      data::ReadFacts(*source_, order_, {step * global_batch_size_, global_batch_size_},
+      data::ReadFacts(*source_, order_, {batches_.FirstSample(step), batches_.SizeOf(step)},
                       sequence_length_, static_cast<int>(graph.modalities.size()), facts_));
   StepWork work;
   for (const std::string& module : graph.ModuleNames()) work.flops.push_back({module, 0});

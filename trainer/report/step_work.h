@@ -6,9 +6,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/data/source.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/sample_facts.h"
@@ -26,26 +28,25 @@ struct StepWork {
 class StepWorkCounter {
  public:
   // `model` outlives it. Errors: those of opening the source.
-  static absl::StatusOr<std::unique_ptr<StepWorkCounter>> Create(const Model& model,
-                                                                 const SampleSet& samples,
-                                                                 int64_t sequence_length,
-                                                                 int64_t global_batch_size);
+  static absl::StatusOr<std::unique_ptr<StepWorkCounter>> Create(
+      const Model& model, const SampleSet& samples, int64_t sequence_length,
+      const data::BatchSchedule& batches);
 
   // Reads no pixel. Errors: those of the source.
   absl::StatusOr<StepWork> Of(int64_t step);
 
  private:
   StepWorkCounter(const Model& model, const SampleSet& samples, int64_t sequence_length,
-                  int64_t global_batch_size)
+                  data::BatchSchedule batches)
       : model_(model),
         order_(samples.order),
         sequence_length_(sequence_length),
-        global_batch_size_(global_batch_size) {}
+        batches_(std::move(batches)) {}
 
   const Model& model_;
   const data::SampleOrder order_;
   const int64_t sequence_length_;
-  const int64_t global_batch_size_;
+  const data::BatchSchedule batches_;
   std::unique_ptr<data::SampleSource> source_;
   std::vector<SampleFacts> facts_;  // of a step's rows
 };

@@ -8,6 +8,7 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/models/registry.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/input_contract.h"
@@ -27,7 +28,7 @@ struct Counted {
         samples(
             PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value()),
         counter(StepWorkCounter::Create(*job.model, samples.train, job.config.sequence_length(),
-                                        job.config.global_batch_size())
+                                        data::BatchSchedule(job.config.global_batch_size()))
                     .value()) {}
 
   Job job;

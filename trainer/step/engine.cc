@@ -54,7 +54,8 @@ absl::Status Engine::RunEvaluation(int64_t step) {
 
 absl::Status Engine::Run(Split split, int64_t step,
                          absl::FunctionRef<absl::Status(const Op&)> finish) {
-  const Program& program = programs_[static_cast<int>(split)];
+  const Program& program = ProgramOf(split, step);
+  num_microbatches_ = program.num_microbatches;
   for (size_t i = 0; i < program.ops.size(); ++i) {
     const Op& op = program.ops[i];
     if (options_.stop_requested && options_.stop_requested()) {

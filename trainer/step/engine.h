@@ -50,7 +50,9 @@ struct EngineMemory {
 struct EngineOptions {
   const Layout& layout;
   const Model& model;
-  const StepPlan& train;
+  const StepPlan& train;  // of the largest steps
+  // Of those before, where steps grow: of the same stages, which need no more slots.
+  std::span<const StepPlan> smaller = {};
   const StepPlan* evaluate = nullptr;  // of another batch shape; null: no evaluation
   GlobalRank rank;
   Device device;
@@ -146,6 +148,8 @@ class Engine {
   };
 
   struct Program {
+    int64_t batch_size = 0;
+    int num_microbatches = 0;
     std::span<const Op> ops;
     std::vector<std::string> names;  // "radio_encoder.0 F3", in errors and traces
   };
@@ -157,11 +161,14 @@ class Engine {
                                                       const ParameterTable& table);
   absl::Status MakeStage(int index);
   absl::Status MakeEdges();
-  void MakeProgram(Split split);
-  // Null for an evaluation that the run does not have.
+  Program MakeProgram(const StepPlan& plan, Split split) const;
+  const Program& ProgramOf(Split split, int64_t step) const;
+  // The largest; null for an evaluation that the run does not have.
   const StepPlan* PlanOf(Split split) const {
     return split == Split::kTrain ? &options_.train : options_.evaluate;
   }
+  // All, the largest last.
+  std::vector<const StepPlan*> PlansOf(Split split) const;
   absl::Status Run(Split split, int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish);
   absl::Status Execute(Split split, int64_t step, const Op& op);
   absl::Status Post(Split split, int64_t step, const Op& op, Slot& slot);
@@ -169,9 +176,7 @@ class Engine {
   absl::Status Forward(Split split, const Op& op, int own, Slot& slot);
   absl::Status Backward(const Op& op, int own, Slot& slot);
   absl::Status Ready(const Op& op);
-  bool IsLastMicrobatch(const Op& op) const {
-    return op.microbatch + 1 == options_.train.num_microbatches();
-  }
+  bool IsLastMicrobatch(const Op& op) const { return op.microbatch + 1 == num_microbatches_; }
   // What a sample sends over an edge.
   SampleRows RowsOf(const PlanEdge& edge, const SampleFacts& sample) const;
   // Of the microbatch and the edge of `op`, a transfer, between the lanes of its stage's block.
@@ -189,7 +194,8 @@ class Engine {
   std::vector<Runtime> runtimes_;  // parallel to own_
   std::vector<Channel> channels_;  // after edges_ and runtimes_, whose memory they use
   std::vector<SampleRows> sample_rows_;
-  Program programs_[2];  // by Split
+  std::vector<Program> programs_[2];  // by Split, the largest last
+  int num_microbatches_ = 0;          // of the step in work
 };
 
 }  // namespace hetero

@@ -28,8 +28,11 @@ absl::StatusOr<std::unique_ptr<Engine>> Engine::Create(EngineOptions options) {
     HETERO_RETURN_IF_ERROR(engine->MakeStage(s)).With(own.train.stages[s].name());
   }
   HETERO_RETURN_IF_ERROR(engine->MakeEdges());
-  engine->MakeProgram(Split::kTrain);
-  if (own.evaluate != nullptr) engine->MakeProgram(Split::kEvaluate);
+  for (const Split split : {Split::kTrain, Split::kEvaluate}) {
+    for (const StepPlan* plan : engine->PlansOf(split)) {
+      engine->programs_[static_cast<int>(split)].push_back(engine->MakeProgram(*plan, split));
+    }
+  }
   return engine;
 }
 
@@ -109,10 +112,12 @@ absl::Status Engine::MakeEdges() {
       for (auto* rows : {&edges_[e].at_source, &edges_[e].at_destination}) {
         (*rows)[static_cast<int>(split)].resize(plan->num_microbatches());
       }
-      bridge.num_forward_slots =
-          std::max<int64_t>(bridge.num_forward_slots, plan->NumReceiveSlots(ForwardChannel(index)));
-      bridge.num_backward_slots = std::max<int64_t>(bridge.num_backward_slots,
-                                                    plan->NumReceiveSlots(BackwardChannel(index)));
+      for (const StepPlan* sized : PlansOf(split)) {
+        bridge.num_forward_slots = std::max<int64_t>(bridge.num_forward_slots,
+                                                     sized->NumReceiveSlots(ForwardChannel(index)));
+        bridge.num_backward_slots = std::max<int64_t>(
+            bridge.num_backward_slots, sized->NumReceiveSlots(BackwardChannel(index)));
+      }
       const BatchFeed& feed = *runtimes_[OwnIndex(stage)].feeds[static_cast<int>(split)];
       const LaneBlock lanes = plan->JoinedLanes(options_.layout, index, stage, options_.rank);
       const int64_t num_samples = plan->batch.samples_per_microbatch;
@@ -138,12 +143,30 @@ absl::Status Engine::MakeEdges() {
   return absl::OkStatus();
 }
 
-void Engine::MakeProgram(Split split) {
-  const StepPlan& plan = *PlanOf(split);
+std::vector<const StepPlan*> Engine::PlansOf(Split split) const {
+  std::vector<const StepPlan*> plans;
+  if (split == Split::kTrain) {
+    for (const StepPlan& plan : options_.smaller) plans.push_back(&plan);
+  }
+  if (PlanOf(split) != nullptr) plans.push_back(PlanOf(split));
+  return plans;
+}
+
+Engine::Program Engine::MakeProgram(const StepPlan& plan, Split split) const {
   const RankClass& ranks = plan.ClassOf(options_.layout, options_.rank);
-  Program& program = programs_[static_cast<int>(split)];
-  program.ops = split == Split::kTrain ? ranks.train : ranks.evaluate;
+  Program program{.batch_size = plan.batch.global_batch_size,
+                  .num_microbatches = plan.num_microbatches(),
+                  .ops = split == Split::kTrain ? ranks.train : ranks.evaluate};
   for (const Op& op : program.ops) program.names.push_back(plan.OpName(op));
+  return program;
+}
+
+const Engine::Program& Engine::ProgramOf(Split split, int64_t step) const {
+  const std::vector<Program>& programs = programs_[static_cast<int>(split)];
+  const auto found =
+      std::ranges::find(programs, PlanOf(split)->batch.SizeOf(step), &Program::batch_size);
+  CHECK(found != programs.end()) << "step " << step;
+  return *found;
 }
 
 EngineMemory Engine::PeakMemory() const {

@@ -10,6 +10,7 @@
 #include "hetero/telemetry/spans.h"
 #include "hetero/tensor/copy.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
+#include "hetero/trainer/step/shard_spec.h"
 
 namespace hetero {
 namespace {
@@ -47,7 +48,7 @@ absl::StatusOr<std::vector<OptimizedModule>> ModulesOf(const EngineOptions& opti
 absl::StatusOr<std::unique_ptr<RankTrainer>> RankTrainer::Create(
     EngineOptions options, const OptimizerSettings& settings) {
   auto trainer = std::unique_ptr<RankTrainer>(new RankTrainer(settings.schedule));
-  trainer->samples_per_step_ = options.train.batch.global_batch_size;
+  trainer->batch_ = options.train.batch;
   trainer->corrects_ = settings.correct_partial_participation;
   trainer->num_totals_ = options.model.graph().num_totals;
   trainer->minimized_ = options.model.graph().metrics.front().numerator;
@@ -98,11 +99,22 @@ absl::Status RankTrainer::MakeOptimizers(const EngineOptions& options,
     HETERO_RETURN_IF_ERROR(optimizer->LoadMasters(stream));
     local.push_back(optimizer.get());
     module_optimizers_.push_back(std::move(optimizer));
+    holdings_.push_back(
+        {.shard = ShardSpecOf(*own.grid, rank, options.train.stages[own.index].place),
+         .dense_is_first = own.grid->GroupOf(Family::kDpCp, rank)->front() == rank,
+         .experts_are_first = own.grid->GroupOf(Family::kExptDp, rank)->front() == rank});
     counts_input_.push_back(options.train.stages[own.index].place.first() &&
                             own.grid->Coord(rank, Axis::kTp) == 0);
   }
   participants_.resize(local.size());
   HETERO_ASSIGN_OR_RETURN(std::vector<OptimizedModule> modules, ModulesOf(options, settings));
+  if (settings.parameters_norm) {
+    size_t most = 0;
+    for (const OptimizedModule& module : modules) most = std::max(most, module.parameters.size());
+    HETERO_ASSIGN_OR_RETURN(
+        norm_, ParameterNorm::Create(module_optimizers_, control_.get(), static_cast<int64_t>(most),
+                                     stream, ledger));
+  }
   HETERO_ASSIGN_OR_RETURN(optimizer_,
                           Optimizer::Create({.learning_rate = settings.schedule,
                                              .weight_decay = settings.weight_decay,
@@ -139,8 +151,17 @@ absl::Status RankTrainer::AwaitWeights() {
 
 absl::Status RankTrainer::Queue(int64_t step) {
   const Span span(engine_->spans(), "training step", "step");
+  step_ = step;
+  tell_norm_.push_back(false);
   return engine_->RunTraining(step, [this](const Op& op) { return Finish(op); });
 }
+
+absl::Status RankTrainer::QueueNorm() {
+  tell_norm_.back() = true;
+  return norm_->Queue();
+}
+
+absl::Status RankTrainer::CountConstants() { return norm_->CountConstants(holdings_); }
 
 absl::Status RankTrainer::Finish(const Op& op) {
   if (op.kind == OpKind::kUpdate) return Update();
@@ -169,7 +190,7 @@ absl::Status RankTrainer::Update() {
   if (before_update_) before_update_();
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});
   HETERO_RETURN_IF_ERROR(TakeTotals(totals));
-  return optimizer_->Queue({.samples = samples_per_step_,
+  return optimizer_->Queue({.samples = batch_.SizeOf(step_),
                             .participants = Participants(),
                             .tokens = totals.Rows(kStageLossWeight, 1),
                             .faults = totals.Rows(kStageInvalidIds, 1),
@@ -179,6 +200,11 @@ absl::Status RankTrainer::Update() {
 absl::StatusOr<StepResult> RankTrainer::Result() {
   StepResult result;
   HETERO_ASSIGN_OR_RETURN(result.report, optimizer_->Report());
+  const bool tell_norm = tell_norm_.front();
+  tell_norm_.pop_front();
+  if (tell_norm) {
+    HETERO_ASSIGN_OR_RETURN(result.params_norm, norm_->Read());
+  }
   const std::vector<double>& sums = result.report.sums;
   if (sums.empty()) return result;
   HETERO_RETURN_IF_ERROR(RefuseInvalidIds(sums));

@@ -6,6 +6,7 @@
 // what a step needs, then on the real one with just that.
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -18,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/comm/communicator.h"
+#include "hetero/data/sample_order.h"
 #include "hetero/optim/bucket_traffic.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
@@ -27,6 +29,7 @@
 #include "hetero/tensor/side_stream.h"
 #include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/engine.h"
+#include "hetero/trainer/step/parameter_norm.h"
 
 namespace hetero {
 
@@ -37,12 +40,14 @@ struct OptimizerSettings {
   WeightDecaySchedule weight_decay;  // of modules without one of their own
   // An encoder's gradient counts as if all its data-parallel ranks had had input.
   bool correct_partial_participation = false;
+  bool parameters_norm = false;  // whether QueueNorm may be called
 };
 
 // What all ranks know after a step.
 struct StepResult {
-  StepReport report;     // whose sums are the model's totals
-  double minimized = 0;  // the numerator of the graph's first metric
+  StepReport report;                                 // whose sums are the model's totals
+  double minimized = 0;                              // the numerator of the graph's first metric
+  std::optional<double> params_norm = std::nullopt;  // where QueueNorm followed the step
 };
 
 struct EvaluationResult {
@@ -68,6 +73,13 @@ class RankTrainer {
   // Queues one step of the run; every rank calls it. Waits for no work of this step: for the
   // outcome of the one before, as Optimizer::Queue, and where the feed is too far ahead.
   absl::Status Queue(int64_t step);
+
+  // Adds the norm of all parameters after the step queued last to its result. Every rank calls it.
+  // Precondition: the settings want it, here and below.
+  absl::Status QueueNorm();
+
+  // Counts the parameters that no step changes, once they are loaded. Waits for the device.
+  absl::Status CountConstants();
 
   // Of the oldest queued step that was not asked for, once the device has finished it. Empty on the
   // shape-only device. Precondition: there is such a step.
@@ -109,7 +121,8 @@ class RankTrainer {
   absl::Status TakeTotals(const TensorView& totals);
 
   LearningRateSchedule schedule_;
-  int64_t samples_per_step_ = 0;
+  data::BatchLayout batch_;
+  int64_t step_ = 0;  // in work
   int num_totals_ = kNumStageTotals;
   int minimized_ = kStageLossSum;
   bool corrects_ = false;  // gradients of modules that not all ranks took part in
@@ -122,6 +135,9 @@ class RankTrainer {
   std::vector<double> participants_;  // by own stage, in this step
   std::vector<std::unique_ptr<ModuleOptimizer>> module_optimizers_;
   std::unique_ptr<Optimizer> optimizer_;
+  std::vector<ParameterNorm::Holding> holdings_;  // by own stage
+  std::unique_ptr<ParameterNorm> norm_;           // null: nobody wants it
+  std::deque<bool> tell_norm_;                    // of the steps not asked for
   std::function<void()> before_update_;
   Buffer totals_;
   Arena no_workspace_ = Arena::Counting(MemoryLabel::kWorkspace);

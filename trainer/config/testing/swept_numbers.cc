@@ -76,6 +76,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "global_batch_size: 4}",
       "stop_after_minutes=5",
       "stop_every_steps=1000",
+      "skip_steps=[2, 3]",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
       "host_bytes: 100000000 max_failures: 2}",
       "checkpoint.load={folder: \"latest\" allow_fresh_start: true iteration: 5 max_fallbacks: 2}",
