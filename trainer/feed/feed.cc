@@ -59,8 +59,9 @@ absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, Mem
   auto kept = std::make_shared<const BatchFeedOptions>(options);
   std::shared_ptr<MediaShares> shares;
   if (options.balanced.has_value()) {
-    const auto steps_ahead =
-        static_cast<int>((options.num_slots + kMadeAhead) / options.batch.NumMicrobatches());
+    // Steps grow: the first has the fewest microbatches.
+    const int64_t of_step = options.batch.SizeOf(0) / options.batch.samples_per_microbatch;
+    const auto steps_ahead = static_cast<int>((options.num_slots + kMadeAhead) / of_step);
     shares = std::make_shared<MediaShares>(kept, std::move(source), steps_ahead + 2);
   }
   BatchFeed feed(std::move(kept), std::move(source), std::move(shares));
