@@ -164,7 +164,7 @@ absl::Status Main() {
 
   TrafficTimes traffic;
   if (devices.size() > 1) {
-    HETERO_ASSIGN_OR_RETURN(traffic, MeasureTraffic(devices, 200));
+    HETERO_ASSIGN_OR_RETURN(traffic, MeasureTraffic(devices, 500));
   } else {
     std::cout << "one GPU: messages are not measured, and take no time in predictions\n";
   }

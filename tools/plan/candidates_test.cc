@@ -57,7 +57,9 @@ TEST(PredictTest, EveryLegalSplitHasAPrediction) {
   const MachineTable machine = MachineTable::Parse(kMachine, "machine").value();
   const StopSignals signals;
   std::vector<Candidate> candidates;
-  for (const RecipeSplit& split : LegalSplits(RecipeConfig("mock_vlm_tiny"), 2, models).value()) {
+  const auto splits = LegalSplits(RecipeConfig("mock_vlm_tiny"), 2, models);
+  ASSERT_THAT(splits, ::absl_testing::IsOk());
+  for (const RecipeSplit& split : *splits) {
     const auto candidate = Predict(split, models, machine, {}, signals);
     ASSERT_THAT(candidate, ::absl_testing::IsOk()) << split.name;
     EXPECT_GT(candidate->step_seconds, 0) << split.name;

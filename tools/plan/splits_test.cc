@@ -78,7 +78,9 @@ TEST(LegalSplitsTest, AreAllThatTheRulesAllow) {
 
 TEST(LegalSplitsTest, ReadBackAsTheyAre) {
   const ModelRegistry models = BuiltInModels();
-  for (const RecipeSplit& split : LegalSplits(RecipeConfig("fashion_tiny"), 4, models).value()) {
+  const auto splits = LegalSplits(RecipeConfig("fashion_tiny"), 4, models);
+  ASSERT_THAT(splits, ::absl_testing::IsOk());
+  for (const RecipeSplit& split : *splits) {
     const auto read = ParseRunConfig(ToText(split.config), "written");
     ASSERT_THAT(read, ::absl_testing::IsOk());
     EXPECT_EQ(ToText(*read), ToText(split.config));

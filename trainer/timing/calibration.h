@@ -43,8 +43,8 @@ struct TrafficTimes {
 };
 
 // Collectives of every kind and messages, of `devices`' ranks, threads of this process, in several
-// sizes. On a CPU seconds are the thread's and wake_seconds what a small call takes beyond them.
-// Errors: those of RunRanks.
+// sizes, `num_calls` each. On a CPU seconds are the thread's, and wake_seconds how long a
+// rank that has blocked is on its way. Errors: those of RunRanks.
 absl::StatusOr<TrafficTimes> MeasureTraffic(const std::vector<Device>& devices, int num_calls);
 
 // The rows of a table.
