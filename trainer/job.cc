@@ -86,7 +86,7 @@ Device ShapeOnlyDevice(const Job& job) {
 }
 
 EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
-                                CommunicatorFactory& factory) {
+                                CommunicatorFactory& factory, const ShapeContents& contents) {
   EngineOptions options{.layout = *job.layout,
                         .model = *job.model,
                         .train = job.train,
@@ -96,14 +96,15 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
                         .device = device,
                         .seed = job.config.seed(),
                         .factory = factory};
-  options.make_feed = [&job, rank](const StepPlan& plan, int stage, Split split, Device device,
-                                   MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
+  options.make_feed = [&job, rank, contents](const StepPlan& plan, int stage, Split split,
+                                             Device device,
+                                             MemoryLedger& ledger) -> absl::StatusOr<BatchFeed> {
     BatchFeedOptions feed =
         StageFeed(*job.layout, *job.model, plan, stage, rank, job.config.sequence_length());
     feed.pad_token_id = job.config.data().pad_token_id();
-    feed.limits = job.limits;
+    feed.limits = contents.limits != nullptr ? *contents.limits : job.limits;
     feed.device = device;
-    if (device.kind != DeviceKind::kShapeOnly) {
+    if (device.kind != DeviceKind::kShapeOnly || contents.counted) {
       feed.samples = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
     }
     return BatchFeed::Create(feed, ledger);

@@ -56,10 +56,16 @@ std::string DescribeBatches(const Job& job);
 // on its own devices.
 Device ShapeOnlyDevice(const Job& job);
 
-// Of a rank on `device`; on the shape-only device it needs no samples. `job` and `factory` outlive
-// the engine.
+// What microbatches hold on the shape-only device.
+struct ShapeContents {
+  bool counted = false;                  // as much as those of Job::samples, which are read
+  const SampleLimits* limits = nullptr;  // else samples as large as these; null: as Job::limits
+};
+
+// Of a rank on `device`; on the shape-only device it needs no samples unless `contents` says so.
+// `job`, `factory` and the limits of `contents` outlive the engine.
 EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
-                                CommunicatorFactory& factory);
+                                CommunicatorFactory& factory, const ShapeContents& contents = {});
 
 }  // namespace hetero
 

@@ -193,6 +193,7 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
                      .profile = line.profile,
                      .trace = line.trace.value_or(""),
                      .picture = line.picture.value_or(""),
+                     .machine = line.machine.value_or(""),
                      .on_stuck = [&console, &ending](const absl::Status& failure) {
                        // Whatever the failure, a rank that does not come back is one of its own.
                        const std::string record = FailureRecord(failure);

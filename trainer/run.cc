@@ -45,6 +45,8 @@
 #include "hetero/trainer/run_folder.h"
 #include "hetero/trainer/step/stage_feed.h"
 #include "hetero/trainer/team.h"
+#include "hetero/trainer/timing/forecast.h"
+#include "hetero/trainer/timing/machine_table.h"
 #include "hetero/trainer/train_rank.h"
 #include "hetero/trainer/version/version.h"
 
@@ -78,10 +80,33 @@ absl::Status DescribeLoad(const Job& job, const std::filesystem::path& working_f
       absl::StrCat("checkpoint.load: ", check.checkpoint, " does not fit this run"));
 }
 
-absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder, Console& console,
+// Of the run's own samples, where they can be read.
+absl::Status PredictTime(const MachineTable& machine, const RunOptions& options, Job& job,
+                         Console& console, const StopSignals& signals) {
+  absl::StatusOr<RunSamples> samples =
+      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
+                     {.stop_requested = [&signals] { return signals.requested() != 0; },
+                      .message = [&](std::string_view line) { console.Print(line); }});
+  if (samples.ok()) {
+    job.samples = *std::move(samples);
+  } else {
+    HETERO_RETURN_IF_ERROR(absl::IsCancelled(samples.status()) ? samples.status()
+                                                               : absl::OkStatus());
+    console.Print(absl::StrCat("samples cannot be read: ", samples.status().message()));
+  }
+  HETERO_ASSIGN_OR_RETURN(const StepForecast forecast, ForecastStep(job, machine, signals));
+  console.Print(DescribeForecast(forecast, machine));
+  return absl::OkStatus();
+}
+
+absl::Status DryRun(const RunOptions& options, Job& job, Console& console,
                     const StopSignals& signals) {
+  std::optional<MachineTable> machine;
+  if (!options.machine.empty()) {
+    HETERO_ASSIGN_OR_RETURN(machine, LoadMachine(options.machine, options.working_folder));
+  }
   PrintNotes(job, console);
-  HETERO_RETURN_IF_ERROR(DescribeLoad(job, working_folder, console, signals));
+  HETERO_RETURN_IF_ERROR(DescribeLoad(job, options.working_folder, console, signals));
   for (const StepPlan& plan : job.smaller) console.Print(plan.ToString());
   console.Print(job.train.ToString());
   HETERO_ASSIGN_OR_RETURN(const std::string modules,
@@ -99,7 +124,8 @@ absl::Status DryRun(const Job& job, const std::filesystem::path& working_folder,
   }
   console.Print(DescribeProof(job.train, job.smaller,
                               job.evaluate.has_value() ? &*job.evaluate : nullptr, classes));
-  return absl::OkStatus();
+  if (!machine.has_value()) return absl::OkStatus();
+  return PredictTime(*machine, options, job, console, signals);
 }
 
 // The last rank of the module that owns the samples knows everything and stands where logs are
@@ -390,6 +416,10 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
     return absl::OkStatus();
   }
   if (!options.dry_run) {
+    if (!options.machine.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--machine=", options.machine, " is for a dry run; add --dry_run"));
+    }
     HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
   }
   Team team(job.layout->world_size(), LoggingRank(job), options.rendezvous);
@@ -405,7 +435,7 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
   if (team.logs()) {
     HETERO_RETURN_IF_ERROR(DrawPicture(options, job, out)).With("--picture");
   }
-  if (options.dry_run) return DryRun(job, options.working_folder, out, signals);
+  if (options.dry_run) return DryRun(options, job, out, signals);
   return Train(options, job, team, out, signals, start);
 }
 

@@ -32,6 +32,9 @@ struct RunOptions {
   // Where to draw the layout, before anything runs, in a dry run as well; empty: nowhere. Relative
   // to `working_folder`.
   std::filesystem::path picture = {};
+  // In a dry run: the machine for which the time of a step is predicted, as LoadMachine takes it;
+  // empty: none.
+  std::string machine = {};
   // Told of every step, on the thread of the rank that logs; may be empty.
   std::function<void(const StepMetrics&)> on_step = {};
   // Called instead of an endless wait when the run has failed with `failure` and some rank never

@@ -62,6 +62,9 @@ constexpr Flag kFlags[] = {
      "Print whether the run can begin with its checkpoint, the plan, what one rank of each class "
      "needs and what was proved, run nothing.",
      &CommandLine::dry_run},
+    {"machine", "FILE|h200",
+     "Table of a machine that was measured: a dry run predicts the time of a step there.",
+     &CommandLine::machine},
     {"profile", "", "Print where the time of a step went, after the run.", &CommandLine::profile},
     {"trace", "FILE", "File for a trace of what every rank did when; open it in ui.perfetto.dev.",
      &CommandLine::trace},

@@ -32,6 +32,7 @@ struct CommandLine {
   std::optional<std::string> cpu_target;
   std::optional<std::string> trace;
   std::optional<std::string> picture;
+  std::optional<std::string> machine;
   std::vector<FieldFlag> fields;  // in the order in which they were typed
   bool dry_run = false;
   bool profile = false;

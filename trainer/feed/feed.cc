@@ -9,7 +9,6 @@
 #include "hetero/data/source.h"
 #include "hetero/tensor/copy.h"
 #include "hetero/tensor/device.h"
-#include "hetero/trainer/feed/microbatch_writer.h"
 
 namespace hetero {
 namespace {
@@ -50,8 +49,15 @@ BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
 absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, MemoryLedger& ledger) {
   HETERO_RETURN_IF_ERROR(data::Validate(options.batch, options.position));
   if (options.device.kind == DeviceKind::kShapeOnly) {
-    BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), nullptr, nullptr);
+    std::unique_ptr<data::SampleSource> source;
+    if (options.samples.has_value()) {
+      HETERO_ASSIGN_OR_RETURN(source, options.samples->open());
+    }
+    BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), std::move(source), nullptr);
     HETERO_RETURN_IF_ERROR(feed.Predict(ledger));
+    if (options.samples.has_value()) {
+      HETERO_RETURN_IF_ERROR(feed.CountSamples());
+    }
     return feed;
   }
   CHECK(options.samples.has_value());
@@ -84,6 +90,17 @@ absl::Status BatchFeed::Predict(MemoryLedger& ledger) {
   return absl::OkStatus();
 }
 
+absl::Status BatchFeed::CountSamples() {
+  if (!ReadsAnything(*options_)) return absl::OkStatus();
+  auto on_host = std::make_shared<BatchFeedOptions>(*options_);
+  on_host->device = Device{};
+  counter_ = std::make_unique<Counter>();
+  HETERO_ASSIGN_OR_RETURN(counter_->microbatch, HostMicrobatch::Create(*on_host, counter_->memory));
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_->samples->open());
+  counter_->writer = std::make_unique<MicrobatchWriter>(std::move(on_host), std::move(source));
+  return absl::OkStatus();
+}
+
 absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
   if (!ReadsAnything(*options_)) return absl::OkStatus();
   for (Slot& slot : slots_) {
@@ -111,6 +128,11 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
 
 absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch, Stream& stream) {
   Slot& loaded = slots_.at(slot);
+  if (counter_ != nullptr) {
+    HETERO_RETURN_IF_ERROR(counter_->writer->Write(step, microbatch, counter_->microbatch));
+    loaded.use = counter_->microbatch.use;
+    Publish(loaded.tensors, loaded.use, loaded);
+  }
   if (prefetcher_ != nullptr) {
     loaded.host = nullptr;
     absl::StatusOr<data::BatchLease<HostMicrobatch>> host =

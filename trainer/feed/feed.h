@@ -29,6 +29,7 @@
 #include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/host_microbatch.h"
 #include "hetero/trainer/feed/media_shares.h"
+#include "hetero/trainer/feed/microbatch_writer.h"
 
 namespace hetero {
 
@@ -43,7 +44,8 @@ struct FeedInput {
 // One thread uses a feed.
 //
 // On the shape-only device every microbatch is the largest possible one: it has as much of every
-// modality as the limits allow.
+// modality as the limits allow. Where it is given samples it has as much as they have, and they are
+// read and checked when they are loaded.
 class BatchFeed {
  public:
   // Allocates all memory, label kData: that of the slots and, on the CPU, of the microbatches made
@@ -85,16 +87,26 @@ class BatchFeed {
     Buffer memory;              // of a GPU
     MicrobatchTensors tensors;  // in `memory`
     data::BatchLease<HostMicrobatch> host;
+    MicrobatchUse use;                                // of a counted microbatch
     std::vector<ConstTensorView> modality_positions;  // of each edge
     TokenBatch tokens;
     std::vector<ModalityBatch> modalities;  // of each that is read
     bool has_media = false;
   };
 
+  // Reads microbatches on the host for a shape-only device.
+  struct Counter {
+    MemoryLedger memory;
+    HostMicrobatch microbatch;
+    std::unique_ptr<MicrobatchWriter> writer;
+  };
+
   BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
             std::unique_ptr<data::SampleSource> source, std::shared_ptr<MediaShares> shares);
 
   absl::Status Predict(MemoryLedger& ledger);
+  // Makes Load count samples on the shape-only device.
+  absl::Status CountSamples();
   absl::Status Allocate(MemoryLedger& ledger);
   // Points the slot's batches at what is used of `tensors`.
   void Publish(const MicrobatchTensors& tensors, const MicrobatchUse& use, Slot& slot) const;
@@ -110,6 +122,7 @@ class BatchFeed {
   // Of the shape-only device.
   std::vector<Buffer> predicted_;
   MicrobatchUse largest_;
+  std::unique_ptr<Counter> counter_;  // null: all are the largest
 };
 
 }  // namespace hetero

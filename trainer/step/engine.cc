@@ -61,6 +61,7 @@ absl::Status Engine::Run(Split split, int64_t step,
     if (options_.stop_requested && options_.stop_requested()) {
       return absl::CancelledError("the step was not finished");
     }
+    if (options_.before_operation) options_.before_operation(i);
     const Span span(options_.spans, program.names[i], CategoryOf(op.kind));
     if (options_.current != nullptr) {
       options_.current->Set(split == Split::kTrain ? "step" : "evaluation", step, program.names[i]);

@@ -66,6 +66,8 @@ struct EngineOptions {
   std::optional<EngineMemory> memory;   // unset: arenas without end that only count
   SpanBuffer* spans = nullptr;          // of this rank; null: no time is recorded
   CurrentOperation* current = nullptr;  // told of every operation; null: nobody is
+  // Called before every operation with its place in its program; may be empty.
+  std::function<void(size_t place)> before_operation = {};
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
   std::function<bool()> stop_requested = {};
 };
