@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/timing/timed_program.h"
 
@@ -45,7 +46,7 @@ absl::StatusOr<StepWork> WorkOf(const Job& job, std::span<const ShapeStep> steps
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<StepWorkCounter> counter,
         StepWorkCounter::Create(*job.model, job.samples->train, job.config.sequence_length(),
-                                job.train.batch.global_batch_size));
+                                data::BatchSchedule(job.train.batch.global_batch_size)));
     StepWork sum;
     for (int64_t step = 0; step < num_steps; ++step) {
       HETERO_ASSIGN_OR_RETURN(const StepWork work, counter->Of(step));
