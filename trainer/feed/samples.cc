@@ -15,7 +15,6 @@
 #include "hetero/data/caption_source.h"
 #include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
-#include "hetero/data/image/tiling.h"
 #include "hetero/data/image_planner.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/packing/selector.h"
@@ -231,9 +230,7 @@ data::SourceLimits ImageLimits(const RunConfig& config, const InputContract& con
   if (one.max_tokens == 0) return one;
   if (data.has_packing()) {
     const data::PackLimits row = RowPlanOptionsOf(config, contract).limits;
-    return data::LimitsOfViews(one, row.num_images, row.num_patches,
-                               {.patch_size = static_cast<int>(contract.patch_size),
-                                .pixel_shuffle = PixelShuffle(contract)});
+    return data::LimitsOfViews(one, row.num_images, row.num_patches, TilingOf(config, contract));
   }
   return data.has_conversations() ? data::LimitsOf(ConversationOptionsOf(config, contract)) : one;
 }

@@ -77,6 +77,16 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
       ElementsAre(ImageSize{.height = 32, .width = 48}, ImageSize{.height = 8, .width = 16},
                   ImageSize{.height = 8, .width = 24}, ImageSize{.height = 8, .width = 24}));
 
+  // Of tiles: 10 of 4 tokens fit beside a token of text and the places kept free.
+  const SampleLimits tiled = LimitsOf(
+      Changed("fashion_tiny",
+              {"data.web_dataset={train: \"shards\" end_token_id: 256 tiles: {tile_size: 16 "
+               "max_tiles: 12 thumbnail: true}}"}),
+      kVision);
+  EXPECT_EQ(tiled.modalities[0].max_tokens, 40);
+  EXPECT_EQ(tiled.modalities[0].max_features, 160);
+  EXPECT_EQ(tiled.modalities[0].sizes, std::vector(10, ImageSize{.height = 16, .width = 16}));
+
   // Of a conversation: its images together, each beside the largest with a token at least.
   const auto conversations = [](std::string_view fields) {
     return Changed("mock_vlm_tiny",

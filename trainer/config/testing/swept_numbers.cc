@@ -111,6 +111,9 @@ std::vector<proto::RunConfig> SweptConfigs() {
                 "data.conversations={train: \"a\" evaluation: \"a\" "
                 "images: {min_patches: 4 max_patches: 64 max_count: 2}}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
+                "data.web_dataset={train: \"a\" evaluation: \"a\" end_token_id: 256 "
+                "tiles: {tile_size: 16 max_tiles: 4}}"}),
+          base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50}"}),
           RecipeConfig("mock_avlm_tiny",
                        {"launch=threads:4", "radio_encoder.num_ranks=1", "radio_encoder.pp=1",
