@@ -110,6 +110,11 @@ std::filesystem::path TracePath(const RunOptions& options) {
   return options.rendezvous == nullptr ? path : TracePartPath(path, options.rendezvous->rank());
 }
 
+// Of the module that owns the samples.
+int64_t NumLanes(const Job& job) {
+  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+}
+
 // What every process must have the same, before anything is prepared.
 absl::Status AgreeOnJob(const Job& job, Team& team) {
   HETERO_RETURN_IF_ERROR(team.Agree("program", ProgramName()));
@@ -145,8 +150,7 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
   if (!wanted.has_save() && !wanted.has_load()) return nullptr;
   HETERO_ASSIGN_OR_RETURN(
       std::unique_ptr<RunCheckpoints> checkpoints,
-      FindCheckpoints(job.config, *job.layout, job.samples->train.order.num_samples(),
-                      options.working_folder));
+      FindCheckpoints(job.config, *job.layout, *job.samples, options.working_folder));
   std::string source;
   if (checkpoints->source.has_value()) {
     source = checkpoints->source->folder.native();
@@ -185,7 +189,7 @@ absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::st
   constexpr double kFactor = 2;
   constexpr int64_t kWindowSteps = 50;
   const proto::SpikeGuard& guard = job.config.spike_guard();
-  const int64_t lanes = job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+  const int64_t lanes = NumLanes(job);
   const data::BatchLayout batch = {.global_batch_size = job.config.global_batch_size(),
                                    .samples_per_microbatch = job.config.micro_batch_size() * lanes};
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
@@ -298,7 +302,8 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
-      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
+      PrepareSamples(job.config, ContractOf(job.model->graph()), NumLanes(job),
+                     options.working_folder,
                      {.stop_requested =
                           [&] {
                             team.GotOn();

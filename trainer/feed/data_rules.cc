@@ -59,6 +59,7 @@ class Checker {
       case Data::SOURCE_NOT_SET:
         break;
     }
+    CheckEnergonOrder();
     if (config_.data().has_packing() && violations_.empty()) CheckPacking();
     return std::move(violations_).Take();
   }
@@ -208,6 +209,19 @@ class Checker {
     // A turn begins with a token of its own.
     CheckMostImages(config_, contract_, "data.conversations.images.max_count", images.max_count(),
                     config_.sequence_length() - 1, images.thumbnails() ? 2 : 1, violations_);
+  }
+
+  void CheckEnergonOrder() {
+    if (!config_.data().has_energon_order()) return;
+    if (config_.data().has_mock()) {
+      violations_.Refuse("data.energon_order",
+                         " is set, samples of data.mock are in no shards; remove it");
+    }
+    if (config_.data().has_packing()) {
+      violations_.Refuse("data.packing",
+                         " is set beside data.energon_order, whose batches are of single samples; "
+                         "remove one of them");
+    }
   }
 
   // Precondition: all else is in order.

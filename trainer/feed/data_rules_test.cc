@@ -154,6 +154,18 @@ TEST(ValidateDataTest, RowsOfSeveralSamplesHoldTheLargestImageAndATokenOfEachOth
       ElementsAre("data.packing is set, samples of data.mock have a row each; remove it"));
 }
 
+TEST(ValidateDataTest, LoadersReadShardsAndSingleSamples) {
+  constexpr std::string_view kOrder = "data.energon_order={num_workers: 2}";
+  EXPECT_THAT(FashionMessages({std::string(kOrder)}), IsEmpty());
+  EXPECT_THAT(Messages(Changed("mock_tiny", {std::string(kOrder)}), kText),
+              ElementsAre("data.energon_order is set, samples of data.mock are in no shards; "
+                          "remove it"));
+  EXPECT_THAT(
+      FashionMessages({std::string(kOrder), "data.packing={max_patches: 100 max_images: 2}"}),
+      ElementsAre("data.packing is set beside data.energon_order, whose batches are of single "
+                  "samples; remove one of them"));
+}
+
 TEST(ValidateDataTest, ChecksMockSamples) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
               ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
