@@ -8,6 +8,7 @@
 #include <random>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
@@ -22,6 +23,8 @@
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/image/patchify.h"
+#include "hetero/data/image/resize.h"
+#include "hetero/data/image/tiles.h"
 #include "hetero/data/packing/plan_rows.h"
 #include "hetero/data/row_table.h"
 #include "hetero/data/sample_order.h"
@@ -429,12 +432,102 @@ TEST_F(CaptionBatchTest, DynamicResolutionFitsTheSequence) {
   EXPECT_LE(sample.NumTokens(), 18 - 4);
 }
 
+// Each tile is a view with its share of the scaled image's pixels, the whole image the last; counts
+// are those of headers.
+TEST_F(CaptionBatchTest, TilesOfAnImageAreCutFromItScaled) {
+  constexpr ImageSize kWide = {.height = 30, .width = 50};
+  Image wide;
+  wide.Reshape(kWide, 3);
+  std::mt19937_64 random = FreshGenerator();
+  for (uint8_t& pixel : wide.pixels) pixel = static_cast<uint8_t>(random());
+  const fs::path root = root_ / "wide";
+  fs::create_directories(root);
+  TarWriter writer = TarWriter::Create(root / "a.tar").value();
+  ASSERT_THAT(writer.Add("k.png", EncodePng(wide, 0).value()), IsOk());
+  ASSERT_THAT(writer.Add("k.txt", "wide"), IsOk());
+  ASSERT_THAT(writer.Close(), IsOk());
+  ASSERT_THAT(PrepareDataset(root, {.splits = {{"train", {"a.tar"}}}, .fields = {}}), IsOk());
+  const auto by_header = Dataset::Open(root, "train", {}, /*with_headers=*/true).value();
+  const auto by_sample = Dataset::Open(root, "train").value();
+
+  constexpr int kTile = 16;       // pixels
+  constexpr int kTokens = 2 * 2;  // of it
+  constexpr ImageSize kScaled = {.height = 2 * kTile, .width = 3 * kTile};
+  const CaptionOptions options = {
+      .sequence_length = 48,
+      .tiling = {.patch_size = 4,
+                 .tiles = TileOptions{.size = kTile, .max_tiles = 6, .thumbnail = true}}};
+  const auto source = CaptionSource::Create(by_header, options).value();
+  LanguageSample sample;
+  ASSERT_THAT(source->ReadLanguage(0, sample), IsOk());
+  EXPECT_THAT(sample.media, ElementsAre(MediaRun{.modality = 0, .tokens = {0, 7 * kTokens}}));
+  MediaBatch batch;
+  batch.Clear(source->feature_width(0));
+  batch.BeginSample();
+  ASSERT_THAT(source->ReadMedia(0, 0, batch), IsOk());
+  EXPECT_EQ(batch.sizes, std::vector(7, ImageSize{kTile, kTile}));
+  const SourceLimits limits = LimitsOf(options);
+  EXPECT_EQ(limits.max_tokens, 7 * kTokens);
+  EXPECT_EQ(limits.max_features, batch.NumFeatures());
+  EXPECT_EQ(limits.sizes, batch.sizes);
+
+  const Patchifier patchifier(4, kClipNormalization);
+  ResizeScratch scratch;
+  Image scaled, tile;
+  ResizeToRgb(wide, kScaled, scratch, scaled);
+  std::vector<float> expected;
+  const auto append = [&](const Image& image) {
+    std::vector<float> patches(image.size.Area() * 3);
+    patchifier.Run(image, patches);
+    expected.insert(expected.end(), patches.begin(), patches.end());
+  };
+  for (int row = 0; row < 2; ++row) {
+    for (int column = 0; column < 3; ++column) {
+      tile.Reshape({.height = kTile, .width = kTile}, 3);
+      for (int y = 0; y < kTile; ++y) {
+        for (int x = 0; x < 3 * kTile; ++x) {
+          tile.pixels[y * 3 * kTile + x] =
+              scaled.pixels[(row * kTile + y) * 3 * kScaled.width + column * 3 * kTile + x];
+        }
+      }
+      append(tile);
+    }
+  }
+  ResizeToRgb(wide, {.height = kTile, .width = kTile}, scratch, tile);
+  append(tile);
+  EXPECT_EQ(batch.features, expected);
+
+  // 5 positions of text and 4 that are kept free leave room for 9, 6, 4 and 2 tiles: 3 x 2, 2 x 1
+  // and one.
+  for (const auto& [sequence_length, num_tiles] :
+       std::vector<std::pair<int64_t, int64_t>>{{48, 7}, {36, 3}, {25, 3}, {20, 1}}) {
+    CaptionOptions shorter = options;
+    shorter.sequence_length = sequence_length;
+    SampleFacts known, read;
+    ASSERT_THAT(CaptionSource::Create(by_header, shorter).value()->ReadFacts(0, known), IsOk());
+    ASSERT_THAT(CaptionSource::Create(by_sample, shorter).value()->ReadFacts(0, read), IsOk());
+    EXPECT_EQ(known, read);
+    EXPECT_EQ(std::ssize(known.modalities[0].sizes), num_tiles) << sequence_length;
+    EXPECT_EQ(known.modalities[0].num_tokens, num_tiles * kTokens);
+  }
+}
+
 TEST_F(CaptionBatchTest, OptionsAreCheckedByName) {
   const auto dataset = Dataset::Open(root_, "train").value();
   CaptionOptions options = Canvases();
   options.canvases[1].width = 44;
   EXPECT_THAT(CaptionSource::Create(dataset, options),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("multiples of 8")));
+  options = Canvases();
+  options.canvases.clear();
+  options.tiling.tiles = TileOptions{.size = 20, .max_tiles = 4};
+  EXPECT_THAT(CaptionSource::Create(dataset, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("tiling: tiles: size is 20 pixels; it is a multiple of 8")));
+  options.tiling.tiles->size = 16;
+  options.tiling.thumbnails = true;
+  EXPECT_THAT(CaptionSource::Create(dataset, options),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("tiles.thumbnail")));
   options = Canvases();
   options.canvases[2] = {.height = 24, .width = 32};
   LanguageSample sample;

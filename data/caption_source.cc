@@ -17,7 +17,7 @@ namespace hetero::data {
 absl::Status Validate(const CaptionOptions& options) {
   HETERO_RETURN_IF_ERROR(Validate(options.tiling)).With("tiling");
   HETERO_RETURN_IF_ERROR(CheckSequenceLength(options.sequence_length));
-  const int step = options.tiling.patch_size * (options.tiling.pixel_shuffle ? 2 : 1);
+  const int step = TokenSide(options.tiling);
   for (const ImageSize& canvas : options.canvases) {
     if (canvas.height <= 0 || canvas.width <= 0 || canvas.height % step != 0 ||
         canvas.width % step != 0) {
@@ -66,16 +66,18 @@ int64_t CaptionSource::feature_width(int modality) const {
   return modality == options_.image_modality ? patchifier_.patch_elements() : 0;
 }
 
-absl::StatusOr<ImageView> CaptionSource::TileOf(ImageSize image, int64_t text_size) const {
-  const std::vector<ImageView> views = planner_.Plan(std::span(&image, 1), text_size).front();
+absl::StatusOr<std::vector<ImageView>> CaptionSource::ViewsOf(ImageSize image,
+                                                              int64_t text_size) const {
+  std::vector<ImageView> views = std::move(planner_.Plan(std::span(&image, 1), text_size).front());
   HETERO_RETURN_IF_ERROR(planner_.Check(image, views));
-  return views.front();
+  return views;
 }
 
-absl::StatusOr<ImageView> CaptionSource::PutOnCanvas(ImageSize image, int64_t index) const {
+absl::StatusOr<std::vector<ImageView>> CaptionSource::PutOnCanvas(ImageSize image,
+                                                                  int64_t index) const {
   const ImageSize canvas = CanvasOf(index);
   if (image.height <= canvas.height && image.width <= canvas.width) {
-    return InTheMiddle(image, canvas);
+    return std::vector<ImageView>{InTheMiddle(image, canvas)};
   }
   return absl::InvalidArgumentError(
       absl::StrFormat("the image has %d x %d pixels and its canvas %d x %d (height x width)",
@@ -85,10 +87,6 @@ absl::StatusOr<ImageView> CaptionSource::PutOnCanvas(ImageSize image, int64_t in
 ImageSize CaptionSource::CanvasOf(int64_t index) const {
   const auto count = static_cast<int64_t>(options_.canvases.size());
   return options_.canvases[dataset_->Position(index) % count];
-}
-
-int64_t CaptionSource::NumTokens(ImageSize size) const {
-  return planner_.NumPatches(size) / PatchesPerToken(options_.tiling);
 }
 
 absl::StatusOr<CaptionSource::Placement> CaptionSource::ReadAndPlace(int64_t index) {
@@ -117,11 +115,11 @@ absl::StatusOr<CaptionSource::Placement> CaptionSource::Place(int64_t index) {
                         options_.sequence_length)),
                     sample_, *placement.caption);
   }
-  const absl::StatusOr<ImageView> view =
-      options_.canvases.empty() ? TileOf(*size, text_size) : PutOnCanvas(*size, index);
-  if (!view.ok()) return AtMember(view.status(), sample_, *placement.image);
-  placement.view = *view;
-  const int64_t num_tokens = NumTokens(view->size);
+  absl::StatusOr<std::vector<ImageView>> views =
+      options_.canvases.empty() ? ViewsOf(*size, text_size) : PutOnCanvas(*size, index);
+  if (!views.ok()) return AtMember(views.status(), sample_, *placement.image);
+  placement.views = *std::move(views);
+  const int64_t num_tokens = planner_.NumTokens(placement.views);
   if (num_tokens + text_size > options_.sequence_length) {
     return AtMember(absl::InvalidArgumentError(absl::StrFormat(
                         "%d image tokens and %d text tokens exceed the sequence length %d",
@@ -135,7 +133,7 @@ absl::Status CaptionSource::ReadLanguage(int64_t index, LanguageSample& out) {
   HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
   out.name = sample_.Name();
   out.media = {
-      {.modality = options_.image_modality, .tokens = {0, NumTokens(placement.view.size)}}};
+      {.modality = options_.image_modality, .tokens = {0, planner_.NumTokens(placement.views)}}};
   out.text.assign(text_.begin(), text_.end());
   out.labels = out.text;
   return absl::OkStatus();
@@ -151,40 +149,39 @@ absl::Status CaptionSource::ReadMedia(int64_t index, int modality, MediaBatch& o
   if (absl::Status decoded = reader_.Decode(placement.image->bytes); !decoded.ok()) {
     return WithRemedy(AtMember(BytesAtFault(decoded), sample_, *placement.image), *dataset_);
   }
-  const ImageSize size = placement.view.size;
-  patchifier_.Run(reader_.Show(placement.view),
-                  out.Add(size, planner_.NumPatches(size), NumTokens(size)));
+  for (const ImageView& view : placement.views) {
+    patchifier_.Run(reader_.Show(view), out.Add(view.size, planner_.NumPatches(view.size),
+                                                planner_.NumTokens(std::span(&view, 1))));
+  }
   return absl::OkStatus();
 }
 
-std::optional<ImageSize> CaptionSource::PlaceByHeader(int64_t index) const {
+std::optional<std::vector<ImageView>> CaptionSource::PlaceByHeader(int64_t index) const {
   const SampleHeader header = dataset_->Header(index);
   const TokenBounds caption = options_.tokenizer->NumTokens(header.caption_bytes);
   if (!header.known() || caption.most >= options_.sequence_length - 1) return std::nullopt;
   // What fits beside the longest text it can be, and is the same beside the shortest.
-  const absl::StatusOr<ImageView> tile = TileOf(header.image, caption.most + 1);
-  if (!tile.ok() || TileOf(header.image, caption.least + 1) != tile ||
-      NumTokens(tile->size) + caption.most + 1 > options_.sequence_length) {
+  absl::StatusOr<std::vector<ImageView>> views = ViewsOf(header.image, caption.most + 1);
+  if (!views.ok() || ViewsOf(header.image, caption.least + 1) != views ||
+      planner_.NumTokens(*views) + caption.most + 1 > options_.sequence_length) {
     return std::nullopt;
   }
-  return tile->size;
+  return *std::move(views);
 }
 
 absl::Status CaptionSource::ReadFacts(int64_t index, SampleFacts& facts) {
-  ImageSize size;
-  if (options_.canvases.empty()) {
-    if (const std::optional<ImageSize> known = PlaceByHeader(index)) {
-      size = *known;
-    } else {
-      HETERO_ASSIGN_OR_RETURN(const Placement placement, ReadAndPlace(index));
-      size = placement.view.size;
-    }
+  std::vector<ImageView> views;
+  if (!options_.canvases.empty()) {
+    views = {WholeImage(CanvasOf(index))};
+  } else if (std::optional<std::vector<ImageView>> known = PlaceByHeader(index)) {
+    views = *std::move(known);
   } else {
-    size = CanvasOf(index);
+    HETERO_ASSIGN_OR_RETURN(Placement placement, ReadAndPlace(index));
+    views = std::move(placement.views);
   }
   ModalityFacts& images = FactsOf(facts, options_.image_modality);
-  AddPlaceholders({0, NumTokens(size)}, images);
-  images.sizes.push_back(size);
+  AddPlaceholders({0, planner_.NumTokens(views)}, images);
+  for (const ImageView& view : views) images.sizes.push_back(view.size);
   return absl::OkStatus();
 }
 

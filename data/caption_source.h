@@ -34,9 +34,9 @@ struct CaptionOptions {
   TilingOptions tiling;
   Normalization normalization = kClipNormalization;
 
-  // In pixels. Empty: images are resized to what `tiling` gives. Otherwise images keep their pixels
-  // and stand in the middle of a black canvas; the image at place p of the split gets canvas p mod
-  // count.
+  // In pixels. Empty: images are resized to what `tiling` gives, and cut into its tiles. Otherwise
+  // images keep their pixels and stand in the middle of a black canvas; the image at place p of the
+  // split gets canvas p mod count.
   std::vector<ImageSize> canvases;
 };
 
@@ -67,19 +67,19 @@ class CaptionSource : public SampleSource {
   struct Placement {
     const RawSample::Part* image;
     const RawSample::Part* caption;
-    ImageView view;
+    std::vector<ImageView> views;
   };
 
   CaptionSource(std::shared_ptr<const Dataset> dataset, const CaptioningFields& fields,
                 const CaptionOptions& options);
-  absl::StatusOr<ImageView> TileOf(ImageSize image, int64_t text_size) const;
-  absl::StatusOr<ImageView> PutOnCanvas(ImageSize image, int64_t index) const;
+  // Beside a text of so many tokens.
+  absl::StatusOr<std::vector<ImageView>> ViewsOf(ImageSize image, int64_t text_size) const;
+  absl::StatusOr<std::vector<ImageView>> PutOnCanvas(ImageSize image, int64_t index) const;
   ImageSize CanvasOf(int64_t index) const;
-  int64_t NumTokens(ImageSize size) const;
   absl::StatusOr<Placement> ReadAndPlace(int64_t index);
   // By what the data set knows of the sample's headers. Nothing where the sample itself must tell,
   // also what is wrong with it.
-  std::optional<ImageSize> PlaceByHeader(int64_t index) const;
+  std::optional<std::vector<ImageView>> PlaceByHeader(int64_t index) const;
   absl::StatusOr<Placement> Place(int64_t index);
 
   std::shared_ptr<const Dataset> dataset_;

@@ -21,6 +21,7 @@
 #include "hetero/data/image/image.h"
 #include "hetero/data/image/patchify.h"
 #include "hetero/data/image/resize.h"
+#include "hetero/data/image/tiles.h"
 #include "hetero/data/packing/plan_rows.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
@@ -269,6 +270,38 @@ TEST_F(ConversationSourceTest, AThumbnailStandsBehindItsImage) {
   const SourceLimits limits = LimitsOf(options);
   EXPECT_EQ(limits.sizes.size(), 4);
   EXPECT_LE(pixels.NumFeatures(), limits.max_features);
+}
+
+TEST_F(ConversationSourceTest, ImagesOfASampleAreCutIntoTilesTogether) {
+  ConversationOptions options = Options(300);
+  options.images->tiling = {.patch_size = 4,
+                            .tiles = TileOptions{.size = 16, .max_tiles = 6, .thumbnail = true}};
+  // The images have 24 x 40 and 32 x 56 pixels: 3 x 2 tiles each, and the whole.
+  const auto source = Source(options);
+  LanguageSample text;
+  ASSERT_THAT(source->ReadLanguage(2, text), IsOk());
+  ASSERT_EQ(text.media.size(), 2);
+  for (const MediaRun& run : text.media) EXPECT_EQ(run.tokens.count, 7 * 4);
+  MediaBatch pixels;
+  pixels.Clear(source->feature_width(0));
+  pixels.BeginSample();
+  ASSERT_THAT(source->ReadMedia(2, 0, pixels), IsOk());
+  EXPECT_EQ(pixels.sizes, std::vector(14, ImageSize{16, 16}));
+  SampleFacts facts;
+  ASSERT_THAT(source->ReadFacts(2, facts), IsOk());
+  EXPECT_EQ(facts.modalities[0].sizes, pixels.sizes);
+  EXPECT_EQ(facts.modalities[0].num_tokens, 2 * 7 * 4);
+  const SourceLimits limits = LimitsOf(options);
+  EXPECT_EQ(limits.sizes.size(), 2 * 7);
+  EXPECT_EQ(limits.max_tokens, 2 * 7 * 4);
+  EXPECT_EQ(limits.max_features, 2 * 7 * 16);
+
+  // Where 14 are too many, both have fewer: 2 x 1 and the whole.
+  options.sequence_length = text.NumTokens() + 3;
+  const auto tight = Source(options);
+  ASSERT_THAT(tight->ReadLanguage(2, text), IsOk());
+  ASSERT_EQ(text.media.size(), 2);
+  for (const MediaRun& run : text.media) EXPECT_EQ(run.tokens.count, 3 * 4);
 }
 
 TEST_F(ConversationSourceTest, PackedRowsHaveEachSampleOnce) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_format.h"
 #include "hetero/data/image/patchify.h"
+#include "hetero/data/image/tiles.h"
 
 namespace hetero::data {
 namespace {
@@ -18,6 +19,8 @@ ImageSize PixelsOf(const PatchGrid& grid, int patch_size) {
           .width = static_cast<int>(grid.columns) * patch_size};
 }
 
+ImageSize TileOf(const TileOptions& tiles) { return {.height = tiles.size, .width = tiles.size}; }
+
 }  // namespace
 
 absl::Status CheckSequenceLength(int64_t sequence_length) {
@@ -31,6 +34,13 @@ ImagePlanner::ImagePlanner(const TilingOptions& tiling, int64_t sequence_length)
   // Beside a text of one token; FitImages never gives an image less than min_patches.
   const int64_t tokens = std::max<int64_t>(sequence_length_ - 1 - kReservedPositions, 0);
   int64_t budget = tokens * PatchesPerToken(tiling_);
+  if (tiling_.tiles.has_value()) {
+    const ImageSize tile = TileOf(*tiling_.tiles);
+    const int64_t count = MostTiles(budget / NumPatches(tile), *tiling_.tiles);
+    largest_.assign(count, tile);
+    max_patches_ = count * NumPatches(tile);
+    return;
+  }
   if (tiling_.max_patches > 0) budget = std::min(budget, tiling_.max_patches);
   budget = std::max<int64_t>(budget, tiling_.min_patches);
   const PatchGrid largest = LargestGrid(budget, tiling_);
@@ -56,6 +66,14 @@ std::vector<std::vector<ImageView>> ImagePlanner::Plan(std::span<const ImageSize
                                                        int64_t text_size) const {
   const int64_t budget = std::max<int64_t>(sequence_length_ - text_size - kReservedPositions, 0);
   std::vector<std::vector<ImageView>> plan;
+  if (tiling_.tiles.has_value()) {
+    const int64_t num_tiles =
+        budget * PatchesPerToken(tiling_) / NumPatches(TileOf(*tiling_.tiles));
+    for (const TileGrid& grid : FitTiles(images, num_tiles, *tiling_.tiles)) {
+      plan.push_back(TileViews(grid, *tiling_.tiles));
+    }
+    return plan;
+  }
   for (const PatchGrid& grid : FitImages(images, budget, tiling_)) {
     std::vector<ImageView>& views = plan.emplace_back();
     views.push_back(WholeImage(PixelsOf(grid, tiling_.patch_size)));
@@ -90,9 +108,17 @@ SourceLimits LimitsOfViews(const SourceLimits& one, int64_t num_views, int64_t n
                            const TilingOptions& tiling) {
   const int64_t step = PatchesPerToken(tiling);
   SourceLimits limits = one;
+  if (tiling.tiles.has_value()) {
+    const ImageSize tile = TileOf(*tiling.tiles);
+    const int64_t patches = tile.Area() / (int64_t{tiling.patch_size} * tiling.patch_size);
+    limits.sizes.assign(std::min(num_views, num_patches / patches), tile);
+    limits.max_features = std::ssize(limits.sizes) * patches;
+    limits.max_tokens = limits.max_features / step;
+    return limits;
+  }
   limits.max_tokens = std::min(num_patches / step, num_views * one.max_tokens);
   limits.max_features = limits.max_tokens * step;
-  const int side = tiling.patch_size * (tiling.pixel_shuffle ? 2 : 1);
+  const int side = TokenSide(tiling);
   int64_t tokens_left = limits.max_tokens - one.max_tokens;
   for (int64_t left = num_views - std::ssize(one.sizes); left > 0; --left) {
     const int64_t tokens = tokens_left / left;

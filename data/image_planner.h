@@ -38,7 +38,7 @@ class ImagePlanner {
 
   // The most patches and views of an image.
   int64_t max_patches() const { return max_patches_; }
-  int64_t max_views() const { return tiling_.thumbnails ? 2 : 1; }
+  int64_t max_views() const { return static_cast<int64_t>(largest_.size()); }
 
   // Of samples with one image.
   SourceLimits Limits() const;
@@ -52,7 +52,8 @@ class ImagePlanner {
 
 // Of samples, or rows of several, with at most `num_views` views of images that have at most
 // `num_patches` patches together. `one`: of an image. Precondition: the views of `one` are no more;
-// the largest image and a token for each other view are no more than num_patches.
+// the largest image and a token for each other view are no more than num_patches, where images have
+// no tiles.
 SourceLimits LimitsOfViews(const SourceLimits& one, int64_t num_views, int64_t num_patches,
                            const TilingOptions& tiling);
 

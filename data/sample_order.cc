@@ -63,6 +63,12 @@ absl::StatusOr<SampleOrder> SampleOrder::Packed(std::shared_ptr<const RowTable> 
   return order;
 }
 
+SampleOrder SampleOrder::Following(std::shared_ptr<SampleSequence> sequence, int64_t num_samples) {
+  SampleOrder order(num_samples, std::nullopt);
+  order.sequence_ = std::move(sequence);
+  return order;
+}
+
 std::optional<int64_t> SampleOrder::DatasetIndex(int64_t global_index) const {
   const RowSamples row = RowAt(global_index);
   return row.size() == 0 ? std::nullopt : std::optional(row[0].index);
@@ -75,6 +81,7 @@ RowSamples SampleOrder::RowAt(int64_t global_index) const {
 }
 
 std::optional<int64_t> SampleOrder::NumberAt(int64_t global_index) const {
+  if (sequence_ != nullptr) return sequence_->IndexAt(global_index);
   if (!seed_.has_value()) {
     if (global_index >= num_samples_) return std::nullopt;
     return global_index;

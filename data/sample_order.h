@@ -2,7 +2,7 @@
 #define HETERO_DATA_SAMPLE_ORDER_H_
 
 // Which sample goes where: pure O(1) functions of the step, so that every layout trains on the
-// same samples and a run resumes anywhere without state.
+// same samples and a run resumes anywhere without state; or a sequence with rules of its own.
 
 #include <cstdint>
 #include <memory>
@@ -34,6 +34,16 @@ class Permutation {
   int high_bits_;
 };
 
+// An order of its own that is no permutation. Thread safe.
+class SampleSequence {
+ public:
+  virtual ~SampleSequence() = default;
+
+  // The sample at a place of the run: whenever it is asked for the same, until the sequence is told
+  // to go on elsewhere. Precondition: global_index >= 0.
+  virtual int64_t IndexAt(int64_t global_index) = 0;
+};
+
 // Maps the position of a row in the whole run to the sample of the data set that it is, or to the
 // samples that share it.
 class SampleOrder {
@@ -48,6 +58,9 @@ class SampleOrder {
   // Without end, of rows: epoch e visits all of them once, in an order of its own.
   // Errors: INVALID_ARGUMENT for a table without rows.
   static absl::StatusOr<SampleOrder> Packed(std::shared_ptr<const RowTable> rows, uint64_t seed);
+
+  // Without end, as `sequence` has the `num_samples` samples of a data set. Copies share it.
+  static SampleOrder Following(std::shared_ptr<SampleSequence> sequence, int64_t num_samples);
 
   // Samples of a pass, or rows.
   int64_t num_samples() const { return num_samples_; }
@@ -68,6 +81,7 @@ class SampleOrder {
   int64_t num_samples_;
   std::optional<uint64_t> seed_;
   std::shared_ptr<const RowTable> rows_;
+  std::shared_ptr<SampleSequence> sequence_;
 };
 
 // Consecutive samples of the run.

@@ -124,6 +124,34 @@ TEST_F(CaptionRunTest, PackedRowsTrainAsRowsOfTheirOwnDo) {
   }
 }
 
+// Of 2 x 1 tiles and one, of wide images and of squares: more tiles are more image tokens, and what
+// is trained on is the same.
+TEST_F(CaptionRunTest, ImagesAreCutIntoTiles) {
+  std::vector<CaptionedImage> samples;
+  for (int i = 0; i < 16; ++i) {
+    samples.push_back({{.height = 20, .width = i % 2 == 0 ? 41 : 20}, std::string(1 + i, 'g')});
+  }
+  Write(samples);
+  const auto with = [&](std::string_view tiles, std::string_view more) {
+    return Train({absl::StrCat("data.web_dataset={train: \"", folder_.native(),
+                               "\" end_token_id: 256 tiles: {", tiles, "}}"),
+                  "train_steps=3", std::string(more)});
+  };
+  const std::string_view kTiles = "tile_size: 16 max_tiles: 4 thumbnail: true";
+  const RecipeRun tiled = with(kTiles, "model.freeze_encoder=false");
+  const RecipeRun whole = with("tile_size: 16 max_tiles: 1", "model.freeze_encoder=false");
+  ASSERT_THAT(tiled.status, IsOk());
+  ASSERT_THAT(whole.status, IsOk());
+  for (size_t step = 0; step < 3; ++step) {
+    EXPECT_EQ(tiled.steps[step].losses[0].count, 16 * 17 / 2 + 16);
+    EXPECT_EQ(whole.steps[step].losses[0].count, 16 * 17 / 2 + 16);
+    EXPECT_NE(whole.steps[step].losses[0].sum, tiled.steps[step].losses[0].sum);
+  }
+  EXPECT_LT(tiled.steps[2].losses[0].sum, tiled.steps[0].losses[0].sum);
+  EXPECT_THAT(with(kTiles, "data.packing={max_patches: 192 max_images: 8 buffer_size: 16}").status,
+              IsOk());
+}
+
 // A line of text is 2 x 32 patches: no more than a square of 8 x 8, but four times as long.
 TEST_F(CaptionRunTest, ThinImagesFitWhatIsPlanned) {
   Write({{{.height = 30, .width = 500}, "a line of text"},

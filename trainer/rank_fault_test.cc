@@ -151,8 +151,9 @@ struct Trained {
                 .value()),
         predictions(PredictRun(job, signals).value()) {
     job.devices = DevicesOfThreads(job.config.device(), job.layout->world_size()).value();
-    job.samples =
-        PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value();
+    job.samples = PrepareSamples(job.config, ContractOf(job.model->graph()), /*num_lanes=*/1,
+                                 TestFolder(), {})
+                      .value();
   }
 
   absl::Status Run(GlobalRank rank, CommunicatorFactory& factory) const {

@@ -80,13 +80,18 @@ absl::Status DescribeLoad(const Job& job, const std::filesystem::path& working_f
       absl::StrCat("checkpoint.load: ", check.checkpoint, " does not fit this run"));
 }
 
+// Of the module that owns the samples.
+int64_t NumLanes(const Job& job) {
+  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+}
+
 // Of the run's own samples, where they can be read.
 absl::Status PredictTime(const MachineTable& machine, const RunOptions& options, Job& job,
                          Console& console, const StopSignals& signals) {
-  absl::StatusOr<RunSamples> samples =
-      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
-                     {.stop_requested = [&signals] { return signals.requested() != 0; },
-                      .message = [&](std::string_view line) { console.Print(line); }});
+  absl::StatusOr<RunSamples> samples = PrepareSamples(
+      job.config, ContractOf(job.model->graph()), NumLanes(job), options.working_folder,
+      {.stop_requested = [&signals] { return signals.requested() != 0; },
+       .message = [&](std::string_view line) { console.Print(line); }});
   if (samples.ok()) {
     job.samples = *std::move(samples);
   } else {
@@ -176,8 +181,7 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
   if (!wanted.has_save() && !wanted.has_load()) return nullptr;
   HETERO_ASSIGN_OR_RETURN(
       std::unique_ptr<RunCheckpoints> checkpoints,
-      FindCheckpoints(job.config, *job.layout, job.samples->train.order.num_samples(),
-                      options.working_folder));
+      FindCheckpoints(job.config, *job.layout, *job.samples, options.working_folder));
   std::string source;
   if (checkpoints->source.has_value()) {
     source = checkpoints->source->folder.native();
@@ -233,7 +237,7 @@ absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::st
   constexpr double kFactor = 2;
   constexpr int64_t kWindowSteps = 50;
   const proto::SpikeGuard& guard = job.config.spike_guard();
-  const int64_t lanes = job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+  const int64_t lanes = NumLanes(job);
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
                           StepSamples::Create(job.samples->train, job.train.batch, lanes));
   const LossWatch watch(guard.has_window_steps() ? guard.window_steps() : kWindowSteps,
@@ -344,7 +348,8 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   HETERO_RETURN_IF_ERROR(console.status());
   HETERO_ASSIGN_OR_RETURN(
       job.samples,
-      PrepareSamples(job.config, ContractOf(job.model->graph()), options.working_folder,
+      PrepareSamples(job.config, ContractOf(job.model->graph()), NumLanes(job),
+                     options.working_folder,
                      {.stop_requested =
                           [&] {
                             team.GotOn();

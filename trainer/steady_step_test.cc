@@ -101,8 +101,9 @@ TEST(SteadyStepTest, AllocatesNothingAndReducesStatisticsOnce) {
   const absl::StatusOr<std::vector<Prediction>> predictions = PredictRun(*job, signals);
   ASSERT_THAT(predictions, ::absl_testing::IsOk());
   job->devices = DevicesOfThreads(job->config.device(), job->layout->world_size()).value();
-  job->samples =
-      PrepareSamples(job->config, ContractOf(job->model->graph()), TestFolder(), {}).value();
+  job->samples = PrepareSamples(job->config, ContractOf(job->model->graph()), /*num_lanes=*/1,
+                                TestFolder(), {})
+                     .value();
   Allocations allocations;
   const auto run = [&](GlobalRank rank, CommunicatorFactory& factory) {
     const Prediction& prediction = (*predictions)[job->work.of_rank[rank.value()]];

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
 
 namespace hetero::data {
 namespace {
@@ -39,6 +40,13 @@ absl::Status Validate(const TilingOptions& options) {
     return absl::InvalidArgumentError(
         absl::StrFormat("patch_size is %d; it is at least 1", options.patch_size));
   }
+  if (options.tiles.has_value()) {
+    if (options.thumbnails) {
+      return absl::InvalidArgumentError("thumbnails is set; images of tiles have tiles.thumbnail");
+    }
+    HETERO_RETURN_IF_ERROR(Validate(*options.tiles, TokenSide(options))).With("tiles");
+    return absl::OkStatus();
+  }
   const int64_t smallest = PatchesPerToken(options);
   if (options.min_patches < smallest) {
     return absl::InvalidArgumentError(
@@ -50,7 +58,7 @@ absl::Status Validate(const TilingOptions& options) {
         absl::StrFormat("max_patches is %d; it is 0 (no limit) or at least min_patches = %d",
                         options.max_patches, options.min_patches));
   }
-  const int step = options.patch_size * (options.pixel_shuffle ? 2 : 1);
+  const int step = TokenSide(options);
   if (options.thumbnails && kThumbnailSide % step != 0) {
     return absl::InvalidArgumentError(absl::StrFormat(
         "thumbnails is set, and their side of %d pixels is no multiple of %d (patch_size %d, "

@@ -2,15 +2,17 @@
 #define HETERO_DATA_IMAGE_TILING_H_
 
 // Dynamic resolution: how many patches each image of a sample gets, so that all fit the sequence.
-// The arithmetic is Megatron-LM's (examples/multimodal, dynamic resolution), including its
-// rounding; pure functions of sizes.
+// Tiles of one size are in tiles.h. The arithmetic is Megatron-LM's (examples/multimodal, dynamic
+// resolution), including its rounding; pure functions of sizes.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "hetero/data/image/image.h"
+#include "hetero/data/image/tiles.h"
 
 namespace hetero::data {
 
@@ -21,6 +23,9 @@ struct TilingOptions {
   bool pixel_shuffle = true;  // 2x2 patches become one token, and both grid sides are even
   // Beside an image that is small on its grid the encoder sees it at kThumbnailSide as well.
   bool thumbnails = false;
+  // Images are cut into these tiles, in place of all that stands above but the size of a token;
+  // then there are no thumbnails but theirs.
+  std::optional<TileOptions> tiles = std::nullopt;
 };
 
 // Pixels of a thumbnail's sides, and the share of its area below which an image gets one.
@@ -46,6 +51,11 @@ constexpr int64_t PatchesPerToken(const TilingOptions& options) {
 
 // Of the thumbnail that an image on `grid` has beside it; 0: it has none.
 int64_t ThumbnailPatches(const PatchGrid& grid, const TilingOptions& options);
+
+// Pixels of the side of a square that becomes one token.
+constexpr int TokenSide(const TilingOptions& options) {
+  return options.patch_size * (options.pixel_shuffle ? 2 : 1);
+}
 
 // The grid of one image under a budget of patches.
 // Precondition: size positive, budget >= min_patches.

@@ -93,6 +93,20 @@ absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info
   return absl::OkStatus();
 }
 
+std::vector<Dataset::ShardSamples> Dataset::Shards() const {
+  std::vector<ShardSamples> shards;
+  for (const Shard& shard : shards_) {
+    shards.push_back(
+        {.name = shard.name, .positions = {.first = shard.first, .count = shard.num_samples}});
+  }
+  return shards;
+}
+
+int64_t Dataset::IndexAt(int64_t position) const {
+  return position -
+         (std::lower_bound(excluded_.begin(), excluded_.end(), position) - excluded_.begin());
+}
+
 int64_t Dataset::Position(int64_t i) const {
   // excluded_[k] - k samples before it are kept: the first k where that exceeds i are skipped.
   int64_t low = 0;

@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "hetero/base/index_range.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/metadata.h"
@@ -44,6 +45,17 @@ class Dataset {
   // Samples that are not excluded; they keep the order of the split's shards.
   int64_t size() const { return size_; }
   int64_t num_excluded() const { return static_cast<int64_t>(excluded_.size()); }
+
+  // Shards of the split in their order, and the positions of their samples.
+  struct ShardSamples {
+    std::string name;
+    IndexRange positions;
+  };
+  std::vector<ShardSamples> Shards() const;
+
+  // How many samples that are not excluded stand before `position`: the number of the sample there,
+  // if it is none of these. Precondition: 0 <= position <= size() + num_excluded().
+  int64_t IndexAt(int64_t position) const;
 
   // Place of sample `i` among all samples of the split, excluded ones included: it does not change
   // when the exclude list does.

@@ -18,6 +18,7 @@
 #include "hetero/ckpt/safetensors/index.h"
 #include "hetero/ckpt/safetensors/writer.h"
 #include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/grid/layout.h"
 #include "hetero/models/registry.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/tensor/arena.h"
@@ -104,9 +105,13 @@ absl::Status WriteRunStart(const proto::RunConfig& config,
   }
   file.Add<double>("learning_rates", {num_steps}, rates);
 
+  HETERO_ASSIGN_OR_RETURN(const Layout layout,
+                          Layout::Make(GridSpecs(resolved), SizesOf(resolved).world_size));
   HETERO_ASSIGN_OR_RETURN(
       const RunSamples samples,
-      PrepareSamples(resolved, ContractOf(model->graph()), working_folder, work));
+      PrepareSamples(resolved, ContractOf(model->graph()),
+                     layout.Find(model->graph().SampleOwner().name)->num_lanes(), working_folder,
+                     work));
   std::vector<int64_t> positions;
   for (int64_t i = 0; i < num_steps * batch; ++i) {
     positions.push_back(samples.train.order.DatasetIndex(i).value());

@@ -110,7 +110,7 @@ absl::Status Main() {
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Model> model,
                             models.Make(config.model(), StorageOf(config)));
     absl::StatusOr<RunSamples> opened =
-        PrepareSamples(config, ContractOf(model->graph()), folder,
+        PrepareSamples(config, ContractOf(model->graph()), /*num_lanes=*/1, folder,
                        {.stop_requested = [&signals] { return signals.requested() != 0; },
                         .message = [](std::string_view text) { std::cout << text << std::endl; }});
     HETERO_RETURN_IF_ERROR(opened.status())

@@ -83,7 +83,7 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
                                                 exchange, options, stream));
     HETERO_ASSIGN_OR_RETURN(loaded.state,
                             WantedRunState(settings, loaded.report.state, checkpoints.identity));
-    return absl::OkStatus();
+    return ContinueSamples(loaded.report.state, loaded.state, checkpoints.identity);
   };
   absl::StatusOr<ResumeReport> resumed = ResumeFrom(source.plan, load);
   if (absl::IsDataLoss(resumed.status())) {

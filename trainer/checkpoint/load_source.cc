@@ -138,7 +138,11 @@ absl::Status CheckLoadSource(Storage& storage, const proto::LoadCheckpoint& sett
     if (!text.ok()) continue;
     const absl::StatusOr<Manifest> manifest = ParseManifest(*text);
     if (!manifest.ok()) continue;
-    return WantedRunState(settings, manifest->state, identity).status();
+    HETERO_ASSIGN_OR_RETURN(const RunState state,
+                            WantedRunState(settings, manifest->state, identity));
+    const absl::Status continued = ContinueSamples(manifest->state, state, identity);
+    if (absl::IsDataLoss(continued)) continue;
+    return continued;
   }
   return absl::OkStatus();
 }

@@ -38,7 +38,8 @@ absl::StatusOr<LoadSource> FindLoadSource(Storage& storage, const proto::RunConf
                                           const std::filesystem::path& working_folder);
 
 // Whether a run of `identity` goes on from the first candidate that can be read, as far as that
-// says what it is of. Errors: those of WantedRunState.
+// says what it is of; the order of its samples does. Errors: those of WantedRunState and
+// ContinueSamples.
 absl::Status CheckLoadSource(Storage& storage, const proto::LoadCheckpoint& settings,
                              const LoadSource& source, const RunIdentity& identity);
 

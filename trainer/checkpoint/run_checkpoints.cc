@@ -29,11 +29,12 @@ nlohmann::json GridsOf(const Layout& layout) {
 
 absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(const proto::RunConfig& config,
                                                                 const Layout& layout,
-                                                                int64_t num_samples,
+                                                                const RunSamples& samples,
                                                                 const fs::path& working_folder) {
   auto checkpoints = std::make_unique<RunCheckpoints>();
   checkpoints->settings = config.checkpoint();
-  checkpoints->identity = IdentityOf(config, num_samples);
+  checkpoints->identity = IdentityOf(config, samples.train.order.num_samples());
+  checkpoints->identity.lane_order = samples.lane_order;
   checkpoints->grids = GridsOf(layout);
   if (config.checkpoint().has_load()) {
     HETERO_ASSIGN_OR_RETURN(checkpoints->source,

@@ -15,6 +15,7 @@
 #include "hetero/grid/layout.h"
 #include "hetero/trainer/checkpoint/load_source.h"
 #include "hetero/trainer/checkpoint/run_state.h"
+#include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "nlohmann/json.hpp"
 
@@ -34,7 +35,7 @@ struct RunCheckpoints {
 // Finds what `config`, which is resolved and has a checkpoint message, begins with.
 // Errors: those of FindLoadSource and CheckLoadSource.
 absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(
-    const proto::RunConfig& config, const Layout& layout, int64_t num_samples,
+    const proto::RunConfig& config, const Layout& layout, const RunSamples& samples,
     const std::filesystem::path& working_folder);
 
 // Sets the run's own folder and, in the process of the rank that publishes, takes the one where it

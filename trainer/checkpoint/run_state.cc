@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "hetero/base/status.h"
@@ -24,6 +25,8 @@ constexpr char kSeed[] = "seed";
 constexpr char kBatch[] = "global_batch_size";
 constexpr char kSamples[] = "num_samples";
 constexpr char kArchitecture[] = "architecture";
+// Of an order with a state the records of its workers, in base64.
+constexpr char kWorkers[] = "sample_workers";
 
 // Fields of OptimizerProgress by name.
 constexpr std::pair<const char*, int64_t OptimizerProgress::*> kProgress[] = {
@@ -88,21 +91,49 @@ RunIdentity IdentityOf(const proto::RunConfig& config, std::optional<int64_t> nu
   return {.seed = config.seed(),
           .batches = BatchScheduleOf(config),
           .num_samples = num_samples,
-          .architecture = ArchitectureOf(config.model())};
+          .architecture = ArchitectureOf(config.model()),
+          .has_lane_order = config.data().has_energon_order()};
 }
 
 nlohmann::json ToJson(const RunState& state, const RunIdentity& identity) {
   nlohmann::json progress = nlohmann::json::object();
   for (const auto& [name, field] : kProgress) progress[name] = state.progress.*field;
-  return {{kIteration, state.iteration},
-          {kConsumed, identity.batches.FirstSample(state.iteration)},
-          {kPassedOver, state.passed_over_samples},
-          {kOptimizer, std::move(progress)},
-          {kRun,
-           {{kSeed, identity.seed},
-            {kBatch, identity.batches.SizeOf(state.iteration)},
-            {kSamples, identity.num_samples.value()},
-            {kArchitecture, identity.architecture}}}};
+  nlohmann::json json = {{kIteration, state.iteration},
+                         {kConsumed, identity.batches.FirstSample(state.iteration)},
+                         {kPassedOver, state.passed_over_samples},
+                         {kOptimizer, std::move(progress)},
+                         {kRun,
+                          {{kSeed, identity.seed},
+                           {kBatch, identity.batches.SizeOf(state.iteration)},
+                           {kSamples, identity.num_samples.value()},
+                           {kArchitecture, identity.architecture}}}};
+  if (identity.lane_order != nullptr) {
+    nlohmann::json workers = nlohmann::json::array();
+    for (const std::string& record :
+         identity.lane_order->Save(identity.batches.FirstSample(state.iteration))) {
+      workers.push_back(absl::Base64Escape(record));
+    }
+    json[kWorkers] = std::move(workers);
+  }
+  return json;
+}
+
+absl::Status ContinueSamples(const nlohmann::json& json, const RunState& state,
+                             const RunIdentity& identity) {
+  if (identity.lane_order == nullptr || state.iteration == 0) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(const nlohmann::json* const workers, Part(json, kWorkers));
+  std::vector<std::string> records;
+  for (const nlohmann::json& worker : *workers) {
+    if (!worker.is_string() ||
+        !absl::Base64Unescape(worker.get<std::string>(), &records.emplace_back())) {
+      return absl::DataLossError(absl::StrCat("the checkpoint's state of the run: ", kWorkers,
+                                              " has what is no record in base64"));
+    }
+  }
+  HETERO_RETURN_IF_ERROR(
+      identity.lane_order->Restore(identity.batches.FirstSample(state.iteration), records))
+      .With("data.energon_order");
+  return absl::OkStatus();
 }
 
 absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity) {
@@ -114,13 +145,20 @@ absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdent
     HETERO_RETURN_IF_ERROR(Compare(*run, kSamples, "the number of samples of data",
                                    *identity.num_samples, differences));
   }
+  HETERO_ASSIGN_OR_RETURN(const int64_t consumed, Number(json, kConsumed));
+  if (consumed > 0 && json.contains(kWorkers) != identity.has_lane_order) {
+    differences.push_back(identity.has_lane_order
+                              ? "data.energon_order is set, the checkpoint's samples came in our "
+                                "own order"
+                              : "data.energon_order is not set, the checkpoint's samples came in "
+                                "it");
+  }
   if (!differences.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(absl::StrJoin(differences, "; "),
                      ": the run would go on with other samples. Give what the checkpoint has, or "
                      "set checkpoint.load.finetune=true to begin anew with its weights"));
   }
-  HETERO_ASSIGN_OR_RETURN(const int64_t consumed, Number(json, kConsumed));
   RunState state{.iteration = identity.batches.NumSteps(consumed)};
   HETERO_RETURN_IF_ERROR(CheckBoundary(*run, consumed, state.iteration, identity.batches));
   // Runs without any did not always say so.

@@ -2,14 +2,17 @@
 #define HETERO_TRAINER_CHECKPOINT_RUN_STATE_H_
 
 // What a run is between two steps, beside its tensors. It stands in the manifest of a checkpoint.
-// Samples and schedules are functions of the numbers of samples, so that nothing else is needed to
-// go on as if the run had never ended.
+// Schedules are functions of the numbers of samples, and so are samples or else their order is a
+// part of this: nothing else is needed to go on as if the run had never ended.
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/data/batch_schedule.h"
+#include "hetero/data/energon/lane_order.h"
 #include "hetero/optim/optimizer.h"
 #include "hetero/trainer/run_config.pb.h"
 #include "nlohmann/json.hpp"
@@ -32,6 +35,9 @@ struct RunIdentity {
   // Of the data set; unset before that was opened, and then taken to be what it has to be.
   std::optional<int64_t> num_samples;
   nlohmann::json architecture;  // of ArchitectureOf
+  // Whether the order of samples has a state, and what has it, once the data set was opened.
+  bool has_lane_order = false;
+  std::shared_ptr<data::LaneOrder> lane_order = nullptr;
 };
 
 // `config` is resolved.
@@ -46,6 +52,12 @@ nlohmann::json ToJson(const RunState& state, const RunIdentity& identity);
 // Errors: DATA_LOSS a field that is missing or no number; INVALID_ARGUMENT naming all of another
 // architecture, seed and data set, or batch sizes of which no step begins at the next sample.
 absl::StatusOr<RunState> ReadRunState(const nlohmann::json& json, const RunIdentity& identity);
+
+// Makes the order of the run's samples go on behind those that `state`, which was read from `json`,
+// has consumed. Does nothing where that is a function of their number, nor at the beginning.
+// Errors: those of data::LaneOrder::Restore; DATA_LOSS records that are missing or no text.
+absl::Status ContinueSamples(const nlohmann::json& json, const RunState& state,
+                             const RunIdentity& identity);
 
 // What a run that loads with `settings` goes on with; the beginning when weights alone are taken.
 // Errors: those of ReadRunState; with finetune those of another architecture alone, and none of

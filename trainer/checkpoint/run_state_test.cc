@@ -1,6 +1,7 @@
 #include "hetero/trainer/checkpoint/run_state.h"
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -9,11 +10,16 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/energon/lane_order.h"
+#include "hetero/data/energon/loader_options.h"
+#include "hetero/data/energon/loader_plan.h"
+#include "hetero/data/energon/sample_reference.h"
 #include "hetero/trainer/config/testing/changed_recipe.h"
 
 namespace hetero {
 namespace {
 
+using ::absl_testing::IsOk;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
@@ -82,6 +88,52 @@ TEST(RunStateTest, ARunThatWouldGoOnWithOtherSamplesIsRefusedWithAllReasons) {
   EXPECT_THAT(ReadRunState(json, other),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("seed is 7"), Not(HasSubstr("samples of data")))));
+}
+
+// A run of so many lanes of two workers, whose microbatches have 8 samples.
+RunIdentity OfLoaders(int64_t num_lanes) {
+  RunIdentity identity = Identity({"global_batch_size=16"});
+  const data::SplitSamples samples = {.name = "set", .shard_borders = {0, 30, 50}};
+  identity.has_lane_order = true;
+  identity.lane_order = std::make_shared<data::LaneOrder>(
+      data::LoaderPlan::Make({.splits = {{.samples = samples}},
+                              .shape = {.num_ranks = num_lanes, .num_workers = 2},
+                              .batch_size = 8 / num_lanes})
+          .value(),
+      [](const data::SampleReference& sample) { return sample.place; });
+  return identity;
+}
+
+TEST(RunStateTest, AnOrderWithAStateGoesOnBehindWhatWasConsumed) {
+  const RunIdentity before = OfLoaders(2);
+  const RunState state = {.iteration = 5};
+  nlohmann::json json = nlohmann::json::parse(ToJson(state, before).dump());
+  const RunIdentity after = OfLoaders(2);
+  EXPECT_THAT(ReadRunState(json, after), IsOkAndHolds(state));
+  ASSERT_THAT(ContinueSamples(json, state, after), IsOk());
+  for (int64_t place = 5 * 16; place < 20 * 16; ++place) {
+    EXPECT_EQ(after.lane_order->IndexAt(place), before.lane_order->IndexAt(place));
+  }
+  EXPECT_EQ(ToJson(state, after), json);
+
+  // One lane of two workers is another order.
+  EXPECT_THAT(ContinueSamples(json, state, OfLoaders(1)),
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       AllOf(HasSubstr("data.energon_order"), HasSubstr("nearest: 4 workers"))));
+  const RunIdentity own = Identity({"global_batch_size=16"});
+  EXPECT_THAT(ReadRunState(json, own),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("data.energon_order is not set, the checkpoint's samples came in "
+                                 "it: the run would go on with other samples")));
+  EXPECT_THAT(ReadRunState(ToJson(state, own), after),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("data.energon_order is set, the checkpoint's samples came in our "
+                                 "own order")));
+  // Before the first sample there is no order.
+  EXPECT_THAT(ReadRunState(ToJson({}, own), after), IsOkAndHolds(RunState()));
+  EXPECT_THAT(ContinueSamples(ToJson({}, own), {}, after), IsOk());
+  json["sample_workers"][1] = "%";
+  EXPECT_THAT(ContinueSamples(json, state, OfLoaders(2)), StatusIs(absl::StatusCode::kDataLoss));
 }
 
 TEST(RunStateTest, AnotherModelIsNamedFieldByField) {

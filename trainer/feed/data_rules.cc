@@ -9,15 +9,18 @@
 #include "hetero/base/rounding.h"
 #include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
-#include "hetero/data/image/tiling.h"
 #include "hetero/data/source.h"
 #include "hetero/trainer/feed/data_violations.h"
+#include "hetero/trainer/feed/image_rules.h"
 #include "hetero/trainer/feed/mock_rules.h"
 #include "hetero/trainer/feed/samples.h"
 
 namespace hetero {
 namespace {
 
+using internal::CheckImageSizes;
+using internal::CheckMostImages;
+using internal::ImageFieldsOf;
 using proto::Data;
 using proto::RunConfig;
 
@@ -56,6 +59,7 @@ class Checker {
       case Data::SOURCE_NOT_SET:
         break;
     }
+    CheckEnergonOrder();
     if (config_.data().has_packing() && violations_.empty()) CheckPacking();
     return std::move(violations_).Take();
   }
@@ -172,34 +176,6 @@ class Checker {
     }
   }
 
-  // The least and the most patches of an image, fields of `message`.
-  void CheckPatches(std::string_view message, int64_t min_patches, int64_t max_patches) {
-    const std::string min_field = absl::StrCat(message, ".min_patches");
-    const std::string max_field = absl::StrCat(message, ".max_patches");
-    if (min_patches < contract_.patches_per_token) {
-      violations_.Advise(min_field, contract_.patches_per_token, " is ", min_patches,
-                         ", must be at least the ", contract_.patches_per_token,
-                         " patches of a token");
-    }
-    const int64_t most = MostPatches(contract_);
-    const int64_t fit = (config_.sequence_length() - 1) * contract_.patches_per_token;
-    const int64_t largest = std::min(fit, most);
-    if (min_patches > largest) {
-      const bool has_image = largest >= contract_.patches_per_token;
-      violations_.Advise(min_field, has_image ? std::optional(largest) : std::nullopt, " is ",
-                         min_patches, ", no image of so many patches fits the sequence length ",
-                         config_.sequence_length(), " and the model's largest side of ",
-                         contract_.max_image_side, " pixels");
-    } else if (max_patches < min_patches) {
-      violations_.Advise(max_field, min_patches, " is ", max_patches, ", must be at least ",
-                         min_field, " ", min_patches);
-    } else if (max_patches > most) {
-      violations_.Advise(max_field, most, " is ", max_patches, ", must be at most ", most,
-                         ", the patches of the model's largest image (max_image_side: ",
-                         contract_.max_image_side, ")");
-    }
-  }
-
   void CheckEvaluation(std::string_view message, bool has_evaluation) {
     if (!config_.has_evaluation() || has_evaluation) return;
     violations_.Refuse(absl::StrCat(message, ".evaluation"),
@@ -210,7 +186,7 @@ class Checker {
     constexpr std::string_view kMessage = "data.web_dataset";
     const proto::WebDataset& web = config_.data().web_dataset();
     if (!CheckCaptions(kMessage, web.end_token_id())) return;
-    CheckPatches(kMessage, web.min_patches(), web.max_patches());
+    CheckImageSizes(config_, contract_, ImageFieldsOf(kMessage, web), violations_);
     CheckEvaluation(kMessage, web.has_evaluation());
   }
 
@@ -226,40 +202,26 @@ class Checker {
           kImages, " is set, the model takes none; give a model with an encoder or remove it");
       return;
     }
-    CheckPatches(kImages, images.min_patches(), images.max_patches());
-    if (images.thumbnails()) CheckThumbnails();
+    internal::ImageFields fields = ImageFieldsOf(kImages, images);
+    fields.thumbnails = images.thumbnails();
+    CheckImageSizes(config_, contract_, fields, violations_);
     if (!violations_.empty()) return;
     // A turn begins with a token of its own.
-    CheckMostImages("data.conversations.images.max_count", images.max_count(),
-                    config_.sequence_length() - 1, images.thumbnails() ? 2 : 1);
+    CheckMostImages(config_, contract_, "data.conversations.images.max_count", images.max_count(),
+                    config_.sequence_length() - 1, images.thumbnails() ? 2 : 1, violations_);
   }
 
-  void CheckThumbnails() {
-    constexpr std::string_view kField = "data.conversations.images.thumbnails";
-    constexpr int64_t kSide = data::kThumbnailSide;
-    if (kSide % SideStep(contract_) != 0 || kSide > contract_.max_image_side) {
-      violations_.Refuse(kField, " is set, ", kSide, " pixels must be a multiple of ",
-                         SideStep(contract_), " and no more than the model's max_image_side of ",
-                         contract_.max_image_side, "; remove it");
-      return;
+  void CheckEnergonOrder() {
+    if (!config_.data().has_energon_order()) return;
+    if (config_.data().has_mock()) {
+      violations_.Refuse("data.energon_order",
+                         " is set, samples of data.mock are in no shards; remove it");
     }
-    if (!violations_.empty()) return;
-    const int64_t tokens = LargestImageOf(config_, contract_).max_tokens;
-    if (tokens < config_.sequence_length()) return;
-    violations_.Refuse(kField, " is set, an image with a thumbnail may take ", tokens,
-                       " tokens, must be below sequence_length ", config_.sequence_length(),
-                       "; remove it");
-  }
-
-  // How many images of so many views may share `room` tokens of a row: beside the largest each view
-  // of another has a token.
-  void CheckMostImages(std::string_view field, int64_t count, int64_t room, int64_t views = 1) {
-    const int64_t largest = LargestImageOf(config_, contract_).max_tokens;
-    const int64_t most = (views + room - largest) / views;
-    if (count <= most) return;
-    violations_.Advise(field, most, " is ", count, ", must be at most ", most, ": a row of ",
-                       config_.sequence_length(), " tokens holds no more beside the largest of ",
-                       largest);
+    if (config_.data().has_packing()) {
+      violations_.Refuse("data.packing",
+                         " is set beside data.energon_order, whose batches are of single samples; "
+                         "remove one of them");
+    }
   }
 
   // Precondition: all else is in order.
@@ -273,20 +235,24 @@ class Checker {
     const data::SourceLimits one = LargestImageOf(config_, contract_);
     if (one.max_tokens == 0) return;
     const proto::Packing& packing = config_.data().packing();
-    CheckMostImages("data.packing.max_images", packing.max_images(), config_.sequence_length());
+    CheckMostImages(config_, contract_, "data.packing.max_images", packing.max_images(),
+                    config_.sequence_length(), 1, violations_);
     if (!violations_.empty()) return;
-    data::SourceLimits sample = one;
-    if (config_.data().has_conversations()) {
-      sample = data::LimitsOf(ConversationOptionsOf(config_, contract_));
-      if (packing.max_images() < std::ssize(sample.sizes)) {
-        violations_.Advise("data.packing.max_images", std::ssize(sample.sizes), " is ",
-                           packing.max_images(), ", must be at least the ",
-                           std::ssize(sample.sizes), " of a sample");
-        return;
-      }
+    const data::SourceLimits sample =
+        config_.data().has_conversations()
+            ? data::LimitsOf(ConversationOptionsOf(config_, contract_))
+            : one;
+    if (packing.max_images() < std::ssize(sample.sizes)) {
+      violations_.Advise("data.packing.max_images", std::ssize(sample.sizes), " is ",
+                         packing.max_images(), ", must be at least the ", std::ssize(sample.sizes),
+                         " of a sample");
+      return;
     }
     const int64_t patches = contract_.patches_per_token;
-    const int64_t of_images = one.max_features + (packing.max_images() - 1) * patches;
+    // Beside the largest each other image has a token; tiles are all of one size.
+    const int64_t of_images = TilingOf(config_, contract_).tiles.has_value()
+                                  ? one.max_features
+                                  : one.max_features + (packing.max_images() - 1) * patches;
     if (packing.max_patches() >= std::max(of_images, sample.max_features)) return;
     if (sample.max_features >= of_images) {
       violations_.Advise("data.packing.max_patches", sample.max_features, " is ",

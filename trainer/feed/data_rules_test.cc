@@ -182,6 +182,18 @@ TEST(ValidateDataTest, ChecksSizesOfMockImages) {
                           "0: there are no images; remove it"));
 }
 
+TEST(ValidateDataTest, LoadersReadShardsAndSingleSamples) {
+  constexpr std::string_view kOrder = "data.energon_order={num_workers: 2}";
+  EXPECT_THAT(FashionMessages({std::string(kOrder)}), IsEmpty());
+  EXPECT_THAT(Messages(Changed("mock_tiny", {std::string(kOrder)}), kText),
+              ElementsAre("data.energon_order is set, samples of data.mock are in no shards; "
+                          "remove it"));
+  EXPECT_THAT(
+      FashionMessages({std::string(kOrder), "data.packing={max_patches: 100 max_images: 2}"}),
+      ElementsAre("data.packing is set beside data.energon_order, whose batches are of single "
+                  "samples; remove one of them"));
+}
+
 TEST(ValidateDataTest, ChecksMockSamples) {
   EXPECT_THAT(Messages(Changed("mock_tiny", {"data.mock.num_image_tokens=16"}), kText),
               ElementsAre("data.mock.num_image_tokens is 16, the model takes no images; "
@@ -283,6 +295,66 @@ TEST(ValidateDataTest, ChecksWebDatasets) {
   EXPECT_THAT(FashionMessages(
                   {web, "data.web_dataset.evaluation=shards", "data.web_dataset.max_patches=256"}),
               IsEmpty());
+}
+
+// 36 of 48 places are for the 4, 9, 16 or 36 tokens of a tile of 16, 24, 32 or 48 pixels.
+TEST(ValidateDataTest, TilesAreWholeTokensAndFitTheSequence) {
+  const auto web = [](std::string_view tiles) {
+    return FashionMessages(
+        {absl::StrCat("data.web_dataset={train: \"s\" evaluation: \"s\" "
+                      "end_token_id: 256 tiles: {",
+                      tiles, "}}")});
+  };
+  EXPECT_THAT(web("tile_size: 16 max_tiles: 12 thumbnail: true"), IsEmpty());
+  EXPECT_THAT(web("tile_size: 48 max_tiles: 1"), IsEmpty());
+  EXPECT_THAT(web("tile_size: 20 max_tiles: 4"),
+              ElementsAre("data.web_dataset.tiles.tile_size is 20, must be a multiple of 8 pixels, "
+                          "a token's side, of at most 48: the model's largest side "
+                          "(max_image_side) is 64 pixels, and one tile and a token of text fit "
+                          "sequence_length 48; nearest: 24"));
+  EXPECT_THAT(web("tile_size: 56 max_tiles: 4"), ElementsAre(HasSubstr("nearest: 48")));
+  EXPECT_THAT(web("tile_size: 1 max_tiles: 4"), ElementsAre(HasSubstr("nearest: 8")));
+  EXPECT_THAT(web("tile_size: 16 max_tiles: 1 thumbnail: true"),
+              ElementsAre("data.web_dataset.tiles.thumbnail is set, and an image of one tile "
+                          "(data.web_dataset.tiles.max_tiles 1) has none; remove it"));
+  EXPECT_THAT(
+      FashionMessages({"data.web_dataset={train: \"s\" evaluation: \"s\" end_token_id: 256 "
+                       "min_patches: 4 max_patches: 64 tiles: {tile_size: 16 max_tiles: 4}}"}),
+      ElementsAre("data.web_dataset.min_patches is set beside data.web_dataset.tiles, an image has "
+                  "the patches of its tiles; remove it",
+                  HasSubstr("data.web_dataset.max_patches is set beside")));
+  EXPECT_THAT(
+      FashionMessages({"data.web_dataset={train: \"s\" evaluation: \"s\" end_token_id: 256}"}),
+      ElementsAre("data.web_dataset.min_patches is not set, images without tiles have at least so "
+                  "many patches; nearest: 4",
+                  "data.web_dataset.max_patches is not set, images without tiles have at most so "
+                  "many patches; nearest: 188"));
+
+  const auto conversations = [](std::string_view images, std::string_view more = "seed=1") {
+    return Messages(
+        Changed("mock_vlm_tiny",
+                {"data.tokenizer=\"t.json\"", std::string(more),
+                 absl::StrCat("data.conversations={train: \"s\" images: {", images, "}}")}),
+        kVision);
+  };
+  EXPECT_THAT(conversations("tiles: {tile_size: 16 max_tiles: 6} max_count: 11"), IsEmpty());
+  EXPECT_THAT(conversations("tiles: {tile_size: 16 max_tiles: 6} max_count: 12"),
+              ElementsAre("data.conversations.images.max_count is 12, must be at most 11: a row of "
+                          "48 tokens holds no more tiles of 4; nearest: 11"));
+  EXPECT_THAT(
+      conversations("tiles: {tile_size: 16 max_tiles: 6} max_count: 2 thumbnails: true"),
+      ElementsAre("data.conversations.images.thumbnails is set beside "
+                  "data.conversations.images.tiles, which have tiles.thumbnail; remove it"));
+  constexpr std::string_view kTwo = "tiles: {tile_size: 16 max_tiles: 2} max_count: 2";
+  EXPECT_THAT(conversations(kTwo, "data.packing={max_patches: 64 max_images: 4}"), IsEmpty());
+  EXPECT_THAT(conversations(kTwo, "data.packing={max_patches: 64 max_images: 3}"),
+              ElementsAre("data.packing.max_images is 3, must be at least the 4 of a sample; "
+                          "nearest: 4"));
+  EXPECT_THAT(conversations(kTwo, "data.packing={max_patches: 63 max_images: 4}"),
+              ElementsAre("data.packing.max_patches is 63, must be at least the 64 that images of "
+                          "a sample may have; nearest: 64"));
+  EXPECT_THAT(conversations(kTwo, "data.packing={max_patches: 999 max_images: 13}"),
+              ElementsAre(HasSubstr("data.packing.max_images is 13, must be at most 12")));
 }
 
 TEST(ValidateDataTest, AModelTooSmallForThePhotographsIsCalledThat) {

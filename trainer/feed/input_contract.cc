@@ -57,18 +57,35 @@ ImageSize PixelsOf(const proto::ImageSize& size) {
           .width = static_cast<int32_t>(size.columns())};
 }
 
+data::TilingOptions TilingOf(const RunConfig& config, const InputContract& contract) {
+  data::TilingOptions tiling = {.patch_size = static_cast<int>(contract.patch_size),
+                                .min_patches = static_cast<int>(contract.patches_per_token),
+                                .pixel_shuffle = PixelShuffle(contract)};
+  // Of data.web_dataset, or of the images of conversations.
+  const auto take = [&](const auto& images) {
+    if (images.has_tiles()) {
+      tiling.tiles = {.size = static_cast<int>(images.tiles().tile_size()),
+                      .max_tiles = static_cast<int>(images.tiles().max_tiles()),
+                      .thumbnail = images.tiles().thumbnail()};
+      return;
+    }
+    tiling.min_patches = static_cast<int>(images.min_patches());
+    tiling.max_patches = images.max_patches();
+  };
+  if (config.data().has_web_dataset()) take(config.data().web_dataset());
+  if (config.data().conversations().has_images()) {
+    take(config.data().conversations().images());
+    tiling.thumbnails = config.data().conversations().images().thumbnails();
+  }
+  return tiling;
+}
+
 data::CaptionOptions CaptionOptionsOf(const RunConfig& config, const InputContract& contract) {
-  data::CaptionOptions options = {
-      .sequence_length = config.sequence_length(),
-      .image_modality = contract.image_modality,
-      .tiling = {.patch_size = static_cast<int>(contract.patch_size),
-                 .min_patches = static_cast<int>(contract.patches_per_token),
-                 .pixel_shuffle = PixelShuffle(contract)}};
+  data::CaptionOptions options = {.sequence_length = config.sequence_length(),
+                                  .image_modality = contract.image_modality,
+                                  .tiling = TilingOf(config, contract)};
   if (config.data().has_web_dataset()) {
-    const proto::WebDataset& web = config.data().web_dataset();
-    options.end_id = static_cast<int32_t>(web.end_token_id());
-    options.tiling.min_patches = static_cast<int>(web.min_patches());
-    options.tiling.max_patches = web.max_patches();
+    options.end_id = static_cast<int32_t>(config.data().web_dataset().end_token_id());
     return options;
   }
   const proto::FashionMnist& fashion = config.data().fashion_mnist();
@@ -85,14 +102,9 @@ data::ConversationOptions ConversationOptionsOf(const RunConfig& config,
   const proto::Conversations& conversations = config.data().conversations();
   data::ConversationOptions options = {.sequence_length = config.sequence_length()};
   if (!conversations.has_images()) return options;
-  const proto::SampleImages& images = conversations.images();
   options.images = {.modality = contract.image_modality,
-                    .max_count = images.max_count(),
-                    .tiling = {.patch_size = static_cast<int>(contract.patch_size),
-                               .min_patches = static_cast<int>(images.min_patches()),
-                               .max_patches = images.max_patches(),
-                               .pixel_shuffle = PixelShuffle(contract),
-                               .thumbnails = images.thumbnails()}};
+                    .max_count = conversations.images().max_count(),
+                    .tiling = TilingOf(config, contract)};
   return options;
 }
 

@@ -8,6 +8,7 @@
 
 #include "hetero/data/caption_source.h"
 #include "hetero/data/conversation_source.h"
+#include "hetero/data/image/tiling.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/packing/plan_rows.h"
 #include "hetero/data/source.h"
@@ -61,6 +62,10 @@ data::CaptionOptions CaptionOptionsOf(const proto::RunConfig& config,
 // Precondition: the data are conversations; TakesImages(contract) where they have images.
 data::ConversationOptions ConversationOptionsOf(const proto::RunConfig& config,
                                                 const InputContract& contract);
+
+// How images of captions or of conversations are sized.
+// Precondition: TakesImages(contract); the data are not mock data.
+data::TilingOptions TilingOf(const proto::RunConfig& config, const InputContract& contract);
 
 // Of a sample of the data with one image, no other being larger; of no image where they have none.
 // Precondition: TakesImages(contract); the data are not mock data.

@@ -1,85 +1,82 @@
 #include "hetero/trainer/feed/open_splits.h"
 
-#include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
-#include "hetero/data/packing/plan_rows.h"
+#include "hetero/data/energon/open_blend.h"
+#include "hetero/data/joined_source.h"
 #include "hetero/data/sample_order.h"
-#include "hetero/data/webdataset/prepare_command.h"
+#include "hetero/trainer/feed/training_order.h"
 
 namespace hetero {
 namespace {
 
 using proto::RunConfig;
 
+absl::StatusOr<std::unique_ptr<data::SampleSource>> OpenSource(const data::OpenedBlend& blend,
+                                                               const SampleReading& reading) {
+  std::vector<data::JoinedSource::Part> parts;
+  for (const data::BlendedDataset& part : blend.parts) {
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source,
+                            reading.open(part.dataset()));
+    parts.push_back({.source = std::move(source), .samples = part.samples()});
+  }
+  return std::make_unique<data::JoinedSource>(std::move(parts));
+}
+
 struct OpenSplit {
-  std::shared_ptr<const data::Dataset> dataset;
+  std::shared_ptr<const data::OpenedBlend> blend;
   std::unique_ptr<data::SampleSource> source;
 };
 
 absl::StatusOr<OpenSplit> Open(const NamedSplit& named, const SampleReading& reading,
                                const data::LongWork& work) {
-  absl::StatusOr<std::shared_ptr<const data::Dataset>> dataset =
-      data::Dataset::Open(named.folder, named.split, work, reading.with_headers);
-  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(dataset.status(), named.folder))
-      .With(named.field);
-  absl::StatusOr<std::unique_ptr<data::SampleSource>> source = reading.open(*dataset);
+  absl::StatusOr<std::shared_ptr<const data::OpenedBlend>> blend =
+      data::OpenBlend(named.path, named.split, work, reading.with_headers);
+  HETERO_RETURN_IF_ERROR(blend.status()).With(named.field);
+  absl::StatusOr<std::unique_ptr<data::SampleSource>> source = OpenSource(**blend, reading);
   HETERO_RETURN_IF_ERROR(source.status()).With(named.field);
-  return OpenSplit{.dataset = *std::move(dataset), .source = *std::move(source)};
+  return OpenSplit{.blend = *std::move(blend), .source = *std::move(source)};
 }
 
-SampleSet SamplesOf(std::shared_ptr<const data::Dataset> dataset, data::SampleOrder order,
+SampleSet SamplesOf(std::shared_ptr<const data::OpenedBlend> blend, data::SampleOrder order,
                     const SampleReading& reading) {
   return {.order = std::move(order),
-          .open = [dataset = std::move(dataset), open = reading.open]() { return open(dataset); }};
+          .open = [blend = std::move(blend), reading] { return OpenSource(*blend, reading); }};
 }
 
-struct TrainingOrder {
-  data::SampleOrder order;  // of samples, or of the rows that they share
-  std::string description;  // of the rows
-};
-
-absl::StatusOr<TrainingOrder> MakeTrainingOrder(const RunConfig& config,
-                                                const InputContract& contract,
-                                                data::SampleSource& source,
-                                                const data::LongWork& work) {
-  const auto seed = static_cast<uint64_t>(config.seed());
-  if (!config.data().has_packing()) {
-    HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
-                            data::SampleOrder::Shuffled(source.size(), seed));
-    return TrainingOrder{.order = order, .description = {}};
-  }
-  absl::StatusOr<data::RowPlan> plan =
-      data::PlanRows(source, RowPlanOptionsOf(config, contract), work);
-  HETERO_RETURN_IF_ERROR(plan.status()).With("data.packing");
-  std::string description =
-      absl::StrFormat(", %s in %s, %.1f %% full", Counted(source.size(), "sample"),
-                      Counted(plan->rows->num_rows(), "row"), 100 * plan->fill_rate);
-  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder order,
-                          data::SampleOrder::Packed(std::move(plan->rows), seed));
-  return TrainingOrder{.order = order, .description = std::move(description)};
+std::string Describe(const data::OpenedBlend& blend) {
+  if (blend.parts.size() == 1) return "";
+  return absl::StrFormat(
+      ", %s in %s", Counted(blend.begins.back() + blend.parts.back().samples().count, "sample"),
+      Counted(static_cast<int64_t>(blend.parts.size()), "data set"));
 }
 
 }  // namespace
 
 absl::StatusOr<RunSamples> OpenSplits(const RunConfig& config, const InputContract& contract,
-                                      const NamedSplit& train, const NamedSplit& evaluation,
-                                      const SampleReading& reading, const data::LongWork& work) {
+                                      int64_t num_lanes, const NamedSplit& train,
+                                      const NamedSplit& evaluation, const SampleReading& reading,
+                                      const data::LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(OpenSplit training, Open(train, reading, work));
-  HETERO_ASSIGN_OR_RETURN(TrainingOrder order,
-                          MakeTrainingOrder(config, contract, *training.source, work));
-  RunSamples samples = {.train = SamplesOf(std::move(training.dataset), order.order, reading),
+  HETERO_ASSIGN_OR_RETURN(
+      TrainingOrder order,
+      MakeTrainingOrder(config, contract, num_lanes, training.blend, *training.source, work));
+  std::string description = absl::StrCat(Describe(*training.blend), order.description);
+  RunSamples samples = {.train = SamplesOf(std::move(training.blend), order.order, reading),
+                        .lane_order = std::move(order.lanes),
                         .evaluation = std::nullopt,
-                        .description = std::move(order.description)};
+                        .description = std::move(description)};
   if (!config.has_evaluation()) return samples;
   HETERO_ASSIGN_OR_RETURN(OpenSplit evaluating, Open(evaluation, reading, work));
   HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
                           data::SampleOrder::OnePass(evaluating.source->size()));
-  samples.evaluation = SamplesOf(std::move(evaluating.dataset), once, reading);
+  samples.evaluation = SamplesOf(std::move(evaluating.blend), once, reading);
   return samples;
 }
 

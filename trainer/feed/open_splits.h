@@ -1,8 +1,9 @@
 #ifndef HETERO_TRAINER_FEED_OPEN_SPLITS_H_
 #define HETERO_TRAINER_FEED_OPEN_SPLITS_H_
 
-// Splits of prepared folders to the samples of a run.
+// Splits of prepared folders, or of several by a metadataset, to the samples of a run.
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -18,10 +19,10 @@
 
 namespace hetero {
 
-// A split of a prepared folder, and the field of the configuration that names the folder.
+// A split of what a field of the configuration names: a prepared folder or a metadataset.
 struct NamedSplit {
   std::string_view field;
-  std::filesystem::path folder;
+  std::filesystem::path path;
   std::string_view split;
 };
 
@@ -34,11 +35,13 @@ struct SampleReading {
 };
 
 // Training samples and, if the run evaluates, those of `evaluation`. The description is that of the
-// rows which training samples share.
-// Errors: those of the data set and of `reading`, naming the field; those of data::PlanRows.
+// order of training samples, or of the rows that they share.
+// Errors: those of the data sets and of `reading`, naming the field; those of data::PlanRows and
+// data::LoaderPlan; INVALID_ARGUMENT for rows of several data sets.
 absl::StatusOr<RunSamples> OpenSplits(const proto::RunConfig& config, const InputContract& contract,
-                                      const NamedSplit& train, const NamedSplit& evaluation,
-                                      const SampleReading& reading, const data::LongWork& work);
+                                      int64_t num_lanes, const NamedSplit& train,
+                                      const NamedSplit& evaluation, const SampleReading& reading,
+                                      const data::LongWork& work);
 
 }  // namespace hetero
 

@@ -15,7 +15,6 @@
 #include "hetero/data/caption_source.h"
 #include "hetero/data/conversation_source.h"
 #include "hetero/data/fashion_mnist.h"
-#include "hetero/data/image/tiling.h"
 #include "hetero/data/image_planner.h"
 #include "hetero/data/mock_source.h"
 #include "hetero/data/packing/selector.h"
@@ -64,7 +63,7 @@ SampleReading ReadConversations(const data::ConversationOptions& options) {
 }
 
 absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputContract& contract,
-                                          const fs::path& working_folder,
+                                          int64_t num_lanes, const fs::path& working_folder,
                                           const data::LongWork& work) {
   const proto::FashionMnist& fashion = config.data().fashion_mnist();
   data::FashionMnistOptions prepare;
@@ -90,7 +89,7 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
   }
   constexpr std::string_view kField = "data.fashion_mnist.cache";
   HETERO_ASSIGN_OR_RETURN(RunSamples samples,
-                          OpenSplits(config, contract, {kField, prepare.output, "train"},
+                          OpenSplits(config, contract, num_lanes, {kField, prepare.output, "train"},
                                      {kField, prepare.output, "test"},
                                      ReadCaptions(CaptionOptionsOf(config, contract)), work));
   samples.description =
@@ -99,7 +98,7 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
 }
 
 absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputContract& contract,
-                                          const fs::path& working_folder,
+                                          int64_t num_lanes, const fs::path& working_folder,
                                           const data::LongWork& work) {
   const proto::WebDataset& web = config.data().web_dataset();
   const fs::path train = working_folder / web.train();
@@ -110,7 +109,7 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
   }
   HETERO_ASSIGN_OR_RETURN(
       RunSamples samples,
-      OpenSplits(config, contract, {"data.web_dataset.train", train, "train"},
+      OpenSplits(config, contract, num_lanes, {"data.web_dataset.train", train, "train"},
                  {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
                  ReadCaptions(captions), work));
   samples.description = absl::StrCat("WebDataset in ", train.native(), samples.description);
@@ -148,17 +147,18 @@ absl::StatusOr<std::shared_ptr<const data::Prompt>> OpenPrompt(const RunConfig& 
 }
 
 absl::StatusOr<RunSamples> OpenConversations(const RunConfig& config, const InputContract& contract,
-                                             const fs::path& working_folder,
+                                             int64_t num_lanes, const fs::path& working_folder,
                                              const data::LongWork& work) {
   const proto::Conversations& conversations = config.data().conversations();
   const fs::path train = working_folder / conversations.train();
   data::ConversationOptions options = ConversationOptionsOf(config, contract);
   HETERO_ASSIGN_OR_RETURN(options.prompt, OpenPrompt(config, contract, working_folder));
-  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
-                          OpenSplits(config, contract, {"data.conversations.train", train, "train"},
-                                     {"data.conversations.evaluation",
-                                      working_folder / conversations.evaluation(), "val"},
-                                     ReadConversations(options), work));
+  HETERO_ASSIGN_OR_RETURN(
+      RunSamples samples,
+      OpenSplits(
+          config, contract, num_lanes, {"data.conversations.train", train, "train"},
+          {"data.conversations.evaluation", working_folder / conversations.evaluation(), "val"},
+          ReadConversations(options), work));
   samples.description = absl::StrCat("conversations in ", train.native(), samples.description);
   return samples;
 }
@@ -190,14 +190,15 @@ absl::StatusOr<RunSamples> MakeMock(const RunConfig& config, const InputContract
 }
 
 absl::StatusOr<RunSamples> OpenSamples(const RunConfig& config, const InputContract& contract,
-                                       const fs::path& working_folder, const data::LongWork& work) {
+                                       int64_t num_lanes, const fs::path& working_folder,
+                                       const data::LongWork& work) {
   switch (config.data().source_case()) {
     case Data::kFashionMnist:
-      return PrepareFashion(config, contract, working_folder, work);
+      return PrepareFashion(config, contract, num_lanes, working_folder, work);
     case Data::kWebDataset:
-      return OpenWebDataset(config, contract, working_folder, work);
+      return OpenWebDataset(config, contract, num_lanes, working_folder, work);
     case Data::kConversations:
-      return OpenConversations(config, contract, working_folder, work);
+      return OpenConversations(config, contract, num_lanes, working_folder, work);
     case Data::kMock:
       return MakeMock(config, contract);
     case Data::SOURCE_NOT_SET:
@@ -231,9 +232,7 @@ data::SourceLimits ImageLimits(const RunConfig& config, const InputContract& con
   if (one.max_tokens == 0) return one;
   if (data.has_packing()) {
     const data::PackLimits row = RowPlanOptionsOf(config, contract).limits;
-    return data::LimitsOfViews(one, row.num_images, row.num_patches,
-                               {.patch_size = static_cast<int>(contract.patch_size),
-                                .pixel_shuffle = PixelShuffle(contract)});
+    return data::LimitsOfViews(one, row.num_images, row.num_patches, TilingOf(config, contract));
   }
   return data.has_conversations() ? data::LimitsOf(ConversationOptionsOf(config, contract)) : one;
 }
@@ -267,9 +266,10 @@ SampleFacts LargestSample(int64_t sequence_length, const SampleLimits& limits) {
 }
 
 absl::StatusOr<RunSamples> PrepareSamples(const RunConfig& config, const InputContract& contract,
-                                          const fs::path& working_folder,
+                                          int64_t num_lanes, const fs::path& working_folder,
                                           const data::LongWork& work) {
-  HETERO_ASSIGN_OR_RETURN(RunSamples samples, OpenSamples(config, contract, working_folder, work));
+  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
+                          OpenSamples(config, contract, num_lanes, working_folder, work));
   const SampleLimits limits = LimitsOf(config, contract);
   const auto without = [&](bool takes, int modality, std::string_view what) {
     if (!takes || limits.modalities[modality].max_tokens > 0) return;

@@ -15,6 +15,7 @@
 
 #include "absl/status/statusor.h"
 #include "hetero/base/violation.h"
+#include "hetero/data/energon/lane_order.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/data/source.h"
@@ -50,6 +51,8 @@ struct SampleSet {
 
 struct RunSamples {
   SampleSet train;
+  // Has the state of the order of training samples; null where that is a function of their number.
+  std::shared_ptr<data::LaneOrder> lane_order = nullptr;
   std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
   std::string description;              // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
 };
@@ -59,7 +62,9 @@ struct RunSamples {
 std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const RunSamples& samples);
 
 // Prepares and opens what `config` names, once per process. Training samples are shuffled by the
-// run's seed, except those of mock data without end, which are random as they are. `work`
+// run's seed, except those of mock data without end, which are random as they are, and those in the
+// order of loaders, of which each of `num_lanes`, the lanes of the module that owns samples, has
+// one. `work`
 // is told and asked when it takes seconds. Relative folders begin at `working_folder`.
 // Precondition: ValidateData(config, contract) is empty.
 // Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
@@ -67,7 +72,7 @@ std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const Run
 // INVALID_ARGUMENT naming its field where it does not fit the model; CANCELLED when the user wants
 // an end.
 absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,
-                                          const InputContract& contract,
+                                          const InputContract& contract, int64_t num_lanes,
                                           const std::filesystem::path& working_folder,
                                           const data::LongWork& work);
 

@@ -5,15 +5,22 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "hetero/data/energon/loader_options.h"
+#include "hetero/data/energon/loader_plan.h"
+#include "hetero/data/energon/rank_loader.h"
+#include "hetero/data/energon/read_blend.h"
+#include "hetero/data/energon/sample_reference.h"
 #include "hetero/data/image/codec.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/source.h"
@@ -77,6 +84,16 @@ TEST(LimitsOfTest, AreThoseOfTheLargestSample) {
       ElementsAre(ImageSize{.height = 32, .width = 48}, ImageSize{.height = 8, .width = 16},
                   ImageSize{.height = 8, .width = 24}, ImageSize{.height = 8, .width = 24}));
 
+  // Of tiles: 10 of 4 tokens fit beside a token of text and the places kept free.
+  const SampleLimits tiled = LimitsOf(
+      Changed("fashion_tiny",
+              {"data.web_dataset={train: \"shards\" end_token_id: 256 tiles: {tile_size: 16 "
+               "max_tiles: 12 thumbnail: true}}"}),
+      kVision);
+  EXPECT_EQ(tiled.modalities[0].max_tokens, 40);
+  EXPECT_EQ(tiled.modalities[0].max_features, 160);
+  EXPECT_EQ(tiled.modalities[0].sizes, std::vector(10, ImageSize{.height = 16, .width = 16}));
+
   // Of a conversation: its images together, each beside the largest with a token at least.
   const auto conversations = [](std::string_view fields) {
     return Changed("mock_vlm_tiny",
@@ -125,6 +142,8 @@ void WriteArchive(const fs::path& folder, const std::string& prefix, uint32_t co
   WriteGzip(folder / (prefix + "-labels-idx1-ubyte.gz"), labels);
 }
 
+constexpr int64_t kLanes = 2;
+
 class PrepareSamplesTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -137,7 +156,7 @@ class PrepareSamplesTest : public ::testing::Test {
   absl::StatusOr<RunSamples> Prepare(const std::vector<std::string>& assignments) {
     messages_.clear();
     return PrepareSamples(
-        Changed("fashion_tiny", assignments), kVision, folder_,
+        Changed("fashion_tiny", assignments), kVision, kLanes, folder_,
         {.message = [this](std::string_view text) { messages_.emplace_back(text); }});
   }
 
@@ -225,6 +244,75 @@ TEST_F(PrepareSamplesTest, ErrorsOfADatasetNameItsFieldAndTheRemedy) {
               StatusIs(absl::StatusCode::kDataLoss,
                        AllOf(HasSubstr("data.web_dataset.train"), HasSubstr("cut short"),
                              HasSubstr("--prepare " + folder.native()))));
+}
+
+// Names of samples, of two lanes of three workers.
+TEST_F(PrepareSamplesTest, SamplesOfABlendComeInTheOrderOfItsLoaders) {
+  const std::vector<std::pair<std::string, int>> sets = {{"first", 13}, {"second", 30}};
+  for (const auto& [name, count] : sets) {
+    fs::create_directories(folder_ / name);
+    data::TarWriter writer = data::TarWriter::Create(folder_ / name / "a.tar").value();
+    data::Image image;
+    image.Reshape({.height = 8, .width = 8}, 1);
+    for (int i = 0; i < count; ++i) {
+      const std::string key = absl::StrCat(name, "_", i);
+      ASSERT_THAT(writer.Add(key + ".png", data::EncodePng(image).value()), IsOk());
+      ASSERT_THAT(writer.Add(key + ".txt", "grey"), IsOk());
+    }
+    ASSERT_THAT(writer.Close(), IsOk());
+    ASSERT_THAT(
+        data::PrepareDataset(folder_ / name, {.splits = {{"train", {"a.tar"}}}, .fields = {}}),
+        IsOk());
+  }
+  std::ofstream(folder_ / "blend.yaml")
+      << "__module__: megatron.energon\n__class__: MetadatasetV2\nsplits:\n"
+         "  train: {blend: [{weight: 9, path: first}, {weight: 1, path: second}]}\n"
+         "  val: {path: second, split_part: train}\n";
+  const std::string web =
+      "data.web_dataset={train: \"blend.yaml\" evaluation: \"blend.yaml\" min_patches: 8 "
+      "max_patches: 100 end_token_id: 256}";
+  const auto name_at = [](const SampleSet& samples, data::SampleSource& source, int64_t place) {
+    data::LanguageSample sample;
+    EXPECT_THAT(source.ReadLanguage(samples.order.DatasetIndex(place).value(), sample), IsOk());
+    return sample.name;
+  };
+
+  const RunSamples loaders =
+      Prepare({web, "data.energon_order={num_workers: 3}", "micro_batch_size=4"}).value();
+  ASSERT_NE(loaders.lane_order, nullptr);
+  EXPECT_THAT(loaders.description,
+              HasSubstr("43 samples in 2 data sets, in the order of Megatron-Energon's loader, 2 "
+                        "lanes of 3 workers"));
+  EXPECT_EQ(loaders.train.order.num_samples(), 43);
+  const auto source = loaders.train.open().value();
+  const auto plan =
+      data::LoaderPlan::Make({.splits = data::ReadBlend(folder_ / "blend.yaml").value().splits,
+                              .mode = data::BlendMode::kWeights,
+                              .shape = {.num_ranks = kLanes, .num_workers = 3},
+                              .batch_size = 4})
+          .value();
+  std::vector<data::RankLoader> ranks;
+  for (int64_t lane = 0; lane < kLanes; ++lane) ranks.emplace_back(plan, lane);
+  for (int64_t place = 0; place < 30 * kLanes * 4;) {
+    for (data::RankLoader& rank : ranks) {
+      for (const data::SampleReference& sample : rank.Next()) {
+        EXPECT_EQ(name_at(loaders.train, *source, place++),
+                  absl::StrCat("a.tar/", sets[sample.data_set].first, "_", sample.place));
+      }
+    }
+  }
+  // One pass over what its split names, in any order of training.
+  ASSERT_EQ(loaders.evaluation->order.num_samples(), 30);
+  EXPECT_EQ(name_at(*loaders.evaluation, *loaders.evaluation->open().value(), 7), "a.tar/second_7");
+
+  // In our own order the shares are those of a round; 3000 places are near them.
+  const RunSamples own = Prepare({web}).value();
+  EXPECT_EQ(own.lane_order, nullptr);
+  int64_t of_first = 0;
+  for (int64_t place = 0; place < 3000; ++place) {
+    of_first += *own.train.order.DatasetIndex(place) < 13 ? 1 : 0;
+  }
+  EXPECT_NEAR(static_cast<double>(of_first) / 3000, 0.9, 0.03);
 }
 
 TEST_F(PrepareSamplesTest, EvaluationIsNotBeyondItsData) {

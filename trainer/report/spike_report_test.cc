@@ -37,8 +37,9 @@ class SpikeReportTest : public ::testing::Test {
     job_ = MakeJob({.config = RecipeConfig("mock_vlm_tiny", {CaptionedImagesSetting("images")})},
                    BuiltInModels())
                .value();
-    samples_ =
-        PrepareSamples(job_->config, ContractOf(job_->model->graph()), TestFolder(), {}).value();
+    samples_ = PrepareSamples(job_->config, ContractOf(job_->model->graph()), /*num_lanes=*/1,
+                              TestFolder(), {})
+                   .value();
   }
 
   std::unique_ptr<SpikeReport> Make() {

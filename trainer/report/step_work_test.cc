@@ -25,8 +25,9 @@ using ::absl_testing::IsOk;
 struct Counted {
   explicit Counted(const std::vector<std::string>& settings)
       : job(MakeJob({.config = RecipeConfig("mock_vlm_tiny", settings)}, BuiltInModels()).value()),
-        samples(
-            PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value()),
+        samples(PrepareSamples(job.config, ContractOf(job.model->graph()), /*num_lanes=*/1,
+                               TestFolder(), {})
+                    .value()),
         counter(StepWorkCounter::Create(*job.model, samples.train, job.config.sequence_length(),
                                         data::BatchSchedule(job.config.global_batch_size()))
                     .value()) {}

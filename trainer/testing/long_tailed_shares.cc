@@ -37,7 +37,8 @@ LongTailedShares SharesOf(const LongTailedSteps& steps) {
                 .samples_per_microbatch = steps.samples_per_microbatch},
       .sequence_length = config.sequence_length(),
       .limits = LimitsOf(config, contract),
-      .samples = PrepareSamples(config, contract, {}, data::LongWork()).value().train};
+      .samples =
+          PrepareSamples(config, contract, /*num_lanes=*/1, {}, data::LongWork()).value().train};
   auto source = options.samples->open().value();
   made.shares =
       std::make_unique<MediaShares>(std::make_shared<const BatchFeedOptions>(std::move(options)),

@@ -79,7 +79,8 @@ TEST(ForecastTest, CountsTheSamplesOfTheRun) {
   Job job = MakeRecipeJob();
   const double largest = Seconds(job, Machine());
   job.samples =
-      PrepareSamples(job.config, ContractOf(job.model->graph()), TestFolder(), {}).value();
+      PrepareSamples(job.config, ContractOf(job.model->graph()), /*num_lanes=*/1, TestFolder(), {})
+          .value();
   const double counted = Seconds(job, Machine());
   EXPECT_GT(counted, 0.1 * largest);
   EXPECT_LE(counted, largest);

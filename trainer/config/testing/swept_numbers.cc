@@ -113,6 +113,11 @@ std::vector<proto::RunConfig> SweptConfigs() {
                 "data.conversations={train: \"a\" evaluation: \"a\" "
                 "images: {min_patches: 4 max_patches: 64 max_count: 2}}"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
+                "data.web_dataset={train: \"a\" evaluation: \"a\" end_token_id: 256 "
+                "tiles: {tile_size: 16 max_tiles: 4}}",
+                "data.energon_order={num_workers: 2 shuffle_buffer_size: 100 "
+                "max_samples_per_sequence: 100}"}),
+          base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.mock={num_image_tokens: 16 text_vocabulary: 100 num_samples: 50 "
                 "max_images: 3 min_image_patches: 4 max_image_patches: 36}"}),
           RecipeConfig("mock_avlm_tiny",

@@ -1,0 +1,112 @@
+#include "hetero/data/energon/open_blend.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
+#include "hetero/data/energon/read_blend.h"
+#include "hetero/data/webdataset/prepare_command.h"
+
+namespace hetero::data {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status CheckFolder(const BlendedFolder& folder) {
+  const auto refuse = [&](std::string_view field, std::string_view why) {
+    return absl::InvalidArgumentError(absl::StrFormat("%s is set for data set %s, %s; remove it",
+                                                      field, folder.folder.native(), why));
+  };
+  if (folder.dataset_config.has_value()) {
+    return refuse("dataset_config", "whose samples are read as dataset.yaml has them");
+  }
+  if (!folder.aux.empty()) return refuse("aux", "whose samples hold all that is read of them");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<BlendedDataset> BlendedDataset::Make(std::shared_ptr<const Dataset> dataset,
+                                                    const SplitSamples& split) {
+  BlendedDataset part(std::move(dataset));
+  part.borders_ = split.shard_borders;
+  // The split passes over shards that are excluded whole, the data set over their samples.
+  const std::vector<Dataset::ShardSamples> shards = part.dataset_->Shards();
+  auto shard = shards.begin();
+  for (size_t s = 0; s < split.shards.size(); ++s) {
+    shard = std::find_if(shard, shards.end(), [&](const Dataset::ShardSamples& candidate) {
+      return candidate.name == split.shards[s];
+    });
+    const int64_t count = split.shard_borders[s + 1] - split.shard_borders[s];
+    if (shard == shards.end() || shard->positions.count != count) {
+      return absl::FailedPreconditionError(absl::StrFormat(
+          "data set %s has no shard %s of %d samples in its split.yaml, which alone is read; "
+          "remove split_config",
+          part.dataset_->root().native(), split.shards[s], count));
+    }
+    part.positions_.push_back(shard->positions.first);
+    ++shard;
+  }
+  const int64_t begin = part.IndexAt(split.range().first);
+  const int64_t end = part.IndexAt(split.range().end());
+  if (begin == end) {
+    return absl::FailedPreconditionError(
+        absl::StrFormat("of data set %s no sample is read: all of [%d, %d) are excluded",
+                        part.dataset_->root().native(), split.range().first, split.range().end()));
+  }
+  part.samples_ = {.first = begin, .count = end - begin};
+  return part;
+}
+
+int64_t BlendedDataset::IndexAt(int64_t place) const {
+  if (place == borders_.back()) return dataset_->size();
+  const auto after = std::ranges::upper_bound(borders_, place);
+  const auto shard = static_cast<size_t>(after - borders_.begin()) - 1;
+  return dataset_->IndexAt(positions_[shard] + place - borders_[shard]);
+}
+
+absl::StatusOr<std::shared_ptr<const OpenedBlend>> OpenBlend(const fs::path& path,
+                                                             std::string_view split,
+                                                             const LongWork& work,
+                                                             bool with_headers) {
+  std::error_code error;
+  const BlendRequest request = {.split = std::string(split)};
+  const bool is_file = fs::is_regular_file(path, error);
+  BlendedFolders blend;
+  if (is_file) {
+    HETERO_ASSIGN_OR_RETURN(blend, ReadBlend(path, request));
+  } else {
+    blend.folders = {{.folder = path, .split = request.split}};
+  }
+  std::vector<std::shared_ptr<const Dataset>> datasets;
+  for (const BlendedFolder& folder : blend.folders) {
+    HETERO_RETURN_IF_ERROR(CheckFolder(folder));
+    absl::StatusOr<std::shared_ptr<const Dataset>> dataset =
+        Dataset::Open(folder.folder, folder.split, work, with_headers);
+    HETERO_RETURN_IF_ERROR(WithPrepareCommand(dataset.status(), folder.folder));
+    datasets.push_back(*std::move(dataset));
+  }
+  // A folder is asked what it is by the data set, whose messages say how to make it one.
+  if (!is_file) {
+    HETERO_ASSIGN_OR_RETURN(blend, ReadBlend(path, request));
+  }
+  auto opened = std::make_shared<OpenedBlend>();
+  int64_t size = 0;
+  for (size_t i = 0; i < datasets.size(); ++i) {
+    HETERO_ASSIGN_OR_RETURN(BlendedDataset part,
+                            BlendedDataset::Make(std::move(datasets[i]), blend.splits[i].samples));
+    opened->begins.push_back(size);
+    size += part.samples().count;
+    opened->parts.push_back(std::move(part));
+  }
+  opened->splits = std::move(blend.splits);
+  opened->mode = blend.mode;
+  return opened;
+}
+
+}  // namespace hetero::data
