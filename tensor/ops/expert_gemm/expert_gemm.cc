@@ -36,18 +36,14 @@ absl::Status Validate(const Named& inputs_RK, const Named& outputs_RN, const Nam
   return ExpectDense("offsets_E1", product.offsets, DType::kI32, {product.num_experts + 1});
 }
 
-// Operations of a squared ReLU per element.
-constexpr double kSquaredReluFlops = 3;
-
+// Of what lies behind a product its bytes count, not the few operations for each of its elements.
 absl::Status Compute(std::string_view name, const ExpertProduct& product, Stream& stream) {
   const internal::ExpertSquaredRelu& relu = product.squared_relu;
   const double r = product.num_rows, k = product.num_inputs, n = product.num_outputs;
-  const double of_relu = static_cast<double>(relu.activated_RN.num_elements()) +
-                         2.0 * static_cast<double>(relu.f_RK.num_elements());
   const double bytes = static_cast<double>(product.a.num_bytes() + product.b.num_bytes() +
                                            relu.activated_RN.num_bytes() + relu.f_RK.num_bytes()) +
                        (product.accumulate ? 2.0 : 1.0) * product.c.num_bytes();
-  OperationScope scope(stream, {name, 2 * r * k * n + kSquaredReluFlops * of_relu, bytes});
+  OperationScope scope(stream, {name, 2 * r * k * n, bytes});
   if (!scope.launches()) return absl::OkStatus();
   return HETERO_DISPATCH(stream, internal::ExpertProductCpu(product),
                          internal::ExpertProductCuda(product, stream));
