@@ -27,6 +27,17 @@ HETERO_CPU_KERNEL void FillRows(const RowFill<T>& fill) {
   }
 }
 
+template <typename T>
+HETERO_CPU_KERNEL void AddRows(const T* added, int64_t added_stride, T beta, T* c, int64_t c_stride,
+                               int64_t rows, int64_t columns) {
+  for (int64_t t = 0; t < rows; ++t) {
+    const T* const from = added + t * added_stride;
+    T* const to = c + t * c_stride;
+#pragma omp simd
+    for (int64_t j = 0; j < columns; ++j) to[j] += beta * from[j];
+  }
+}
+
 // Columns in register blocks: the sums stay in registers over all rows.
 template <typename T>
 HETERO_CPU_KERNEL void SumRows(const T* __restrict x, int64_t stride, int64_t rows, int64_t columns,
@@ -62,6 +73,16 @@ void FillRowsCpu(const RowFill<float>& fill) {
 template <>
 void FillRowsCpu(const RowFill<double>& fill) {
   cpu::RunKernel<FillRows<double>>(fill);
+}
+template <>
+void AddRowsCpu(const float* added, int64_t added_stride, float beta, float* c, int64_t c_stride,
+                int64_t rows, int64_t columns) {
+  cpu::RunKernel<AddRows<float>>(added, added_stride, beta, c, c_stride, rows, columns);
+}
+template <>
+void AddRowsCpu(const double* added, int64_t added_stride, double beta, double* c, int64_t c_stride,
+                int64_t rows, int64_t columns) {
+  cpu::RunKernel<AddRows<double>>(added, added_stride, beta, c, c_stride, rows, columns);
 }
 void SumRowsCpu(const float* x, int64_t stride, int64_t rows, int64_t columns, bool accumulate,
                 float* sum) {

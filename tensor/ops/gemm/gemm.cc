@@ -34,29 +34,35 @@ int64_t RowsPerPart(int64_t rows) { return std::max<int64_t>(64, (rows + 127) / 
 namespace internal {
 
 absl::Status GemmCpu(const GemmArgs& args) {
-  return VisitFloat(args.a.dtype(), [&]<typename T>() {
+  return VisitFloat(args.a.dtype(), [&]<typename T>() -> absl::Status {
     const int64_t m = args.c.dim(0);
     const int64_t n = args.c.dim(1);
     const int64_t k = args.a.dim(args.transpose_a ? 0 : 1);
     T* const c = args.c.data<T>();
-    double beta = args.beta;
+    const bool has_bias = !args.bias.is_null();
     const bool has_added =
-        beta != 0 && !args.added.is_null() && args.added.address() != args.c.address();
-    if (has_added || !args.bias.is_null()) {
+        args.beta != 0 && !args.added.is_null() && args.added.address() != args.c.address();
+    RowFill<T> fill = {.c = c, .c_stride = args.c.stride(0), .rows = m, .columns = n};
+    if (has_bias) fill.bias = args.bias.data<T>();
+    // What is added beside a bias comes last: products are summed without it, which is larger.
+    const bool adds_last = has_bias && has_added;
+    if (args.beta != 0 && !adds_last) {
       const ConstTensorView added = has_added ? args.added : ConstTensorView(args.c);
-      FillRowsCpu<T>({.bias = args.bias.is_null() ? nullptr : args.bias.data<T>(),
-                      .added = beta == 0 ? nullptr : added.data<T>(),
-                      .added_stride = added.stride(0),
-                      .beta = static_cast<T>(beta),
-                      .c = c,
-                      .c_stride = args.c.stride(0),
-                      .rows = m,
-                      .columns = n});
-      beta = 1;
+      fill.added = added.data<T>();
+      fill.added_stride = added.stride(0);
+      fill.beta = static_cast<T>(args.beta);
     }
-    return cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
-                        args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
-                        static_cast<T>(beta), c, RowStride(args.c));
+    const bool fills = has_bias || has_added;
+    if (fills) FillRowsCpu<T>(fill);
+    HETERO_RETURN_IF_ERROR(
+        cpu::Gemm<T>(args.transpose_a, args.transpose_b, m, n, k, static_cast<T>(args.alpha),
+                     args.a.data<T>(), RowStride(args.a), args.b.data<T>(), RowStride(args.b),
+                     fills ? T(1) : static_cast<T>(args.beta), c, RowStride(args.c)));
+    if (adds_last) {
+      AddRowsCpu<T>(args.added.data<T>(), args.added.stride(0), static_cast<T>(args.beta), c,
+                    args.c.stride(0), m, n);
+    }
+    return absl::OkStatus();
   });
 }
 
