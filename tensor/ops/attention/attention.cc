@@ -11,11 +11,11 @@
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/ops/attention/head_batches.h"
 #include "hetero/tensor/ops/attention/hopper_backward.h"
-#include "hetero/tensor/ops/hopper_device.h"
 #include "hetero/tensor/ops/attention/hopper_forward.h"
 #include "hetero/tensor/ops/attention/sdpa_cudnn.h"
 #include "hetero/tensor/ops/attention/tiled_cuda.h"
 #include "hetero/tensor/ops/dispatch.h"
+#include "hetero/tensor/ops/hopper_device.h"
 #include "hetero/tensor/validate.h"
 
 namespace hetero {
