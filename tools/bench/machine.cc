@@ -108,7 +108,7 @@ absl::Status MeasureRecipe(const std::string& recipe, bool on_gpu, int num_threa
     HETERO_ASSIGN_OR_RETURN(Job job, MakeJob({.config = config}, models));
     HETERO_ASSIGN_OR_RETURN(
         job.samples,
-        PrepareSamples(job.config, ContractOf(job.model->graph()), folder,
+        PrepareSamples(job.config, ContractOf(job.model->graph()), /*num_lanes=*/1, folder,
                        {.stop_requested = [&signals] { return signals.requested() != 0; },
                         .message = [](std::string_view text) { std::cout << text << "\n"; }}));
     std::cout << recipe << ", tp " << variant.tp << ", " << config.micro_batch_size()
