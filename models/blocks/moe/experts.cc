@@ -80,10 +80,16 @@ absl::Status Experts::Backward(ModuleContext& context, const ExpertRows& rows,
                                TensorView d_rows_RH, TensorView d_inner_RF,
                                TensorView d_probs_R) const {
   Stream& stream = context.stream;
-  HETERO_RETURN_IF_ERROR(
-      ExpertLinearSquaredReluBackward(d_rows_RH, fc2_EHF_->value, rows.offsets_E1, rows.inner_RF,
-                                      rows.probs_R, d_inner_RF, d_probs_R, stream))
-      .With(fc2_EHF_->spec->name);
+  {
+    // As much as a round can have: the rows of this one are not known before they come.
+    ArenaScope scope(stream.workspace());
+    HETERO_ASSIGN_OR_RETURN(const TensorView scratch,
+                            AllocateExpertScratch(width(), kept_rows, stream));
+    HETERO_RETURN_IF_ERROR(
+        ExpertLinearSquaredReluBackward(d_rows_RH, fc2_EHF_->value, rows.offsets_E1, rows.inner_RF,
+                                        rows.probs_R, d_inner_RF, d_probs_R, scratch, stream))
+        .With(fc2_EHF_->spec->name);
+  }
   HETERO_RETURN_IF_ERROR(AddExpertGradient(context, d_rows_RH, rows.activated_RF, rows.offsets_E1,
                                            gradients.fc2, *fc2_EHF_, kept_rows));
   HETERO_RETURN_IF_ERROR(

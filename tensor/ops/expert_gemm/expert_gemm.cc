@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "absl/strings/str_cat.h"
 #include "hetero/base/rounding.h"
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/dispatch.h"
@@ -82,12 +83,10 @@ absl::Status ExpertLinearSquaredRelu(const ConstTensorView& x_RK, const ConstTen
   return Compute("expert_linear.forward", product, stream);
 }
 
-absl::Status ExpertLinearSquaredReluBackward(const ConstTensorView& dy_RN,
-                                             const ConstTensorView& w_ENK,
-                                             const ConstTensorView& offsets_E1,
-                                             const ConstTensorView& f_RK,
-                                             const ConstTensorView& p_R, const TensorView& df_RK,
-                                             const TensorView& dp_R, Stream& stream) {
+absl::Status ExpertLinearSquaredReluBackward(
+    const ConstTensorView& dy_RN, const ConstTensorView& w_ENK, const ConstTensorView& offsets_E1,
+    const ConstTensorView& f_RK, const ConstTensorView& p_R, const TensorView& df_RK,
+    const TensorView& dp_R, const TensorView& scratch, Stream& stream) {
   const DType dtype = dy_RN.dtype();
   ExpertProduct product = {.kind = ExpertProduct::Kind::kBackwardInput,
                            .a = dy_RN,
@@ -100,15 +99,23 @@ absl::Status ExpertLinearSquaredReluBackward(const ConstTensorView& dy_RN,
   HETERO_RETURN_IF_ERROR(ExpectDense("f_RK", f_RK, dtype, {product.num_rows, product.num_inputs}));
   HETERO_RETURN_IF_ERROR(ExpectDense("p_R", p_R, ComputeDType(dtype), {product.num_rows}));
   HETERO_RETURN_IF_ERROR(ExpectDense("dp_R", dp_R, ComputeDType(dtype), {product.num_rows}));
-  const ArenaScope scratch(stream.workspace());
   if (stream.device().IsCuda()) {
-    HETERO_ASSIGN_OR_RETURN(
-        product.squared_relu.dp_parts_XR,
-        stream.workspace().Allocate(
-            DType::kF32,
-            {CeilDiv(product.num_inputs, internal::kExpertTileColumns), product.num_rows}));
+    const int64_t parts = CeilDiv(product.num_inputs, internal::kExpertTileColumns);
+    HETERO_RETURN_IF_ERROR(ExpectShape("scratch", scratch, {parts, kAnyDim}));
+    HETERO_RETURN_IF_ERROR(ExpectDType("scratch", scratch, DType::kF32));
+    if (scratch.dim(1) < product.num_rows) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "scratch is for ", scratch.dim(1), " rows; expected at least ", product.num_rows));
+    }
+    product.squared_relu.dp_parts_XR = scratch;
   }
   return Compute("expert_linear.backward_input", product, stream);
+}
+
+absl::StatusOr<TensorView> AllocateExpertScratch(int64_t num_inputs, int64_t rows, Stream& stream) {
+  if (!stream.device().IsCuda()) return TensorView();
+  return stream.workspace().Allocate(DType::kF32,
+                                     {CeilDiv(num_inputs, internal::kExpertTileColumns), rows});
 }
 
 absl::Status ExpertLinearBackwardInput(const ConstTensorView& dy_RN, const ConstTensorView& w_ENK,

@@ -13,6 +13,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -35,13 +36,15 @@ absl::Status ExpertLinearBackwardInput(const ConstTensorView& dy_RN, const Const
                                        Stream& stream);
 
 // With dx = dy w_e, rounded to its storage, what SquaredReluBackward makes of it: df = 2 max(f, 0)
-// p dx and dp = Σ_k dx max(f, 0)². Scratch on a GPU: 4 bytes for every row and 192 features.
-absl::Status ExpertLinearSquaredReluBackward(const ConstTensorView& dy_RN,
-                                             const ConstTensorView& w_ENK,
-                                             const ConstTensorView& offsets_E1,
-                                             const ConstTensorView& f_RK,
-                                             const ConstTensorView& p_R, const TensorView& df_RK,
-                                             const TensorView& dp_R, Stream& stream);
+// p dx and dp = Σ_k dx max(f, 0)². `scratch`: of AllocateExpertScratch for K and at least R rows.
+absl::Status ExpertLinearSquaredReluBackward(
+    const ConstTensorView& dy_RN, const ConstTensorView& w_ENK, const ConstTensorView& offsets_E1,
+    const ConstTensorView& f_RK, const ConstTensorView& p_R, const TensorView& df_RK,
+    const TensorView& dp_R, const TensorView& scratch, Stream& stream);
+
+// From the stream's workspace: 4 bytes for every row and 192 features; null on devices that are no
+// GPU and predict none.
+absl::StatusOr<TensorView> AllocateExpertScratch(int64_t num_inputs, int64_t rows, Stream& stream);
 
 // dw_e = dyᵀ x over the rows of e in ComputeDType, added to dw if `accumulate`. Without, an expert
 // that has no rows gets zeros; with, its dw stays as it is.

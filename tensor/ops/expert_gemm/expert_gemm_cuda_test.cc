@@ -148,9 +148,13 @@ TEST_P(ExpertGemmCudaTest, ASquaredReluBehindAProductIsTheOperations) {
     ASSERT_THAT(ExpertLinearSquaredRelu(x.view(), w.view(), gpu_offsets.view(), p.view(),
                                         y_too.view(), a_too.view(), *gpu),
                 IsOk());
-    ASSERT_THAT(ExpertLinearSquaredReluBackward(dy.view(), w.view(), gpu_offsets.view(), f.view(),
-                                                p.view(), df_too.view(), dp_too.view(), *gpu),
-                IsOk());
+    // Room for more rows than there are.
+    const absl::StatusOr<TensorView> scratch = AllocateExpertScratch(c.k, num_rows + run, *gpu);
+    ASSERT_THAT(scratch, IsOk());
+    ASSERT_THAT(
+        ExpertLinearSquaredReluBackward(dy.view(), w.view(), gpu_offsets.view(), f.view(), p.view(),
+                                        df_too.view(), dp_too.view(), *scratch, *gpu),
+        IsOk());
     EXPECT_EQ(y_too.Bits(), y.Bits());
     EXPECT_EQ(a_too.Bits(), a.Bits());
     EXPECT_EQ(df_too.Bits(), df.Bits());

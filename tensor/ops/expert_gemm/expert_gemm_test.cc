@@ -107,7 +107,7 @@ void ExpectSquaredRelu(const Case& c) {
                                       a_too.view(), *stream),
               IsOk());
   ASSERT_THAT(ExpertLinearSquaredReluBackward(dy.view(), w.view(), offsets.view(), f.view(),
-                                              p.view(), df_too.view(), dp_too.view(), *stream),
+                                              p.view(), df_too.view(), dp_too.view(), {}, *stream),
               IsOk());
   EXPECT_EQ(y_too.values(), y.values());
   EXPECT_EQ(a_too.values(), a.values());
