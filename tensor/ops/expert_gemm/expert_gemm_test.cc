@@ -27,14 +27,21 @@ struct Case {
 
 class ExpertGemmTest : public ::testing::TestWithParam<Case> {};
 
+// Where each expert's rows begin, and where the last one's end.
+HostTensor<int32_t> Offsets(const Case& c) {
+  const int64_t num_experts = static_cast<int64_t>(c.rows.size());
+  HostTensor<int32_t> offsets({num_experts + 1});
+  for (int64_t e = 0; e < num_experts; ++e) {
+    offsets[e + 1] = offsets[e] + static_cast<int32_t>(c.rows[e]);
+  }
+  return offsets;
+}
+
 // All three products, each against its sum, and the three are derivatives of one bilinear form.
 template <typename T>
 void ExpectProducts(const Case& c) {
   const int64_t e_count = static_cast<int64_t>(c.rows.size()), n = c.n, k = c.k;
-  HostTensor<int32_t> offsets({e_count + 1});
-  for (int64_t e = 0; e < e_count; ++e) {
-    offsets[e + 1] = offsets[e] + static_cast<int32_t>(c.rows[e]);
-  }
+  const HostTensor<int32_t> offsets = Offsets(c);
   const int64_t r = offsets[e_count];
   std::mt19937_64 random = FreshGenerator();
   const auto x = HostTensor<T>::Normal({r, k}, random);
@@ -78,10 +85,7 @@ void ExpectProducts(const Case& c) {
 template <typename T>
 void ExpectSquaredRelu(const Case& c) {
   const int64_t e_count = static_cast<int64_t>(c.rows.size()), n = c.n, k = c.k;
-  HostTensor<int32_t> offsets({e_count + 1});
-  for (int64_t e = 0; e < e_count; ++e) {
-    offsets[e + 1] = offsets[e] + static_cast<int32_t>(c.rows[e]);
-  }
+  const HostTensor<int32_t> offsets = Offsets(c);
   const int64_t r = offsets[e_count];
   std::mt19937_64 random = FreshGenerator();
   const auto x = HostTensor<T>::Normal({r, k}, random);
