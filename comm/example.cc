@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
 #include "hetero/comm/comm.h"
+#include "hetero/grid/grid.h"
 
 namespace hetero {
 namespace {

@@ -11,7 +11,10 @@
 #include "gtest/gtest.h"
 #include "hetero/base/index_range.h"
 #include "hetero/grid/axis.h"
+#include "hetero/grid/lane_side.h"
 #include "hetero/grid/module_grid.h"
+#include "hetero/grid/plan_lanes.h"
+#include "hetero/grid/plan_owners.h"
 #include "hetero/grid/row_plan_testing.h"
 #include "hetero/grid/view.h"
 

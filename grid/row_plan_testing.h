@@ -10,7 +10,7 @@
 
 #include "hetero/base/index_range.h"
 #include "hetero/grid/module_grid.h"
-#include "hetero/grid/row_plan.h"
+#include "hetero/grid/plan_owners.h"
 
 namespace hetero {
 

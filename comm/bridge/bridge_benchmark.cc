@@ -18,6 +18,10 @@
 #include "hetero/comm/bridge/bridge.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/comm/testing/process_ranks.h"
+#include "hetero/grid/lane_side.h"
+#include "hetero/grid/plan_lanes.h"
+#include "hetero/grid/plan_owners.h"
+#include "hetero/grid/row_plan.h"
 
 namespace hetero {
 namespace {

@@ -23,6 +23,10 @@
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/grid/axis.h"
+#include "hetero/grid/lane_side.h"
+#include "hetero/grid/plan_lanes.h"
+#include "hetero/grid/plan_owners.h"
+#include "hetero/grid/row_plan.h"
 #include "hetero/grid/token_shard.h"
 
 namespace hetero {

@@ -16,7 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "hetero/data/source.h"
-#include "hetero/grid/row_plan.h"
+#include "hetero/grid/plan_owners.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/feed_options.h"
 

@@ -6,6 +6,8 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/lane_side.h"
+#include "hetero/grid/plan_owners.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 

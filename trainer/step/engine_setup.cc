@@ -3,6 +3,7 @@
 
 #include "absl/log/check.h"
 #include "hetero/base/status.h"
+#include "hetero/grid/lane_side.h"
 #include "hetero/grid/row_plan.h"
 #include "hetero/optim/module_optimizer.h"
 #include "hetero/trainer/step/engine.h"

@@ -10,6 +10,7 @@
 #include "hetero/base/counted.h"
 #include "hetero/base/rounding.h"
 #include "hetero/grid/axis.h"
+#include "hetero/grid/plan_lanes.h"
 
 namespace hetero {
 namespace {

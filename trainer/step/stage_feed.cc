@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "hetero/grid/axis.h"
-#include "hetero/grid/row_plan.h"
+#include "hetero/grid/lane_side.h"
 #include "hetero/trainer/feed/token_owner.h"
 
 namespace hetero {
