@@ -292,7 +292,7 @@ optimizer {
 std::string SlurmScript(const ProductionShape& shape, int64_t gpus_per_node) {
   const int64_t num_ranks = shape.encoder_ranks + shape.language_ranks;
   return absl::StrFormat(
-      R"(#!/bin/bash
+      R"script(#!/bin/bash
 # Written by //tools:recipes: %s on %d nodes, a process for each GPU.
 #
 #   sbatch --export=ALL,HETERO=/path/to/hetero,FOLDER=/fast/run %s.sbatch [FLAG...]
@@ -323,21 +323,28 @@ code=0
 srun --kill-on-bad-exit=0 "$HETERO" --recipe=%s --save="$FOLDER" --load=latest \
   --set checkpoint.load.allow_fresh_start=true "$@" || code=$?
 
-# 6: it was told to stop, and has saved. 4: a rank was lost. Others would come again.
+# 6: it was told to stop, and has saved. 4: a rank was lost. 128 and more: a signal ended a rank, as
+# when it is killed or out of memory. Other failures would come again.
 case $code in
-  4 | 6) ;;
+  4 | 6 | 12[89] | 1[3-9]? | 2??) ;;
   *) exit $code ;;
 esac
 if [ -e "$FOLDER/stop" ]; then
   echo "$FOLDER/stop: the run is not started again"
   exit $code
 fi
-if [ $code -eq 4 ] && [ "${SLURM_RESTART_COUNT:-0}" -ge 20 ]; then
-  echo "a rank was lost after ${SLURM_RESTART_COUNT} restarts: the run is not started again"
-  exit $code
+if [ $code -ne 6 ]; then
+  # What loses ranks again and again before it saves would be started for ever.
+  mkdir -p "$FOLDER"
+  saved=$(cat "$FOLDER/latest_checkpointed_iteration.txt" 2>/dev/null || echo none)
+  echo "$saved" >>"$FOLDER/lost_ranks.txt"
+  if [ "$(grep -cFx "$saved" "$FOLDER/lost_ranks.txt")" -ge 5 ]; then
+    echo "ranks were lost 5 times with iteration $saved as the last saved: the run is not started again"
+    exit $code
+  fi
 fi
 scontrol requeue "$SLURM_JOB_ID"
-)",
+)script",
       shape.name, num_ranks / gpus_per_node, shape.name, shape.name, num_ranks / gpus_per_node,
       gpus_per_node, gpus_per_node, shape.name);
 }
