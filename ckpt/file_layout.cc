@@ -15,16 +15,22 @@
 namespace hetero {
 namespace {
 
-using Pieces = std::map<std::pair<std::string_view, Box>, const CheckpointTensor::Piece*>;
+using Sources = std::map<std::pair<std::string_view, Box>, FileLayout::Source>;
 
-Pieces PiecesOf(const CheckpointState& state) {
-  Pieces pieces;
-  for (const CheckpointTensor& tensor : state.tensors) {
-    for (const CheckpointTensor::Piece& piece : tensor.pieces) {
-      pieces.emplace(std::pair(std::string_view(tensor.key), piece.box), &piece);
+Sources SourcesOf(const CheckpointState& state) {
+  Sources sources;
+  for (size_t t = 0; t < state.tensors.size(); ++t) {
+    const CheckpointTensor& tensor = state.tensors[t];
+    for (size_t p = 0; p < tensor.pieces.size(); ++p) {
+      sources.emplace(std::pair(std::string_view(tensor.key), tensor.pieces[p].box),
+                      FileLayout::Source{t, p});
     }
   }
-  return pieces;
+  return sources;
+}
+
+const CheckpointTensor::Piece& PieceAt(const CheckpointState& state, FileLayout::Source source) {
+  return state.tensors[source.tensor].pieces[source.piece];
 }
 
 // `file` with `item` behind what it has.
@@ -41,26 +47,43 @@ int64_t FlatIndex(const std::vector<int64_t>& at, const Box& box) {
   return index;
 }
 
+bool LieAlike(const ConstTensorView& a, const ConstTensorView& b) {
+  if (a.rank() != b.rank()) return false;
+  for (int d = 0; d < a.rank(); ++d) {
+    if (a.dim(d) != b.dim(d) || a.stride(d) != b.stride(d)) return false;
+  }
+  return true;
+}
+
+// What `item`, whose box is a part of the piece's, is written from.
+void TakeFrom(const CheckpointTensor::Piece& piece, FileItem& item) {
+  if (piece.source == nullptr) {
+    if (item.runs.empty() || !LieAlike(item.local, piece.local)) {
+      item.runs = RunsOf(item.box, item.box, piece.box, piece.local);
+    }
+    item.source = nullptr;
+  } else {
+    item.runs.clear();
+    // What CutToSize cuts off lies together in the whole.
+    item.source = [source = piece.source, begin = FlatIndex(item.box.offset, piece.box)](
+                      int64_t first, int64_t count, std::byte* out) {
+      return source(begin + first, count, out);
+    };
+  }
+  item.local = piece.local;
+}
+
 absl::StatusOr<FileItem> TensorItem(const OwnedChunk& chunk, const CheckpointTensor::Piece& piece,
                                     int64_t offset) {
   HETERO_ASSIGN_OR_RETURN(const ItemLayout item,
                           LayOutItem(ElementTypeOf(chunk.tensor->dtype), chunk.box.size, offset));
   FileItem made{.box = chunk.box,
                 .dtype = chunk.tensor->dtype,
-                .local = piece.local,
                 .offset = offset,
                 .bytes = item.bytes(),
                 .payload_offset = item.payload_offset,
                 .payload_bytes = item.payload_bytes};
-  if (piece.source == nullptr) {
-    made.runs = RunsOf(chunk.box, chunk.box, piece.box, piece.local);
-  } else {
-    // What CutToSize cuts off lies together in the whole.
-    made.source = [source = piece.source, begin = FlatIndex(chunk.box.offset, piece.box)](
-                      int64_t first, int64_t count, std::byte* out) {
-      return source(begin + first, count, out);
-    };
-  }
+  TakeFrom(piece, made);
   return made;
 }
 
@@ -85,6 +108,25 @@ int64_t FileLayout::bytes() const {
   return bytes;
 }
 
+bool Rebind(const CheckpointState& state, FileLayout& layout) {
+  const auto at = [&](FileLayout::Place place) -> FileItem& {
+    return layout.files[place.file].items[place.item];
+  };
+  for (const FileLayout::Object& object : layout.objects) {
+    FileItem& item = at(object.place);
+    item.object = ObjectItem(state.objects[object.index].value);
+    if (std::ssize(item.object) != item.bytes) return false;
+  }
+  for (size_t c = 0; c < layout.chunks.size(); ++c) {
+    TakeFrom(PieceAt(state, layout.sources[c]), at(layout.chunks[c]));
+  }
+  for (FilePlan& file : layout.files) {
+    file.crc32 = 0;
+    for (FileItem& item : file.items) item.crc32 = 0;
+  }
+  return true;
+}
+
 absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
                                        const CheckpointState& state, int64_t num_files,
                                        int64_t max_chunk_bytes, bool constants_apart) {
@@ -93,7 +135,8 @@ absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
   for (int64_t n = 0; n <= num_files; ++n) {
     files[n].name = absl::StrCat("__", member, "_", n, ".distcp");
   }
-  for (const CheckpointObject& object : state.objects) {
+  for (size_t o = 0; o < state.objects.size(); ++o) {
+    const CheckpointObject& object = state.objects[o];
     const auto writer = plan.writers.find(object.name);
     if (!object.main || writer == plan.writers.end() || writer->second != member) continue;
     const size_t file = layout.objects.size() % num_files;
@@ -101,13 +144,16 @@ absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
     item.object = ObjectItem(object.value);
     item.bytes = std::ssize(item.object);
     const size_t index = Append(std::move(item), files[file]);
-    layout.objects.push_back({object.name, {file, index}});
+    layout.objects.push_back({object.name, o, {file, index}});
   }
 
-  const Pieces pieces = PiecesOf(state);
+  const Sources sources = SourcesOf(state);
   const std::vector<OwnedChunk> chunks = OwnedChunks(plan, member, max_chunk_bytes);
+  for (const OwnedChunk& chunk : chunks) {
+    layout.sources.push_back(sources.at({chunk.key, chunk.shard->box}));
+  }
   const auto piece_of = [&](size_t c) -> const CheckpointTensor::Piece& {
-    return *pieces.at({chunks[c].key, chunks[c].shard->box});
+    return PieceAt(state, layout.sources[c]);
   };
   std::vector<size_t> changing;
   std::vector<std::vector<size_t>> by_file;

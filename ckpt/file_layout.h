@@ -35,8 +35,14 @@ struct FileLayout {
     size_t item = 0;
   };
   std::vector<Place> chunks;  // parallel to OwnedChunks
+  struct Source {
+    size_t tensor = 0;  // of the state's
+    size_t piece = 0;   // of the tensor's
+  };
+  std::vector<Source> sources;  // likewise: where the chunk is a part of
   struct Object {
     std::string name;
+    size_t index = 0;  // of the state's objects
     Place place;
   };
   std::vector<Object> objects;  // that the member writes
@@ -52,6 +58,10 @@ struct FileLayout {
 absl::StatusOr<FileLayout> LayOutFiles(const WorldPlan& plan, int64_t member,
                                        const CheckpointState& state, int64_t num_files,
                                        int64_t max_chunk_bytes, bool constants_apart = false);
+
+// Lets `layout`, of a state that IsLike `state`, write what that has now, at the same places.
+// False, with a layout that is of no use, when an object has another size.
+bool Rebind(const CheckpointState& state, FileLayout& layout);
 
 }  // namespace hetero
 

@@ -23,6 +23,8 @@ struct LoadOptions {
   // Keys and object names that may be absent from the checkpoint and then keep their values: "*"
   // stands for any text, "?" for any character. A pattern that no absent key matches is an error.
   std::vector<std::string> allow_missing = {};
+  // Likewise, of what not every writer has: nothing is said of it, whether it is there or not.
+  std::vector<std::string> optional = {};
   // What nobody wants is an error too, but for names that one of the patterns in `may_be_unused`
   // fits.
   bool refuse_unused = false;

@@ -114,6 +114,19 @@ TEST_F(StoredTest, APatternLetsAbsentKeysKeepTheirValues) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("\"other\"")));
 }
 
+TEST_F(StoredTest, WhatIsOptionalIsReadWhereItIs) {
+  WholeTensor w("w", DType::kF32, {4, 8});
+  CheckpointState state{.tensors = {w.tensor()},
+                        .objects = {{.name = "language.rng_state/shard_0_1"},
+                                    {.name = "optimizer.groups/shard_0_1", .value = 3}}};
+  const absl::StatusOr<LoadReport> report =
+      Load(state, {.optional = {"*.rng_state/*", "optimizer.groups/*", "other"}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(report->kept, ElementsAre());
+  EXPECT_EQ(state.objects[0].value["seed"], 5);
+  EXPECT_EQ(state.objects[1].value, 3);
+}
+
 TEST_F(StoredTest, AKeyThatOneRankWantsAloneIsTheErrorOfAllAtOnce) {
   const absl::Time start = absl::Now();
   EXPECT_THAT(RunWorld(3,

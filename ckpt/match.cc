@@ -102,7 +102,7 @@ class Finder {
   ByCanonicalKey by_canonical_;
 };
 
-bool MayBeAbsent(std::string_view key) {
+bool IsExtraState(std::string_view key) {
   const size_t dot = key.rfind('.');
   std::string_view last = dot == std::string_view::npos ? key : key.substr(dot + 1);
   last = last.substr(0, last.find('/'));
@@ -176,13 +176,14 @@ class Absent {
   void Add(const std::string& name, const std::vector<int64_t>& holders, MatchReport& report) {
     bool allowed = false;
     for (const std::string& pattern : options_.allow_missing) {
-      if (!MatchesPattern(name, pattern) && !MatchesPattern(CanonicalKey(name), pattern)) continue;
+      if (!Fits(name, pattern)) continue;
       allowed = true;
       used_patterns_.insert(pattern);
     }
-    if (allowed || MayBeAbsent(name)) {
+    const auto fits = [&](const std::string& pattern) { return Fits(name, pattern); };
+    if (allowed || IsExtraState(name)) {
       report.kept.push_back(name);
-    } else {
+    } else if (std::ranges::none_of(options_.optional, fits)) {
       AddNamed(name, absl::StrCat(" (", RanksText(holders), ")"), "stored", stored_,
                report.missing);
     }
@@ -197,6 +198,10 @@ class Absent {
   }
 
  private:
+  static bool Fits(const std::string& name, const std::string& pattern) {
+    return MatchesPattern(name, pattern) || MatchesPattern(CanonicalKey(name), pattern);
+  }
+
   const LoadOptions& options_;
   const std::vector<std::string_view>& stored_;
   std::set<std::string> used_patterns_;

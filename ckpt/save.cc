@@ -78,12 +78,19 @@ absl::Status CheckHeaders(const std::vector<Header>& headers) {
 }  // namespace
 
 struct Saver::Kept {
+  CheckpointState described;  // what `description` is of, without values
+  uint64_t description = 0;
   std::vector<uint64_t> descriptions;  // of all members, of the plan
   WorldPlan plan;
   uint64_t plan_hash = 0;
   bool cached = false;  // at the last save
   SnapshotRing ring;
   std::optional<FilePlan> constants;  // as they were written last
+  // Of the plan and these options, for what has no constants apart; of use to one save at a time.
+  std::optional<FileLayout> layout;
+  int num_files = 0;
+  int64_t max_chunk_bytes = 0;
+  bool incremental = false;
 };
 
 struct Saver::Flight {
@@ -96,6 +103,24 @@ struct Saver::Flight {
 };
 
 namespace {
+
+CheckpointState WithoutValues(const CheckpointState& state) {
+  CheckpointState structure;
+  for (const CheckpointTensor& tensor : state.tensors) {
+    CheckpointTensor& copy = structure.tensors.emplace_back();
+    copy = {.key = tensor.key,
+            .dtype = tensor.dtype,
+            .shape = tensor.shape,
+            .padded_rows = tensor.padded_rows};
+    for (const CheckpointTensor::Piece& piece : tensor.pieces) {
+      copy.pieces.push_back({.box = piece.box, .main = piece.main, .constant = piece.constant});
+    }
+  }
+  for (const CheckpointObject& object : state.objects) {
+    structure.objects.push_back({.name = object.name, .main = object.main});
+  }
+  return structure;
+}
 
 // What is known of a file that is written.
 FilePlan WithoutSources(FilePlan file) {
@@ -113,6 +138,17 @@ bool SamePlaces(const FilePlan& a, const FilePlan& b) {
          std::ranges::equal(a.items, b.items, [](const FileItem& x, const FileItem& y) {
            return x.box == y.box && x.offset == y.offset && x.dtype == y.dtype;
          });
+}
+
+// Of memory through which the files go.
+int64_t RingBytes(const std::vector<FilePlan>& files, const SaveOptions& options) {
+  int64_t written = 0;
+  for (const FilePlan& file : files) written += file.bytes;
+  // Two blocks a file: one is filled while the other is written.
+  const int64_t least = 2 * SnapshotRing::kSlotBytes * std::ssize(files);
+  const int64_t wanted =
+      options.ring_bytes > 0 ? std::min(options.ring_bytes, written) : written / 4;
+  return std::max(least, wanted);
 }
 
 }  // namespace
@@ -139,13 +175,18 @@ Saver::~Saver() {
   if (in_flight()) flight_->snapshot->Cancel(absl::AbortedError("the saver is gone"));
 }
 
-absl::Status Saver::MakePlan(const std::string& description, std::string_view directory,
+absl::Status Saver::MakePlan(const CheckpointState& state, std::string_view directory,
                              const SaveOptions& options) {
+  if (kept_->description == 0 || !IsLike(kept_->described, state)) {
+    kept_->description = Fnv1a(DescribeState(state));
+    kept_->described = WithoutValues(state);
+  }
   const Header own{
-      .description = Fnv1a(description),
+      .description = kept_->description,
       .cached_plan = kept_->plan_hash,
-      .request = absl::StrCat("iteration ", options.iteration, " as ", options.save_id, " into ",
-                              directory, " in chunks of ", options.max_chunk_bytes, " bytes"),
+      .request = absl::StrCat("iteration ", options.iteration, options.agreed.empty() ? "" : " ",
+                              options.agreed, " as ", options.save_id, " into ", directory,
+                              " in chunks of ", options.max_chunk_bytes, " bytes"),
       .has_common = exchange_.rank() != 0 && !(options.common.empty() && options.state.empty())};
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> bytes,
                           exchange_.AllGather(ToBytes(own), "checkpoint.header"));
@@ -163,8 +204,9 @@ absl::Status Saver::MakePlan(const std::string& description, std::string_view di
   if (kept_->cached) return absl::OkStatus();
 
   kept_->plan_hash = 0;
+  kept_->layout.reset();
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> all,
-                          exchange_.AllGather(description, "checkpoint.plan"));
+                          exchange_.AllGather(DescribeState(state), "checkpoint.plan"));
   HETERO_ASSIGN_OR_RETURN(kept_->plan, MakeWorldPlan(all, Distribution::kSave));
   const std::string hash = absl::StrCat(kept_->plan.Hash());
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> hashes,
@@ -180,14 +222,26 @@ absl::Status Saver::MakePlan(const std::string& description, std::string_view di
   return absl::OkStatus();
 }
 
+absl::StatusOr<FileLayout> Saver::LayOut(const CheckpointState& state, const SaveOptions& options) {
+  std::optional<FileLayout> layout = std::exchange(kept_->layout, std::nullopt);
+  if (layout.has_value() && kept_->num_files == options.num_files &&
+      kept_->max_chunk_bytes == options.max_chunk_bytes &&
+      kept_->incremental == options.incremental && Rebind(state, *layout)) {
+    return *std::move(layout);
+  }
+  kept_->num_files = options.num_files;
+  kept_->max_chunk_bytes = options.max_chunk_bytes;
+  kept_->incremental = options.incremental;
+  return LayOutFiles(kept_->plan, exchange_.rank(), state, options.num_files,
+                     options.max_chunk_bytes, options.incremental);
+}
+
 absl::Status Saver::StartFlight(std::string_view directory, const CheckpointState& state,
                                 const SaveOptions& options, Stream& stream) {
   auto flight = std::make_unique<Flight>();
   flight->directory = directory;
   flight->options = options;
-  absl::StatusOr<FileLayout> layout =
-      LayOutFiles(kept_->plan, exchange_.rank(), state, options.num_files, options.max_chunk_bytes,
-                  options.incremental);
+  absl::StatusOr<FileLayout> layout = LayOut(state, options);
   HETERO_RETURN_IF_ERROR(exchange_.Agree(layout.status(), "checkpoint.ready"));
   flight->layout = *std::move(layout);
   flight->report.bytes = flight->layout.bytes();
@@ -198,14 +252,9 @@ absl::Status Saver::StartFlight(std::string_view directory, const CheckpointStat
     flight->report.linked_bytes = files.back().bytes;
     files.pop_back();
   }
-  const int64_t written_bytes = flight->report.bytes - flight->report.linked_bytes;
-  // Two blocks a file: one is filled while the other is written.
-  const int64_t least = 2 * SnapshotRing::kSlotBytes * std::ssize(files);
-  const int64_t ring_bytes =
-      options.ring_bytes > 0 ? std::min(options.ring_bytes, written_bytes) : written_bytes / 4;
-  absl::StatusOr<std::unique_ptr<Snapshot>> snapshot =
-      Snapshot::Start(storage_, flight->directory, std::exchange(files, {}),
-                      std::max(least, ring_bytes), kept_->ring, stream);
+  const int64_t ring_bytes = RingBytes(files, options);
+  absl::StatusOr<std::unique_ptr<Snapshot>> snapshot = Snapshot::Start(
+      storage_, flight->directory, std::exchange(files, {}), ring_bytes, kept_->ring, stream);
   const absl::Status started = exchange_.Agree(snapshot.status(), "checkpoint.start");
   if (!started.ok()) {
     if (snapshot.ok()) (*snapshot)->Cancel(started);
@@ -216,6 +265,16 @@ absl::Status Saver::StartFlight(std::string_view directory, const CheckpointStat
   return absl::OkStatus();
 }
 
+absl::Status Saver::Prepare(const CheckpointState& state, const SaveOptions& options,
+                            Device device) {
+  HETERO_RETURN_IF_ERROR(MakePlan(state, "", options));
+  absl::StatusOr<FileLayout> layout = LayOut(state, options);
+  absl::Status prepared = layout.status();
+  if (prepared.ok()) prepared = kept_->ring.Prepare(device, RingBytes(layout->files, options));
+  if (prepared.ok() && !layout->has_constants) kept_->layout = *std::move(layout);
+  return exchange_.Agree(prepared, "checkpoint.prepared");
+}
+
 absl::Status Saver::Begin(std::string_view directory, const CheckpointState& state,
                           const SaveOptions& options, Stream& stream) {
   if (in_flight()) {
@@ -224,7 +283,7 @@ absl::Status Saver::Begin(std::string_view directory, const CheckpointState& sta
                                                       " begins after it"));
   }
   const absl::Time start = absl::Now();
-  HETERO_RETURN_IF_ERROR(MakePlan(DescribeState(state), directory, options));
+  HETERO_RETURN_IF_ERROR(MakePlan(state, directory, options));
   HETERO_RETURN_IF_ERROR(StartFlight(directory, state, options, stream));
   flight_->report.planned = absl::Now() - start;
   return absl::OkStatus();
@@ -248,9 +307,10 @@ absl::StatusOr<SaveReport> Saver::Land(Flight& flight) {
   const absl::Status written = flight.snapshot->Join();
   HETERO_RETURN_IF_ERROR(exchange_.Agree(written, "checkpoint.written"));
   flight.report.ring_bytes = kept_->ring.num_slots() * SnapshotRing::kSlotBytes;
+  flight.report.ring_waits = flight.snapshot->ring_waits();
   flight.report.copied = flight.snapshot->copied_after();
   flight.report.written = flight.snapshot->written_after();
-  std::vector<FilePlan> files = flight.snapshot->files();
+  std::vector<FilePlan> files = flight.snapshot->TakeFiles();
   if (flight.linked) {
     files.push_back(*kept_->constants);
   } else if (flight.layout.has_constants) {
@@ -259,6 +319,10 @@ absl::StatusOr<SaveReport> Saver::Land(Flight& flight) {
   HETERO_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
       exchange_.AllGather(DescribeFiles(flight.layout, files), "checkpoint.files"));
+  if (!flight.layout.has_constants) {
+    kept_->layout = std::move(flight.layout);
+    kept_->layout->files = std::move(files);
+  }
   absl::StatusOr<int64_t> total = int64_t{0};
   if (exchange_.rank() == 0) {
     total = WriteIndex(storage_, flight.directory, kept_->plan, all, flight.options);

@@ -17,16 +17,19 @@
 #include "hetero/ckpt/checkpoint_tensor.h"
 #include "hetero/ckpt/exchange.h"
 #include "hetero/ckpt/storage/storage.h"
+#include "hetero/tensor/device.h"
 #include "hetero/tensor/stream.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
 
+struct FileLayout;
 struct FilePlan;
 
 struct SaveOptions {
   std::string save_id;  // the same on all ranks
   int64_t iteration = 0;
+  std::string agreed;  // the same on all ranks: what else the state is of, in words
   std::string key_style = "mcore";
   // Of member 0, for the manifest: how ranks were arranged; counters, schedules, streams, cursors.
   nlohmann::json grids = nlohmann::json::object();
@@ -49,7 +52,8 @@ struct SaveReport {
   int64_t linked_bytes = 0;  // of these, in a file of an earlier save
   int64_t total_bytes = 0;   // of all ranks
   int64_t ring_bytes = 0;    // of memory that the state went through
-  bool plan_cached = false;  // nothing of the structure had changed since the last save
+  int64_t ring_waits = 0;    // how often copying waited for that, as it was not ready
+  bool plan_cached = false;  // nothing of the structure had changed since the last save or Prepare
   absl::Duration planned;    // until the plan stood
   absl::Duration copied;     // from then until the state might change
   absl::Duration written;    // from then until the last file was closed
@@ -63,6 +67,11 @@ class Saver {
   Saver(Storage& storage, Exchange& exchange);
   // Ends a save in flight: its threads stop after the block that they write.
   ~Saver();
+
+  // Makes ready what the first Begin of such a save needs: the plan of all ranks and, on a thread,
+  // memory, which `device` copies to. Without it Begin does. Precondition: no save has begun.
+  // Errors: those of Begin.
+  absl::Status Prepare(const CheckpointState& state, const SaveOptions& options, Device device);
 
   // Starts to save into the existing, empty `directory`. What `stream` holds now is done before
   // state is read. Tensors stay as they are until AwaitCopied has returned.
@@ -91,8 +100,9 @@ class Saver {
   struct Flight;
   struct Kept;
 
-  absl::Status MakePlan(const std::string& description, std::string_view directory,
+  absl::Status MakePlan(const CheckpointState& state, std::string_view directory,
                         const SaveOptions& options);
+  absl::StatusOr<FileLayout> LayOut(const CheckpointState& state, const SaveOptions& options);
   absl::Status StartFlight(std::string_view directory, const CheckpointState& state,
                            const SaveOptions& options, Stream& stream);
   absl::StatusOr<SaveReport> Land(Flight& flight);

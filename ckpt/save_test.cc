@@ -142,6 +142,25 @@ TEST(SaveTest, WhatIsWrongWithThePlanIsKnownBeforeAFileIsMade) {
   EXPECT_THAT(storage.List("/c"), IsOkAndHolds(IsEmpty()));
 }
 
+// As where the optimizers of ranks have done different numbers of updates.
+TEST(SaveTest, RanksThatDoNotAgreeOnTheStateAreNamedBeforeAnyFile) {
+  MemoryStorage storage;
+  ASSERT_THAT(storage.MakeDirectory("/c"), IsOk());
+  EXPECT_THAT(RunWorld(2,
+                       [&](RankInWorld world) -> absl::Status {
+                         SaveOptions options = At(1);
+                         options.agreed = absl::StrCat("after ", 7 - world.rank, " updates");
+                         EXPECT_THAT(
+                             Save(storage, "/c", {}, world.exchange, options, world.stream),
+                             StatusIs(absl::StatusCode::kInvalidArgument,
+                                      AllOf(HasSubstr("rank 0 saves iteration 1 after 7 updates"),
+                                            HasSubstr("rank 1 iteration 1 after 6 updates"))));
+                         return absl::OkStatus();
+                       }),
+              IsOk());
+  EXPECT_THAT(storage.List("/c"), IsOkAndHolds(IsEmpty()));
+}
+
 TEST(SaveTest, RanksThatSaveDifferentThingsAreNamed) {
   MemoryStorage storage;
   ASSERT_THAT(storage.MakeDirectory("/c"), IsOk());
@@ -303,6 +322,68 @@ TEST(AsyncSaveTest, ARingBelowTheStateIsFilledAgainAndAgain) {
       IsOk());
   ASSERT_THAT(Commit(storage, "/c"), IsOk());
   ExpectLoads(storage, "/c");
+}
+
+// Tensors in other memory and objects of another size are of the same structure.
+TEST(AsyncSaveTest, APlanThatIsKeptWritesWhatTheStateHasNow) {
+  MemoryStorage storage;
+  WholeTensor first("w", DType::kF32, {4, 8}), second("w", DType::kF32, {4, 8});
+  ASSERT_THAT(
+      RunWorld(1,
+               [&](RankInWorld world) -> absl::Status {
+                 Saver saver(storage, world.exchange);
+                 for (const int64_t i : {1, 2, 3, 4}) {
+                   CheckpointState state{
+                       .tensors = {(i % 2 == 0 ? second : first).tensor()},
+                       .objects = {{.name = "o/shard_0_1", .value = std::string(i / 3 + 1, 'x')}}};
+                   FillValue(state.tensors, static_cast<double>(i));
+                   const std::string directory = absl::StrCat("/", i);
+                   HETERO_RETURN_IF_ERROR(storage.MakeDirectory(directory));
+                   HETERO_RETURN_IF_ERROR(saver.Begin(directory, state, At(i), world.stream));
+                   HETERO_ASSIGN_OR_RETURN(const SaveReport report, saver.Finish());
+                   EXPECT_EQ(report.plan_cached, i > 1);
+                 }
+                 return absl::OkStatus();
+               }),
+      IsOk());
+  for (const int64_t i : {1, 2, 3, 4}) {
+    const std::string directory = absl::StrCat("/", i);
+    ASSERT_THAT(Commit(storage, directory), IsOk());
+    WholeTensor w("w", DType::kF32, {4, 8});
+    CheckpointState state{.tensors = {w.tensor()}, .objects = {{.name = "o/shard_0_1"}}};
+    ASSERT_THAT(LoadAlone(storage, directory, state), IsOk());
+    EXPECT_EQ(w.Floats(), std::vector<float>(32, static_cast<float>(i)));
+    EXPECT_EQ(state.objects[0].value, std::string(i / 3 + 1, 'x'));
+  }
+}
+
+// The first save after it is like the second of others.
+TEST(AsyncSaveTest, WhatIsPreparedIsAllThatAFirstSaveNeeds) {
+  MemoryStorage storage;
+  ASSERT_THAT(storage.MakeDirectory("/1"), IsOk());
+  ASSERT_THAT(storage.MakeDirectory("/2"), IsOk());
+  Large large;
+  SaveReport reports[2];
+  ASSERT_THAT(RunWorld(2,
+                       [&](RankInWorld world) -> absl::Status {
+                         CheckpointState state;
+                         if (world.rank == 0) state = large.state;
+                         Saver saver(storage, world.exchange);
+                         HETERO_RETURN_IF_ERROR(saver.Prepare(state, {}, world.stream.device()));
+                         for (const int64_t i : {1, 2}) {
+                           HETERO_RETURN_IF_ERROR(
+                               saver.Begin(absl::StrCat("/", i), state, At(i), world.stream));
+                           HETERO_ASSIGN_OR_RETURN(const SaveReport report, saver.Finish());
+                           EXPECT_TRUE(report.plan_cached);
+                           if (world.rank == 0) reports[i - 1] = report;
+                         }
+                         return absl::OkStatus();
+                       }),
+              IsOk());
+  EXPECT_EQ(reports[0].ring_bytes, reports[1].ring_bytes);
+  EXPECT_EQ(reports[1].ring_waits, 0);
+  ASSERT_THAT(Commit(storage, "/1"), IsOk());
+  ExpectLoads(storage, "/1");
 }
 
 TEST(AsyncSaveTest, OneSaveIsInFlight) {

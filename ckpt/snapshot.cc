@@ -19,19 +19,6 @@
 
 namespace hetero {
 
-absl::Status SnapshotRing::Resize(Device device, int64_t bytes) {
-  const int64_t num_slots = std::max<int64_t>(1, (bytes + kSlotBytes - 1) / kSlotBytes);
-  if (num_slots == num_slots_) return absl::OkStatus();
-  num_slots_ = 0;
-  memory_ = PinnedBuffer();
-  HETERO_ASSIGN_OR_RETURN(
-      memory_, PinnedBuffer::Allocate(device, num_slots * kSlotBytes + kDirectAlignment));
-  const auto address = reinterpret_cast<uintptr_t>(memory_.address());
-  base_ = reinterpret_cast<std::byte*>(RoundUp(address, uintptr_t{kDirectAlignment}));
-  num_slots_ = num_slots;
-  return absl::OkStatus();
-}
-
 Snapshot::Snapshot(Storage& storage, std::filesystem::path directory, std::vector<FilePlan> files,
                    SnapshotRing& ring, Device device)
     : storage_(storage),
@@ -50,6 +37,8 @@ absl::StatusOr<std::unique_ptr<Snapshot>> Snapshot::Start(Storage& storage,
       new Snapshot(storage, std::move(directory), std::move(files), ring, stream.device()));
   HETERO_ASSIGN_OR_RETURN(snapshot->ready_, Event::Create(stream.device()));
   HETERO_RETURN_IF_ERROR(snapshot->ready_.Record(stream));
+  HETERO_RETURN_IF_ERROR(ring.Prepare(stream.device(), ring_bytes));
+  snapshot->copied_events_.resize(ring.num_slots());
   snapshot->MakeBatches();
   Snapshot* const self = snapshot.get();
   const auto start = [self](std::string_view what, auto work) -> absl::Status {
@@ -66,8 +55,7 @@ absl::StatusOr<std::unique_ptr<Snapshot>> Snapshot::Start(Storage& storage,
     self->threads_.push_back(*std::move(thread));
     return absl::OkStatus();
   };
-  HETERO_RETURN_IF_ERROR(
-      start("the copy of a checkpoint", [self, ring_bytes] { return self->Copy(ring_bytes); }));
+  HETERO_RETURN_IF_ERROR(start("the copy of a checkpoint", [self] { return self->Copy(); }));
   for (size_t file = 0; file < self->files_.size(); ++file) {
     HETERO_RETURN_IF_ERROR(
         start("the writer of a checkpoint", [self, file] { return self->Write(file); }));
@@ -86,7 +74,7 @@ Snapshot::~Snapshot() {
 void Snapshot::MakeBatches() {
   std::vector<std::vector<Batch>> of_files(files_.size());
   for (size_t f = 0; f < files_.size(); ++f) {
-    int64_t used = ring_.kSlotBytes;
+    int64_t used = SnapshotRing::kSlotBytes;
     for (size_t i = 0; i < files_[f].items.size(); ++i) {
       FileItem& item = files_[f].items[i];
       if (item.payload_bytes == 0) continue;
@@ -95,7 +83,7 @@ void Snapshot::MakeBatches() {
       for (size_t block = 0; block < item.block_crc32.size(); ++block) {
         const int64_t begin = static_cast<int64_t>(block) * kBlockBytes;
         const int64_t bytes = std::min(kBlockBytes, item.payload_bytes - begin);
-        if (used + bytes > ring_.kSlotBytes) {
+        if (used + bytes > SnapshotRing::kSlotBytes) {
           of_files[f].push_back({.file = f});
           used = 0;
         }
@@ -118,29 +106,47 @@ void Snapshot::MakeBatches() {
   queues_.resize(files_.size());
 }
 
-absl::Status Snapshot::Copy(int64_t ring_bytes) {
-  HETERO_RETURN_IF_ERROR(ring_.Resize(device_, ring_bytes));
+// A slot to fill, or -1 when the snapshot has failed. Memory that is not ready yet is waited for
+// only while all that is ready is in use. `known`: slots that were ready so far.
+absl::StatusOr<int64_t> Snapshot::TakeSlot(int64_t& known) {
+  if (known < ring_.num_slots()) {
+    {
+      absl::MutexLock lock(&mutex_);
+      if (!status_.ok()) return -1;
+      if (!free_slots_.empty()) {
+        const int64_t slot = free_slots_.back();
+        free_slots_.pop_back();
+        return slot;
+      }
+    }
+    if (ring_.num_ready() == known) ++ring_waits_;
+    HETERO_ASSIGN_OR_RETURN(const int64_t ready, ring_.AwaitReady(known));
+    for (int64_t i = known; i < ready; ++i) {
+      HETERO_ASSIGN_OR_RETURN(copied_events_[i], Event::Create(device_));
+    }
+    absl::MutexLock lock(&mutex_);
+    for (int64_t i = ready; i-- > known;) free_slots_.push_back(i);
+    known = ready;
+  }
+  const auto may_go_on = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
+    return !free_slots_.empty() || !status_.ok();
+  };
+  absl::MutexLock lock(&mutex_, absl::Condition(&may_go_on));
+  if (!status_.ok()) return -1;
+  const int64_t slot = free_slots_.back();
+  free_slots_.pop_back();
+  return slot;
+}
+
+absl::Status Snapshot::Copy() {
   Arena no_workspace = Arena::Counting(MemoryLabel::kWorkspace);
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Stream> stream,
                           Stream::Create(device_, no_workspace));
   HETERO_RETURN_IF_ERROR(ready_.MakeWait(*stream));
-  for (int64_t i = 0; i < ring_.num_slots(); ++i) {
-    HETERO_ASSIGN_OR_RETURN(copied_events_.emplace_back(), Event::Create(device_));
-  }
-  {
-    absl::MutexLock lock(&mutex_);
-    for (int64_t i = ring_.num_slots(); i-- > 0;) free_slots_.push_back(i);
-  }
+  int64_t known = 0;
   for (Batch& batch : batches_) {
-    {
-      const auto may_go_on = [this]() ABSL_SHARED_LOCKS_REQUIRED(mutex_) {
-        return !free_slots_.empty() || !status_.ok();
-      };
-      absl::MutexLock lock(&mutex_, absl::Condition(&may_go_on));
-      if (!status_.ok()) break;
-      batch.slot = free_slots_.back();
-      free_slots_.pop_back();
-    }
+    HETERO_ASSIGN_OR_RETURN(batch.slot, TakeSlot(known));
+    if (batch.slot < 0) break;
     HETERO_RETURN_IF_ERROR(CopyBatch(batch, *stream));
     absl::MutexLock lock(&mutex_);
     queues_[batch.file].push_back(&batch);

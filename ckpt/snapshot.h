@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -22,12 +23,12 @@
 #include "hetero/base/index_range.h"
 #include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/plan/runs.h"
+#include "hetero/ckpt/snapshot_ring.h"
 #include "hetero/ckpt/storage/storage.h"
 #include "hetero/params/box_map.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/dtype.h"
 #include "hetero/tensor/event.h"
-#include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -62,28 +63,11 @@ struct FilePlan {
   uint32_t crc32 = 0;  // known when it is written
 };
 
-// Memory for snapshots one after another, kept between them.
-class SnapshotRing {
- public:
-  // Makes it `bytes` long or a little more, in whole blocks.
-  // Errors: those of PinnedBuffer::Allocate.
-  absl::Status Resize(Device device, int64_t bytes);
-
-  static constexpr int64_t kSlotBytes = kBlockBytes;
-  int64_t num_slots() const { return num_slots_; }
-  std::byte* slot(int64_t i) const { return base_ + i * kSlotBytes; }
-
- private:
-  PinnedBuffer memory_;
-  std::byte* base_ = nullptr;
-  int64_t num_slots_ = 0;
-};
-
 class Snapshot {
  public:
   // Starts. What `stream` holds now is done before anything is copied. Views stay as they are until
   // AwaitCopied returned, everything else until the end of the snapshot.
-  // Errors: those of Event and StartThread.
+  // Errors: those of Event, StartThread and SnapshotRing::Prepare.
   static absl::StatusOr<std::unique_ptr<Snapshot>> Start(Storage& storage,
                                                          std::filesystem::path directory,
                                                          std::vector<FilePlan> files,
@@ -103,10 +87,12 @@ class Snapshot {
   absl::Status Join();
 
   // With checksums. Precondition: Join returned OK.
-  const std::vector<FilePlan>& files() const { return files_; }
+  std::vector<FilePlan> TakeFiles() { return std::move(files_); }
   // Of the start until all views were read and until the end. Precondition: joined.
   absl::Duration copied_after() const { return copied_after_; }
   absl::Duration written_after() const { return written_after_; }
+  // How often copying waited for memory of the ring that was not ready. Precondition: joined.
+  int64_t ring_waits() const { return ring_waits_; }
 
  private:
   // A block or less of an item's payload.
@@ -127,7 +113,8 @@ class Snapshot {
            SnapshotRing& ring, Device device);
 
   void MakeBatches();
-  absl::Status Copy(int64_t ring_bytes);
+  absl::Status Copy();
+  absl::StatusOr<int64_t> TakeSlot(int64_t& known);
   absl::Status CopyBatch(Batch& batch, Stream& stream);
   absl::Status Write(size_t file);
   absl::Status WriteBatch(const Batch& batch, WritableFile& file);
@@ -144,6 +131,7 @@ class Snapshot {
   std::vector<Event> copied_events_;  // a slot
   const absl::Time start_;
   absl::Duration copied_after_, written_after_;
+  int64_t ring_waits_ = 0;
 
   mutable absl::Mutex mutex_;
   std::vector<int64_t> free_slots_ ABSL_GUARDED_BY(mutex_);

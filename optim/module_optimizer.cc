@@ -10,6 +10,7 @@
 #include "absl/log/check.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/optim/parameter_group.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 
 namespace hetero {
@@ -69,11 +70,11 @@ void ModuleOptimizer::AddPieces(const FlatGroup& group, int64_t share) {
       const FlatSegment& segment = group.segments[i];
       const ElementRange part = Intersect(own, segment.range);
       if (part.count == 0) continue;
-      // Neighbours of equal decay are one segment, with the zeros between them, which stay zero.
-      const double decays = segment.parameter->spec->decay ? 1 : 0;
+      // Neighbours of one group are one segment, with the zeros between them, which stay zero.
+      const double scale = GroupOf(*segment.parameter->spec).weight_decay_scale();
       const int64_t begin = part.begin - own.begin;
-      if (piece.segments.empty() || piece.segments.back().weight_decay != decays) {
-        piece.segments.push_back({begin, part.count, decays});
+      if (piece.segments.empty() || piece.segments.back().weight_decay != scale) {
+        piece.segments.push_back({begin, part.count, scale});
       } else {
         piece.segments.back().count = begin + part.count - piece.segments.back().begin;
       }
@@ -157,7 +158,7 @@ absl::Status ModuleOptimizer::AddParameterStatistics(TensorView totals_2, Tensor
 absl::Status ModuleOptimizer::Apply(const AdamWUpdate& update, Stream& stream) {
   const auto step = static_cast<double>(update.step);
   const AdamWOptions& adamw = options_.adamw;
-  const double decay = options_.scheduled_weight_decay ? update.weight_decay : adamw.weight_decay;
+  const double decay = options_.WeightDecay(update.weight_decay);
   for (size_t i = 0; i < moments_.size(); ++i) {
     const FlatGroup& group = store_.groups()[i];
     const Moments& moments = moments_[i];
@@ -179,7 +180,7 @@ absl::Status ModuleOptimizer::Apply(const AdamWUpdate& update, Stream& stream) {
                  .beta1 = adamw.beta1,
                  .beta2 = adamw.beta2,
                  .epsilon = adamw.epsilon,
-                 .learning_rate = update.learning_rate * options_.learning_rate_scale,
+                 .learning_rate = options_.LearningRate(update.learning_rate),
                  .first_correction = 1 / (1 - std::pow(adamw.beta1, step)),
                  .second_correction = 1 / (1 - std::pow(adamw.beta2, step)),
                  .decisions = update.decisions},

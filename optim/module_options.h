@@ -24,6 +24,12 @@ struct ModuleOptimizerOptions {
   BucketOptions buckets;
   bool overlap_gradient_reduce = true;   // sums of buckets beside the backward that completes them
   bool overlap_parameter_gather = true;  // values of buckets beside the next step's forward
+
+  // Of the module, where the run's schedules say `scheduled`.
+  double LearningRate(double scheduled) const { return scheduled * learning_rate_scale; }
+  double WeightDecay(double scheduled) const {
+    return scheduled_weight_decay ? scheduled : adamw.weight_decay;
+  }
 };
 
 }  // namespace hetero

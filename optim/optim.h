@@ -8,6 +8,7 @@
 #include "hetero/optim/module_optimizer.h"  // IWYU pragma: export
 #include "hetero/optim/module_options.h"    // IWYU pragma: export
 #include "hetero/optim/optimizer.h"         // IWYU pragma: export
+#include "hetero/optim/parameter_group.h"   // IWYU pragma: export
 #include "hetero/optim/weight_decay.h"      // IWYU pragma: export
 
 #endif  // HETERO_OPTIM_OPTIM_H_

@@ -150,11 +150,7 @@ absl::Status Optimizer::Queue(const StepInputs& inputs) {
                                        .max_norm = options_.clip_gradient_norm,
                                        .decisions_MD = device_.decisions_MD},
                                       stream_));
-  const int64_t consumed = progress_.consumed_samples;
-  const AdamWUpdate update = {
-      .step = progress_.applied_steps + 1,
-      .learning_rate = options_.learning_rate.At(consumed),
-      .weight_decay = options_.weight_decay.has_value() ? options_.weight_decay->At(consumed) : 0};
+  const AdamWUpdate update = NextUpdate();
   for (size_t i = 0; i < local_.size(); ++i) {
     AdamWUpdate of_module = update;
     of_module.decisions = decisions(i);
@@ -169,6 +165,37 @@ absl::Status Optimizer::Queue(const StepInputs& inputs) {
   HETERO_RETURN_IF_ERROR(read_.Record(stream_));
   pending_ = {.samples = inputs.samples, .learning_rate = update.learning_rate};
   return absl::OkStatus();
+}
+
+AdamWUpdate Optimizer::NextUpdate() const {
+  const int64_t consumed = progress_.consumed_samples;
+  return {
+      .step = progress_.applied_steps + 1,
+      .learning_rate = options_.learning_rate.At(consumed),
+      .weight_decay = options_.weight_decay.has_value() ? options_.weight_decay->At(consumed) : 0};
+}
+
+std::vector<GroupSettings> Optimizer::Groups(size_t i) const {
+  const AdamWUpdate next = NextUpdate();
+  const ModuleOptimizerOptions& module = local_[i]->options();
+  const LearningRateOptions& rate = options_.learning_rate.options();
+  const WeightDecayOptions decay =
+      options_.weight_decay.has_value() ? options_.weight_decay->options() : WeightDecayOptions();
+  std::vector<GroupSettings> groups;
+  for (const ParameterGroup& group : options_.modules[local_index_[i]].groups) {
+    groups.push_back(
+        {.group = group,
+         .adamw = module.adamw,
+         .updates = progress_.applied_steps,
+         .learning_rate = module.LearningRate(next.learning_rate),
+         .learning_rate_scale = module.learning_rate_scale,
+         .peak_learning_rate = rate.peak,
+         .minimum_learning_rate = rate.minimum,
+         .weight_decay = group.weight_decay_scale() * module.WeightDecay(next.weight_decay),
+         .first_weight_decay = module.WeightDecay(decay.start),
+         .last_weight_decay = module.WeightDecay(decay.end)});
+  }
+  return groups;
 }
 
 absl::Status Optimizer::Settle() {

@@ -24,6 +24,7 @@
 #include "hetero/comm/communicator.h"
 #include "hetero/optim/learning_rate.h"
 #include "hetero/optim/module_optimizer.h"
+#include "hetero/optim/parameter_group.h"
 #include "hetero/optim/weight_decay.h"
 #include "hetero/tensor/event.h"
 #include "hetero/tensor/memory.h"
@@ -52,8 +53,9 @@ enum class StepOutcome : uint8_t {
 // A module of the run, whether this rank has it or not; equal on all ranks.
 struct OptimizedModule {
   std::string name;
-  std::vector<std::string> parameters;  // the trained ones of all its stages
-  double clip_share = 0;                // of ModuleOptimizerOptions
+  std::vector<std::string> parameters;      // the trained ones of all its stages
+  std::vector<ParameterGroup> groups = {};  // of these
+  double clip_share = 0;                    // of ModuleOptimizerOptions
   // Above 0: its gradients are scaled by this number over the ranks that took part in the step,
   // where some did and some did not.
   int64_t corrected_ranks = 0;
@@ -130,6 +132,10 @@ class Optimizer {
   // Goes on from there, the same on all ranks. Precondition: no step has been queued.
   void Continue(const OptimizerProgress& progress) { progress_ = progress; }
 
+  // The groups of local module `i` in all its stages, alike on all its ranks, after the steps of
+  // progress().
+  std::vector<GroupSettings> Groups(size_t i) const;
+
   std::span<ModuleOptimizer* const> local() const { return local_; }
 
  private:
@@ -160,6 +166,8 @@ class Optimizer {
   };
   Numbers Divide(const TensorView& all) const;
   int64_t num_modules() const { return std::ssize(options_.modules); }
+  // By the schedules, for the update that comes next.
+  AdamWUpdate NextUpdate() const;
 
   absl::Status Allocate(MemoryLedger& ledger);
   absl::Status WriteRules();

@@ -239,6 +239,21 @@ std::string DescribeState(const CheckpointState& state) {
   return std::move(writer).Take();
 }
 
+bool IsLike(const CheckpointState& a, const CheckpointState& b) {
+  const auto piece = [](const CheckpointTensor::Piece& x, const CheckpointTensor::Piece& y) {
+    return x.box == y.box && x.main == y.main && x.constant == y.constant;
+  };
+  const auto tensor = [&](const CheckpointTensor& x, const CheckpointTensor& y) {
+    return x.key == y.key && x.dtype == y.dtype && x.shape == y.shape &&
+           x.padded_rows == y.padded_rows && std::ranges::equal(x.pieces, y.pieces, piece);
+  };
+  const auto object = [](const CheckpointObject& x, const CheckpointObject& y) {
+    return x.name == y.name && x.main == y.main;
+  };
+  return std::ranges::equal(a.tensors, b.tensors, tensor) &&
+         std::ranges::equal(a.objects, b.objects, object);
+}
+
 uint64_t WorldPlan::Hash() const {
   uint64_t hash = kFnvOffsetBasis;
   for (const auto& [key, tensor] : tensors) {

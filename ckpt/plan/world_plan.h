@@ -23,6 +23,10 @@ namespace hetero {
 // equal bytes.
 std::string DescribeState(const CheckpointState& state);
 
+// Whether the two have the same tensors and objects in the same order, with the same pieces. They
+// have then the same description, which takes more time to make.
+bool IsLike(const CheckpointState& a, const CheckpointState& b);
+
 struct WorldShard {
   Box box;
   int64_t bytes = 0;

@@ -133,6 +133,7 @@ struct RankRig {
   OptimizedModule Description() const {
     return {.name = grid.name(),
             .parameters = store->table().TrainedNames(),
+            .groups = GroupsOf(store->table()),
             .clip_share = module->options().clip_share};
   }
 

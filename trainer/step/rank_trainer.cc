@@ -35,6 +35,7 @@ absl::StatusOr<std::vector<OptimizedModule>> ModulesOf(const EngineOptions& opti
     HETERO_ASSIGN_OR_RETURN(const ParameterTable table,
                             options.model.MakeTable(module.name, all_stages));
     optimized.parameters = table.TrainedNames();
+    optimized.groups = GroupsOf(table);
     if (settings.correct_partial_participation && !module.owns_samples) {
       optimized.corrected_ranks = options.layout.Find(module.name)->num_lanes();
     }
