@@ -118,13 +118,15 @@ absl::Status BuildLanguageBatch(SampleSource& source, const SampleOrder& order, 
     const RowSamples row = order.RowAt(range.begin + b);
     for (size_t i = 0; i < row.size(); ++i) {
       HETERO_RETURN_IF_ERROR(source.ReadLanguage(row[i].index, scratch));
-      const int64_t before = out.num_tokens[b];
-      HETERO_RETURN_IF_ERROR(AddSample(scratch, format, b, out));
-      if (row[i].length.value_or(out.num_tokens[b] - before) != out.num_tokens[b] - before) {
+      const int64_t count = scratch.NumTokens();
+      const int64_t planned = row[i].length.value_or(count);
+      if (count > 0 && count != planned) {
         return absl::DataLossError(absl::StrFormat(
             "sample %s has %d tokens, it had %d when rows were planned: the data set has changed",
-            scratch.name, out.num_tokens[b] - before, *row[i].length));
+            scratch.name, count, planned));
       }
+      HETERO_RETURN_IF_ERROR(AddSample(scratch, format, b, out));
+      out.num_tokens[b] += planned - count;
       const bool ends_row = out.num_tokens[b] == length || row.size() == 1;
       if (!ends_row) out.borders.push_back(static_cast<int32_t>(b * length + out.num_tokens[b]));
     }

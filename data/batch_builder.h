@@ -25,7 +25,8 @@ struct RowFormat {
 };
 
 // Rows at the places in `range`, in order. Places behind the end of a single pass become rows of
-// padding without loss. `scratch` is working memory.
+// padding without loss, and so does the place in a row of a sample without tokens. `scratch` is
+// working memory.
 // Errors: INVALID_ARGUMENT naming the sample, its length and the limit, when it does not fit a row,
 // or its text token that is outside the vocabulary and the range; DATA_LOSS for one of several in a
 // row that is longer or shorter than planned; errors of the source.

@@ -108,6 +108,12 @@ class Prefetcher {
     return batch;
   }
 
+  // Makes what was made ahead anew: what it was made of has changed. Batches in use stay.
+  void Drop() {
+    const absl::MutexLock lock(&state_->mutex);
+    Restart(state_->next);
+  }
+
  private:
   using State = internal::PrefetchState<Batch>;
 

@@ -18,6 +18,7 @@
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
 #include "hetero/data/source.h"
+#include "hetero/data/webdataset/quarantine_list.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
@@ -28,6 +29,7 @@
 #include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/input_contract.h"
 #include "hetero/trainer/feed/media_shares.h"
+#include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
@@ -297,6 +299,11 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   HETERO_RETURN_IF_ERROR(ViolationsError(ValidateSamples(job.config, *job.samples)));
   HETERO_RETURN_IF_ERROR(team.Agree("number of training samples",
                                     absl::StrCat(job.samples->train.order.num_samples())));
+  RunQuarantine* const quarantine = job.samples->quarantine.get();
+  if (quarantine != nullptr) {
+    HETERO_RETURN_IF_ERROR(
+        team.Agree("list of samples to pass over", data::FormatQuarantine(quarantine->listed())));
+  }
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RunCheckpoints> checkpoints,
                           PrepareCheckpoints(options, job, team, console));
   console.Print(DescribeStart(*job.layout, DescribeBatches(job), job.devices, team.is_one_process(),
@@ -308,6 +315,7 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   HETERO_ASSIGN_OR_RETURN(const Output output,
                           OpenOutput(options, job, team, checkpoints.get(), console));
   Reporter* const reporter = output.reporter.get();
+  if (quarantine != nullptr) quarantine->KeepIn(output.path / "quarantine.jsonl");
   std::vector<RankRecord> records(job.layout->world_size());
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);

@@ -1,8 +1,11 @@
 #include "hetero/trainer/train_rank.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -13,6 +16,8 @@
 #include "hetero/trainer/checkpoint/load_rank.h"
 #include "hetero/trainer/checkpoint/rank_saves.h"
 #include "hetero/trainer/checkpoint/run_state.h"
+#include "hetero/trainer/feed/run_quarantine.h"
+#include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/train_loop.h"
 
@@ -62,6 +67,14 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   if (allocated != prediction.memory) {
     return absl::InternalError(absl::StrCat("allocated ", allocated.ToString(),
                                             "; the dry run said ", prediction.memory.ToString()));
+  }
+  if (const std::shared_ptr<RunQuarantine>& quarantine = job.samples->quarantine) {
+    trainer->CallOnBadSamples([&](Split split, std::span<const int64_t> samples) {
+      const SampleSet& set = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
+      std::function<void(std::string_view)> tell;
+      if (reporter != nullptr) tell = [&](std::string_view line) { reporter->Tell(line); };
+      return quarantine->Add(*set.quarantine, samples, tell);
+    });
   }
   return AbortOnFailure(rank, factory, [&]() -> absl::Status {
     TrainLoopOptions loop{.job = job,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -68,6 +69,28 @@ int64_t BlendedDataset::IndexAt(int64_t place) const {
   const auto after = std::ranges::upper_bound(borders_, place);
   const auto shard = static_cast<size_t>(after - borders_.begin()) - 1;
   return dataset_->IndexAt(positions_[shard] + place - borders_[shard]);
+}
+
+OpenedBlend::PartSample OpenedBlend::Find(int64_t index) const {
+  const auto after = std::ranges::upper_bound(begins, index);
+  const auto part = static_cast<size_t>(after - begins.begin()) - 1;
+  return {.part = part, .number = parts[part].samples().first + index - begins[part]};
+}
+
+absl::StatusOr<std::vector<int64_t>> OpenedBlend::FindNamed(
+    const fs::path& folder, std::string_view list, std::span<const std::string> names) const {
+  std::set<int64_t> found;
+  for (size_t k = 0; k < parts.size(); ++k) {
+    if (fs::weakly_canonical(parts[k].dataset()->root()) != folder) continue;
+    HETERO_ASSIGN_OR_RETURN(const std::vector<int64_t> numbers,
+                            parts[k].dataset()->Find(list, names));
+    const IndexRange samples = parts[k].samples();
+    for (const int64_t number : numbers) {
+      if (number < samples.first || number >= samples.end()) continue;
+      found.insert(begins[k] + number - samples.first);
+    }
+  }
+  return std::vector<int64_t>(found.begin(), found.end());
 }
 
 absl::StatusOr<std::shared_ptr<const OpenedBlend>> OpenBlend(const fs::path& path,

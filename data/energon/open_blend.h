@@ -3,9 +3,12 @@
 
 // The data sets of a metadataset, opened.
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -55,6 +58,19 @@ struct OpenedBlend {
     const BlendedDataset& part = parts[sample.data_set];
     return begins[sample.data_set] + part.IndexAt(sample.place) - part.samples().first;
   }
+
+  // Which part has sample `index`, and its number in that part's data set.
+  struct PartSample {
+    size_t part = 0;
+    int64_t number = 0;
+  };
+  PartSample Find(int64_t index) const;
+
+  // The numbers of those samples that `names` have of data sets in `folder`, as Dataset::Find;
+  // ascending, each once. Errors: those of Dataset::Find.
+  absl::StatusOr<std::vector<int64_t>> FindNamed(const std::filesystem::path& folder,
+                                                 std::string_view list,
+                                                 std::span<const std::string> names) const;
 };
 
 // `path`: a prepared data set, or a metadataset file. `with_headers`: as Dataset::Open has it.

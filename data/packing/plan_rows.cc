@@ -1,5 +1,6 @@
 #include "hetero/data/packing/plan_rows.h"
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <utility>
@@ -26,10 +27,13 @@ class ItemReader {
       : source_(source), order_(order), options_(options), work_(work) {}
 
   absl::StatusOr<std::optional<PackItem>> Next() {
-    if (place_ == source_.size()) return std::nullopt;
-    HETERO_RETURN_IF_ERROR(work_.Continue("the plan of rows"));
-    const int64_t index = *order_.DatasetIndex(place_++);
-    HETERO_RETURN_IF_ERROR(source_.ReadLanguage(index, language_));
+    do {
+      if (place_ == source_.size()) return std::nullopt;
+      HETERO_RETURN_IF_ERROR(work_.Continue("the plan of rows"));
+      HETERO_RETURN_IF_ERROR(source_.ReadLanguage(*order_.DatasetIndex(place_++), language_));
+    } while (language_.NumTokens() == 0);
+    const int64_t index = *order_.DatasetIndex(place_ - 1);
+    indices_.push_back(index);
     facts_.modalities.assign(static_cast<size_t>(options_.num_modalities), {});
     HETERO_RETURN_IF_ERROR(source_.ReadFacts(index, facts_));
     PackItem item = {.length = language_.NumTokens(),
@@ -46,12 +50,16 @@ class ItemReader {
     return item;
   }
 
+  // Of the sample that Next gave after `number` others.
+  int64_t IndexOf(int64_t number) const { return indices_[static_cast<size_t>(number)]; }
+
  private:
   SampleSource& source_;
   const SampleOrder& order_;
   const RowPlanOptions& options_;
   const LongWork& work_;
   int64_t place_ = 0;
+  std::vector<int64_t> indices_;
   LanguageSample language_;
   SampleFacts facts_;
 };
@@ -77,7 +85,7 @@ absl::StatusOr<RowPlan> PlanRows(SampleSource& source, const RowPlanOptions& opt
     if (!group.has_value()) break;
     row.clear();
     for (const PackedSample& sample : *group) {
-      row.push_back({.index = *order.DatasetIndex(sample.number), .length = sample.item.length});
+      row.push_back({.index = reader.IndexOf(sample.number), .length = sample.item.length});
     }
     rows->Add(row);
   }

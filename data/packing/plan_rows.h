@@ -28,8 +28,9 @@ struct RowPlan {
 };
 
 // Reads every sample of the source but for its pixels, and packs them with SelectGreedy, rows of
-// less than 98 % put back. The same for the same options and data set, whoever asks. Errors:
-// INVALID_ARGUMENT naming a sample that no row can hold; those of the source; CANCELLED.
+// less than 98 % put back; samples without tokens are in no row. The same for the same options and
+// data set, whoever asks. Errors: INVALID_ARGUMENT naming a sample that no row can hold; those of
+// the source; CANCELLED.
 absl::StatusOr<RowPlan> PlanRows(SampleSource& source, const RowPlanOptions& options,
                                  const LongWork& work);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <system_error>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <variant>
 
@@ -13,6 +14,7 @@
 #include "hetero/data/file/file.h"
 #include "hetero/data/webdataset/excluded_samples.h"
 #include "hetero/data/webdataset/metadata_folder.h"
+#include "hetero/data/webdataset/sample_index.h"
 
 namespace hetero::data {
 namespace {
@@ -54,7 +56,13 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
           Shard{.name = name, .first = position, .num_samples = count->second});
       position += count->second;
     }
-    HETERO_RETURN_IF_ERROR(dataset->Exclude(metadata.split, info));
+    HETERO_ASSIGN_OR_RETURN(
+        const std::vector<Exclusion> excluded,
+        FindExclusions(root, metadata.split, info,
+                       [shards = dataset->ShardNames()](const std::string& name) {
+                         return shards.contains(name);
+                       }));
+    dataset->excluded_ = dataset->PositionsOf(excluded);
     dataset->size_ = position - dataset->num_excluded();
     if (dataset->size_ == 0) {
       return absl::FailedPreconditionError(absl::StrFormat(
@@ -72,25 +80,57 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
   return dataset;
 }
 
-absl::Status Dataset::Exclude(const SplitConfig& config, const DatasetInfo& info) {
+std::unordered_set<std::string_view> Dataset::ShardNames() const {
+  std::unordered_set<std::string_view> names;
+  for (const Shard& shard : shards_) names.insert(shard.name);
+  return names;
+}
+
+std::vector<int64_t> Dataset::PositionsOf(std::span<const Exclusion> named) const {
   std::unordered_map<std::string, std::vector<const Shard*>> by_name;
   for (const Shard& shard : shards_) by_name[shard.name].push_back(&shard);
-  HETERO_ASSIGN_OR_RETURN(const std::vector<Exclusion> exclusions,
-                          FindExclusions(root_, config, info, [&](const std::string& name) {
-                            return by_name.contains(name);
-                          }));
-  for (const auto& [name, sample] : exclusions) {
+  std::vector<int64_t> positions;
+  for (const auto& [name, sample] : named) {
     for (const Shard* shard : by_name.at(name)) {
       if (sample.has_value()) {
-        excluded_.push_back(shard->first + *sample);
+        positions.push_back(shard->first + *sample);
       } else {
-        for (int64_t i = 0; i < shard->num_samples; ++i) excluded_.push_back(shard->first + i);
+        for (int64_t i = 0; i < shard->num_samples; ++i) positions.push_back(shard->first + i);
       }
     }
   }
-  std::sort(excluded_.begin(), excluded_.end());
-  excluded_.erase(std::unique(excluded_.begin(), excluded_.end()), excluded_.end());
-  return absl::OkStatus();
+  std::sort(positions.begin(), positions.end());
+  positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
+  return positions;
+}
+
+absl::StatusOr<std::string> Dataset::NameOf(int64_t i) const {
+  const int64_t position = Position(i);
+  const Shard& shard = ShardAt(position);
+  HETERO_ASSIGN_OR_RETURN(const DatasetInfo info, ReadDatasetInfo(root_));
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<SampleIndex> index,
+                          SampleIndex::Open(root_ / kMetadataFolder / kIndexFile));
+  const auto place =
+      std::ranges::find(info.shard_counts, shard.name, &std::pair<std::string, int64_t>::first);
+  HETERO_ASSIGN_OR_RETURN(const std::string key,
+                          index->KeyAt({.shard_id = place - info.shard_counts.begin(),
+                                        .sample_index = position - shard.first}));
+  return absl::StrCat(shard.name, "/", key);
+}
+
+absl::StatusOr<std::vector<int64_t>> Dataset::Find(std::string_view list,
+                                                   std::span<const std::string> names) const {
+  HETERO_ASSIGN_OR_RETURN(const DatasetInfo info, ReadDatasetInfo(root_));
+  HETERO_ASSIGN_OR_RETURN(
+      const std::vector<Exclusion> named,
+      FindNamed(root_, list, names, info, [shards = ShardNames()](const std::string& name) {
+        return shards.contains(name);
+      }));
+  std::vector<int64_t> samples;
+  for (const int64_t position : PositionsOf(named)) {
+    if (!std::ranges::binary_search(excluded_, position)) samples.push_back(IndexAt(position));
+  }
+  return samples;
 }
 
 std::vector<Dataset::ShardSamples> Dataset::Shards() const {
@@ -188,13 +228,18 @@ absl::Status Dataset::ReadHeaders(std::string_view split, const CaptioningFields
 
 absl::Status Dataset::Read(int64_t i, RawSample& out) const { return ReadAt(Position(i), out); }
 
-absl::Status Dataset::ReadAt(int64_t position, RawSample& out) const {
+const Dataset::Shard& Dataset::ShardAt(int64_t position) const {
   const auto after =
       std::upper_bound(shards_.begin(), shards_.end(), position,
                        [](int64_t value, const Shard& shard) { return value < shard.first; });
-  const size_t shard = static_cast<size_t>(after - shards_.begin()) - 1;
-  HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const TarShard> tar, OpenShard(shard));
-  return tar->Read(position - shards_[shard].first, out);
+  return *(after - 1);
+}
+
+absl::Status Dataset::ReadAt(int64_t position, RawSample& out) const {
+  const Shard& shard = ShardAt(position);
+  HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const TarShard> tar,
+                          OpenShard(static_cast<size_t>(&shard - shards_.data())));
+  return tar->Read(position - shard.first, out);
 }
 
 }  // namespace hetero::data

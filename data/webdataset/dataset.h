@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -18,6 +19,7 @@
 #include "hetero/base/index_range.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
+#include "hetero/data/webdataset/excluded_samples.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/sample_headers.h"
 
@@ -66,6 +68,15 @@ class Dataset {
     return headers_.empty() ? SampleHeader() : headers_[static_cast<size_t>(Position(i))];
   }
 
+  // "shard/key" of sample `i` in [0, size()), by the index alone: the sample itself may be damaged.
+  // Errors: those of SampleIndex.
+  absl::StatusOr<std::string> NameOf(int64_t i) const;
+
+  // The numbers of the samples that `names` have of this split, as FindNamed has them; of samples
+  // that are excluded none. Errors: those of FindNamed.
+  absl::StatusOr<std::vector<int64_t>> Find(std::string_view list,
+                                            std::span<const std::string> names) const;
+
   // Reads sample `i` in [0, size()). Errors: DATA_LOSS naming shard, offset and member.
   absl::Status Read(int64_t i, RawSample& out) const;
 
@@ -83,7 +94,10 @@ class Dataset {
   absl::Status ReadHeaders(std::string_view split, const CaptioningFields& fields,
                            const LongWork& work);
   absl::Status ReadAt(int64_t position, RawSample& out) const;
-  absl::Status Exclude(const SplitConfig& config, const DatasetInfo& info);
+  // Ascending, each once.
+  std::vector<int64_t> PositionsOf(std::span<const Exclusion> named) const;
+  std::unordered_set<std::string_view> ShardNames() const;
+  const Shard& ShardAt(int64_t position) const;
   absl::StatusOr<std::shared_ptr<const TarShard>> OpenShard(size_t shard) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 

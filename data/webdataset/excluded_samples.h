@@ -1,12 +1,14 @@
 #ifndef HETERO_DATA_WEBDATASET_EXCLUDED_SAMPLES_H_
 #define HETERO_DATA_WEBDATASET_EXCLUDED_SAMPLES_H_
 
-// What the exclude list of a prepared data set names.
+// What lists of samples of a prepared data set name.
 
 #include <cstdint>
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -21,9 +23,15 @@ struct Exclusion {
   std::optional<int64_t> sample;
 };
 
-// The entries of `config` that are of shards which `is_wanted`. Keys are looked up in the index of
-// the data set at `root`. Errors: INVALID_ARGUMENT naming an entry that names no shard or sample;
-// those of the index.
+// The places of `names`, each a shard or "shard/key", that are of shards which `is_wanted`. Keys
+// are looked up in the index of the data set at `root`. Errors: INVALID_ARGUMENT naming a name of
+// no shard or sample, behind `list`, which is what names them: "split.yaml excludes"; those of the
+// index.
+absl::StatusOr<std::vector<Exclusion>> FindNamed(
+    const std::filesystem::path& root, std::string_view list, std::span<const std::string> names,
+    const DatasetInfo& info, absl::FunctionRef<bool(const std::string& shard)> is_wanted);
+
+// Those of the entries of `config`. Errors: those of ExpandBraces and FindNamed.
 absl::StatusOr<std::vector<Exclusion>> FindExclusions(
     const std::filesystem::path& root, const SplitConfig& config, const DatasetInfo& info,
     absl::FunctionRef<bool(const std::string& shard)> is_wanted);

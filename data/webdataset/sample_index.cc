@@ -279,4 +279,22 @@ absl::StatusOr<std::optional<SampleIndex::Location>> SampleIndex::Find(std::stri
                   .sample_index = sqlite3_column_int64(find, 1)};
 }
 
+absl::StatusOr<std::string> SampleIndex::KeyAt(const Location& location) {
+  HETERO_ASSIGN_OR_RETURN(
+      const Statement find,
+      Prepare(state_->database.get(),
+              "SELECT sample_key FROM samples WHERE tar_file_id = ? AND sample_index = ?",
+              state_->path));
+  BindInteger(find.get(), 1, static_cast<uint64_t>(location.shard_id));
+  BindInteger(find.get(), 2, static_cast<uint64_t>(location.sample_index));
+  const int code = sqlite3_step(find.get());
+  if (code == SQLITE_DONE) {
+    return absl::DataLossError(absl::StrCat(state_->path, " has no sample ", location.sample_index,
+                                            " of shard ", location.shard_id));
+  }
+  if (code != SQLITE_ROW) return Failure(state_->database.get(), state_->path);
+  return std::string(reinterpret_cast<const char*>(sqlite3_column_text(find.get(), 0)),
+                     static_cast<size_t>(sqlite3_column_bytes(find.get(), 0)));
+}
+
 }  // namespace hetero::data

@@ -59,6 +59,9 @@ class SampleIndex {
   // nullopt when no sample has this key.
   absl::StatusOr<std::optional<Location>> Find(std::string_view key);
 
+  // Errors: DATA_LOSS when no sample lies there.
+  absl::StatusOr<std::string> KeyAt(const Location& location);
+
   // Whether the database has the optional tables of media metadata, which SampleIndexWriter does
   // not write.
   absl::StatusOr<bool> HasMediaMetadata();

@@ -38,6 +38,11 @@ class CountedFacts {
   // long as what Of returns. Errors: those of MediaShares::Of.
   absl::StatusOr<const MicrobatchShares*> Shares(int64_t step, int microbatch);
 
+  // Facts are read anew: what samples are has changed.
+  void Forget() {
+    for (Microbatch& microbatch : microbatches_) microbatch.step = -1;
+  }
+
  private:
   struct Microbatch {
     int64_t step = -1;

@@ -60,6 +60,7 @@ class Checker {
         break;
     }
     CheckEnergonOrder();
+    CheckQuarantine();
     if (config_.data().has_packing() && violations_.empty()) CheckPacking();
     return std::move(violations_).Take();
   }
@@ -222,6 +223,12 @@ class Checker {
                          " is set beside data.energon_order, whose batches are of single samples; "
                          "remove one of them");
     }
+  }
+
+  void CheckQuarantine() {
+    if (!config_.data().has_quarantine() || !config_.data().has_mock()) return;
+    violations_.Refuse("data.quarantine",
+                       " is set, samples of data.mock are made and can always be read; remove it");
   }
 
   // Precondition: all else is in order.

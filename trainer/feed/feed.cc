@@ -123,7 +123,16 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
   };
   HETERO_ASSIGN_OR_RETURN(
       prefetcher_, data::Prefetcher<HostMicrobatch>::Create(std::move(ring), std::move(write)));
+  if (options_->samples->quarantine == nullptr) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(probe_, SampleProbe::Create(options_));
   return absl::OkStatus();
+}
+
+void BatchFeed::ReadAnew() {
+  // In this order: the thread behind the prefetcher asks for shares.
+  if (shares_ != nullptr) shares_->Forget();
+  facts_.Forget();
+  if (prefetcher_ != nullptr) prefetcher_->Drop();
 }
 
 absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch, Stream& stream) {

@@ -30,6 +30,7 @@
 #include "hetero/trainer/feed/host_microbatch.h"
 #include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/feed/microbatch_writer.h"
+#include "hetero/trainer/feed/sample_probe.h"
 
 namespace hetero {
 
@@ -77,6 +78,18 @@ class BatchFeed {
     return facts_.Shares(step, microbatch);
   }
 
+  // Numbers of this lane's samples of `step` that are not in quarantine and cannot be read as its
+  // stage reads them, ascending, each once. Waits until they were all read; none where samples have
+  // no quarantine. Errors: those of SampleProbe.
+  absl::StatusOr<std::vector<int64_t>> BadSamples(int64_t step) {
+    if (probe_ == nullptr) return std::vector<int64_t>();
+    return probe_->Bad(step);
+  }
+
+  // What was read ahead is read anew: samples have come into quarantine. Microbatches in slots
+  // stay.
+  void ReadAnew();
+
   // What bounds sample `sample` of every microbatch of the run.
   SampleFacts LargestSample(int64_t sample) const {
     return hetero::LargestSample(*options_, sample);
@@ -118,6 +131,7 @@ class BatchFeed {
   CountedFacts facts_;
   std::vector<Slot> slots_;
   std::unique_ptr<data::Prefetcher<HostMicrobatch>> prefetcher_;  // null where nothing is read
+  std::unique_ptr<SampleProbe> probe_;                            // null likewise, or without use
 
   // Of the shape-only device.
   std::vector<Buffer> predicted_;

@@ -87,6 +87,11 @@ absl::StatusOr<std::shared_ptr<const StepShares>> MediaShares::Of(int64_t step) 
   return shares;
 }
 
+void MediaShares::Forget() {
+  const absl::MutexLock lock(&mutex_);
+  kept_.clear();
+}
+
 absl::StatusOr<StepShares> MediaShares::Plan(int64_t step) {
   const BalancedMedia& balanced = *options_->balanced;
   const data::BatchLayout& batch = options_->batch;

@@ -49,6 +49,9 @@ class MediaShares {
   // sample whose placeholders are not those of its images.
   absl::StatusOr<std::shared_ptr<const StepShares>> Of(int64_t step);
 
+  // Steps are planned anew: what samples are has changed.
+  void Forget();
+
  private:
   absl::StatusOr<StepShares> Plan(int64_t step) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

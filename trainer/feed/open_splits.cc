@@ -10,7 +10,9 @@
 #include "hetero/base/status.h"
 #include "hetero/data/energon/open_blend.h"
 #include "hetero/data/joined_source.h"
+#include "hetero/data/quarantine.h"
 #include "hetero/data/sample_order.h"
+#include "hetero/trainer/feed/split_quarantine.h"
 #include "hetero/trainer/feed/training_order.h"
 
 namespace hetero {
@@ -45,9 +47,16 @@ absl::StatusOr<OpenSplit> Open(const NamedSplit& named, const SampleReading& rea
 }
 
 SampleSet SamplesOf(std::shared_ptr<const data::OpenedBlend> blend, data::SampleOrder order,
-                    const SampleReading& reading) {
-  return {.order = std::move(order),
-          .open = [blend = std::move(blend), reading] { return OpenSource(*blend, reading); }};
+                    const SampleReading& reading,
+                    std::shared_ptr<const SplitQuarantine> quarantine) {
+  auto open = [blend = std::move(blend), reading,
+               quarantine]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source,
+                            OpenSource(*blend, reading));
+    if (quarantine == nullptr) return source;
+    return std::make_unique<data::QuarantinedSource>(std::move(source), quarantine->samples);
+  };
+  return {.order = std::move(order), .open = std::move(open), .quarantine = std::move(quarantine)};
 }
 
 std::string Describe(const data::OpenedBlend& blend) {
@@ -62,21 +71,42 @@ std::string Describe(const data::OpenedBlend& blend) {
 absl::StatusOr<RunSamples> OpenSplits(const RunConfig& config, const InputContract& contract,
                                       int64_t num_lanes, const NamedSplit& train,
                                       const NamedSplit& evaluation, const SampleReading& reading,
+                                      const std::filesystem::path& working_folder,
                                       const data::LongWork& work) {
+  std::shared_ptr<RunQuarantine> quarantine;
+  if (config.data().has_quarantine()) {
+    absl::StatusOr<std::shared_ptr<RunQuarantine>> read =
+        RunQuarantine::Read(config.data().quarantine(), working_folder);
+    HETERO_RETURN_IF_ERROR(read.status()).With("data.quarantine.file");
+    quarantine = *std::move(read);
+  }
   HETERO_ASSIGN_OR_RETURN(OpenSplit training, Open(train, reading, work));
-  HETERO_ASSIGN_OR_RETURN(
-      TrainingOrder order,
-      MakeTrainingOrder(config, contract, num_lanes, training.blend, *training.source, work));
+  HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const SplitQuarantine> of_training,
+                          QuarantineOf(quarantine.get(), contract, training.blend, reading));
+  std::unique_ptr<data::SampleSource> planned = std::move(training.source);
+  if (of_training != nullptr) {
+    planned = std::make_unique<SiftingSource>(std::move(planned), *of_training, work);
+  }
+  HETERO_ASSIGN_OR_RETURN(TrainingOrder order, MakeTrainingOrder(config, contract, num_lanes,
+                                                                 training.blend, *planned, work));
   std::string description = absl::StrCat(Describe(*training.blend), order.description);
-  RunSamples samples = {.train = SamplesOf(std::move(training.blend), order.order, reading),
-                        .lane_order = std::move(order.lanes),
-                        .evaluation = std::nullopt,
-                        .description = std::move(description)};
-  if (!config.has_evaluation()) return samples;
-  HETERO_ASSIGN_OR_RETURN(OpenSplit evaluating, Open(evaluation, reading, work));
-  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
-                          data::SampleOrder::OnePass(evaluating.source->size()));
-  samples.evaluation = SamplesOf(std::move(evaluating.blend), once, reading);
+  RunSamples samples = {
+      .train = SamplesOf(std::move(training.blend), order.order, reading, of_training),
+      .lane_order = std::move(order.lanes),
+      .evaluation = std::nullopt,
+      .quarantine = quarantine,
+      .description = std::move(description)};
+  if (config.has_evaluation()) {
+    HETERO_ASSIGN_OR_RETURN(OpenSplit evaluating, Open(evaluation, reading, work));
+    HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const SplitQuarantine> of_evaluation,
+                            QuarantineOf(quarantine.get(), contract, evaluating.blend, reading));
+    HETERO_ASSIGN_OR_RETURN(const data::SampleOrder once,
+                            data::SampleOrder::OnePass(evaluating.source->size()));
+    samples.evaluation = SamplesOf(std::move(evaluating.blend), once, reading, of_evaluation);
+  }
+  if (quarantine != nullptr) {
+    HETERO_RETURN_IF_ERROR(quarantine->CheckSize());
+  }
   return samples;
 }
 

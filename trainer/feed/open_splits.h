@@ -35,12 +35,14 @@ struct SampleReading {
 };
 
 // Training samples and, if the run evaluates, those of `evaluation`. The description is that of the
-// order of training samples, or of the rows that they share.
-// Errors: those of the data sets and of `reading`, naming the field; those of data::PlanRows and
-// data::LoaderPlan; INVALID_ARGUMENT for rows of several data sets.
+// order of training samples, or of the rows that they share. Relative files begin at
+// `working_folder`.
+// Errors: those of the data sets and of `reading`, naming the field; those of data::PlanRows,
+// data::LoaderPlan and RunQuarantine; INVALID_ARGUMENT for rows of several data sets.
 absl::StatusOr<RunSamples> OpenSplits(const proto::RunConfig& config, const InputContract& contract,
                                       int64_t num_lanes, const NamedSplit& train,
                                       const NamedSplit& evaluation, const SampleReading& reading,
+                                      const std::filesystem::path& working_folder,
                                       const data::LongWork& work);
 
 }  // namespace hetero

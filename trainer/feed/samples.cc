@@ -88,10 +88,11 @@ absl::StatusOr<RunSamples> PrepareFashion(const RunConfig& config, const InputCo
                           report->prepared.excluded.size(), " of them unreadable"));
   }
   constexpr std::string_view kField = "data.fashion_mnist.cache";
-  HETERO_ASSIGN_OR_RETURN(RunSamples samples,
-                          OpenSplits(config, contract, num_lanes, {kField, prepare.output, "train"},
-                                     {kField, prepare.output, "test"},
-                                     ReadCaptions(CaptionOptionsOf(config, contract)), work));
+  HETERO_ASSIGN_OR_RETURN(
+      RunSamples samples,
+      OpenSplits(config, contract, num_lanes, {kField, prepare.output, "train"},
+                 {kField, prepare.output, "test"}, ReadCaptions(CaptionOptionsOf(config, contract)),
+                 working_folder, work));
   samples.description =
       absl::StrCat("Fashion-MNIST in ", prepare.output.native(), samples.description);
   return samples;
@@ -111,7 +112,7 @@ absl::StatusOr<RunSamples> OpenWebDataset(const RunConfig& config, const InputCo
       RunSamples samples,
       OpenSplits(config, contract, num_lanes, {"data.web_dataset.train", train, "train"},
                  {"data.web_dataset.evaluation", working_folder / web.evaluation(), "val"},
-                 ReadCaptions(captions), work));
+                 ReadCaptions(captions), working_folder, work));
   samples.description = absl::StrCat("WebDataset in ", train.native(), samples.description);
   return samples;
 }
@@ -158,7 +159,7 @@ absl::StatusOr<RunSamples> OpenConversations(const RunConfig& config, const Inpu
       OpenSplits(
           config, contract, num_lanes, {"data.conversations.train", train, "train"},
           {"data.conversations.evaluation", working_folder / conversations.evaluation(), "val"},
-          ReadConversations(options), work));
+          ReadConversations(options), working_folder, work));
   samples.description = absl::StrCat("conversations in ", train.native(), samples.description);
   return samples;
 }

@@ -21,6 +21,7 @@
 #include "hetero/data/source.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/input_contract.h"
+#include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/run_config.pb.h"
 
 namespace hetero {
@@ -47,14 +48,17 @@ struct SampleSet {
   data::SampleOrder order;
   // Opens a source for the calling thread. Thread safe; what is prepared is shared.
   std::function<absl::StatusOr<std::unique_ptr<data::SampleSource>>()> open;
+  // Samples that the source gives blank; null: each that cannot be read is an error.
+  std::shared_ptr<const SplitQuarantine> quarantine = nullptr;
 };
 
 struct RunSamples {
   SampleSet train;
   // Has the state of the order of training samples; null where that is a function of their number.
   std::shared_ptr<data::LaneOrder> lane_order = nullptr;
-  std::optional<SampleSet> evaluation;  // one pass; unset without evaluation
-  std::string description;              // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
+  std::optional<SampleSet> evaluation;                  // one pass; unset without evaluation
+  std::shared_ptr<RunQuarantine> quarantine = nullptr;  // of both; null without
+  std::string description;  // "Fashion-MNIST in /root/.cache/hetero/fashion_mnist"
 };
 
 // Every rule between `config` and the data that it names, once they are open.
@@ -68,7 +72,8 @@ std::vector<Violation> ValidateSamples(const proto::RunConfig& config, const Run
 // is told and asked when it takes seconds. Relative folders begin at `working_folder`.
 // Precondition: ValidateData(config, contract) is empty.
 // Errors: NOT_FOUND for a missing archive, naming the package to install, or a missing shard; those
-// of the data set, naming its file; those of data::PlanRows; those of the tokenizer and
+// of the data set, naming its file; those of data::PlanRows and RunQuarantine, and INVALID_ARGUMENT
+// for what its file says of the run's data sets and they do not have; those of the tokenizer and
 // INVALID_ARGUMENT naming its field where it does not fit the model; CANCELLED when the user wants
 // an end.
 absl::StatusOr<RunSamples> PrepareSamples(const proto::RunConfig& config,

@@ -1,6 +1,7 @@
 #include "hetero/trainer/step/engine.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/log/check.h"
@@ -250,6 +251,27 @@ absl::StatusOr<const Engine::EdgeRows*> Engine::Rows(Split split, int64_t step, 
   rows.backward = Inverse(rows.forward);
   rows.step = step;
   return &rows;
+}
+
+absl::StatusOr<std::vector<int64_t>> Engine::BadSamples(Split split, int64_t step) {
+  std::set<int64_t> bad;
+  for (size_t i = 0; i < runtimes_.size(); ++i) {
+    const absl::StatusOr<std::vector<int64_t>> of_stage =
+        runtimes_[i].feeds[static_cast<int>(split)]->BadSamples(step);
+    HETERO_RETURN_IF_ERROR(of_stage.status())
+        .With(absl::StrCat("samples of step ", step + 1, " for ", own_[i].name));
+    bad.insert(of_stage->begin(), of_stage->end());
+  }
+  return std::vector<int64_t>(bad.begin(), bad.end());
+}
+
+void Engine::ReadAnew(Split split) {
+  const int s = static_cast<int>(split);
+  for (Runtime& runtime : runtimes_) runtime.feeds[s]->ReadAnew();
+  for (Edge& edge : edges_) {
+    for (EdgeRows& rows : edge.at_source[s]) rows.step = -1;
+    for (EdgeRows& rows : edge.at_destination[s]) rows.step = -1;
+  }
 }
 
 size_t Engine::InputIndex(int stage, int edge) const {

@@ -97,6 +97,12 @@ class Engine {
   // Walks the evaluation program of step `step`. Precondition: options.evaluate.
   absl::Status RunEvaluation(int64_t step);
 
+  // Numbers of samples of step `step` that a stage here cannot read, ascending, each once, and what
+  // becomes of microbatches made ahead when such samples are passed over. Errors: those of
+  // BatchFeed::BadSamples, with the stage.
+  absl::StatusOr<std::vector<int64_t>> BadSamples(Split split, int64_t step);
+  void ReadAnew(Split split);
+
   std::span<OwnStage> stages() { return own_; }
   // Place in stages() of a stage of the plan; -1 where another rank holds it.
   int OwnIndex(int stage) const;

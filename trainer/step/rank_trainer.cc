@@ -143,6 +143,33 @@ absl::StatusOr<Wishes> RankTrainer::AnyOf(const Wishes& own) {
   return Wishes{.stop = any[0] != 0, .save = any[1] != 0, .busy = any[2] != 0};
 }
 
+absl::StatusOr<int64_t> RankTrainer::Largest(int64_t value) {
+  if (control_ == nullptr) return value;
+  // Exact below 2^53.
+  double largest[] = {static_cast<double>(value)};
+  const TensorView view(largest, DType::kF64, {1});
+  HETERO_RETURN_IF_ERROR(
+      control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "bad samples"));
+  return static_cast<int64_t>(largest[0]);
+}
+
+absl::Status RankTrainer::PassOverBadSamples(Split split, int64_t step) {
+  if (!on_bad_samples_) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(std::vector<int64_t> own, engine_->BadSamples(split, step));
+  std::vector<int64_t> all;
+  for (;;) {
+    HETERO_ASSIGN_OR_RETURN(const int64_t next, Largest(own.empty() ? -1 : own.back()));
+    if (next < 0) break;
+    all.push_back(next);
+    if (!own.empty() && own.back() == next) own.pop_back();
+  }
+  if (all.empty()) return absl::OkStatus();
+  std::ranges::reverse(all);
+  HETERO_RETURN_IF_ERROR(on_bad_samples_(split, all));
+  engine_->ReadAnew(split);
+  return absl::OkStatus();
+}
+
 absl::Status RankTrainer::AwaitWeights() {
   for (const std::unique_ptr<BucketTraffic>& traffic : traffic_) {
     HETERO_RETURN_IF_ERROR(traffic->AllNeeded());
@@ -152,6 +179,7 @@ absl::Status RankTrainer::AwaitWeights() {
 
 absl::Status RankTrainer::Queue(int64_t step) {
   const Span span(engine_->spans(), "training step", "step");
+  HETERO_RETURN_IF_ERROR(PassOverBadSamples(Split::kTrain, step));
   step_ = step;
   tell_norm_.push_back(false);
   return engine_->RunTraining(step, [this](const Op& op) { return Finish(op); });
@@ -220,6 +248,7 @@ absl::StatusOr<std::optional<EvaluationResult>> RankTrainer::Evaluate(
   for (int64_t step = 0; step < num_steps; ++step) {
     HETERO_ASSIGN_OR_RETURN(const Wishes wishes, AnyOf({.stop = stop_requested()}));
     if (wishes.stop) return std::nullopt;
+    HETERO_RETURN_IF_ERROR(PassOverBadSamples(Split::kEvaluate, step));
     HETERO_RETURN_IF_ERROR(engine_->RunEvaluation(step));
   }
   const TensorView totals = totals_.View(DType::kF64, {num_totals_});

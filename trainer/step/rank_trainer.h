@@ -94,6 +94,14 @@ class RankTrainer {
   // Weights, masters and moments change between a call of `before` and the end of the step alone.
   void CallBeforeUpdates(std::function<void()> before) { before_update_ = std::move(before); }
 
+  // Called on every rank, before the step of training or evaluation that has them, with samples
+  // that some rank cannot read, ascending; they are in quarantine when it returns. Unset: all can
+  // be read.
+  void CallOnBadSamples(
+      std::function<absl::Status(Split split, std::span<const int64_t> samples)> function) {
+    on_bad_samples_ = std::move(function);
+  }
+
   // What comes on the engine's stream finds the weights as the last update left them.
   absl::Status AwaitWeights();
 
@@ -111,6 +119,11 @@ class RankTrainer {
   explicit RankTrainer(const LearningRateSchedule& schedule) : schedule_(schedule) {}
 
   absl::Status MakeOptimizers(const EngineOptions& options, const OptimizerSettings& settings);
+
+  // Finds what no rank may read of `step`, before it begins. The hosts wait for each other.
+  absl::Status PassOverBadSamples(Split split, int64_t step);
+  // Over all ranks.
+  absl::StatusOr<int64_t> Largest(int64_t value);
 
   // What a step does beside the work of stages and edges.
   absl::Status Finish(const Op& op);
@@ -139,6 +152,7 @@ class RankTrainer {
   std::unique_ptr<ParameterNorm> norm_;           // null: nobody wants it
   std::deque<bool> tell_norm_;                    // of the steps not asked for
   std::function<void()> before_update_;
+  std::function<absl::Status(Split, std::span<const int64_t>)> on_bad_samples_;
   Buffer totals_;
   Arena no_workspace_ = Arena::Counting(MemoryLabel::kWorkspace);
   Stream host_stream_{Device{}, no_workspace_};  // of what hosts tell each other

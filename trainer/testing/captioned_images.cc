@@ -2,10 +2,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
+#include "hetero/data/file/file.h"
 #include "hetero/data/image/codec.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/prepare.h"
@@ -29,8 +32,21 @@ absl::Status WriteCaptionedImages(const std::filesystem::path& folder,
     HETERO_RETURN_IF_ERROR(writer.Add(key + ".txt", samples[i].caption));
   }
   HETERO_RETURN_IF_ERROR(writer.Close());
-  return data::PrepareDataset(folder, {.splits = {{"train", {"shard.tar"}}}, .fields = {}})
+  return data::PrepareDataset(
+             folder, {.splits = {{"train", {"shard.tar"}}, {"val", {"shard.tar"}}}, .fields = {}})
       .status();
+}
+
+absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key) {
+  const std::filesystem::path shard = folder / "shard.tar";
+  HETERO_ASSIGN_OR_RETURN(std::string bytes, data::ReadFile(shard));
+  const size_t header = bytes.find(absl::StrCat(key, ".png"));
+  if (header == std::string::npos) {
+    return absl::NotFoundError(absl::StrCat(shard.native(), " has no sample ", key));
+  }
+  // Behind the tar header, the signature of PNG and its first chunk.
+  bytes.replace(header + 512 + 60, 8, "damaged!");
+  return data::WriteFileAtomically(shard, bytes);
 }
 
 std::string CaptionedImagesSetting(const std::filesystem::path& folder) {

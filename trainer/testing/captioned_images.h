@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -15,10 +16,15 @@ struct CaptionedImage {
   std::string caption;
 };
 
-// Makes `folder` a prepared data set of these samples in one shard, whatever it was before. The
-// pixels follow from a sample's place. Errors: those of //data/tar and //data/webdataset:prepare.
+// Makes `folder` a prepared data set of these samples, "k00" and on, in one shard, whatever it was
+// before; they are both its splits. The pixels follow from a sample's place. Errors: those of
+// //data/tar and //data/webdataset:prepare.
 absl::Status WriteCaptionedImages(const std::filesystem::path& folder,
                                   const std::vector<CaptionedImage>& samples);
+
+// Overwrites bytes of the image of sample `key` there; its header and those of the archive stay
+// whole. Errors: NOT_FOUND without such a sample; those of //data/file.
+absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key);
 
 // What a configuration sets to train on it as data.web_dataset, `folder` relative to TestFolder().
 std::string CaptionedImagesSetting(const std::filesystem::path& folder);
