@@ -61,7 +61,7 @@ absl::StatusOr<std::unique_ptr<RankSaves>> RankSaves::Create(RunCheckpoints& che
                                                              const Model& model, GlobalRank rank,
                                                              RankTrainer& trainer,
                                                              Exchange& exchange) {
-  std::unique_ptr<RankSaves> saves(new RankSaves(checkpoints, trainer, exchange));
+  std::unique_ptr<RankSaves> saves(new RankSaves(checkpoints, rank, trainer, exchange));
   HETERO_ASSIGN_OR_RETURN(
       saves->state_, StateOfRank(model, trainer, rank,
                                  {.optimizer = !checkpoints.settings.save().skip_optimizer()}));
@@ -126,7 +126,10 @@ absl::StatusOr<std::filesystem::path> RankSaves::MakeStaging(int64_t iteration,
 
 absl::Status RankSaves::TryToBegin(const RunState& state) {
   const proto::SaveCheckpoints& save = checkpoints_.settings.save();
+  if (!save.skip_optimizer()) state_.objects = ObjectsOfRank(trainer_, rank_);
+  // Groups of all modules have done the same updates, or one of them would go on wrongly.
   SaveOptions options{.iteration = state.iteration,
+                      .agreed = absl::StrCat("after ", state.progress.applied_steps, " updates"),
                       .ring_bytes = save.host_bytes(),
                       .incremental = save.incremental(),
                       .previous = published_directory_.native()};

@@ -83,8 +83,9 @@ class RankSaves {
   std::vector<SaveOutcome> TakeOutcomes();
 
  private:
-  RankSaves(RunCheckpoints& checkpoints, RankTrainer& trainer, Exchange& exchange)
+  RankSaves(RunCheckpoints& checkpoints, GlobalRank rank, RankTrainer& trainer, Exchange& exchange)
       : checkpoints_(checkpoints),
+        rank_(rank),
         trainer_(trainer),
         exchange_(exchange),
         saver_(checkpoints.storage, exchange) {}
@@ -100,6 +101,7 @@ class RankSaves {
   void KeepBest();
 
   RunCheckpoints& checkpoints_;
+  const GlobalRank rank_;
   RankTrainer& trainer_;
   Exchange& exchange_;
   CheckpointState state_;
