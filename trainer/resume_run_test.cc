@@ -370,6 +370,18 @@ TEST(ResumeRunTest, GroupsOfParametersGoOnWithTheirOwnSettings) {
                     HasSubstr("-> 0.002")));
 }
 
+// What is frozen has no use for its groups, and that is no difference of settings.
+TEST(ResumeRunTest, AnEncoderThatTrainedGoesOnFrozen) {
+  ASSERT_THAT(
+      RunConfigured(Config({"checkpoint.save={folder: \"thawed\" interval_steps: 4}"})).status,
+      IsOk());
+  const proto::RunConfig config =
+      Config({"checkpoint.load={folder: \"thawed\" iteration: 4}", "model.freeze_encoder=true"});
+  ASSERT_THAT(RunConfigured(config).status, IsOk());
+  EXPECT_THAT(ResumeReport(config)["changed_settings"].dump(),
+              HasSubstr("this run has no group {is_decoupled_lr"));
+}
+
 TEST(ResumeRunTest, TheBestStays) {
   const RecipeRun run =
       RunConfigured(Config({"checkpoint.save={folder: \"best\" keep_last: 1 keep_best: true}",

@@ -127,14 +127,15 @@ std::vector<CheckpointObject> GroupObjects(std::string_view module,
 
 GroupOptions GroupOptionsOf(std::string_view name, const std::vector<std::string>& kept,
                             const std::vector<std::string>& unused, bool override) {
-  // "mimo.language.optimizer.state.", where masters and moments of the same module are.
-  const std::string states =
-      absl::StrCat(name.substr(0, name.find(".optimizer.")), ".optimizer.state.");
-  const auto is_state = [&](const std::string& key) {
-    return CanonicalKey(key).starts_with(states);
+  // "mimo.language.optimizer.state.exp_avg.", where moments of the same module are: masters may be
+  // left where they are the weights themselves.
+  const std::string moments =
+      absl::StrCat(name.substr(0, name.find(".optimizer.")), ".optimizer.state.exp_avg.");
+  const auto is_moment = [&](const std::string& key) {
+    return CanonicalKey(key).starts_with(moments);
   };
-  return {.may_lack = override || std::ranges::any_of(kept, is_state),
-          .may_be_left = override || std::ranges::any_of(unused, is_state)};
+  return {.may_lack = override || std::ranges::any_of(kept, is_moment),
+          .may_be_left = override || std::ranges::any_of(unused, is_moment)};
 }
 
 absl::StatusOr<std::vector<std::string>> MatchGroups(std::string_view name, const Json& own,

@@ -34,7 +34,7 @@ struct GroupOptions {
   bool may_be_left = false;  // those of the checkpoint: it trained what the run does not
 };
 
-// By what of the optimizer's state a load kept as it was, and what of the checkpoint it left.
+// By the moments of the module that a load kept as they were, and those that it left.
 GroupOptions GroupOptionsOf(std::string_view name, const std::vector<std::string>& kept,
                             const std::vector<std::string>& unused, bool override);
 

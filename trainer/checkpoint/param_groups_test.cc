@@ -143,7 +143,8 @@ TEST(ParamGroupsTest, WhatTrainsNowOrDidBeforeMayBeWithoutPartner) {
   Json fewer = all;
   fewer.erase(1);
   const std::vector<std::string> states = {"mimo.a.optimizer.state.exp_avg.w"}, none;
-  const std::vector<std::string> others = {"mimo.b.optimizer.state.exp_avg.w"};
+  const std::vector<std::string> others = {"mimo.b.optimizer.state.exp_avg.w",
+                                           "mimo.a.optimizer.state.param.w"};
   EXPECT_THAT(MatchGroups(name, all, fewer, GroupOptionsOf(name, states, none, false)),
               IsOkAndHolds(ElementsAre(HasSubstr("the checkpoint has no group"))));
   EXPECT_THAT(MatchGroups(name, fewer, all, GroupOptionsOf(name, none, states, false)),
