@@ -19,13 +19,16 @@
 #include "hetero/ckpt/plan/world_plan.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/publish/resume.h"
+#include "hetero/ckpt/reader.h"
 #include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/trainer/checkpoint/load_settings.h"
 #include "hetero/trainer/checkpoint/load_source.h"
+#include "hetero/trainer/checkpoint/param_groups.h"
 #include "hetero/trainer/checkpoint/rank_state.h"
 #include "hetero/trainer/checkpoint/run_state.h"
 #include "hetero/trainer/step/rank_trainer.h"
+#include "nlohmann/json.hpp"
 
 namespace hetero {
 namespace {
@@ -73,6 +76,7 @@ class Owners {
 struct Wanted {
   WorldPlan plan;  // of all ranks
   Owners owners;   // of what is wanted, and of masters that need not be, being the weights
+  std::map<std::string, nlohmann::json> objects = {};  // by name
 };
 
 absl::StatusOr<Wanted> WantedBy(const Job& job, const StopSignals& signals) {
@@ -103,6 +107,11 @@ absl::StatusOr<Wanted> WantedBy(const Job& job, const StopSignals& signals) {
       HETERO_ASSIGN_OR_RETURN(CheckpointState state,
                               StateOfRank(*job.model, *trainer, rank, of_module));
       std::ranges::move(state.tensors, std::back_inserter(of_rank.tensors));
+      for (CheckpointObject& object : state.objects) {
+        wanted.owners.Add(object.name, module);
+        wanted.objects.emplace(object.name, object.value);
+        of_rank.objects.push_back(std::move(object));
+      }
       of_module.use = StateUse::kSave;
       HETERO_ASSIGN_OR_RETURN(state, StateOfRank(*job.model, *trainer, rank, of_module));
       for (const CheckpointTensor& tensor : state.tensors) wanted.owners.Add(tensor.key, module);
@@ -113,9 +122,13 @@ absl::StatusOr<Wanted> WantedBy(const Job& job, const StopSignals& signals) {
   return wanted;
 }
 
+LoadCheck::Module& ModuleOf(std::string_view name, const Owners& owners, LoadCheck& check) {
+  return *std::ranges::find(check.modules, owners.ModuleOf(name), &LoadCheck::Module::name);
+}
+
 void AddMatch(const MatchReport& match, const Owners& owners, LoadCheck& check) {
   const auto module_of = [&](std::string_view name) -> LoadCheck::Module& {
-    return *std::ranges::find(check.modules, owners.ModuleOf(name), &LoadCheck::Module::name);
+    return ModuleOf(name, owners, check);
   };
   for (const auto& [key, stored] : match.tensors) ++module_of(key).found;
   for (const Misfit& misfit : match.unlike) --module_of(misfit.name).found;
@@ -132,6 +145,25 @@ void AddMatch(const MatchReport& match, const Owners& owners, LoadCheck& check) 
   }
   if (!check.fits() || match.idle_patterns.empty()) return;
   check.of_the_run.emplace_back(match.Refusal().message());
+}
+
+// Parameter groups of which the stored ones are others.
+absl::Status AddGroups(Storage& storage, const std::filesystem::path& directory,
+                       const CheckpointIndex& index, const MatchReport& match, const Wanted& wanted,
+                       bool override, LoadCheck& check) {
+  for (const auto& [name, own] : wanted.objects) {
+    const auto stored = match.objects.find(name);
+    if (stored == match.objects.end() || !MatchesPattern(name, kGroupsPattern)) continue;
+    HETERO_ASSIGN_OR_RETURN(const nlohmann::json groups,
+                            ReadStoredObject(storage, directory, index, name, *stored->second));
+    const absl::Status matched =
+        MatchGroups(name, own, groups, GroupOptionsOf(name, match.kept, match.unused, override))
+            .status();
+    if (absl::IsDataLoss(matched)) return matched;
+    if (matched.ok()) continue;
+    ModuleOf(name, wanted.owners, check).unlike.emplace_back(matched.message());
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -188,8 +220,9 @@ absl::StatusOr<LoadCheck> CheckLoad(const Job& job, const std::filesystem::path&
       check.modules.push_back({.name = module});
     }
     check.modules.emplace_back();
-    AddMatch(MatchRequest(index, wanted.plan, LoadOptionsOf(settings)), wanted.owners, check);
-    return absl::OkStatus();
+    const MatchReport match = MatchRequest(index, wanted.plan, LoadOptionsOf(settings));
+    AddMatch(match, wanted.owners, check);
+    return AddGroups(storage, directory, index, match, wanted, settings.override_groups(), check);
   };
   absl::StatusOr<ResumeReport> resumed = ResumeFrom(source.plan, look);
   HETERO_RETURN_IF_ERROR(resumed.status()).With("checkpoint.load");

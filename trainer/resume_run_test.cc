@@ -346,6 +346,42 @@ TEST(ResumeRunTest, AnEncoderThatWasFrozenTrainsWhenItsMomentsMayBeMissing) {
   EXPECT_THAT(run.output, HasSubstr("is not in the checkpoint and keeps its values"));
 }
 
+TEST(ResumeRunTest, GroupsOfParametersGoOnWithTheirOwnSettings) {
+  ASSERT_THAT(
+      RunConfigured(Config({"checkpoint.save={folder: \"groups\" interval_steps: 4}"})).status,
+      IsOk());
+  const std::string load = "checkpoint.load={folder: \"groups\" iteration: 4";
+  const std::string scale =
+      "optimizer.per_module[0]={module: \"language\" learning_rate_scale: 0.5}";
+  EXPECT_THAT(RunConfigured(Config({absl::StrCat(load, "}"), scale})).status,
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("mimo.language.optimizer.mimo.language.param_groups"),
+                             HasSubstr("lr_mult: 1.0"), HasSubstr("lr_mult: 0.5"),
+                             HasSubstr("override_groups=true"))));
+  proto::RunConfig config = Config({absl::StrCat(load, " override_groups: true}"), scale});
+  ASSERT_THAT(RunConfigured(config).status, IsOk());
+  // Dense and expert groups of the language model, each on both sides.
+  EXPECT_EQ(ResumeReport(config)["changed_settings"].size(), 4u);
+  config = Config({absl::StrCat(load, "}"), "schedule={style: CONSTANT peak: 0.002 minimum: 0}"});
+  ASSERT_THAT(RunConfigured(config).status, IsOk());
+  EXPECT_THAT(ResumeReport(config)["changed_settings"].dump(),
+              AllOf(HasSubstr("mimo.language.optimizer.mimo.language.1.param_groups"),
+                    HasSubstr("mimo.radio_encoder.optimizer.mimo.radio_encoder.param_groups"),
+                    HasSubstr("-> 0.002")));
+}
+
+// What is frozen has no use for its groups, and that is no difference of settings.
+TEST(ResumeRunTest, AnEncoderThatTrainedGoesOnFrozen) {
+  ASSERT_THAT(
+      RunConfigured(Config({"checkpoint.save={folder: \"thawed\" interval_steps: 4}"})).status,
+      IsOk());
+  const proto::RunConfig config =
+      Config({"checkpoint.load={folder: \"thawed\" iteration: 4}", "model.freeze_encoder=true"});
+  ASSERT_THAT(RunConfigured(config).status, IsOk());
+  EXPECT_THAT(ResumeReport(config)["changed_settings"].dump(),
+              HasSubstr("this run has no group {is_decoupled_lr"));
+}
+
 TEST(ResumeRunTest, TheBestStays) {
   const RecipeRun run =
       RunConfigured(Config({"checkpoint.save={folder: \"best\" keep_last: 1 keep_best: true}",

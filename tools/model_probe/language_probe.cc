@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/models/blocks/embedding/embedding.h"
 #include "hetero/models/blocks/head/head.h"
 #include "hetero/models/nemotron/hybrid.h"
 #include "hetero/models/nemotron/hybrid_model.h"
@@ -15,9 +16,11 @@
 namespace hetero {
 namespace {
 
-// Every layer a stage, and one behind them for what follows the last.
+// Every layer a stage, and one behind them for what follows the last. A table that is the output
+// layer too has a twin there.
 proto::HybridLanguageModel InStages(const proto::HybridLanguageModel& model) {
   proto::HybridLanguageModel staged = model;
+  staged.clear_tie_embeddings();
   staged.clear_pattern();
   for (const char symbol : model.pattern())
     absl::StrAppend(staged.mutable_pattern(), std::string(1, symbol), "|");
@@ -63,6 +66,9 @@ class LanguageProbe : public ProbedModule {
                                         *probe->stores().back(), {},
                                         probe->communicators_.by_family.Of(Family::kTp)));
     probe->vocabulary_size_ = config.vocabulary_size;
+    if (message.tie_embeddings()) {
+      HETERO_RETURN_IF_ERROR(probe->TieTable());
+    }
     return probe;
   }
 
@@ -133,6 +139,14 @@ class LanguageProbe : public ProbedModule {
               .loss_positions = View(loss_positions_),
               .loss_targets = View(loss_targets_),
               .loss_weights = loss_weights_.view().Reshape({counted})};
+  }
+
+  absl::Status TieTable() {
+    HETERO_ASSIGN_OR_RETURN(Parameter* const table, stores().front()->Find(kEmbeddingTable));
+    HETERO_ASSIGN_OR_RETURN(Parameter* const output, stores().back()->Find(kOutputLayer));
+    SetTwin(*table, *output);
+    std::erase_if(names_, [](const BoxMap& map) { return map.name == kOutputLayer; });
+    return absl::OkStatus();
   }
 
   static ConstTensorView View(const std::vector<int32_t>& values) {

@@ -137,23 +137,18 @@ absl::Status SumGradients(const ProbedModule& module, const Job& job, GlobalRank
   return stream.Synchronize();
 }
 
-std::vector<StateTensor> WeightsOf(const ProbedModule& module) {
-  std::vector<StateTensor> states;
-  for (const auto& store : module.stores()) {
-    std::ranges::move(store->States(/*dense_replica=*/0, /*expert_replica=*/0),
-                      std::back_inserter(states));
-  }
-  return states;
-}
+enum class Part : uint8_t { kWeight, kGradient };
 
-// Like the weights, without what has no gradient.
-std::vector<StateTensor> GradientsOf(const ProbedModule& module) {
+// Of every parameter that has it and is one of the files.
+std::vector<StateTensor> StatesOf(const ProbedModule& module, Part part) {
   std::vector<StateTensor> states;
   for (const auto& store : module.stores()) {
     std::vector<StateTensor> of_store = store->States(/*dense_replica=*/0, /*expert_replica=*/0);
     for (size_t i = 0; i < of_store.size(); ++i) {
-      of_store[i].local = store->parameters()[i]->gradient;
-      if (!of_store[i].local.is_null()) states.push_back(std::move(of_store[i]));
+      const Parameter& parameter = *store->parameters()[i];
+      if (part == Part::kGradient) of_store[i].local = parameter.gradient;
+      if (of_store[i].local.is_null() || module.IsTwin(*parameter.spec)) continue;
+      states.push_back(std::move(of_store[i]));
     }
   }
   return states;
@@ -229,9 +224,10 @@ absl::Status ProbeRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
   Exchange exchange(world.get());
   HETERO_ASSIGN_OR_RETURN(const NameMap names, NameMap::Create(module->names()));
   HETERO_ASSIGN_OR_RETURN(const std::vector<CheckpointTensor> weights,
-                          names.Apply(WeightsOf(*module)));
+                          names.Apply(StatesOf(*module, Part::kWeight)));
   HETERO_ASSIGN_OR_RETURN(const LoadReport imported,
                           ImportWeights(job, weights, exchange, *stream));
+  HETERO_RETURN_IF_ERROR(module->CopyToTwin(*stream));
   if (!job.options.exported.empty()) {
     HETERO_RETURN_IF_ERROR(ExportModel(job, imported, weights, exchange, *stream));
   }
@@ -242,8 +238,9 @@ absl::Status ProbeRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
   Append(module->outputs(), outputs);
   if (job.options.gradients) {
     HETERO_RETURN_IF_ERROR(SumGradients(*module, job, rank, factory, *stream, ledger));
+    HETERO_RETURN_IF_ERROR(module->AddGradientOfTwin(*stream));
     HETERO_ASSIGN_OR_RETURN(std::vector<CheckpointTensor> gradients,
-                            names.Apply(GradientsOf(*module), "", kGradientPrefix));
+                            names.Apply(StatesOf(*module, Part::kGradient), "", kGradientPrefix));
     Append(std::move(gradients), outputs);
   }
   HETERO_ASSIGN_OR_RETURN(

@@ -110,17 +110,18 @@ TEST_P(ProbeTest, WeightsGoBackAsTheyCame) {
   EXPECT_TRUE(files[0].contains("config.json"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, ProbeTest,
-                         ::testing::Values(ProbeCase{"nemotron_h", 1}, ProbeCase{"nemotron_h", 2},
-                                           ProbeCase{"nemotron_h", 2, 2},
-                                           ProbeCase{"nemotron_h", 4, 2},
-                                           ProbeCase{"nemotron_h", 2, 1, DType::kF64},
-                                           ProbeCase{"radio", 1}, ProbeCase{"radio", 2},
-                                           ProbeCase{"radio", 2, 1, DType::kF64}),
-                         [](const auto& info) {
-                           return absl::StrCat(info.param.model, "_tp", info.param.tp, "_ep",
-                                               info.param.ep, "_", Name(info.param.dtype));
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Models, ProbeTest,
+    ::testing::Values(ProbeCase{"nemotron_h", 1}, ProbeCase{"nemotron_h", 2},
+                      ProbeCase{"nemotron_h", 2, 2}, ProbeCase{"nemotron_h", 4, 2},
+                      ProbeCase{"nemotron_h", 2, 1, DType::kF64}, ProbeCase{"nemotron_h_tied", 1},
+                      ProbeCase{"nemotron_h_tied", 2},
+                      ProbeCase{"nemotron_h_tied", 2, 1, DType::kF64}, ProbeCase{"radio", 1},
+                      ProbeCase{"radio", 2}, ProbeCase{"radio", 2, 1, DType::kF64}),
+    [](const auto& info) {
+      return absl::StrCat(info.param.model, "_tp", info.param.tp, "_ep", info.param.ep, "_",
+                          Name(info.param.dtype));
+    });
 
 // A file with one more layer than the config, and one with a name of its own.
 TEST(ProbeErrorsTest, NamesWhatIsLeftOut) {

@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/grid/token_shard.h"
+#include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/trainer/step/shard_spec.h"
 
 namespace hetero {
@@ -16,6 +17,15 @@ absl::StatusOr<ParameterStore*> ProbedModule::AddStage(const ParameterTable& tab
       stores_.emplace_back(),
       ParameterStore::Create(table.Stage(stage), shard, place.device, place.ledger));
   return stores_.back().get();
+}
+
+absl::Status ProbedModule::CopyToTwin(Stream& stream) {
+  return twin_ == nullptr ? absl::OkStatus() : Copy(with_twin_->value, twin_->value, stream);
+}
+
+absl::Status ProbedModule::AddGradientOfTwin(Stream& stream) {
+  if (twin_ == nullptr) return absl::OkStatus();
+  return Add(with_twin_->gradient, twin_->gradient, with_twin_->gradient, stream);
 }
 
 void ProbedModule::AddLayer(const TensorView& own_rows, int64_t num_tokens, const Grid& grid,

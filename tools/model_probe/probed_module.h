@@ -20,10 +20,12 @@
 #include "hetero/models/nemotron/hybrid.pb.h"
 #include "hetero/models/radio/radio.pb.h"
 #include "hetero/params/box_map.h"
+#include "hetero/params/parameter_spec.h"
 #include "hetero/params/parameter_store.h"
 #include "hetero/params/table.h"
 #include "hetero/tensor/device.h"
 #include "hetero/tensor/memory.h"
+#include "hetero/tensor/stream.h"
 #include "hetero/tools/model_probe/inputs.h"
 
 namespace hetero {
@@ -57,6 +59,14 @@ class ProbedModule {
   // How they lie in the files of the public model, in the same order.
   const std::vector<BoxMap>& names() const { return names_; }
 
+  // Of a parameter that is two here, on the first stage and on the last, and one in the files: the
+  // second has no name there. All three do nothing where no parameter is.
+  bool IsTwin(const ParameterSpec& spec) const { return twin_ != nullptr && &spec == twin_->spec; }
+  // Gives the twin the value of the first, which was loaded.
+  absl::Status CopyToTwin(Stream& stream);
+  // Adds the gradient of the twin to that of the first, once ranks have summed both.
+  absl::Status AddGradientOfTwin(Stream& stream);
+
  protected:
   // Adds the parameters of a stage. `table`: of all stages.
   absl::StatusOr<ParameterStore*> AddStage(const ParameterTable& table, const ModulePlace& place,
@@ -69,9 +79,17 @@ class ProbedModule {
   // "loss", which one rank tells.
   void AddLoss(double loss, bool tells);
 
+  // `twin`, on the last stage, is the parameter `first` of the files.
+  void SetTwin(Parameter& first, Parameter& twin) {
+    with_twin_ = &first;
+    twin_ = &twin;
+  }
+
   std::vector<BoxMap> names_;
 
  private:
+  Parameter* with_twin_ = nullptr;
+  Parameter* twin_ = nullptr;
   std::vector<std::unique_ptr<ParameterStore>> stores_;
   std::vector<CheckpointTensor> layers_;
   std::vector<CheckpointTensor> outputs_;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <filesystem>
+#include <iterator>
+#include <set>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -10,10 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/match.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/trainer/checkpoint/load_settings.h"
+#include "hetero/trainer/checkpoint/param_groups.h"
 #include "hetero/trainer/checkpoint/rank_state.h"
 #include "hetero/trainer/exit_code.h"
 #include "nlohmann/json.hpp"
@@ -65,6 +70,32 @@ std::string DescribeUnusedWeights(const std::vector<std::string>& unused,
                       ", have no place in this model: does it lack what they are of?");
 }
 
+// Between the parameter groups of all ranks, `own` of this one, and those that were loaded.
+absl::StatusOr<std::vector<std::string>> ChangedSettings(
+    const std::vector<CheckpointObject>& own, const std::vector<CheckpointObject>& loaded,
+    const LoadReport& report, bool override, Exchange& exchange) {
+  absl::Status matched;
+  std::vector<std::string> lines;
+  for (size_t i = 0; i < own.size() && matched.ok(); ++i) {
+    if (!MatchesPattern(own[i].name, kGroupsPattern)) continue;
+    absl::StatusOr<std::vector<std::string>> changed =
+        MatchGroups(own[i].name, own[i].value, loaded[i].value,
+                    GroupOptionsOf(own[i].name, report.kept, report.unused, override));
+    matched = changed.status();
+    if (matched.ok()) std::ranges::move(*changed, std::back_inserter(lines));
+  }
+  HETERO_RETURN_IF_ERROR(exchange.Agree(matched, "checkpoint.groups_match"));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                          exchange.AllGather(absl::StrJoin(lines, "\n"), "checkpoint.groups"));
+  std::set<std::string> changes;
+  for (const std::string& of_rank : all) {
+    for (const std::string_view line : absl::StrSplit(of_rank, '\n', absl::SkipEmpty())) {
+      changes.emplace(line);
+    }
+  }
+  return std::vector<std::string>(changes.begin(), changes.end());
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& model, GlobalRank rank,
@@ -75,12 +106,17 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
   const LoadOptions options = LoadOptionsOf(settings);
   Stream& stream = trainer.engine().stream();
   HETERO_ASSIGN_OR_RETURN(CheckpointState state, StateOfRank(model, trainer, rank, wanted));
+  const std::vector<CheckpointObject> own = state.objects;
   LoadedRun loaded;
   const auto load = [&](const std::string& name) -> absl::Status {
     const std::filesystem::path directory = source.folder / name;
     HETERO_RETURN_IF_ERROR(CheckWhole(checkpoints, directory, exchange));
+    for (CheckpointObject& object : state.objects) object.value = nullptr;
     HETERO_ASSIGN_OR_RETURN(loaded.report, Load(checkpoints.storage, directory.native(), state,
                                                 exchange, options, stream));
+    HETERO_ASSIGN_OR_RETURN(
+        loaded.changed_settings,
+        ChangedSettings(own, state.objects, loaded.report, settings.override_groups(), exchange));
     HETERO_ASSIGN_OR_RETURN(loaded.state,
                             WantedRunState(settings, loaded.report.state, checkpoints.identity));
     return ContinueSamples(loaded.report.state, loaded.state, checkpoints.identity);
@@ -129,6 +165,7 @@ absl::Status WriteResumeReport(RunCheckpoints& checkpoints, const LoadedRun& loa
   report["checkpoint"] = loaded.checkpoint;
   report["step"] = loaded.state.iteration;
   report["schedule"] = "of the configuration";
+  report["changed_settings"] = loaded.changed_settings;
   report["warnings"] = loaded.warnings;
   return ReplaceText(checkpoints.storage, checkpoints.run_folder / "resume_report.json",
                      absl::StrCat(report.dump(2), "\n"));

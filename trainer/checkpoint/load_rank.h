@@ -22,13 +22,15 @@ struct LoadedRun {
   std::string checkpoint;             // its path; empty: the run begins with new weights
   std::vector<std::string> warnings;  // checkpoints that were passed over, values that were kept
   LoadReport report;
+  // Of the optimizer, where the configuration's differ from the checkpoint's.
+  std::vector<std::string> changed_settings;
 };
 
 // Fills the weights of `rank` and, unless the settings say otherwise, its masters and moments, from
 // the first candidate that is whole, and sets the optimizer's progress. Collective over `exchange`,
 // which joins all ranks. Precondition: `checkpoints.source` is set and `trainer` has done nothing.
-// Errors, the same on all ranks: those of Load and ReadRunState; DATA_LOSS, with exit code
-// kCheckpointDamaged, when no candidate is whole.
+// Errors, the same on all ranks: those of Load, ReadRunState and MatchGroups; DATA_LOSS, with exit
+// code kCheckpointDamaged, when no candidate is whole.
 absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& model, GlobalRank rank,
                                    RankTrainer& trainer, Exchange& exchange);
 

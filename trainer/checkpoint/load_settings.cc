@@ -1,6 +1,9 @@
 #include "hetero/trainer/checkpoint/load_settings.h"
 
+#include <string>
+
 #include "hetero/models/names/names.h"
+#include "hetero/trainer/checkpoint/param_groups.h"
 
 namespace hetero {
 
@@ -14,6 +17,7 @@ StateOptions WantedState(const proto::LoadCheckpoint& settings) {
 
 LoadOptions LoadOptionsOf(const proto::LoadCheckpoint& settings) {
   return {.allow_missing = {settings.allow_missing().begin(), settings.allow_missing().end()},
+          .optional = {std::string(kGroupsPattern), std::string(kShardingTypePattern)},
           .refuse_unused = settings.refuse_unused(),
           .cast = settings.cast(),
           .foreign = settings.foreign()};

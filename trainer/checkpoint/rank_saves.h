@@ -43,7 +43,8 @@ std::string ToString(const SaveOutcome& outcome);
 // nothing: what is returned is that ranks no longer hear each other.
 class RankSaves {
  public:
-  // All arguments outlive it. Precondition: checkpoints.settings.has_save().
+  // All arguments outlive it. Memory for the first save is made ready beside the first steps.
+  // Precondition: checkpoints.settings.has_save(). Errors: those of StateOfRank and Saver::Prepare.
   static absl::StatusOr<std::unique_ptr<RankSaves>> Create(RunCheckpoints& checkpoints,
                                                            const Model& model, GlobalRank rank,
                                                            RankTrainer& trainer,
@@ -83,13 +84,15 @@ class RankSaves {
   std::vector<SaveOutcome> TakeOutcomes();
 
  private:
-  RankSaves(RunCheckpoints& checkpoints, RankTrainer& trainer, Exchange& exchange)
+  RankSaves(RunCheckpoints& checkpoints, GlobalRank rank, RankTrainer& trainer, Exchange& exchange)
       : checkpoints_(checkpoints),
+        rank_(rank),
         trainer_(trainer),
         exchange_(exchange),
         saver_(checkpoints.storage, exchange) {}
 
   bool first() const { return exchange_.rank() == 0; }
+  SaveOptions Options() const;  // of every save
   absl::Status TryToBegin(const RunState& state);
   absl::StatusOr<std::filesystem::path> MakeStaging(int64_t iteration, std::string& save_id);
   absl::Status StartReadBack();
@@ -100,6 +103,7 @@ class RankSaves {
   void KeepBest();
 
   RunCheckpoints& checkpoints_;
+  const GlobalRank rank_;
   RankTrainer& trainer_;
   Exchange& exchange_;
   CheckpointState state_;

@@ -16,6 +16,7 @@
 #include "hetero/base/status.h"
 #include "hetero/ckpt/plan/name_map.h"
 #include "hetero/params/state_tensor.h"
+#include "hetero/trainer/checkpoint/param_groups.h"
 
 namespace hetero {
 namespace {
@@ -78,6 +79,10 @@ std::vector<StateTensor> OfKind(const ModuleState& module, std::string_view kind
   return states;
 }
 
+bool IsWanted(std::string_view module, const std::vector<std::string>& wanted) {
+  return wanted.empty() || std::ranges::find(wanted, module) != wanted.end();
+}
+
 }  // namespace
 
 std::string MasterPrefix(std::string_view module) { return OptimizerPrefix(module, kMaster); }
@@ -99,8 +104,7 @@ absl::StatusOr<CheckpointState> StateOfRank(const Model& model, RankTrainer& tra
     return absl::OkStatus();
   };
   for (const ModuleState& module : CollectModules(trainer, rank)) {
-    const std::vector<std::string>& wanted = options.modules;
-    if (!wanted.empty() && std::ranges::find(wanted, module.name) == wanted.end()) continue;
+    if (!IsWanted(module.name, options.modules)) continue;
     HETERO_ASSIGN_OR_RETURN(std::vector<BoxMap> boxes, model.NamesIn(options.names, module.name));
     HETERO_ASSIGN_OR_RETURN(const NameMap names, NameMap::Create(std::move(boxes)));
     HETERO_RETURN_IF_ERROR(add(names, module.weights, "", ""));
@@ -110,7 +114,26 @@ absl::StatusOr<CheckpointState> StateOfRank(const Model& model, RankTrainer& tra
                                  OptimizerPrefix(module.name, kind)));
     }
   }
+  if (options.optimizer) state.objects = ObjectsOfRank(trainer, rank, options.modules);
   return state;
+}
+
+std::vector<CheckpointObject> ObjectsOfRank(RankTrainer& trainer, GlobalRank rank,
+                                            const std::vector<std::string>& modules) {
+  std::vector<CheckpointObject> objects;
+  const std::span<Engine::OwnStage> stages = trainer.engine().stages();
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const Grid& grid = *stages[i].grid;
+    const auto is_same = [&](const Engine::OwnStage& stage) {
+      return stage.grid->name() == grid.name();
+    };
+    // Of the stages of a module that lie here the first stands for all.
+    if (std::ranges::any_of(stages.first(i), is_same) || !IsWanted(grid.name(), modules)) continue;
+    std::ranges::move(GroupObjects(grid.name(), trainer.optimizer().Groups(i),
+                                   /*main=*/rank == grid.first_rank()),
+                      std::back_inserter(objects));
+  }
+  return objects;
 }
 
 }  // namespace hetero

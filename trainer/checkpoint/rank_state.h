@@ -29,10 +29,15 @@ struct StateOptions {
   std::vector<std::string> modules = {};  // empty: all
 };
 
-// Weights of the modules of `rank`, and its own share of masters and moments. The tensors are views
-// of what `trainer` holds.
+// Weights of the modules of `rank`, and its own share of masters and moments, whose objects are
+// those of ObjectsOfRank. The tensors are views of what `trainer` holds.
 absl::StatusOr<CheckpointState> StateOfRank(const Model& model, RankTrainer& trainer,
                                             GlobalRank rank, const StateOptions& options);
+
+// GroupObjects of the modules of `rank`, or of those of `modules` alone, as their next update finds
+// them.
+std::vector<CheckpointObject> ObjectsOfRank(RankTrainer& trainer, GlobalRank rank,
+                                            const std::vector<std::string>& modules = {});
 
 // "mimo.language.optimizer.state.param.": what the names of masters begin with.
 std::string MasterPrefix(std::string_view module);

@@ -15,7 +15,6 @@ namespace hetero {
 namespace {
 
 constexpr std::string_view kNorm = "decoder.final_norm.weight";
-constexpr std::string_view kOutput = "output_layer.weight";
 
 }  // namespace
 
@@ -26,7 +25,7 @@ std::vector<ParameterSpec> HeadBlock::Parameters(const HeadConfig& config) {
                                        .init = Init::Constant(1),
                                        .partial_over_tp = true,
                                        .decay = false}};
-  if (config.tied_to.empty()) specs.push_back(VocabularyMatrix(config.vocabulary, kOutput));
+  if (config.tied_to.empty()) specs.push_back(VocabularyMatrix(config.vocabulary, kOutputLayer));
   return specs;
 }
 
@@ -40,7 +39,7 @@ absl::StatusOr<HeadBlock> HeadBlock::Create(const HeadConfig& config, ParameterS
   HETERO_ASSIGN_OR_RETURN(block.norm_weight_H_, parameters.Find(kNorm));
   HETERO_ASSIGN_OR_RETURN(
       block.output_,
-      FindVocabularyRows(parameters, config.tied_to.empty() ? kOutput : config.tied_to,
+      FindVocabularyRows(parameters, config.tied_to.empty() ? kOutputLayer : config.tied_to,
                          block.sequence_));
   if (block.sequence_.rank() == 0) block.totals_ = totals;
   return block;
@@ -57,7 +56,7 @@ absl::StatusOr<ConstTensorView> HeadBlock::Norm(ConstTensorView hidden_RH, int64
                                          .rstd_T = rstd_R,
                                          .epsilon = norm_epsilon_},
                                         stream));
-  return sequence_.Gather(normed_RH, num_tokens, workspace, stream, kOutput);
+  return sequence_.Gather(normed_RH, num_tokens, workspace, stream, kOutputLayer);
 }
 
 absl::StatusOr<TensorView> HeadBlock::Logits(ModuleContext& context, ConstTensorView hidden_RH,
@@ -125,7 +124,8 @@ absl::Status HeadBlock::Forward(ModuleContext& context, ConstTensorView hidden_R
                                              .chunk_rows = logits_chunk_rows_},
                                             stream));
   if (training) {
-    HETERO_RETURN_IF_ERROR(sequence_.ReduceScatter(d_part_TH, saved.d_normed_RH, stream, kOutput));
+    HETERO_RETURN_IF_ERROR(
+        sequence_.ReduceScatter(d_part_TH, saved.d_normed_RH, stream, kOutputLayer));
   }
   if (sequence_.rank() != 0) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(AddWeightedLoss(loss_N, batch.loss_weights, totals_.loss_2, stream));

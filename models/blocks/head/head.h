@@ -25,6 +25,8 @@
 
 namespace hetero {
 
+inline constexpr std::string_view kOutputLayer = "output_layer.weight";
+
 struct HeadConfig {
   VocabularyConfig vocabulary;
   double norm_epsilon = 1e-5;

@@ -1,8 +1,9 @@
 """Writes a small model of transformers, what goes into it, and what comes out.
 
-Run with transformers 5.24.0 and safetensors 0.8.0 on the CPU, nemotron_h with torch 2.15.0 and radio
+Run with transformers 5.24.0 and safetensors 0.8.0 on the CPU, nemotron_h with torch 2.15.0, the others
 with torch 2.11.0:
     python generate.py nemotron_h FOLDER
+    python generate.py nemotron_h_tied FOLDER
     python generate.py radio FOLDER
 
 FOLDER/model gets the model as transformers saves it, in several files for nemotron_h, FOLDER the
@@ -31,8 +32,10 @@ from transformers import (
     RadioModel,
 )
 
-def nemotron_h_model():
-    layers = ["linear_attention", "moe", "linear_attention", "full_attention", "moe", "mlp"]
+ALL_LAYERS = ["linear_attention", "moe", "linear_attention", "full_attention", "moe", "mlp"]
+
+
+def nemotron_h_model(layers, tied):
     config = NemotronHConfig(
         vocab_size=131,
         hidden_size=32,
@@ -60,9 +63,11 @@ def nemotron_h_model():
         layer_norm_epsilon=1e-5,
         # The torch path clamps dt from below; kernels and Megatron-LM do not.
         time_step_min=1e-30,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
         use_cache=False,
     )
+    if tied:  # which the class leaves to whoever saves its weights
+        NemotronHForCausalLM._tied_weights_keys = {"lm_head.weight": "model.embeddings.weight"}
     model = NemotronHForCausalLM(config).float().eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -159,10 +164,14 @@ def save(tensors, path):
 
 def generate(kind, folder):
     torch.manual_seed(1)
-    model = {"nemotron_h": nemotron_h_model, "radio": radio_model}[kind]()
+    model = {
+        "nemotron_h": lambda: nemotron_h_model(ALL_LAYERS, tied=False),
+        "nemotron_h_tied": lambda: nemotron_h_model(["linear_attention", "mlp"], tied=True),
+        "radio": radio_model,
+    }[kind]()
     shard_size = "60KB" if kind == "nemotron_h" else "5GB"
     model.save_pretrained(os.path.join(folder, "model"), max_shard_size=shard_size)
-    inputs, outputs = {"nemotron_h": run_nemotron_h, "radio": run_radio}[kind](model)
+    inputs, outputs = (run_radio if kind == "radio" else run_nemotron_h)(model)
     outputs["loss"].backward()
     save(inputs, os.path.join(folder, "inputs.safetensors"))
     save(outputs | gradients_of(model), os.path.join(folder, "expected.safetensors"))
