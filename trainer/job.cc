@@ -112,4 +112,8 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
   return options;
 }
 
+int64_t NumLanes(const Job& job) {
+  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
+}
+
 }  // namespace hetero

@@ -48,6 +48,9 @@ struct Job {
 // MakePlan.
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models);
 
+// Of the module that owns the samples.
+int64_t NumLanes(const Job& job);
+
 // "64 samples a step: 4 microbatches of 8 on 2 language lanes", of steps that grow each size with
 // the sample that it begins at.
 std::string DescribeBatches(const Job& job);

@@ -17,7 +17,6 @@
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
-#include "hetero/data/source.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
@@ -25,24 +24,18 @@
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/devices.h"
 #include "hetero/trainer/exit_code.h"
-#include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/input_contract.h"
-#include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/print_dry_run.h"
-#include "hetero/trainer/report/metrics_writer.h"
 #include "hetero/trainer/report/output_check.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
-#include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
-#include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_files.h"
-#include "hetero/trainer/run_folder.h"
-#include "hetero/trainer/step/stage_feed.h"
+#include "hetero/trainer/run_output.h"
 #include "hetero/trainer/team.h"
 #include "hetero/trainer/train_rank.h"
 #include "hetero/trainer/version/version.h"
@@ -50,25 +43,8 @@
 namespace hetero {
 namespace {
 
-// Of the modules that train.
-std::vector<NamedValue> LearningRateScales(const Job& job) {
-  std::vector<NamedValue> scales;
-  for (const std::string& module : job.model->graph().ModuleNames()) {
-    const bool trains = std::ranges::any_of(job.train.stages, [&](const PlanStage& stage) {
-      return stage.module == module && stage.trains;
-    });
-    if (trains) scales.push_back({module, job.optimizer->modules.at(module).learning_rate_scale});
-  }
-  return scales;
-}
-
 void PrintNotes(const Job& job, Console& console) {
   for (const std::string& note : job.notes) console.Print(note);
-}
-
-// Of the module that owns the samples.
-int64_t NumLanes(const Job& job) {
-  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
 }
 
 // The last rank of the module that owns the samples knows everything and stands where logs are
@@ -132,89 +108,6 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
       DescribeEarlierRun(job.config, options.working_folder, checkpoints->storage);
   if (!earlier.empty()) console.Print(earlier);
   return checkpoints;
-}
-
-// What the process with the logging rank alone has: files of the run, and who writes them.
-struct Output {
-  std::optional<RunFolder> folder;
-  std::filesystem::path path;  // of the folder, known to all processes
-  std::unique_ptr<Reporter> reporter;
-};
-
-// Null where images are not shared out.
-absl::StatusOr<std::unique_ptr<MediaShares>> SharesOf(const Job& job) {
-  std::optional<BalancedMedia> balanced = BalanceOf(*job.layout, *job.model, job.train);
-  if (!balanced.has_value()) return nullptr;
-  BatchFeedOptions options = {.modalities = job.model->graph().modalities,
-                              .balanced = std::move(balanced),
-                              .batch = job.train.batch,
-                              .sequence_length = job.config.sequence_length(),
-                              .limits = job.limits,
-                              .samples = job.samples->train};
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options.samples->open());
-  return std::make_unique<MediaShares>(std::make_shared<const BatchFeedOptions>(std::move(options)),
-                                       std::move(source), /*num_kept=*/1);
-}
-
-absl::StatusOr<WorkCount> CountWork(const Job& job) {
-  WorkCount work;
-  HETERO_ASSIGN_OR_RETURN(work.shares, SharesOf(job));
-  const proto::Logging& logging = job.config.logging();
-  const bool on_gpus = job.config.device() == proto::RunConfig::CUDA;
-  if (!(logging.has_throughput() ? logging.throughput() : on_gpus)) return work;
-  work.owner = job.model->graph().SampleOwner().name;
-  work.owner_ranks = job.layout->Find(work.owner)->num_ranks();
-  work.all_ranks = job.layout->world_size();
-  HETERO_ASSIGN_OR_RETURN(work.counter, StepWorkCounter::Create(*job.model, job.samples->train,
-                                                                job.config.sequence_length(),
-                                                                *job.train.batch.schedule));
-  return work;
-}
-
-absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::string folder) {
-  constexpr double kFactor = 2;
-  constexpr int64_t kWindowSteps = 50;
-  const proto::SpikeGuard& guard = job.config.spike_guard();
-  const int64_t lanes = NumLanes(job);
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
-                          StepSamples::Create(job.samples->train, job.train.batch, lanes));
-  const LossWatch watch(guard.has_window_steps() ? guard.window_steps() : kWindowSteps,
-                        guard.has_factor() ? guard.factor() : kFactor);
-  return std::make_unique<SpikeReport>(watch, std::move(samples), std::move(folder));
-}
-
-absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Team& team,
-                                  RunCheckpoints* checkpoints, Console& console) {
-  Output output;
-  std::unique_ptr<MetricsWriter> events;
-  if (team.logs()) {
-    HETERO_ASSIGN_OR_RETURN(RunFolder folder, OpenRunFolder(options, job.config, console));
-    output.folder.emplace(std::move(folder));
-    const std::string path = output.folder->path().native();
-    console.Print(absl::StrCat("output: ", path));
-    HETERO_RETURN_IF_ERROR(console.status());
-    HETERO_ASSIGN_OR_RETURN(events, MetricsWriter::Create(path, job.layout->world_size()));
-    HETERO_RETURN_IF_ERROR(events->Flush());
-  }
-  HETERO_ASSIGN_OR_RETURN(
-      const std::filesystem::path folder,
-      team.OfLogging("output folder",
-                     output.folder.has_value() ? output.folder->path().native() : ""));
-  output.path = folder;
-  if (checkpoints != nullptr) {
-    HETERO_RETURN_IF_ERROR(
-        OpenFolders(options.working_folder, folder, team.IsHere(GlobalRank(0)), *checkpoints));
-  }
-  if (!team.logs()) return output;
-  HETERO_RETURN_IF_ERROR(console.log_status());
-  output.folder->Keep();
-  HETERO_ASSIGN_OR_RETURN(WorkCount work, CountWork(job));
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SpikeReport> spikes,
-                          WatchSpikes(job, output.path.native()));
-  output.reporter = std::make_unique<Reporter>(
-      job.config, job.model->graph().metrics, LearningRateScales(job), job.sizes.train_steps,
-      options.on_step, console, std::move(events), std::move(work), std::move(spikes));
-  return output;
 }
 
 // What there is to say when all has been trained.
@@ -305,7 +198,7 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (job.devices[0].kind == DeviceKind::kCpu) {
     HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
   }
-  HETERO_ASSIGN_OR_RETURN(const Output output,
+  HETERO_ASSIGN_OR_RETURN(const RunOutput output,
                           OpenOutput(options, job, team, checkpoints.get(), console));
   Reporter* const reporter = output.reporter.get();
   std::vector<RankRecord> records(job.layout->world_size());

@@ -217,7 +217,9 @@ void TrainLoop::TellSaves() {
   RankSaves& saves = *options_.saves;
   const std::vector<SaveOutcome> outcomes = saves.TakeOutcomes();
   for (const SaveOutcome& outcome : outcomes) {
-    if (options_.reporter != nullptr) options_.reporter->Tell(ToString(outcome));
+    if (options_.reporter == nullptr) continue;
+    options_.reporter->Tell(ToString(outcome));
+    if (outcome.status.ok()) options_.reporter->Saved(outcome.iteration);
   }
   if (outcomes.empty() || outcomes.back().status.ok()) {
     if (!outcomes.empty() && options_.reporter != nullptr) options_.reporter->Unsaved({});

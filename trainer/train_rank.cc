@@ -42,7 +42,8 @@ absl::StatusOr<RunState> GoOn(const RunParts& run, GlobalRank rank, RankTrainer&
     for (const std::string& line : Describe(loaded, run.job.sizes.train_steps)) {
       reporter->Tell(line);
     }
-    reporter->GoesOnFrom(loaded.state.iteration, loaded.state.passed_over_samples);
+    reporter->GoesOnFrom(loaded.state.iteration, loaded.state.passed_over_samples,
+                         loaded.checkpoint);
   }
   return loaded.state;
 }

@@ -63,6 +63,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const LossSum& minimized = metrics.losses.front();
   minimized_.reset();
   if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
+  CountProgress(metrics);
   Watch(step, result.report);
   Show(metrics, elapsed);
 }
@@ -71,6 +72,7 @@ void Reporter::PassOver(int64_t step, double learning_rate) {
   passed_over_samples_ += batches_.SizeOf(step);
   StepMetrics metrics = MetricsOf(step, learning_rate);
   metrics.skipped = true;
+  CountProgress(metrics);
   Show(metrics, absl::ZeroDuration());
 }
 
@@ -83,6 +85,18 @@ void Reporter::Watch(int64_t step, const StepReport& report) {
                      .loss = minimized_->value,
                      .non_finite_gradient = report.non_finite_parameter});
   if (spike.has_value()) Tell(*spike);
+}
+
+void Reporter::CountProgress(const StepMetrics& metrics) {
+  if (progress_ == nullptr) return;
+  if (!std::exchange(progress_began_, true)) {
+    progress_->Begin(first_step_, source_.parent_path(), start_);
+  }
+  double flops = 0;
+  for (const NamedValue& module : metrics.flops) {
+    if (module.name == work_.owner) flops = module.value;
+  }
+  progress_->Step(metrics.iteration, flops, absl::Now());
 }
 
 void Reporter::Show(const StepMetrics& metrics, absl::Duration elapsed) {
@@ -119,6 +133,7 @@ void Reporter::Show(const StepMetrics& metrics, absl::Duration elapsed) {
 absl::Status Reporter::Close() {
   absl::Status status = events_->Close();
   if (spikes_ != nullptr) status.Update(spikes_->Close());
+  if (progress_ != nullptr) status.Update(progress_->status());
   status.Update(uncounted_);
   return status;
 }

@@ -5,6 +5,7 @@
 // process ends with.
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
+#include "hetero/trainer/report/progress_log.h"
 #include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/report/step_work.h"
@@ -49,12 +51,13 @@ class Reporter {
  public:
   // `metrics`: of the model's graph. `rate_scales`: of the modules that train, by which the run's
   // learning rate is theirs. `console` outlives the reporter. `on_step` is told of every step; may
-  // be empty. `spikes`: null, none are told.
+  // be empty. `spikes` and `progress`: null, none are told or written.
   Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
            std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
            std::unique_ptr<MetricsWriter> events, WorkCount work = {},
-           std::unique_ptr<SpikeReport> spikes = nullptr)
+           std::unique_ptr<SpikeReport> spikes = nullptr,
+           std::unique_ptr<ProgressLog> progress = nullptr)
       : config_(config),
         batches_(BatchScheduleOf(config)),
         metrics_(std::move(metrics)),
@@ -64,15 +67,24 @@ class Reporter {
         console_(console),
         events_(std::move(events)),
         work_(std::move(work)),
-        spikes_(std::move(spikes)) {}
+        spikes_(std::move(spikes)),
+        progress_(std::move(progress)) {}
 
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
 
-  // So many steps were done before this run, and samples passed over in them.
-  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples) {
+  // So many steps were done before this run, and samples passed over in them, as `checkpoint` says;
+  // empty: there is none.
+  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples,
+                  const std::filesystem::path& checkpoint) {
     num_steps_done_ = first_step_ = num_steps;
     passed_over_samples_ = passed_over_samples;
+    source_ = checkpoint;
+  }
+
+  // A checkpoint of the state after `iteration` steps was published.
+  void Saved(int64_t iteration) {
+    if (progress_ != nullptr) progress_->Saved(iteration, batches_.FirstSample(iteration));
   }
 
   // What became of the last checkpoint of the run, as far as it is known.
@@ -96,8 +108,8 @@ class Reporter {
     stopped_ = stopped;
   }
 
-  // Closes the event file. Errors: those of MetricsWriter::Close and SpikeReport::Close, and what
-  // kept the work of a step from being counted.
+  // Closes the event file. Errors: those of MetricsWriter::Close, SpikeReport::Close and
+  // ProgressLog, and what kept the work of a step from being counted.
   absl::Status Close();
 
   int64_t num_steps_done() const { return num_steps_done_; }
@@ -116,6 +128,7 @@ class Reporter {
   // What is known of step `step` whatever became of it.
   StepMetrics MetricsOf(int64_t step, double learning_rate) const;
   void Watch(int64_t step, const StepReport& report);
+  void CountProgress(const StepMetrics& metrics);
   void Show(const StepMetrics& metrics, absl::Duration elapsed);
 
   const proto::RunConfig config_;
@@ -128,6 +141,9 @@ class Reporter {
   const std::unique_ptr<MetricsWriter> events_;
   const WorkCount work_;
   const std::unique_ptr<SpikeReport> spikes_;
+  const std::unique_ptr<ProgressLog> progress_;
+  bool progress_began_ = false;
+  std::filesystem::path source_;  // of the state that the run goes on with
   MetricsInterval interval_;
   const absl::Time start_ = absl::Now();
 
