@@ -65,6 +65,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   job.work = FindWorkClasses(*job.layout, job.train);
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));
   job.profile = options.profile;
+  job.walk_step = options.walk.step;
   return job;
 }
 

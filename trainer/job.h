@@ -3,6 +3,7 @@
 
 // What a configuration asks for, made ready to run.
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,7 @@ struct Job {
   std::vector<Device> devices;  // by rank; of a process its own alone, for all; empty in a dry run
   std::optional<OptimizerSettings> optimizer;
   bool profile = false;
+  int64_t walk_step = -1;  // of RunOptions
 };
 
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of

@@ -29,6 +29,7 @@
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/print_dry_run.h"
+#include "hetero/trainer/replay/walk_report.h"
 #include "hetero/trainer/report/output_check.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
@@ -158,6 +159,32 @@ bool HasRecord(const absl::Status& failure) {
   return code == ExitCode::kCommunication || code == ExitCode::kInternal;
 }
 
+// The last training step that a rank of this process has not ended.
+std::optional<int64_t> StepInWork(std::span<const RankRecord> records) {
+  std::optional<int64_t> last;
+  for (const RankRecord& record : records) last = std::max(last, record.operation.step_in_work());
+  return last;
+}
+
+// Whether a failure is one that the same step may have again.
+bool MayComeAgain(const absl::Status& failure) {
+  const ExitCode code = ExitCodeFor(failure);
+  return code == ExitCode::kInternal || code == ExitCode::kData || code == ExitCode::kConfig;
+}
+
+absl::Status TellWalk(const RunOptions& options, const Job& job,
+                      const std::vector<RankRecord>& records) {
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<StepSamples> source,
+                          StepSamples::Create(job.samples->train, job.train.batch, NumLanes(job)));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<SampleOfStep> samples, source->Of(options.walk.step));
+  std::vector<const StepWalk*> walks;
+  for (const RankRecord& record : records) walks.push_back(&*record.walk);
+  HETERO_ASSIGN_OR_RETURN(const std::string text, DescribeWalk(*job.model, *job.layout, job.train,
+                                                               options.walk.step, walks, samples));
+  options.walk.tell(text);
+  return absl::OkStatus();
+}
+
 void KeepFlights(const std::filesystem::path& folder, const absl::Status& failure, const Job& job,
                  std::span<const RankRecord> records, Console& console) {
   if (!HasRecord(failure)) return;
@@ -205,6 +232,9 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
+  if (options.walk.step >= 0) {
+    for (RankRecord& record : records) record.walk.emplace();
+  }
   HETERO_ASSIGN_OR_RETURN(const absl::Duration clock_ahead, team.ClockAhead());
   std::vector<GlobalRank> elsewhere;
   for (int64_t r = 0; r < job.layout->world_size(); ++r) {
@@ -236,10 +266,18 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   console.EndProgress();
   if (!trained.ok()) {
     if (!written.ok()) console.Print(written.message());
+    if (const std::optional<int64_t> step = StepInWork(records);
+        reporter != nullptr && step.has_value() && MayComeAgain(trained)) {
+      reporter->Failed(*step, trained);
+    }
     KeepFlights(output.path, trained, job, records, console);
     return trained;
   }
   if (reporter == nullptr) return written;
+  if (options.walk.step >= 0) {
+    HETERO_RETURN_IF_ERROR(TellWalk(options, job, records));
+    return reporter->Close();
+  }
   return Finish(options, start, *reporter, records, signals, console, written);
 }
 

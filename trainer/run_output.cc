@@ -1,6 +1,7 @@
 #include "hetero/trainer/run_output.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "hetero/data/source.h"
 #include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/media_shares.h"
+#include "hetero/trainer/replay/capsule_writer.h"
 #include "hetero/trainer/report/loss_watch.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
@@ -19,6 +21,7 @@
 #include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/step/stage_feed.h"
+#include "hetero/trainer/version/version.h"
 
 namespace hetero {
 namespace {
@@ -90,6 +93,23 @@ std::unique_ptr<ProgressLog> MakeProgress(const Job& job, const WorkCount& work,
                            .sequence_length = job.config.sequence_length()});
 }
 
+// Null where none are wanted.
+std::unique_ptr<CapsuleWriter> MakeCapsules(const RunOptions& options, const Job& job,
+                                            const std::filesystem::path& run_folder) {
+  constexpr int64_t kMaxCapsules = 4;
+  const proto::SpikeGuard& guard = job.config.spike_guard();
+  const int64_t max_capsules = guard.has_max_capsules() ? guard.max_capsules() : kMaxCapsules;
+  if (max_capsules == 0) return nullptr;
+  return std::make_unique<CapsuleWriter>(
+      CapsuleWriter::Options{.run_folder = run_folder,
+                             .config = job.config,
+                             .working_folder = options.working_folder.native(),
+                             .program = ProgramName(),
+                             .batches = *job.train.batch.schedule,
+                             .saves_are_whole = !job.config.checkpoint().save().skip_optimizer(),
+                             .max_capsules = max_capsules});
+}
+
 }  // namespace
 
 absl::StatusOr<RunOutput> OpenOutput(const RunOptions& options, const Job& job, Team& team,
@@ -121,10 +141,10 @@ absl::StatusOr<RunOutput> OpenOutput(const RunOptions& options, const Job& job, 
   HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SpikeReport> spikes,
                           WatchSpikes(job, output.path.native()));
   std::unique_ptr<ProgressLog> progress = MakeProgress(job, work, checkpoints);
-  output.reporter =
-      std::make_unique<Reporter>(job.config, job.model->graph().metrics, LearningRateScales(job),
-                                 job.sizes.train_steps, options.on_step, console, std::move(events),
-                                 std::move(work), std::move(spikes), std::move(progress));
+  output.reporter = std::make_unique<Reporter>(
+      job.config, job.model->graph().metrics, LearningRateScales(job), job.sizes.train_steps,
+      options.on_step, console, std::move(events), std::move(work), std::move(spikes),
+      MakeCapsules(options, job, output.path), std::move(progress));
   return output;
 }
 

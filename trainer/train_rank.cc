@@ -57,6 +57,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
   options.current = &record.operation;
+  options.watch = record.walk.has_value() ? &*record.walk : nullptr;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   const MemoryLedger& allocated = trainer->engine().ledger();

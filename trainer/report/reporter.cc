@@ -63,6 +63,7 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const LossSum& minimized = metrics.losses.front();
   minimized_.reset();
   if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
+  if (capsules_ != nullptr) capsules_->Saw(metrics);
   CountProgress(metrics);
   Watch(step, result.report);
   Show(metrics, elapsed);
@@ -72,6 +73,7 @@ void Reporter::PassOver(int64_t step, double learning_rate) {
   passed_over_samples_ += batches_.SizeOf(step);
   StepMetrics metrics = MetricsOf(step, learning_rate);
   metrics.skipped = true;
+  if (capsules_ != nullptr) capsules_->Saw(metrics);
   CountProgress(metrics);
   Show(metrics, absl::ZeroDuration());
 }
@@ -84,7 +86,18 @@ void Reporter::Watch(int64_t step, const StepReport& report) {
                      .loss_name = minimized_->name,
                      .loss = minimized_->value,
                      .non_finite_gradient = report.non_finite_parameter});
-  if (spike.has_value()) Tell(*spike);
+  if (!spike.has_value()) return;
+  Tell(*spike);
+  if (capsules_ != nullptr) TellCapsule(capsules_->Write(step + 1, *spike));
+}
+
+void Reporter::TellCapsule(const std::string& text) {
+  if (!text.empty()) Tell(text);
+}
+
+void Reporter::Failed(int64_t step, const absl::Status& failure) {
+  if (capsules_ == nullptr) return;
+  TellCapsule(capsules_->Write(step + 1, "the run failed", failure.message()));
 }
 
 void Reporter::CountProgress(const StepMetrics& metrics) {

@@ -10,6 +10,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "hetero/data/batch_schedule.h"
 #include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/feed/media_shares.h"
+#include "hetero/trainer/replay/capsule_writer.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
@@ -51,12 +53,13 @@ class Reporter {
  public:
   // `metrics`: of the model's graph. `rate_scales`: of the modules that train, by which the run's
   // learning rate is theirs. `console` outlives the reporter. `on_step` is told of every step; may
-  // be empty. `spikes` and `progress`: null, none are told or written.
+  // be empty. `spikes`, `capsules` and `progress`: null, none are told or written.
   Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
            std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
            std::unique_ptr<MetricsWriter> events, WorkCount work = {},
            std::unique_ptr<SpikeReport> spikes = nullptr,
+           std::unique_ptr<CapsuleWriter> capsules = nullptr,
            std::unique_ptr<ProgressLog> progress = nullptr)
       : config_(config),
         batches_(BatchScheduleOf(config)),
@@ -68,24 +71,31 @@ class Reporter {
         events_(std::move(events)),
         work_(std::move(work)),
         spikes_(std::move(spikes)),
+        capsules_(std::move(capsules)),
         progress_(std::move(progress)) {}
 
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
 
-  // So many steps were done before this run, and samples passed over in them, as `checkpoint` says;
-  // empty: there is none.
+  // So many steps were done before this run, and samples passed over in them; the state is that of
+  // the folder `checkpoint`, or of no checkpoint where it is empty.
   void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples,
                   const std::filesystem::path& checkpoint) {
     num_steps_done_ = first_step_ = num_steps;
     passed_over_samples_ = passed_over_samples;
     source_ = checkpoint;
+    if (capsules_ != nullptr) capsules_->Loaded(checkpoint);
   }
 
-  // A checkpoint of the state after `iteration` steps was published.
-  void Saved(int64_t iteration) {
+  // The state after `iteration` steps was published as the folder `checkpoint`.
+  void Saved(int64_t iteration, const std::filesystem::path& checkpoint) {
     if (progress_ != nullptr) progress_->Saved(iteration, batches_.FirstSample(iteration));
+    if (capsules_ != nullptr) capsules_->Saved(iteration, checkpoint);
   }
+
+  // The run ended with `failure` in step `step`, or, where a GPU had more in its queue, in one soon
+  // before it.
+  void Failed(int64_t step, const absl::Status& failure);
 
   // What became of the last checkpoint of the run, as far as it is known.
   void Unsaved(const absl::Status& status) { unsaved_ = status; }
@@ -129,6 +139,7 @@ class Reporter {
   StepMetrics MetricsOf(int64_t step, double learning_rate) const;
   void Watch(int64_t step, const StepReport& report);
   void CountProgress(const StepMetrics& metrics);
+  void TellCapsule(const std::string& text);  // nothing of an empty one
   void Show(const StepMetrics& metrics, absl::Duration elapsed);
 
   const proto::RunConfig config_;
@@ -141,6 +152,7 @@ class Reporter {
   const std::unique_ptr<MetricsWriter> events_;
   const WorkCount work_;
   const std::unique_ptr<SpikeReport> spikes_;
+  const std::unique_ptr<CapsuleWriter> capsules_;
   const std::unique_ptr<ProgressLog> progress_;
   bool progress_began_ = false;
   std::filesystem::path source_;  // of the state that the run goes on with
