@@ -23,6 +23,8 @@ constexpr ExitCodeMeaning kTable[] = {
      "SIGINT or SIGTERM: the step or batch in work was finished, then the run ended; the same "
      "signal again, a second later or more, ends it at once"},
     {ExitCode::kOutOfResources, "out of memory, device memory, threads or disk"},
+    {ExitCode::kNotReproduced,
+     "--replay: the steps of the capsule report other numbers now, the first is named"},
     {ExitCode::kFolderInUse,
      "another run saves in the folder of checkpoints, or those are of another model"},
     {ExitCode::kSavesFail, "several checkpoints, one after the other, could not be saved"},

@@ -19,6 +19,7 @@ enum class ExitCode : int {
   kDiverged = 5,        // gradients or the loss stayed infinite or NaN
   kStopped = 6,         // SIGINT or SIGTERM: the step or batch in work was finished
   kOutOfResources = 7,  // memory, device memory, threads or disk
+  kNotReproduced = 17,  // a replay did not give the numbers of its capsule
   kFolderInUse = 23,    // another run saves its checkpoints there
   kSavesFail = 24,      // checkpoints could not be saved again and again
   kCheckpointDamaged = 25,

@@ -22,11 +22,12 @@ TEST(ExitCodeTest, EveryKindOfFailureHasItsOwnCode) {
       ExitCodeFor(absl::CancelledError("SIGTERM")),
       ExitCodeFor(absl::ResourceExhaustedError("disk")),
       ExitCodeFor(DivergedError("nan")),
+      ExitCodeFor(WithExitCode(absl::FailedPreconditionError("bits"), ExitCode::kNotReproduced)),
       ExitCodeFor(WithExitCode(absl::FailedPreconditionError("lease"), ExitCode::kFolderInUse)),
       ExitCodeFor(WithExitCode(absl::ResourceExhaustedError("disk"), ExitCode::kSavesFail)),
       ExitCodeFor(WithExitCode(absl::DataLossError("crc32"), ExitCode::kCheckpointDamaged)),
   };
-  EXPECT_EQ(codes.size(), 11u);
+  EXPECT_EQ(codes.size(), 12u);
   std::set<ExitCode> listed;
   for (const ExitCodeMeaning& row : ExitCodeTable()) listed.insert(row.code);
   EXPECT_EQ(listed, codes);

@@ -65,6 +65,7 @@ absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& mode
   job.work = FindWorkClasses(*job.layout, job.train);
   HETERO_ASSIGN_OR_RETURN(job.optimizer, MakeOptimizerSettings(job.config));
   job.profile = options.profile;
+  job.walk_step = options.walk.step;
   return job;
 }
 
@@ -110,6 +111,10 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
     return BatchFeed::Create(feed, ledger);
   };
   return options;
+}
+
+int64_t NumLanes(const Job& job) {
+  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
 }
 
 }  // namespace hetero

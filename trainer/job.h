@@ -3,6 +3,7 @@
 
 // What a configuration asks for, made ready to run.
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,11 +43,15 @@ struct Job {
   std::vector<Device> devices;  // by rank; of a process its own alone, for all; empty in a dry run
   std::optional<OptimizerSettings> optimizer;
   bool profile = false;
+  int64_t walk_step = -1;  // of RunOptions
 };
 
 // Errors: INVALID_ARGUMENT with every violation of the configuration, one a line; those of
 // MakePlan.
 absl::StatusOr<Job> MakeJob(const RunOptions& options, const ModelRegistry& models);
+
+// Of the module that owns the samples.
+int64_t NumLanes(const Job& job);
 
 // "64 samples a step: 4 microbatches of 8 on 2 language lanes", of steps that grow each size with
 // the sample that it begins at.

@@ -38,6 +38,7 @@
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/process.h"
 #include "hetero/trainer/recipes/recipes.h"
+#include "hetero/trainer/replay/replay.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/run.h"
 #include "hetero/trainer/signals.h"
@@ -169,6 +170,22 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
   if (place.has_value()) ending.failures = place->failures;
   const ModelRegistry models = BuiltInModels();
   HETERO_ASSIGN_OR_RETURN(const std::filesystem::path working_folder, WorkingFolder());
+  const auto on_stuck = [&console, &ending](const absl::Status& failure) {
+    // Whatever the failure, a rank that does not come back is one of its own.
+    const std::string record = FailureRecord(failure);
+    console.Log(record);
+    std::cerr << "\n";  // below a progress line
+    ending.Leave(failure, record);
+  };
+  if (line.replay.has_value()) {
+    if (place.has_value()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--replay=", *line.replay, " is one process; start it without a launcher of ranks"));
+    }
+    return Replay(
+        {.capsule = (working_folder / *line.replay).lexically_normal(), .on_stuck = on_stuck},
+        models, console, signals);
+  }
   HETERO_ASSIGN_OR_RETURN(LoadedConfig loaded, LoadConfig(line, working_folder));
   if (line.explain.has_value()) {
     HETERO_ASSIGN_OR_RETURN(const std::string explained,
@@ -194,13 +211,7 @@ absl::Status Main(std::span<char* const> arguments, Console& console, const Stop
                      .trace = line.trace.value_or(""),
                      .picture = line.picture.value_or(""),
                      .machine = line.machine.value_or(""),
-                     .on_stuck = [&console, &ending](const absl::Status& failure) {
-                       // Whatever the failure, a rank that does not come back is one of its own.
-                       const std::string record = FailureRecord(failure);
-                       console.Log(record);
-                       std::cerr << "\n";  // below a progress line
-                       ending.Leave(failure, record);
-                     }};
+                     .on_stuck = on_stuck};
   std::ranges::replace(options.program, '\n', ' ');
   const bool runs = !line.dry_run && !line.print_config;
   if (place.has_value() && runs) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hetero/telemetry/spans.h"
+#include "hetero/trainer/replay/step_walk.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/step_clock.h"
@@ -22,6 +23,7 @@ struct RankRecord {
   std::optional<SpanBuffer> spans;  // set when a trace is wanted
   std::vector<QueueSpans> queues;   // of its GPU, in a trace
   CurrentOperation operation;
+  std::optional<StepWalk> walk;  // set when a step is looked at
 };
 
 }  // namespace hetero

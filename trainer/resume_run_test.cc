@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -380,6 +381,40 @@ TEST(ResumeRunTest, AnEncoderThatTrainedGoesOnFrozen) {
   ASSERT_THAT(RunConfigured(config).status, IsOk());
   EXPECT_THAT(ResumeReport(config)["changed_settings"].dump(),
               HasSubstr("this run has no group {is_decoupled_lr"));
+}
+
+// Two jobs in one folder and a third in another count on.
+TEST(ResumeRunTest, ProgressIsToldBesideTheCheckpoints) {
+  const auto lines = [](const std::string& folder) {
+    std::stringstream text;
+    text << std::ifstream(TestFolder() / folder / "progress.txt").rdbuf();
+    std::vector<std::string> all = absl::StrSplit(text.str(), '\n', absl::SkipEmpty());
+    return all;
+  };
+  const std::string load = "checkpoint.load={folder: \"progress\" iteration: 3}";
+  for (const std::vector<std::string>& settings : std::vector<std::vector<std::string>>{
+           {"train_steps=3", "checkpoint.save.folder=progress"},
+           {"train_steps=6", "checkpoint.save.folder=progress", load},
+           {"train_steps=6", "checkpoint.save.folder=elsewhere", load}}) {
+    std::vector<std::string> all = settings;
+    all.emplace_back("logging.throughput=true");
+    ASSERT_THAT(RunConfigured(RecipeConfig("mock_vlm_tiny", all)).status, IsOk());
+  }
+  ASSERT_EQ(lines("progress").size(), 4u);
+  ASSERT_EQ(lines("elsewhere").size(), 6u);
+  const auto columns = [](const std::string& line) {
+    return std::vector<std::string>(absl::StrSplit(line, '\t'));
+  };
+  const std::vector<std::string> half = columns(lines("progress")[1]);
+  const std::vector<std::string> end = columns(lines("elsewhere").back());
+  EXPECT_EQ(half[4], "Iteration: 3");
+  // 48 samples of 48 tokens.
+  EXPECT_EQ(half[8], "Tokens (in billions): 0.000002");
+  EXPECT_EQ(end[4], "Iteration: 6");
+  const auto flops = [](const std::vector<std::string>& line) {
+    return std::stod(line[7].substr(line[7].find(": ") + 2));
+  };
+  EXPECT_NEAR(flops(end), 2 * flops(half), 1e-5 * flops(end));
 }
 
 TEST(ResumeRunTest, TheBestStays) {

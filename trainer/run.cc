@@ -17,7 +17,6 @@
 #include "hetero/base/status.h"
 #include "hetero/base/violation.h"
 #include "hetero/comm/run_ranks.h"
-#include "hetero/data/source.h"
 #include "hetero/data/webdataset/quarantine_list.h"
 #include "hetero/tensor/gpus.h"
 #include "hetero/tensor/ops/gemm/gemm_cpu.h"
@@ -26,25 +25,20 @@
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/devices.h"
 #include "hetero/trainer/exit_code.h"
-#include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/input_contract.h"
-#include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/print_dry_run.h"
-#include "hetero/trainer/report/metrics_writer.h"
+#include "hetero/trainer/replay/walk_report.h"
 #include "hetero/trainer/report/output_check.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
-#include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
-#include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_files.h"
-#include "hetero/trainer/run_folder.h"
-#include "hetero/trainer/step/stage_feed.h"
+#include "hetero/trainer/run_output.h"
 #include "hetero/trainer/team.h"
 #include "hetero/trainer/train_rank.h"
 #include "hetero/trainer/version/version.h"
@@ -52,25 +46,8 @@
 namespace hetero {
 namespace {
 
-// Of the modules that train.
-std::vector<NamedValue> LearningRateScales(const Job& job) {
-  std::vector<NamedValue> scales;
-  for (const std::string& module : job.model->graph().ModuleNames()) {
-    const bool trains = std::ranges::any_of(job.train.stages, [&](const PlanStage& stage) {
-      return stage.module == module && stage.trains;
-    });
-    if (trains) scales.push_back({module, job.optimizer->modules.at(module).learning_rate_scale});
-  }
-  return scales;
-}
-
 void PrintNotes(const Job& job, Console& console) {
   for (const std::string& note : job.notes) console.Print(note);
-}
-
-// Of the module that owns the samples.
-int64_t NumLanes(const Job& job) {
-  return job.layout->Find(job.model->graph().SampleOwner().name)->num_lanes();
 }
 
 // The last rank of the module that owns the samples knows everything and stands where logs are
@@ -136,89 +113,6 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
   return checkpoints;
 }
 
-// What the process with the logging rank alone has: files of the run, and who writes them.
-struct Output {
-  std::optional<RunFolder> folder;
-  std::filesystem::path path;  // of the folder, known to all processes
-  std::unique_ptr<Reporter> reporter;
-};
-
-// Null where images are not shared out.
-absl::StatusOr<std::unique_ptr<MediaShares>> SharesOf(const Job& job) {
-  std::optional<BalancedMedia> balanced = BalanceOf(*job.layout, *job.model, job.train);
-  if (!balanced.has_value()) return nullptr;
-  BatchFeedOptions options = {.modalities = job.model->graph().modalities,
-                              .balanced = std::move(balanced),
-                              .batch = job.train.batch,
-                              .sequence_length = job.config.sequence_length(),
-                              .limits = job.limits,
-                              .samples = job.samples->train};
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options.samples->open());
-  return std::make_unique<MediaShares>(std::make_shared<const BatchFeedOptions>(std::move(options)),
-                                       std::move(source), /*num_kept=*/1);
-}
-
-absl::StatusOr<WorkCount> CountWork(const Job& job) {
-  WorkCount work;
-  HETERO_ASSIGN_OR_RETURN(work.shares, SharesOf(job));
-  const proto::Logging& logging = job.config.logging();
-  const bool on_gpus = job.config.device() == proto::RunConfig::CUDA;
-  if (!(logging.has_throughput() ? logging.throughput() : on_gpus)) return work;
-  work.owner = job.model->graph().SampleOwner().name;
-  work.owner_ranks = job.layout->Find(work.owner)->num_ranks();
-  work.all_ranks = job.layout->world_size();
-  HETERO_ASSIGN_OR_RETURN(work.counter, StepWorkCounter::Create(*job.model, job.samples->train,
-                                                                job.config.sequence_length(),
-                                                                *job.train.batch.schedule));
-  return work;
-}
-
-absl::StatusOr<std::unique_ptr<SpikeReport>> WatchSpikes(const Job& job, std::string folder) {
-  constexpr double kFactor = 2;
-  constexpr int64_t kWindowSteps = 50;
-  const proto::SpikeGuard& guard = job.config.spike_guard();
-  const int64_t lanes = NumLanes(job);
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<StepSamples> samples,
-                          StepSamples::Create(job.samples->train, job.train.batch, lanes));
-  const LossWatch watch(guard.has_window_steps() ? guard.window_steps() : kWindowSteps,
-                        guard.has_factor() ? guard.factor() : kFactor);
-  return std::make_unique<SpikeReport>(watch, std::move(samples), std::move(folder));
-}
-
-absl::StatusOr<Output> OpenOutput(const RunOptions& options, const Job& job, Team& team,
-                                  RunCheckpoints* checkpoints, Console& console) {
-  Output output;
-  std::unique_ptr<MetricsWriter> events;
-  if (team.logs()) {
-    HETERO_ASSIGN_OR_RETURN(RunFolder folder, OpenRunFolder(options, job.config, console));
-    output.folder.emplace(std::move(folder));
-    const std::string path = output.folder->path().native();
-    console.Print(absl::StrCat("output: ", path));
-    HETERO_RETURN_IF_ERROR(console.status());
-    HETERO_ASSIGN_OR_RETURN(events, MetricsWriter::Create(path, job.layout->world_size()));
-    HETERO_RETURN_IF_ERROR(events->Flush());
-  }
-  HETERO_ASSIGN_OR_RETURN(
-      const std::filesystem::path folder,
-      team.OfLogging("output folder",
-                     output.folder.has_value() ? output.folder->path().native() : ""));
-  output.path = folder;
-  if (checkpoints != nullptr) {
-    HETERO_RETURN_IF_ERROR(
-        OpenFolders(options.working_folder, folder, team.IsHere(GlobalRank(0)), *checkpoints));
-  }
-  if (!team.logs()) return output;
-  HETERO_RETURN_IF_ERROR(console.log_status());
-  output.folder->Keep();
-  HETERO_ASSIGN_OR_RETURN(WorkCount work, CountWork(job));
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<SpikeReport> spikes,
-                          WatchSpikes(job, output.path.native()));
-  output.reporter = std::make_unique<Reporter>(
-      job.config, job.model->graph().metrics, LearningRateScales(job), job.sizes.train_steps,
-      options.on_step, console, std::move(events), std::move(work), std::move(spikes));
-  return output;
-}
-
 // What there is to say when all has been trained.
 absl::Status Finish(const RunOptions& options, absl::Time start, Reporter& reporter,
                     std::vector<RankRecord>& records, const StopSignals& signals, Console& console,
@@ -267,6 +161,32 @@ bool HasRecord(const absl::Status& failure) {
   return code == ExitCode::kCommunication || code == ExitCode::kInternal;
 }
 
+// The last training step that a rank of this process has not ended.
+std::optional<int64_t> StepInWork(std::span<const RankRecord> records) {
+  std::optional<int64_t> last;
+  for (const RankRecord& record : records) last = std::max(last, record.operation.step_in_work());
+  return last;
+}
+
+// Whether a failure is one that the same step may have again.
+bool MayComeAgain(const absl::Status& failure) {
+  const ExitCode code = ExitCodeFor(failure);
+  return code == ExitCode::kInternal || code == ExitCode::kData || code == ExitCode::kConfig;
+}
+
+absl::Status TellWalk(const RunOptions& options, const Job& job,
+                      const std::vector<RankRecord>& records) {
+  HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<StepSamples> source,
+                          StepSamples::Create(job.samples->train, job.train.batch, NumLanes(job)));
+  HETERO_ASSIGN_OR_RETURN(const std::vector<SampleOfStep> samples, source->Of(options.walk.step));
+  std::vector<const StepWalk*> walks;
+  for (const RankRecord& record : records) walks.push_back(&*record.walk);
+  HETERO_ASSIGN_OR_RETURN(const std::string text, DescribeWalk(*job.model, *job.layout, job.train,
+                                                               options.walk.step, walks, samples));
+  options.walk.tell(text);
+  return absl::OkStatus();
+}
+
 void KeepFlights(const std::filesystem::path& folder, const absl::Status& failure, const Job& job,
                  std::span<const RankRecord> records, Console& console) {
   if (!HasRecord(failure)) return;
@@ -312,13 +232,16 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (job.devices[0].kind == DeviceKind::kCpu) {
     HETERO_RETURN_IF_ERROR(cpu::PrepareProducts());
   }
-  HETERO_ASSIGN_OR_RETURN(const Output output,
+  HETERO_ASSIGN_OR_RETURN(const RunOutput output,
                           OpenOutput(options, job, team, checkpoints.get(), console));
   Reporter* const reporter = output.reporter.get();
   if (quarantine != nullptr) quarantine->KeepIn(output.path / "quarantine.jsonl");
   std::vector<RankRecord> records(job.layout->world_size());
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
+  }
+  if (options.walk.step >= 0) {
+    for (RankRecord& record : records) record.walk.emplace();
   }
   HETERO_ASSIGN_OR_RETURN(const absl::Duration clock_ahead, team.ClockAhead());
   std::vector<GlobalRank> elsewhere;
@@ -351,10 +274,18 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   console.EndProgress();
   if (!trained.ok()) {
     if (!written.ok()) console.Print(written.message());
+    if (const std::optional<int64_t> step = StepInWork(records);
+        reporter != nullptr && step.has_value() && MayComeAgain(trained)) {
+      reporter->Failed(*step, trained);
+    }
     KeepFlights(output.path, trained, job, records, console);
     return trained;
   }
   if (reporter == nullptr) return written;
+  if (options.walk.step >= 0) {
+    HETERO_RETURN_IF_ERROR(TellWalk(options, job, records));
+    return reporter->Close();
+  }
   return Finish(options, start, *reporter, records, signals, console, written);
 }
 

@@ -3,9 +3,11 @@
 
 // What a run is asked for.
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -35,6 +37,12 @@ struct RunOptions {
   // In a dry run: the machine for which the time of a step is predicted, as LoadMachine takes it;
   // empty: none.
   std::string machine = {};
+  // A step to look inside of, where training then ends: DescribeWalk is told.
+  struct Walk {
+    int64_t step = -1;  // from 0; -1: none
+    std::function<void(std::string_view)> tell = {};
+  };
+  Walk walk = {};
   // Told of every step, on the thread of the rank that logs; may be empty.
   std::function<void(const StepMetrics&)> on_step = {};
   // Called instead of an endless wait when the run has failed with `failure` and some rank never

@@ -111,6 +111,7 @@ bool TrainLoop::TellsNorm() const {
 
 absl::Status TrainLoop::Step() {
   RankTrainer& trainer = options_.trainer;
+  if (queued_ == options_.job.walk_step) return Walk();
   if (PassesOver(queued_)) {
     ++queued_;
     return ReportUntil(queued_);
@@ -133,6 +134,15 @@ absl::Status TrainLoop::Step() {
   ++queued_;
   // A GPU has the next step in its queue while the host waits for the last one.
   return ReportUntil(queued_ - (on_gpu() ? 1 : 0));
+}
+
+absl::Status TrainLoop::Walk() {
+  HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
+  options_.record.walk->Start(options_.job.model->graph().num_totals);
+  HETERO_RETURN_IF_ERROR(options_.trainer.Queue(queued_));
+  HETERO_RETURN_IF_ERROR(options_.trainer.Result().status());
+  stopped_ = true;
+  return absl::OkStatus();
 }
 
 absl::Status TrainLoop::ReportUntil(int64_t step) {
@@ -217,7 +227,9 @@ void TrainLoop::TellSaves() {
   RankSaves& saves = *options_.saves;
   const std::vector<SaveOutcome> outcomes = saves.TakeOutcomes();
   for (const SaveOutcome& outcome : outcomes) {
-    if (options_.reporter != nullptr) options_.reporter->Tell(ToString(outcome));
+    if (options_.reporter == nullptr) continue;
+    options_.reporter->Tell(ToString(outcome));
+    if (outcome.status.ok()) options_.reporter->Saved(outcome.iteration, outcome.directory);
   }
   if (outcomes.empty() || outcomes.back().status.ok()) {
     if (!outcomes.empty() && options_.reporter != nullptr) options_.reporter->Unsaved({});

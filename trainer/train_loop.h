@@ -67,6 +67,8 @@ class TrainLoop {
 
   absl::Status Train();
   absl::Status Step();
+  // Runs the next step to look inside of it, and ends the run.
+  absl::Status Walk();
   absl::Status ReportUntil(int64_t step);
   absl::Status Evaluate();
   // What is due between two steps: publishes what is written, begins what is to be saved.

@@ -47,7 +47,8 @@ absl::StatusOr<RunState> GoOn(const RunParts& run, GlobalRank rank, RankTrainer&
     for (const std::string& line : Describe(loaded, run.job.sizes.train_steps)) {
       reporter->Tell(line);
     }
-    reporter->GoesOnFrom(loaded.state.iteration, loaded.state.passed_over_samples);
+    reporter->GoesOnFrom(loaded.state.iteration, loaded.state.passed_over_samples,
+                         loaded.checkpoint);
   }
   return loaded.state;
 }
@@ -61,6 +62,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
   options.current = &record.operation;
+  options.watch = record.walk.has_value() ? &*record.walk : nullptr;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   const MemoryLedger& allocated = trainer->engine().ledger();

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/models/blocks/layer_watch.h"
 #include "hetero/models/blocks/weight_gradient_queue.h"
 #include "hetero/params/parameter_traffic.h"
 #include "hetero/tensor/arena.h"
@@ -51,6 +52,9 @@ struct ModuleContext {
   // Where a block of the residual stream leaves what it returns; null: in `activations`.
   TensorView result = {};
 
+  // Who looks at what layers compute; null: nobody, as in all runs but for debugging.
+  LayerWatch* watch = nullptr;
+
   // Memory for what a block returns. Precondition: `result` is null or of this dtype and shape.
   absl::StatusOr<TensorView> AllocateResult(DType dtype, std::span<const int64_t> dims) const {
     return result.is_null() ? activations.Allocate(dtype, dims) : result;
@@ -58,7 +62,18 @@ struct ModuleContext {
 
   // Called before a stage runs layer `layer` (ParameterSpec::layer) forward.
   absl::Status BeginLayer(int layer) const {
+    if (watch != nullptr) watch->Begin(layer);
     return traffic == nullptr ? absl::OkStatus() : traffic->Needed(layer);
+  }
+
+  // Called with what the layer that began last has returned.
+  absl::Status LayerReturned(ConstTensorView output) const {
+    return watch == nullptr ? absl::OkStatus() : watch->Output(output, stream);
+  }
+
+  // Called with the gradient of what `layer` read.
+  absl::Status LayerReadGradient(int layer, ConstTensorView gradient) const {
+    return watch == nullptr ? absl::OkStatus() : watch->Gradient(layer, gradient, stream);
   }
 
   // Called when the stage has run `layer` backward, the last of those that have this number.

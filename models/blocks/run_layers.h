@@ -21,7 +21,8 @@ inline ModuleContext KeepingNothing(const ModuleContext& context) {
           .needs_input_gradient = context.needs_input_gradient,
           .needs_weight_gradient = context.needs_weight_gradient,
           .weight_gradients = context.weight_gradients,
-          .traffic = context.traffic};
+          .traffic = context.traffic,
+          .watch = context.watch};
 }
 
 // Calls `forward(context, layer, hidden)`, which returns StatusOr<TensorView> of the shape of
@@ -35,6 +36,7 @@ absl::StatusOr<View> RunLayers(ModuleContext& context, View hidden, int64_t num_
   if (context.mode != Mode::kEval) {
     for (int64_t layer = 0; layer < num_layers; ++layer) {
       HETERO_ASSIGN_OR_RETURN(hidden, forward(context, layer, hidden));
+      HETERO_RETURN_IF_ERROR(context.LayerReturned(hidden));
     }
     return hidden;
   }
@@ -50,6 +52,7 @@ absl::StatusOr<View> RunLayers(ModuleContext& context, View hidden, int64_t num_
     ArenaScope kept_by_nobody(workspace);
     of_layer.result = (num_layers - layer) % 2 == 1 ? last : other;
     HETERO_ASSIGN_OR_RETURN(hidden, forward(of_layer, layer, hidden));
+    HETERO_RETURN_IF_ERROR(of_layer.LayerReturned(hidden));
   }
   return hidden;
 }

@@ -248,7 +248,9 @@ absl::Status HybridStage::Backward(ModuleContext& context, int slot_index, Tenso
           return typed.Backward(context, std::get<Saved>(slot.blocks[i]), d_hidden_RH);
         },
         blocks_[i]));
-    HETERO_RETURN_IF_ERROR(context.EndLayer(NumberOf(first_layer_ + static_cast<int64_t>(i))));
+    const int number = NumberOf(first_layer_ + static_cast<int64_t>(i));
+    HETERO_RETURN_IF_ERROR(context.LayerReadGradient(number, d_hidden_RH));
+    HETERO_RETURN_IF_ERROR(context.EndLayer(number));
   }
   if (place_.first()) {
     return embedding_->Backward(context, slot.batch, d_hidden_RH, d_input.edges);

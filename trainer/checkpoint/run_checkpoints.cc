@@ -49,10 +49,12 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> FindCheckpoints(const proto::Run
 absl::Status OpenFolders(const fs::path& working_folder, const fs::path& run_folder, bool publishes,
                          RunCheckpoints& checkpoints) {
   checkpoints.run_folder = run_folder;
-  if (!publishes || !checkpoints.settings.has_save()) return absl::OkStatus();
+  if (!checkpoints.settings.has_save()) return absl::OkStatus();
   const proto::SaveCheckpoints& save = checkpoints.settings.save();
   const fs::path folder =
       save.has_folder() ? working_folder / save.folder() : run_folder / kCheckpointsFolder;
+  checkpoints.save_folder = folder;
+  if (!publishes) return absl::OkStatus();
   absl::StatusOr<std::unique_ptr<Publisher>> publisher = Publisher::Open(
       checkpoints.storage, folder,
       {.lease = {.run_id = run_folder.native()},

@@ -24,7 +24,8 @@ namespace hetero {
 // Ranks only read it, but for what says otherwise.
 struct RunCheckpoints {
   PosixStorage storage;
-  std::filesystem::path run_folder;  // of OpenFolders
+  std::filesystem::path run_folder;   // of OpenFolders
+  std::filesystem::path save_folder;  // likewise; empty: nothing is saved
   proto::Checkpoint settings;
   RunIdentity identity;
   nlohmann::json grids;                  // for manifests

@@ -70,6 +70,9 @@ constexpr Flag kFlags[] = {
      &CommandLine::trace},
     {"picture", "FILE", "File for a drawing (SVG) of ranks, modules, stages, lanes and edges.",
      &CommandLine::picture},
+    {"replay", "CAPSULE",
+     "Run the step of a capsule again in this process, and say what in it is infinite or NaN.",
+     &CommandLine::replay},
     {"explain", "PATH",
      "Print what a field of the configuration means, its bounds and its value, and stop.",
      &CommandLine::explain},
@@ -127,6 +130,14 @@ class Parser {
           absl::StrCat("--config=", *line_.config, " and --recipe=", *line_.recipe,
                        " are both whole configurations; give one of them, and change fields with "
                        "--set"));
+    }
+    const bool configures =
+        line_.config.has_value() || line_.recipe.has_value() || !line_.fields.empty();
+    if (line_.replay.has_value() && configures) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--replay=", *line_.replay,
+                       " has the configuration of its capsule; give neither --config, --recipe nor "
+                       "fields beside it"));
     }
     return std::move(line_);
   }

@@ -33,6 +33,7 @@ struct CommandLine {
   std::optional<std::string> trace;
   std::optional<std::string> picture;
   std::optional<std::string> machine;
+  std::optional<std::string> replay;
   std::vector<FieldFlag> fields;  // in the order in which they were typed
   bool dry_run = false;
   bool profile = false;
@@ -48,7 +49,8 @@ struct CommandLine {
 // `arguments` without the program's name. A value follows its flag after "=" or as the next
 // argument; --set may repeat, another flag may not.
 // Errors: INVALID_ARGUMENT naming the flag and what it takes: one that does not exist, that has no
-// value, an empty one or two, that sets a field which --set sets too; --config beside --recipe.
+// value, an empty one or two, that sets a field which --set sets too; --config beside --recipe;
+// --replay beside either or a field.
 absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments);
 
 struct FlagDescription {

@@ -63,6 +63,8 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   const LossSum& minimized = metrics.losses.front();
   minimized_.reset();
   if (minimized.count > 0) minimized_ = {minimized.name, minimized.sum / minimized.count};
+  if (capsules_ != nullptr) capsules_->Saw(metrics);
+  CountProgress(metrics);
   Watch(step, result.report);
   Show(metrics, elapsed);
 }
@@ -71,6 +73,8 @@ void Reporter::PassOver(int64_t step, double learning_rate) {
   passed_over_samples_ += batches_.SizeOf(step);
   StepMetrics metrics = MetricsOf(step, learning_rate);
   metrics.skipped = true;
+  if (capsules_ != nullptr) capsules_->Saw(metrics);
+  CountProgress(metrics);
   Show(metrics, absl::ZeroDuration());
 }
 
@@ -82,7 +86,30 @@ void Reporter::Watch(int64_t step, const StepReport& report) {
                      .loss_name = minimized_->name,
                      .loss = minimized_->value,
                      .non_finite_gradient = report.non_finite_parameter});
-  if (spike.has_value()) Tell(*spike);
+  if (!spike.has_value()) return;
+  Tell(*spike);
+  if (capsules_ != nullptr) TellCapsule(capsules_->Write(step + 1, *spike));
+}
+
+void Reporter::TellCapsule(const std::string& text) {
+  if (!text.empty()) Tell(text);
+}
+
+void Reporter::Failed(int64_t step, const absl::Status& failure) {
+  if (capsules_ == nullptr) return;
+  TellCapsule(capsules_->Write(step + 1, "the run failed", failure.message()));
+}
+
+void Reporter::CountProgress(const StepMetrics& metrics) {
+  if (progress_ == nullptr) return;
+  if (!std::exchange(progress_began_, true)) {
+    progress_->Begin(first_step_, source_.parent_path(), start_);
+  }
+  double flops = 0;
+  for (const NamedValue& module : metrics.flops) {
+    if (module.name == work_.owner) flops = module.value;
+  }
+  progress_->Step(metrics.iteration, flops, absl::Now());
 }
 
 void Reporter::Show(const StepMetrics& metrics, absl::Duration elapsed) {
@@ -119,6 +146,7 @@ void Reporter::Show(const StepMetrics& metrics, absl::Duration elapsed) {
 absl::Status Reporter::Close() {
   absl::Status status = events_->Close();
   if (spikes_ != nullptr) status.Update(spikes_->Close());
+  if (progress_ != nullptr) status.Update(progress_->status());
   status.Update(uncounted_);
   return status;
 }

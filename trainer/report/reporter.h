@@ -5,10 +5,12 @@
 // process ends with.
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -18,9 +20,11 @@
 #include "hetero/data/batch_schedule.h"
 #include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/feed/media_shares.h"
+#include "hetero/trainer/replay/capsule_writer.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/report/metrics.h"
 #include "hetero/trainer/report/metrics_writer.h"
+#include "hetero/trainer/report/progress_log.h"
 #include "hetero/trainer/report/spike_report.h"
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/report/step_work.h"
@@ -49,12 +53,14 @@ class Reporter {
  public:
   // `metrics`: of the model's graph. `rate_scales`: of the modules that train, by which the run's
   // learning rate is theirs. `console` outlives the reporter. `on_step` is told of every step; may
-  // be empty. `spikes`: null, none are told.
+  // be empty. `spikes`, `capsules` and `progress`: null, none are told or written.
   Reporter(const proto::RunConfig& config, std::vector<Metric> metrics,
            std::vector<NamedValue> rate_scales, int64_t num_steps,
            std::function<void(const StepMetrics&)> on_step, Console& console,
            std::unique_ptr<MetricsWriter> events, WorkCount work = {},
-           std::unique_ptr<SpikeReport> spikes = nullptr)
+           std::unique_ptr<SpikeReport> spikes = nullptr,
+           std::unique_ptr<CapsuleWriter> capsules = nullptr,
+           std::unique_ptr<ProgressLog> progress = nullptr)
       : config_(config),
         batches_(BatchScheduleOf(config)),
         metrics_(std::move(metrics)),
@@ -64,16 +70,32 @@ class Reporter {
         console_(console),
         events_(std::move(events)),
         work_(std::move(work)),
-        spikes_(std::move(spikes)) {}
+        spikes_(std::move(spikes)),
+        capsules_(std::move(capsules)),
+        progress_(std::move(progress)) {}
 
   // A line for people.
   void Tell(std::string_view line) { console_.Print(line); }
 
-  // So many steps were done before this run, and samples passed over in them.
-  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples) {
+  // So many steps were done before this run, and samples passed over in them; the state is that of
+  // the folder `checkpoint`, or of no checkpoint where it is empty.
+  void GoesOnFrom(int64_t num_steps, int64_t passed_over_samples,
+                  const std::filesystem::path& checkpoint) {
     num_steps_done_ = first_step_ = num_steps;
     passed_over_samples_ = passed_over_samples;
+    source_ = checkpoint;
+    if (capsules_ != nullptr) capsules_->Loaded(checkpoint);
   }
+
+  // The state after `iteration` steps was published as the folder `checkpoint`.
+  void Saved(int64_t iteration, const std::filesystem::path& checkpoint) {
+    if (progress_ != nullptr) progress_->Saved(iteration, batches_.FirstSample(iteration));
+    if (capsules_ != nullptr) capsules_->Saved(iteration, checkpoint);
+  }
+
+  // The run ended with `failure` in step `step`, or, where a GPU had more in its queue, in one soon
+  // before it.
+  void Failed(int64_t step, const absl::Status& failure);
 
   // What became of the last checkpoint of the run, as far as it is known.
   void Unsaved(const absl::Status& status) { unsaved_ = status; }
@@ -96,8 +118,8 @@ class Reporter {
     stopped_ = stopped;
   }
 
-  // Closes the event file. Errors: those of MetricsWriter::Close and SpikeReport::Close, and what
-  // kept the work of a step from being counted.
+  // Closes the event file. Errors: those of MetricsWriter::Close, SpikeReport::Close and
+  // ProgressLog, and what kept the work of a step from being counted.
   absl::Status Close();
 
   int64_t num_steps_done() const { return num_steps_done_; }
@@ -116,6 +138,8 @@ class Reporter {
   // What is known of step `step` whatever became of it.
   StepMetrics MetricsOf(int64_t step, double learning_rate) const;
   void Watch(int64_t step, const StepReport& report);
+  void CountProgress(const StepMetrics& metrics);
+  void TellCapsule(const std::string& text);  // nothing of an empty one
   void Show(const StepMetrics& metrics, absl::Duration elapsed);
 
   const proto::RunConfig config_;
@@ -128,6 +152,10 @@ class Reporter {
   const std::unique_ptr<MetricsWriter> events_;
   const WorkCount work_;
   const std::unique_ptr<SpikeReport> spikes_;
+  const std::unique_ptr<CapsuleWriter> capsules_;
+  const std::unique_ptr<ProgressLog> progress_;
+  bool progress_began_ = false;
+  std::filesystem::path source_;  // of the state that the run goes on with
   MetricsInterval interval_;
   const absl::Time start_ = absl::Now();
 

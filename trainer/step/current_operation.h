@@ -2,6 +2,7 @@
 #define HETERO_TRAINER_STEP_CURRENT_OPERATION_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -14,7 +15,10 @@ namespace hetero {
 // Where a rank is in its program, so that others can tell when it does not get on. Thread-safe.
 class CurrentOperation {
  public:
-  // `phase`: "step" or "evaluation".
+  static constexpr std::string_view kStep = "step";
+  static constexpr std::string_view kEvaluation = "evaluation";
+
+  // `phase`: one of these.
   void Set(std::string_view phase, int64_t step, std::string_view operation) {
     absl::MutexLock lock(&mutex_);
     phase_.assign(phase);
@@ -25,6 +29,13 @@ class CurrentOperation {
   void Clear() {
     absl::MutexLock lock(&mutex_);
     operation_.clear();
+  }
+
+  // The training step whose operation has not ended; unset: there is none.
+  std::optional<int64_t> step_in_work() const {
+    absl::MutexLock lock(&mutex_);
+    if (phase_ != kStep || operation_.empty()) return std::nullopt;
+    return step_;
   }
 
   // "step 12 language.0 B3", between steps "after step 12", before the first one empty.

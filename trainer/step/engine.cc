@@ -67,14 +67,26 @@ absl::Status Engine::Run(Split split, int64_t step,
     if (options_.before_operation) options_.before_operation(i);
     const Span span(options_.spans, program.names[i], CategoryOf(op.kind));
     if (options_.current != nullptr) {
-      options_.current->Set(split == Split::kTrain ? "step" : "evaluation", step, program.names[i]);
+      options_.current->Set(
+          split == Split::kTrain ? CurrentOperation::kStep : CurrentOperation::kEvaluation, step,
+          program.names[i]);
     }
     if (op.kind >= OpKind::kReduceGradients) {
       HETERO_RETURN_IF_ERROR(finish(op));
       continue;
     }
+    const bool computes = op.kind == OpKind::kForward || GivesInputGradient(op.kind);
+    StepWatch* const watch = computes ? Watch() : nullptr;
+    if (watch != nullptr) watch->Before(op);
     HETERO_RETURN_IF_ERROR(Execute(split, step, op))
         .With(absl::StrCat("step ", step, " ", program.names[i]));
+    if (watch != nullptr) {
+      const int own = OwnIndex(op.stage);
+      const ConstTensorView output = op.kind == OpKind::kForward
+                                         ? ConstTensorView(runtimes_[own].slots[op.slot].output)
+                                         : ConstTensorView();
+      HETERO_RETURN_IF_ERROR(watch->After(op, *own_[own].stage, output, *stream_));
+    }
     if (!EndsBackward(op.kind) || !IsLastMicrobatch(op)) continue;
     HETERO_RETURN_IF_ERROR(Ready(op)).With(absl::StrCat("step ", step, " ", program.names[i]));
   }
@@ -161,7 +173,8 @@ absl::Status Engine::Forward(Split split, const Op& op, int own, Slot& slot) {
   ModuleContext context{.stream = *stream_,
                         .activations = slot.activations,
                         .mode = trains ? Mode::kTrain : Mode::kEval,
-                        .traffic = own_[own].traffic};
+                        .traffic = own_[own].traffic,
+                        .watch = Watch()};
   StageInput input{.tokens = slot.batch.tokens, .modalities = slot.batch.modalities};
   if (stage.place.first()) {
     input.edges = slot.inputs;
@@ -187,7 +200,8 @@ absl::Status Engine::Backward(const Op& op, int own, Slot& slot) {
       .activations = slot.activations,
       .needs_input_gradient = returns,
       .weight_gradients = op.kind == OpKind::kBackwardInput ? &slot.weight_gradients : nullptr,
-      .traffic = IsLastMicrobatch(op) ? own_[own].traffic : nullptr};
+      .traffic = IsLastMicrobatch(op) ? own_[own].traffic : nullptr,
+      .watch = Watch()};
   StageInputGradients d_input;
   if (stage.place.first()) {
     d_input.edges = slot.d_inputs;

@@ -36,6 +36,7 @@
 #include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/step_watch.h"
 
 namespace hetero {
 
@@ -68,6 +69,7 @@ struct EngineOptions {
   CurrentOperation* current = nullptr;  // told of every operation; null: nobody is
   // Called before every operation with its place in its program; may be empty.
   std::function<void(size_t place)> before_operation = {};
+  StepWatch* watch = nullptr;  // null: nobody looks
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
   std::function<bool()> stop_requested = {};
 };
@@ -178,6 +180,10 @@ class Engine {
   // All, the largest last.
   std::vector<const StepPlan*> PlansOf(Split split) const;
   absl::Status Run(Split split, int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish);
+  // Whom layers of the step in work tell what they compute.
+  StepWatch* Watch() const {
+    return options_.watch != nullptr && options_.watch->Looks() ? options_.watch : nullptr;
+  }
   absl::Status Execute(Split split, int64_t step, const Op& op);
   absl::Status Post(Split split, int64_t step, const Op& op, Slot& slot);
   absl::Status Receive(const Op& op, Slot& slot);

@@ -84,17 +84,22 @@ class HookedModel : public Model {
 
 }  // namespace
 
-RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
-                    const std::vector<std::string>& assignments, RecipeRunOptions options) {
-  options.models = ModelRegistry();
-  options.models.Register<proto::VisionLanguageModel>(
+ModelRegistry HookedModels(std::string_view module, const StageHooks& hooks) {
+  ModelRegistry models;
+  models.Register<proto::VisionLanguageModel>(
       "language",
-      [&](const proto::VisionLanguageModel& config,
-          DType storage) -> absl::StatusOr<std::unique_ptr<Model>> {
+      [module = std::string(module), hooks](const proto::VisionLanguageModel& config, DType storage)
+          -> absl::StatusOr<std::unique_ptr<Model>> {
         absl::StatusOr<std::unique_ptr<Model>> model = MakeVisionLanguageModel(config, storage);
         if (!model.ok()) return model;
         return std::make_unique<HookedModel>(*std::move(model), module, hooks);
       });
+  return models;
+}
+
+RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
+                    const std::vector<std::string>& assignments, RecipeRunOptions options) {
+  options.models = HookedModels(module, hooks);
   return RunConfigured(RecipeConfig("mock_vlm_tiny", assignments), options);
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "hetero/models/registry.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/view.h"
 #include "hetero/trainer/testing/recipe_run.h"
@@ -22,8 +23,11 @@ struct StageHooks {
   std::function<void(int backward, TensorView d_output)> before_backward;
 };
 
-// Runs mock_vlm_tiny, four microbatches a step, with `assignments`. The hooks are of one rank: the
-// first that makes a stage of `module` with data. The models of `options` are not used.
+// The models of runs with hooks of one rank: the first that makes a stage of `module` with data.
+ModelRegistry HookedModels(std::string_view module, const StageHooks& hooks);
+
+// Runs mock_vlm_tiny, four microbatches a step, with `assignments`. Its models are
+// HookedModels, not those of `options`.
 RecipeRun RunHooked(std::string_view module, const StageHooks& hooks,
                     const std::vector<std::string>& assignments, RecipeRunOptions options = {});
 

@@ -99,7 +99,9 @@ absl::Status EncoderLayers::Backward(ModuleContext& context, const Saved& saved,
   HETERO_RETURN_IF_ERROR(context.EndLayer(kLastLayer));
   for (size_t i = layers_.size(); i-- > 0;) {
     HETERO_RETURN_IF_ERROR(layers_[i].Backward(context, saved.layers[i], d_hidden_RC));
-    HETERO_RETURN_IF_ERROR(context.EndLayer(first_number_ + static_cast<int>(i)));
+    const int number = first_number_ + static_cast<int>(i);
+    HETERO_RETURN_IF_ERROR(context.LayerReadGradient(number, d_hidden_RC));
+    HETERO_RETURN_IF_ERROR(context.EndLayer(number));
   }
   return absl::OkStatus();
 }

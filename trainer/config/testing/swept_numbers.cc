@@ -71,7 +71,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "collective_timeout_seconds=60",
       "arrival_timeout_seconds=60",
       "divergence_steps=5",
-      "spike_guard={factor: 3 window_steps: 5}",
+      "spike_guard={factor: 3 window_steps: 5 max_capsules: 2}",
       "evaluation={interval_steps: 2 first_step: 2 num_batches: 1 micro_batch_size: 2 "
       "global_batch_size: 4}",
       "stop_after_minutes=5",
