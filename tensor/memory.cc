@@ -155,7 +155,7 @@ absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes
   buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
   const int64_t allocated = std::max(buffer.size_bytes_, Buffer::kAlignment);
   if (device.kind == DeviceKind::kCuda) {
-    HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(allocated));
+    HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(device.ordinal, allocated));
     return buffer;
   }
   buffer.address_ = AllocateHost(allocated);

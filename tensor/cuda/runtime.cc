@@ -47,7 +47,9 @@ void Free(int ordinal, void* address) {
   LogIfError(ToStatus(cudaFree(address), "cudaFree"));
 }
 
-absl::StatusOr<void*> AllocatePinned(int64_t bytes) {
+absl::StatusOr<void*> AllocatePinned(int ordinal, int64_t bytes) {
+  // On a thread that has none yet, the first device would get a context that nobody uses.
+  HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(ordinal));
   void* address = nullptr;
   HETERO_RETURN_IF_CUDA_ERROR(cudaHostAlloc(&address, bytes, cudaHostAllocPortable));
   std::memset(address, 0, bytes);

@@ -22,7 +22,7 @@ absl::StatusOr<void*> Allocate(int ordinal, int64_t bytes);
 void Free(int ordinal, void* address);
 
 // Zero-filled host memory that any GPU copies from and to without a detour.
-absl::StatusOr<void*> AllocatePinned(int64_t bytes);
+absl::StatusOr<void*> AllocatePinned(int ordinal, int64_t bytes);
 void FreePinned(void* address);
 
 // A stream that never waits for the default stream.

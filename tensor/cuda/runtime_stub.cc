@@ -14,7 +14,7 @@ absl::Status BuiltWithoutCuda() {
 absl::StatusOr<int> CountDevices() { return BuiltWithoutCuda(); }
 absl::StatusOr<void*> Allocate(int, int64_t) { return BuiltWithoutCuda(); }
 void Free(int, void*) { LOG(FATAL) << BuiltWithoutCuda(); }
-absl::StatusOr<void*> AllocatePinned(int64_t) { return BuiltWithoutCuda(); }
+absl::StatusOr<void*> AllocatePinned(int, int64_t) { return BuiltWithoutCuda(); }
 void FreePinned(void*) { LOG(FATAL) << BuiltWithoutCuda(); }
 absl::StatusOr<void*> CreateStream(int) { return BuiltWithoutCuda(); }
 void DestroyStream(int, void*) { LOG(FATAL) << BuiltWithoutCuda(); }
