@@ -49,7 +49,9 @@ class QuarantineRunTest : public ::testing::Test {
     fs::remove(List());
   }
 
-  void Damage(std::string_view key) { ASSERT_THAT(DamageImage(TestFolder() / name_, key), IsOk()); }
+  void Damage(std::string_view key, ImagePart part = ImagePart::kPixels) {
+    ASSERT_THAT(DamageImage(TestFolder() / name_, key, part), IsOk());
+  }
 
   fs::path List() const { return TestFolder() / absl::StrCat(name_, ".jsonl"); }
 
@@ -107,6 +109,34 @@ TEST_F(QuarantineRunTest, ASampleThatOnlyTheEncoderCannotReadIsPassedOverByAll) 
   const RecipeRun listed = Train();
   ASSERT_THAT(listed.status, IsOk());
   EXPECT_THAT(listed.output, Not(HasSubstr("passed over from now on")));
+  ExpectSameSteps(listed, found);
+}
+
+TEST_F(QuarantineRunTest, ASampleThatNoRankCanReadIsOneBadSample) {
+  const RecipeRun whole = Train();
+  Damage("k09", ImagePart::kHeader);
+  const RecipeRun run = Train();
+  ASSERT_THAT(run.status, IsOk());
+  EXPECT_EQ(LossTokens(run), LossTokens(whole) - 2 * LossTokensOf(9));
+  EXPECT_EQ(data::ReadQuarantine(List())->size(), 1);
+}
+
+// A plan has no place for a sample without sizes; one whose pixels alone are bad keeps its place,
+// as the plan must not depend on what a list says.
+TEST_F(QuarantineRunTest, PackedRowsAreTheSameWithAListAndWithout) {
+  Damage("k09", ImagePart::kHeader);
+  Damage("k17");
+  const std::vector<std::string> packs = {
+      "sequence_length=96", "global_batch_size=8",
+      "data.packing={max_patches: 256 max_images: 4 buffer_size: 8}"};
+  const RecipeRun found = Train(packs);
+  ASSERT_THAT(found.status, IsOk());
+  EXPECT_THAT(found.output, HasSubstr("passed over: sample shard.tar/k09 of "));
+  EXPECT_THAT(found.output, HasSubstr("passed over from now on: sample shard.tar/k17 of "));
+  EXPECT_EQ(data::ReadQuarantine(List())->size(), 2);
+  const RecipeRun listed = Train(packs);
+  ASSERT_THAT(listed.status, IsOk());
+  EXPECT_THAT(listed.output, Not(HasSubstr("passed over")));
   ExpectSameSteps(listed, found);
 }
 

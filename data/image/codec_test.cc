@@ -13,7 +13,9 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/strings/escaping.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/fresh_random.h"
@@ -85,6 +87,33 @@ TEST_P(FixtureTest, DamagedFilesNeverBreakTheDecoder) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Pillow, FixtureTest, ::testing::Range(size_t{0}, Fixtures().size()));
+
+// A JPEG of 16 x 16 pixels, as Pillow judges it and what is left of it.
+constexpr std::string_view kRampJpeg =
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAA0JCgsKCA0LCgsODg0PEyAVExISEyccHhcgLikxMC4pLSwzOko+MzZG"
+    "NywtQFdBRkxOUlNSMj5aYVpQYEpRUk//2wBDAQ4ODhMREyYVFSZPNS01T09PT09PT09PT09PT09PT09PT09PT09P"
+    "T09PT09PT09PT09PT09PT09PT09PT09PT0//wAARCAAQABADASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAA"
+    "BQb/xAAYEAACAwAAAAAAAAAAAAAAAAAABAUiMf/EABQBAQAAAAAAAAAAAAAAAAAAAAD/xAAUEQEAAAAAAAAAAAAA"
+    "AAAAAAAA/9oADAMBAAIRAxEAPwCOVj8qMqx+VFFY/KjCsflQP//Z";
+
+TEST(CodecTest, AJpegThatEndsEarlyIsAnErrorAndOneWithGarbageInsideIsNot) {
+  std::string file;
+  ASSERT_TRUE(absl::Base64Unescape(kRampJpeg, &file));
+  Image image;
+  ASSERT_THAT(DecodeImage(file, image), IsOk());
+  EXPECT_EQ(Crc(image.pixels), 0x75301008);
+  for (const size_t missing : {size_t{1}, size_t{2}, size_t{10}, file.size() / 2, file.size()}) {
+    EXPECT_THAT(DecodeImage(file.substr(0, file.size() - missing), image),
+                StatusIs(absl::StatusCode::kDataLoss))
+        << missing;
+  }
+  ASSERT_THAT(DecodeImage(file + "zzzz", image), IsOk());
+  EXPECT_EQ(Crc(image.pixels), 0x75301008);
+  // Before the marker of the end.
+  file.replace(file.size() - 12, 10, std::string(10, 0x5a));
+  ASSERT_THAT(DecodeImage(file, image), IsOk());
+  EXPECT_EQ(Crc(image.pixels), 0x03f43051);
+}
 
 TEST(CodecTest, UnsupportedFilesSayWhy) {
   Image image;

@@ -1,5 +1,7 @@
 #include "hetero/data/webdataset/dataset.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <system_error>
 #include <unordered_map>
@@ -19,8 +21,16 @@
 namespace hetero::data {
 namespace {
 
-// Bounds the file descriptors of a data set with thousands of shards.
-constexpr size_t kMaxOpenShards = 64;
+// Shards of a data set that stay open: a part of the descriptors that the process may have, as a
+// data set may have thousands of shards and a run several data sets. One that is opened anew is
+// checked anew and its index read.
+size_t MaxOpenShards() {
+  constexpr rlim_t kFewest = 64;
+  constexpr rlim_t kMost = 4096;
+  rlimit limit = {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kFewest;
+  return std::clamp(limit.rlim_cur / 4, kFewest, kMost);
+}
 
 // 16 bytes a sample.
 constexpr uint64_t kMaxHeadersBytes = uint64_t{1} << 36;
@@ -177,7 +187,7 @@ absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard)
     }
     open_[shard] = std::move(tar);
     open_order_.push_back(shard);
-    if (open_order_.size() > kMaxOpenShards) {
+    if (open_order_.size() > MaxOpenShards()) {
       open_[open_order_.front()] = nullptr;
       open_order_.erase(open_order_.begin());
     }

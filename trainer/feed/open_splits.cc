@@ -83,12 +83,19 @@ absl::StatusOr<RunSamples> OpenSplits(const RunConfig& config, const InputContra
   HETERO_ASSIGN_OR_RETURN(OpenSplit training, Open(train, reading, work));
   HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const SplitQuarantine> of_training,
                           QuarantineOf(quarantine.get(), contract, training.blend, reading));
-  std::unique_ptr<data::SampleSource> planned = std::move(training.source);
+  data::SampleSource* planned = training.source.get();
+  std::unique_ptr<SiftingSource> sifting;
   if (of_training != nullptr) {
-    planned = std::make_unique<SiftingSource>(std::move(planned), *of_training, work);
+    sifting = std::make_unique<SiftingSource>(std::move(training.source), *of_training);
+    planned = sifting.get();
   }
   HETERO_ASSIGN_OR_RETURN(TrainingOrder order, MakeTrainingOrder(config, contract, num_lanes,
                                                                  training.blend, *planned, work));
+  if (sifting != nullptr) {
+    const proto::Quarantine& settings = config.data().quarantine();
+    HETERO_RETURN_IF_ERROR(sifting->ListFound(
+        settings.has_file() ? working_folder / settings.file() : std::filesystem::path(), work));
+  }
   std::string description = absl::StrCat(Describe(*training.blend), order.description);
   RunSamples samples = {
       .train = SamplesOf(std::move(training.blend), order.order, reading, of_training),

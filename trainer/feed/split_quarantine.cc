@@ -69,11 +69,20 @@ absl::StatusOr<std::shared_ptr<const SplitQuarantine>> QuarantineOf(
 absl::Status SiftingSource::ReadLanguage(int64_t index, data::LanguageSample& out) {
   const absl::Status read = source_->ReadLanguage(index, out);
   if (!absl::IsDataLoss(read)) return read;
-  if (quarantine_.samples->Add(index)) {
-    work_.Say(absl::StrCat("passed over: ", read.message()));
-  }
+  if (quarantine_.samples->Add(index)) found_.push_back(index);
   data::MakeBlank(index, out);
   return absl::OkStatus();
+}
+
+absl::Status SiftingSource::ListFound(const fs::path& file, const data::LongWork& work) const {
+  std::vector<data::ListedSample> samples;
+  for (const int64_t index : found_) {
+    HETERO_ASSIGN_OR_RETURN(samples.emplace_back(), quarantine_.describe(index));
+    work.Say(absl::StrCat("passed over: sample ", samples.back().sample, " of ",
+                          samples.back().data_set, ": ", samples.back().reason));
+  }
+  if (samples.empty() || file.empty()) return absl::OkStatus();
+  return data::AddToQuarantine(file, samples);
 }
 
 }  // namespace hetero

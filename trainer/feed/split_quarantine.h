@@ -4,8 +4,10 @@
 // The quarantine of a split that was opened from prepared folders.
 
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,10 +32,9 @@ absl::StatusOr<std::shared_ptr<const SplitQuarantine>> QuarantineOf(
 // already are read all the same: what is planned by this source does not depend on the list.
 class SiftingSource : public data::SampleSource {
  public:
-  // `quarantine` and `work`, which is told of each, outlive it.
-  SiftingSource(std::unique_ptr<data::SampleSource> source, const SplitQuarantine& quarantine,
-                const data::LongWork& work)
-      : source_(std::move(source)), quarantine_(quarantine), work_(work) {}
+  // `quarantine` outlives it.
+  SiftingSource(std::unique_ptr<data::SampleSource> source, const SplitQuarantine& quarantine)
+      : source_(std::move(source)), quarantine_(quarantine) {}
 
   int64_t size() const override { return source_->size(); }
   int64_t feature_width(int modality) const override { return source_->feature_width(modality); }
@@ -45,10 +46,15 @@ class SiftingSource : public data::SampleSource {
     return source_->ReadFacts(index, facts);
   }
 
+  // Tells `work` of those that were not in quarantine before and adds them to `file`, unless it is
+  // empty. Every process of a run has the same. Errors: those of SplitQuarantine::describe and
+  // data::AddToQuarantine.
+  absl::Status ListFound(const std::filesystem::path& file, const data::LongWork& work) const;
+
  private:
   std::unique_ptr<data::SampleSource> source_;
   const SplitQuarantine& quarantine_;
-  const data::LongWork& work_;
+  std::vector<int64_t> found_;
 };
 
 }  // namespace hetero

@@ -37,15 +37,17 @@ absl::Status WriteCaptionedImages(const std::filesystem::path& folder,
       .status();
 }
 
-absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key) {
+absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key,
+                         ImagePart part) {
   const std::filesystem::path shard = folder / "shard.tar";
   HETERO_ASSIGN_OR_RETURN(std::string bytes, data::ReadFile(shard));
   const size_t header = bytes.find(absl::StrCat(key, ".png"));
   if (header == std::string::npos) {
     return absl::NotFoundError(absl::StrCat(shard.native(), " has no sample ", key));
   }
-  // Behind the tar header, the signature of PNG and its first chunk.
-  bytes.replace(header + 512 + 60, 8, "damaged!");
+  // Behind the tar header come the signature of PNG, 8 bytes, its first chunk and the pixels.
+  const size_t offset = part == ImagePart::kHeader ? 0 : 60;
+  bytes.replace(header + 512 + offset, 8, "damaged!");
   return data::WriteFileAtomically(shard, bytes);
 }
 

@@ -22,9 +22,13 @@ struct CaptionedImage {
 absl::Status WriteCaptionedImages(const std::filesystem::path& folder,
                                   const std::vector<CaptionedImage>& samples);
 
-// Overwrites bytes of the image of sample `key` there; its header and those of the archive stay
-// whole. Errors: NOT_FOUND without such a sample; those of //data/file.
-absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key);
+enum class ImagePart { kHeader, kPixels };
+
+// Overwrites a part of the image of sample `key` there; the archive stays whole. Without its header
+// nobody can tell the size of an image. Errors: NOT_FOUND without such a sample; those of
+// //data/file.
+absl::Status DamageImage(const std::filesystem::path& folder, std::string_view key,
+                         ImagePart part = ImagePart::kPixels);
 
 // What a configuration sets to train on it as data.web_dataset, `folder` relative to TestFolder().
 std::string CaptionedImagesSetting(const std::filesystem::path& folder);
