@@ -10,6 +10,7 @@
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/step_clock.h"
+#include "hetero/trainer/step/step_waits.h"
 
 namespace hetero {
 
@@ -23,7 +24,8 @@ struct RankRecord {
   std::optional<SpanBuffer> spans;  // set when a trace is wanted
   std::vector<QueueSpans> queues;   // of its GPU, in a trace
   CurrentOperation operation;
-  std::optional<StepWalk> walk;  // set when a step is looked at
+  std::optional<StepWaits> waits;  // set when a profile is wanted, of the CPU
+  std::optional<StepWalk> walk;    // set when a step is looked at
 };
 
 }  // namespace hetero

@@ -37,6 +37,7 @@
 #include "hetero/trainer/report/reporter.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
+#include "hetero/trainer/report/waits.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/run_output.h"
 #include "hetero/trainer/team.h"
@@ -113,8 +114,36 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
   return checkpoints;
 }
 
+// What the ranks, which are threads on the CPU, waited for in their steps.
+std::vector<RankWaits> WaitsOf(const Job& job, std::span<const RankProfile> profiles,
+                               std::span<const RankRecord> records) {
+  std::vector<RankWaits> waits;
+  for (size_t r = 0; r < records.size(); ++r) {
+    const RankProfile& profile = profiles[r];
+    std::vector<std::string> modules;
+    for (const int stage : job.train.StagesOf(*job.layout, GlobalRank(static_cast<int64_t>(r)))) {
+      const std::string& module = job.train.stages[stage].module;
+      if (std::ranges::find(modules, module) == modules.end()) modules.push_back(module);
+    }
+    const StepWaits& known = *records[r].waits;
+    RankWaits rank{.module = absl::StrJoin(modules, "+"),
+                   .num_steps = profile.num_steps,
+                   .time = profile.time};
+    rank.waits[std::string(kData)] = known.data;
+    rank.waits[std::string(kCheckpoints)] = known.checkpoints;
+    for (size_t stage = 0; stage < known.stages.size(); ++stage) {
+      if (known.stages[stage] == absl::ZeroDuration()) continue;
+      rank.waits[job.train.stages[stage].module] += known.stages[stage];
+    }
+    const absl::Duration unknown = profile.time - *profile.thread_time - rank.waited();
+    rank.waits[std::string(kRanks)] = std::max(unknown, absl::ZeroDuration());
+    waits.push_back(std::move(rank));
+  }
+  return waits;
+}
+
 // What there is to say when all has been trained.
-absl::Status Finish(const RunOptions& options, absl::Time start, Reporter& reporter,
+absl::Status Finish(const RunOptions& options, const Job& job, absl::Time start, Reporter& reporter,
                     std::vector<RankRecord>& records, const StopSignals& signals, Console& console,
                     absl::Status written) {
   written.Update(reporter.Close());
@@ -123,6 +152,10 @@ absl::Status Finish(const RunOptions& options, absl::Time start, Reporter& repor
     std::vector<RankProfile> profiles;
     for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
     console.Print(DescribeProfile(profiles));
+    if (records[0].waits.has_value() && profiles[0].num_steps > 0) {
+      console.Print(
+          DescribeWaits(WaitsOf(job, profiles, records), job.model->graph().SampleOwner().name));
+    }
   }
   if (const std::string skipped = DescribeSkipped(reporter.tally()); !skipped.empty()) {
     console.Print(skipped);
@@ -240,6 +273,9 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
+  if (options.profile && job.devices[0].kind == DeviceKind::kCpu) {
+    for (RankRecord& record : records) record.waits.emplace();
+  }
   if (options.walk.step >= 0) {
     for (RankRecord& record : records) record.walk.emplace();
   }
@@ -286,7 +322,7 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
     HETERO_RETURN_IF_ERROR(TellWalk(options, job, records));
     return reporter->Close();
   }
-  return Finish(options, start, *reporter, records, signals, console, written);
+  return Finish(options, job, start, *reporter, records, signals, console, written);
 }
 
 absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models, Console& console,

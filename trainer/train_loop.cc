@@ -12,6 +12,7 @@
 #include "hetero/tensor/side_stream.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/report/metrics.h"
+#include "hetero/trainer/step/step_waits.h"
 
 namespace hetero {
 
@@ -195,6 +196,8 @@ absl::Status TrainLoop::TendSaves(const Wishes& wishes) {
   RankSaves* const saves = options_.saves;
   if (saves == nullptr) return absl::OkStatus();
   const Span span(options_.trainer.engine().spans(), "checkpoint", "checkpoint");
+  std::optional<StepWaits>& waits = options_.record.waits;
+  const WaitScope wait(waits.has_value() ? &waits->checkpoints : nullptr);
   if (!wishes.busy) saves->Advance();
   const bool is_due = wishes.save || best_is_due_ || saves->IsDueBySteps(queued_) || BatchGrows();
   best_is_due_ = false;

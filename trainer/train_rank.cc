@@ -19,6 +19,7 @@
 #include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/step/rank_trainer.h"
+#include "hetero/trainer/step/step_waits.h"
 #include "hetero/trainer/train_loop.h"
 
 namespace hetero {
@@ -62,6 +63,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   options.memory = prediction.arenas;
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
   options.current = &record.operation;
+  options.waits = record.waits.has_value() ? &*record.waits : nullptr;
   options.watch = record.walk.has_value() ? &*record.walk : nullptr;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
@@ -95,7 +97,10 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<RankSaves> saves,
         RankSaves::Create(*run.checkpoints, *job.model, rank, *trainer, exchange));
-    trainer->CallBeforeUpdates([&saves] { saves->AwaitCopied(); });
+    trainer->CallBeforeUpdates([&saves, &record] {
+      const WaitScope wait(record.waits.has_value() ? &record.waits->checkpoints : nullptr);
+      saves->AwaitCopied();
+    });
     loop.saves = saves.get();
     return TrainLoop(loop).Run();
   });

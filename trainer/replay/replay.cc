@@ -71,7 +71,7 @@ absl::Status Replay(const ReplayOptions& options, const ModelRegistry& models, C
   const absl::Status ended = Run(run, models, silent, signals);
   if (signals.requested() != 0) return ended;
   const bool failed = !ended.ok() && !absl::IsCancelled(ended);
-  if (failed && now.empty() && ended.message() != capsule.failure) {
+  if (failed && now.empty() && !capsule.seen.empty()) {
     return Annotate(ended, absl::StrCat("the capsule does not fit this program, ", run.program,
                                         ", or this machine: no step of it ran"));
   }

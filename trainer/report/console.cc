@@ -97,6 +97,7 @@ std::string TrainingLine(const TrainingLineContext& context, const StepMetrics& 
   if (last.grad_norm.has_value()) {
     absl::StrAppend(&line, " grad norm: ", FormatNumber("%.3f", *last.grad_norm), " |");
   }
+  if (last.num_zeros.has_value()) absl::StrAppend(&line, " num zeros: ", *last.num_zeros, " |");
   if (last.params_norm.has_value()) {
     absl::StrAppend(&line, " params norm: ", FormatNumber("%.3f", *last.params_norm), " |");
   }

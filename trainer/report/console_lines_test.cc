@@ -72,6 +72,16 @@ TEST(TrainingLineTest, ShowsEveryLoss) {
               HasSubstr("| lm loss: 1.219014E+01 | seq_load_balancing_loss: 1.062500E+00 |"));
 }
 
+TEST(TrainingLineTest, CountsZerosOfTheGradientBehindItsNorm) {
+  MetricsInterval interval;
+  StepMetrics last = Step(1, 5, 10);
+  last.num_zeros = 17;
+  last.params_norm = 8.25;
+  interval.Add(last, absl::Milliseconds(10));
+  EXPECT_THAT(TrainingLine(Context(), last, interval.averages()),
+              HasSubstr("| grad norm: 3.389 | num zeros: 17 | params norm: 8.250 | number of"));
+}
+
 TEST(TrainingLineTest, NamesModulesWithRatesOfTheirOwn) {
   MetricsInterval interval;
   StepMetrics last = Step(1, 5, 10);

@@ -78,8 +78,11 @@ absl::Status Engine::Run(Split split, int64_t step,
     const bool computes = op.kind == OpKind::kForward || GivesInputGradient(op.kind);
     StepWatch* const watch = computes ? Watch() : nullptr;
     if (watch != nullptr) watch->Before(op);
-    HETERO_RETURN_IF_ERROR(Execute(split, step, op))
-        .With(absl::StrCat("step ", step, " ", program.names[i]));
+    {
+      const WaitScope wait(WaitOf(split, op));
+      HETERO_RETURN_IF_ERROR(Execute(split, step, op))
+          .With(absl::StrCat("step ", step, " ", program.names[i]));
+    }
     if (watch != nullptr) {
       const int own = OwnIndex(op.stage);
       const ConstTensorView output = op.kind == OpKind::kForward
@@ -92,6 +95,16 @@ absl::Status Engine::Run(Split split, int64_t step,
   }
   if (options_.current != nullptr) options_.current->Clear();
   return absl::OkStatus();
+}
+
+absl::Duration* Engine::WaitOf(Split split, const Op& op) const {
+  StepWaits* const waits = options_.waits;
+  if (waits == nullptr || split != Split::kTrain) return nullptr;
+  if (op.kind == OpKind::kLoad) return &waits->data;
+  if (!IsWait(op.kind)) return nullptr;
+  const PlanEdge& edge = options_.train.edges[EdgeOf(op.channel)];
+  waits->stages.resize(options_.train.stages.size());
+  return &waits->stages[edge.source == op.stage ? edge.destination : edge.source];
 }
 
 absl::Status Engine::Execute(Split split, int64_t step, const Op& op) {

@@ -36,6 +36,7 @@
 #include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/current_operation.h"
 #include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/step_waits.h"
 #include "hetero/trainer/step/step_watch.h"
 
 namespace hetero {
@@ -70,6 +71,7 @@ struct EngineOptions {
   // Called before every operation with its place in its program; may be empty.
   std::function<void(size_t place)> before_operation = {};
   StepWatch* watch = nullptr;  // null: nobody looks
+  StepWaits* waits = nullptr;  // of training steps on the CPU; null: nobody counts them
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
   std::function<bool()> stop_requested = {};
 };
@@ -184,6 +186,8 @@ class Engine {
   StepWatch* Watch() const {
     return options_.watch != nullptr && options_.watch->Looks() ? options_.watch : nullptr;
   }
+  // Where the time is counted in which `op` waits; null: nowhere.
+  absl::Duration* WaitOf(Split split, const Op& op) const;
   absl::Status Execute(Split split, int64_t step, const Op& op);
   absl::Status Post(Split split, int64_t step, const Op& op, Slot& slot);
   absl::Status Receive(const Op& op, Slot& slot);
