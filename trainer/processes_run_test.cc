@@ -127,6 +127,34 @@ ProgramOptions UnderTorchrun(int rank, int world_size, Arguments arguments) {
                           "MASTER_ADDR=127.0.0.1", absl::StrCat("MASTER_PORT=", port)}};
 }
 
+TEST(ProcessesRunTest, TheCapsuleOfAStepIsReproducedByThreads) {
+  // A rate after whose first update nothing is finite.
+  Program processes(
+      {.arguments = ArgumentsOf(
+           "processes:4", {"--set", "schedule={style: CONSTANT peak: 1e18 minimum: 0}", "--set",
+                           "checkpoint.save={interval_steps: 1 synchronous: true}"})});
+  const ProgramResult run = processes.Wait();
+  EXPECT_EQ(run.exit_code, 5) << run.error;
+  const size_t flag = run.output.find("--replay=");
+  ASSERT_NE(flag, std::string::npos) << run.output;
+  const std::string replay = run.output.substr(flag, run.output.find(' ', flag) - flag);
+  const ProgramResult again = RunProgram({.arguments = {replay}});
+  EXPECT_EQ(again.exit_code, 0) << again.error;
+  EXPECT_THAT(again.output,
+              AllOf(HasSubstr("replays iteration 2 (samples 16 to 31) from "
+                              "checkpoint/iter_0000001"),
+                    HasSubstr("reproduced: 1 step to the bit"), HasSubstr("lm loss nan"),
+                    HasSubstr("first infinite or NaN: the output of radio_encoder.0")));
+  // It has a configuration, and is one process.
+  EXPECT_EQ(RunProgram({.arguments = {replay, "--set", "seed=1"}}).exit_code, 2);
+  const ProgramResult launched =
+      RunProgram({.arguments = {replay},
+                  .environment = {"RANK=0", "WORLD_SIZE=2", "LOCAL_RANK=0", "MASTER_ADDR=127.0.0.1",
+                                  "MASTER_PORT=29500"}});
+  EXPECT_EQ(launched.exit_code, 2);
+  EXPECT_THAT(launched.error, HasSubstr("is one process"));
+}
+
 TEST(ProcessesRunTest, ALauncherBringsTheRanks) {
   const ProgramResult expected = RunProgram({.arguments = ArgumentsOf("threads:4")});
   std::vector<std::unique_ptr<Program>> ranks;

@@ -31,6 +31,7 @@
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/print_dry_run.h"
+#include "hetero/trainer/rank_waits.h"
 #include "hetero/trainer/replay/walk_report.h"
 #include "hetero/trainer/report/output_check.h"
 #include "hetero/trainer/report/profile.h"
@@ -112,34 +113,6 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
       DescribeEarlierRun(job.config, options.working_folder, checkpoints->storage);
   if (!earlier.empty()) console.Print(earlier);
   return checkpoints;
-}
-
-// What the ranks, which are threads on the CPU, waited for in their steps.
-std::vector<RankWaits> WaitsOf(const Job& job, std::span<const RankProfile> profiles,
-                               std::span<const RankRecord> records) {
-  std::vector<RankWaits> waits;
-  for (size_t r = 0; r < records.size(); ++r) {
-    const RankProfile& profile = profiles[r];
-    std::vector<std::string> modules;
-    for (const int stage : job.train.StagesOf(*job.layout, GlobalRank(static_cast<int64_t>(r)))) {
-      const std::string& module = job.train.stages[stage].module;
-      if (std::ranges::find(modules, module) == modules.end()) modules.push_back(module);
-    }
-    const StepWaits& known = *records[r].waits;
-    RankWaits rank{.module = absl::StrJoin(modules, "+"),
-                   .num_steps = profile.num_steps,
-                   .time = profile.time};
-    rank.waits[std::string(kData)] = known.data;
-    rank.waits[std::string(kCheckpoints)] = known.checkpoints;
-    for (size_t stage = 0; stage < known.stages.size(); ++stage) {
-      if (known.stages[stage] == absl::ZeroDuration()) continue;
-      rank.waits[job.train.stages[stage].module] += known.stages[stage];
-    }
-    const absl::Duration unknown = profile.time - *profile.thread_time - rank.waited();
-    rank.waits[std::string(kRanks)] = std::max(unknown, absl::ZeroDuration());
-    waits.push_back(std::move(rank));
-  }
-  return waits;
 }
 
 // What there is to say when all has been trained.

@@ -93,7 +93,9 @@ absl::StatusOr<std::string> DescribeWalk(const Model& model, const Layout& layou
     absl::StrAppend(&text, "\n  microbatch ", loss->first.first, ", lane ", loss->first.second,
                     ": ", graph.metrics.front().name, " ",
                     FormatNumber("%.4f", loss->second.mean()),
-                    loss == largest && losses.size() > 1 ? ", the largest; " : "; ",
+                    loss == largest && losses.size() > 1 && std::isfinite(loss->second.mean())
+                        ? ", the largest; "
+                        : "; ",
                     absl::StrJoin(loss->second.samples, ", "));
   }
   const std::optional<FoundPlace> first = FirstOf(walks);
