@@ -11,10 +11,12 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
 #include "hetero/base/exceptions.h"
 #include "hetero/base/status.h"
 #include "hetero/base/thread.h"
@@ -94,13 +96,22 @@ class Prefetcher {
   // asked for, and each time that it is asked for again.
   // Preconditions: n >= 0; not all batches are in use.
   absl::StatusOr<BatchLease<Batch>> Take(int64_t n) {
+    return Take(
+        n, [] { return absl::OkStatus(); }, absl::InfiniteDuration());
+  }
+
+  // Likewise, but asks `check` every `tick` while it waits, and gives up with its error.
+  absl::StatusOr<BatchLease<Batch>> Take(int64_t n, absl::FunctionRef<absl::Status()> check,
+                                         absl::Duration tick) {
     CHECK_GE(n, 0);
     const auto available = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(state_->mutex) {
       return !state_->ready.empty() || !state_->failure.ok();
     };
     const absl::MutexLock lock(&state_->mutex);
     if (n != state_->next) Restart(n);
-    state_->mutex.Await(absl::Condition(&available));
+    while (!state_->mutex.AwaitWithTimeout(absl::Condition(&available), tick)) {
+      HETERO_RETURN_IF_ERROR(check());
+    }
     if (state_->ready.empty()) return state_->failure;
     BatchLease<Batch> batch(state_->ready.front(), {state_});
     state_->ready.erase(state_->ready.begin());

@@ -105,6 +105,7 @@ EngineOptions MakeEngineOptions(const Job& job, GlobalRank rank, Device device,
     feed.pad_token_id = job.config.data().pad_token_id();
     feed.limits = contents.limits != nullptr ? *contents.limits : job.limits;
     feed.device = device;
+    feed.loader_timeout = absl::Seconds(job.config.data().loader_timeout_seconds());
     if (device.kind != DeviceKind::kShapeOnly || contents.counted) {
       feed.samples = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
     }

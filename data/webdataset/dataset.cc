@@ -114,6 +114,13 @@ std::vector<int64_t> Dataset::PositionsOf(std::span<const Exclusion> named) cons
   return positions;
 }
 
+std::string Dataset::PlaceOf(int64_t i) const {
+  const int64_t position = Position(i);
+  const Shard& shard = ShardAt(position);
+  return absl::StrCat("sample ", position - shard.first, " of shard ", shard.name, " of data set ",
+                      root_.native());
+}
+
 absl::StatusOr<std::string> Dataset::NameOf(int64_t i) const {
   const int64_t position = Position(i);
   const Shard& shard = ShardAt(position);

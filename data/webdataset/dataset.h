@@ -72,6 +72,10 @@ class Dataset {
   // Errors: those of SampleIndex.
   absl::StatusOr<std::string> NameOf(int64_t i) const;
 
+  // "sample 17 of shard a.tar of data set /data/chats", for sample `i` in [0, size()), counted in
+  // the shard from 0; reads nothing.
+  std::string PlaceOf(int64_t i) const;
+
   // The numbers of the samples that `names` have of this split, as FindNamed has them; of samples
   // that are excluded none. Errors: those of FindNamed.
   absl::StatusOr<std::vector<int64_t>> Find(std::string_view list,

@@ -306,6 +306,10 @@ RunConfig Resolve(RunConfig config) {
   if (!config.has_collective_timeout_seconds()) {
     config.set_collective_timeout_seconds(kDefaultCollectiveTimeoutSeconds);
   }
+  if (!config.data().has_loader_timeout_seconds()) {
+    // The rank that waits for its samples names them before others name that rank.
+    config.mutable_data()->set_loader_timeout_seconds(config.collective_timeout_seconds() / 2);
+  }
   if (!config.has_divergence_steps()) config.set_divergence_steps(kDefaultDivergenceSteps);
   if (config.has_evaluation()) {
     const BatchSizes sizes = EvaluationBatch(config);

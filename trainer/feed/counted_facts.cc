@@ -6,10 +6,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
+#include "hetero/data/source.h"
 #include "hetero/trainer/feed/checked_facts.h"
 
 namespace hetero {
 namespace {
+
+// Microbatches beside those of a step, which are all kept.
+constexpr int64_t kReadAhead = 2;
 
 // Of all samples in `ranges`.
 std::vector<data::SampleRange> Join(std::vector<data::SampleRange> ranges) {
@@ -29,67 +33,98 @@ std::vector<data::SampleRange> Join(std::vector<data::SampleRange> ranges) {
 
 }  // namespace
 
-CountedFacts::CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
-                           std::unique_ptr<data::SampleSource> source,
-                           std::shared_ptr<MediaShares> shares)
-    : options_(std::move(options)),
-      source_(std::move(source)),
-      shares_(std::move(shares)),
-      microbatches_(options_->batch.NumMicrobatches()) {
-  if (shares_ != nullptr) return;
+CountedFacts::CountedFacts(std::shared_ptr<const BatchFeedOptions> options)
+    : options_(std::move(options)), microbatches_(options_->batch.NumMicrobatches()) {
   counted_ = options_->counted;
   counted_.push_back(options_->lane_samples());
   counted_ = Join(std::move(counted_));
-  for (Microbatch& microbatch : microbatches_) {
-    for (const data::SampleRange& range : counted_) {
-      std::vector<SampleFacts>& samples = microbatch.samples.emplace_back();
-      for (int64_t i = 0; i < range.size; ++i) {
-        samples.push_back(LargestSample(*options_, range.begin + i));
-      }
+}
+
+CountedFacts CountedFacts::OfLargest(std::shared_ptr<const BatchFeedOptions> options) {
+  CountedFacts facts(std::move(options));
+  for (const data::SampleRange& range : facts.counted_) {
+    std::vector<SampleFacts>& samples = facts.largest_.samples.emplace_back();
+    for (int64_t i = 0; i < range.size; ++i) {
+      samples.push_back(LargestSample(*facts.options_, range.begin + i));
     }
   }
+  return facts;
+}
+
+absl::StatusOr<CountedFacts> CountedFacts::Create(std::shared_ptr<const BatchFeedOptions> options,
+                                                  std::shared_ptr<MediaShares> shares,
+                                                  LoaderWatch& watch) {
+  CountedFacts facts(options);
+  facts.watch_ = &watch;
+  facts.has_shares_ = shares != nullptr;
+  std::unique_ptr<data::SampleSource> source;
+  if (shares == nullptr) {
+    HETERO_ASSIGN_OR_RETURN(source, watch.Open());
+  }
+  auto read = [options, shares = std::move(shares), source = std::move(source),
+               counted = facts.counted_](int64_t n, Facts& out) -> absl::Status {
+    const data::BatchLayout& batch = options->batch;
+    const int64_t first = n * batch.samples_per_microbatch;
+    if (shares != nullptr) {
+      HETERO_ASSIGN_OR_RETURN(out.shares, shares->Of(batch.StepOf(first)));
+      return absl::OkStatus();
+    }
+    out.samples.resize(counted.size());
+    for (size_t i = 0; i < counted.size(); ++i) {
+      HETERO_RETURN_IF_ERROR(ReadCheckedFacts(
+          *options, *source, {first + counted[i].begin, counted[i].size}, out.samples[i]));
+    }
+    return absl::OkStatus();
+  };
+  std::vector<Facts> ring(static_cast<size_t>(options->batch.NumMicrobatches() + kReadAhead));
+  HETERO_ASSIGN_OR_RETURN(facts.prefetcher_,
+                          data::Prefetcher<Facts>::Create(std::move(ring), std::move(read)));
+  return facts;
+}
+
+absl::StatusOr<const CountedFacts::Facts*> CountedFacts::Read(int64_t step, int microbatch) {
+  if (prefetcher_ == nullptr) return &largest_;
+  Microbatch& kept = microbatches_.at(microbatch);
+  if (kept.step != step) {
+    kept.step = -1;
+    kept.facts = nullptr;
+    const data::BatchLayout& batch = options_->batch;
+    const int64_t n = batch.FirstSample(step) / batch.samples_per_microbatch + microbatch;
+    absl::StatusOr<data::BatchLease<Facts>> facts =
+        prefetcher_->Take(n, watch_->check(), watch_->tick());
+    HETERO_RETURN_IF_ERROR(facts.status()).With(absl::StrCat("microbatch ", microbatch));
+    kept.facts = *std::move(facts);
+    kept.step = step;
+  }
+  return kept.facts.get();
 }
 
 absl::StatusOr<std::span<const SampleFacts>> CountedFacts::Of(int64_t step, int microbatch,
                                                               data::SampleRange range) {
-  if (shares_ != nullptr) {
-    HETERO_ASSIGN_OR_RETURN(const MicrobatchShares* const shares, Shares(step, microbatch));
-    return std::span(shares->samples).subspan(range.begin, range.size);
-  }
-  Microbatch& facts = microbatches_.at(microbatch);
-  if (source_ != nullptr && facts.step != step) {
-    facts.step = -1;
-    HETERO_RETURN_IF_ERROR(Read(step, microbatch, facts))
-        .With(absl::StrCat("microbatch ", microbatch));
-    facts.step = step;
+  HETERO_ASSIGN_OR_RETURN(const Facts* const facts, Read(step, microbatch));
+  if (has_shares_) {
+    return std::span(facts->shares->microbatches.at(microbatch).samples)
+        .subspan(range.begin, range.size);
   }
   // Counted ranges are joined: one of them has all of `range`.
   for (size_t i = 0; i < counted_.size(); ++i) {
     const int64_t first = range.begin - counted_[i].begin;
     if (first < 0 || first + range.size > counted_[i].size) continue;
-    return std::span(facts.samples[i]).subspan(first, range.size);
+    return std::span(facts->samples[i]).subspan(first, range.size);
   }
   return absl::InternalError(absl::StrCat("samples [", range.begin, ", ", range.begin + range.size,
                                           ") of a microbatch are not counted"));
 }
 
 absl::StatusOr<const MicrobatchShares*> CountedFacts::Shares(int64_t step, int microbatch) {
-  if (shares_ == nullptr) return nullptr;
-  Microbatch& facts = microbatches_.at(microbatch);
-  if (facts.shares == nullptr || facts.step != step) {
-    HETERO_ASSIGN_OR_RETURN(facts.shares, shares_->Of(step));
-    facts.step = step;
-  }
-  return &facts.shares->microbatches.at(microbatch);
+  if (!has_shares_) return nullptr;
+  HETERO_ASSIGN_OR_RETURN(const Facts* const facts, Read(step, microbatch));
+  return &facts->shares->microbatches.at(microbatch);
 }
 
-absl::Status CountedFacts::Read(int64_t step, int microbatch, Microbatch& facts) {
-  const int64_t first = data::MicrobatchSamples(options_->batch, step, microbatch).begin;
-  for (size_t i = 0; i < counted_.size(); ++i) {
-    HETERO_RETURN_IF_ERROR(ReadCheckedFacts(
-        *options_, *source_, {first + counted_[i].begin, counted_[i].size}, facts.samples[i]));
-  }
-  return absl::OkStatus();
+void CountedFacts::Forget() {
+  for (Microbatch& microbatch : microbatches_) microbatch.step = -1;
+  if (prefetcher_ != nullptr) prefetcher_->Drop();
 }
 
 }  // namespace hetero

@@ -10,52 +10,63 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/prefetcher.h"
 #include "hetero/data/sample_order.h"
-#include "hetero/data/source.h"
 #include "hetero/tensor/sample_facts.h"
 #include "hetero/trainer/feed/feed_options.h"
+#include "hetero/trainer/feed/loader_watch.h"
 #include "hetero/trainer/feed/media_shares.h"
 
 namespace hetero {
 
-// The facts of a lane's samples and of all in BatchFeedOptions::counted. One thread uses it.
+// The facts of a lane's samples and of all in BatchFeedOptions::counted, which a thread of its own
+// reads ahead. One thread uses it. Move-only.
 class CountedFacts {
  public:
-  // `source` is null on the shape-only device, where every sample is the largest, and where there
-  // are `shares`, which know all samples.
-  CountedFacts(std::shared_ptr<const BatchFeedOptions> options,
-               std::unique_ptr<data::SampleSource> source,
-               std::shared_ptr<MediaShares> shares = nullptr);
+  // Every sample is the largest, as on the shape-only device without samples.
+  static CountedFacts OfLargest(std::shared_ptr<const BatchFeedOptions> options);
+
+  // As samples have them; where there are `shares`, these know all. `watch` outlives the facts.
+  // Errors: those of LoaderWatch::Open and of StartThread.
+  static absl::StatusOr<CountedFacts> Create(std::shared_ptr<const BatchFeedOptions> options,
+                                             std::shared_ptr<MediaShares> shares,
+                                             LoaderWatch& watch);
 
   // Of samples `range` of the whole microbatch, in order. Valid until this microbatch of another
   // step is asked for.
-  // Errors: as ReadCheckedFacts, with the microbatch; INTERNAL for samples that are not
-  // counted.
+  // Errors: as ReadCheckedFacts and LoaderWatch, with the microbatch; INTERNAL for samples that are
+  // not counted.
   absl::StatusOr<std::span<const SampleFacts>> Of(int64_t step, int microbatch,
                                                   data::SampleRange range);
 
   // Which lane has which media of a microbatch; null where media stay with their samples. Valid as
-  // long as what Of returns. Errors: those of MediaShares::Of.
+  // long as what Of returns. Errors: those of MediaShares::Of and LoaderWatch.
   absl::StatusOr<const MicrobatchShares*> Shares(int64_t step, int microbatch);
 
   // Facts are read anew: what samples are has changed.
-  void Forget() {
-    for (Microbatch& microbatch : microbatches_) microbatch.step = -1;
-  }
+  void Forget();
 
  private:
+  struct Facts {
+    std::vector<std::vector<SampleFacts>> samples;  // of each range of counted_
+    std::shared_ptr<const StepShares> shares;       // of the step
+  };
   struct Microbatch {
     int64_t step = -1;
-    std::vector<std::vector<SampleFacts>> samples;  // of each range of counted_
-    std::shared_ptr<const StepShares> shares;       // of `step`
+    data::BatchLease<Facts> facts;
   };
 
-  absl::Status Read(int64_t step, int microbatch, Microbatch& facts);
+  explicit CountedFacts(std::shared_ptr<const BatchFeedOptions> options);
+
+  // Of a microbatch, which is read unless it was before.
+  absl::StatusOr<const Facts*> Read(int64_t step, int microbatch);
 
   std::shared_ptr<const BatchFeedOptions> options_;
-  std::unique_ptr<data::SampleSource> source_;
-  std::shared_ptr<MediaShares> shares_;
-  std::vector<data::SampleRange> counted_;  // apart, ascending
+  LoaderWatch* watch_ = nullptr;
+  bool has_shares_ = false;
+  std::vector<data::SampleRange> counted_;               // apart, ascending
+  Facts largest_;                                        // where nothing is read
+  std::unique_ptr<data::Prefetcher<Facts>> prefetcher_;  // null there
   std::vector<Microbatch> microbatches_;
 };
 

@@ -34,11 +34,12 @@ int RingSize(const BatchFeedOptions& options) {
 }  // namespace
 
 BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
-                     std::unique_ptr<data::SampleSource> source,
-                     std::shared_ptr<MediaShares> shares)
+                     std::unique_ptr<LoaderWatch> watch, std::shared_ptr<MediaShares> shares,
+                     CountedFacts facts)
     : options_(std::move(options)),
+      watch_(std::move(watch)),
       shares_(std::move(shares)),
-      facts_(options_, std::move(source), shares_),
+      facts_(std::move(facts)),
       slots_(options_->num_slots) {
   for (Slot& slot : slots_) {
     slot.modality_positions.resize(options_->edges.size());
@@ -48,30 +49,31 @@ BatchFeed::BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
 
 absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, MemoryLedger& ledger) {
   HETERO_RETURN_IF_ERROR(data::Validate(options.batch, options.position));
-  if (options.device.kind == DeviceKind::kShapeOnly) {
-    std::unique_ptr<data::SampleSource> source;
-    if (options.samples.has_value()) {
-      HETERO_ASSIGN_OR_RETURN(source, options.samples->open());
-    }
-    BatchFeed feed(std::make_shared<const BatchFeedOptions>(options), std::move(source), nullptr);
+  const bool shapes_only = options.device.kind == DeviceKind::kShapeOnly;
+  CHECK(shapes_only || options.samples.has_value());
+  auto kept = std::make_shared<const BatchFeedOptions>(options);
+  if (!options.samples.has_value()) {
+    BatchFeed feed(kept, nullptr, nullptr, CountedFacts::OfLargest(kept));
     HETERO_RETURN_IF_ERROR(feed.Predict(ledger));
-    if (options.samples.has_value()) {
-      HETERO_RETURN_IF_ERROR(feed.CountSamples());
-    }
     return feed;
   }
-  CHECK(options.samples.has_value());
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options.samples->open());
-  auto kept = std::make_shared<const BatchFeedOptions>(options);
+  auto watch = std::make_unique<LoaderWatch>(*options.samples, options.loader_timeout);
   std::shared_ptr<MediaShares> shares;
-  if (options.balanced.has_value()) {
+  if (options.balanced.has_value() && !shapes_only) {
     // Steps grow: the first has the fewest microbatches.
     const int64_t of_step = options.batch.SizeOf(0) / options.batch.samples_per_microbatch;
     const auto steps_ahead = static_cast<int>((options.num_slots + kMadeAhead) / of_step);
+    HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, watch->Open());
     shares = std::make_shared<MediaShares>(kept, std::move(source), steps_ahead + 2);
   }
-  BatchFeed feed(std::move(kept), std::move(source), std::move(shares));
-  HETERO_RETURN_IF_ERROR(feed.Allocate(ledger));
+  HETERO_ASSIGN_OR_RETURN(CountedFacts facts, CountedFacts::Create(kept, shares, *watch));
+  BatchFeed feed(std::move(kept), std::move(watch), std::move(shares), std::move(facts));
+  if (!shapes_only) {
+    HETERO_RETURN_IF_ERROR(feed.Allocate(ledger));
+    return feed;
+  }
+  HETERO_RETURN_IF_ERROR(feed.Predict(ledger));
+  HETERO_RETURN_IF_ERROR(feed.CountSamples());
   return feed;
 }
 
@@ -114,7 +116,7 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
     HETERO_ASSIGN_OR_RETURN(HostMicrobatch microbatch, HostMicrobatch::Create(*options_, ledger));
     ring.push_back(std::move(microbatch));
   }
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options_->samples->open());
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, watch_->Open());
   auto write = [writer = MicrobatchWriter(options_, std::move(source), shares_),
                 options = options_](int64_t n, HostMicrobatch& out) mutable {
     const data::BatchLayout& batch = options->batch;
@@ -124,7 +126,7 @@ absl::Status BatchFeed::Allocate(MemoryLedger& ledger) {
   HETERO_ASSIGN_OR_RETURN(
       prefetcher_, data::Prefetcher<HostMicrobatch>::Create(std::move(ring), std::move(write)));
   if (options_->samples->quarantine == nullptr) return absl::OkStatus();
-  HETERO_ASSIGN_OR_RETURN(probe_, SampleProbe::Create(options_));
+  HETERO_ASSIGN_OR_RETURN(probe_, SampleProbe::Create(options_, *watch_));
   return absl::OkStatus();
 }
 
@@ -144,8 +146,8 @@ absl::StatusOr<FeedInput> BatchFeed::Load(int slot, int64_t step, int microbatch
   }
   if (prefetcher_ != nullptr) {
     loaded.host = nullptr;
-    absl::StatusOr<data::BatchLease<HostMicrobatch>> host =
-        prefetcher_->Take(FirstMicrobatch(options_->batch, step) + microbatch);
+    absl::StatusOr<data::BatchLease<HostMicrobatch>> host = prefetcher_->Take(
+        FirstMicrobatch(options_->batch, step) + microbatch, watch_->check(), watch_->tick());
     HETERO_RETURN_IF_ERROR(host.status())
         .With(absl::StrCat("lane ", options_->position.lane, " of ", options_->position.num_lanes));
     loaded.host = *std::move(host);

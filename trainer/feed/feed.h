@@ -4,10 +4,10 @@
 // Brings a lane's samples to the device: each microbatch in the buffers of a slot, made ahead of
 // its use in the background, and the facts of all samples from which rows are counted.
 //
-// One thread a feed does all work of the host: it reads and checks samples and writes what the
-// stage reads, in the types that it reads, into a ring of host memory. On the CPU a slot is a place
-// of that ring. A GPU's slots are filled from it in stream order; the host waits for a copy only
-// when it is more microbatches ahead of the GPU than the ring has places.
+// Threads of a feed do all work of the host: one reads facts, another reads and checks samples and
+// writes what the stage reads, in the types that it reads, into a ring of host memory. On the CPU a
+// slot is a place of that ring. A GPU's slots are filled from it in stream order; the host waits
+// for a copy only when it is more microbatches ahead of the GPU than the ring has places.
 
 #include <cstdint>
 #include <memory>
@@ -28,6 +28,7 @@
 #include "hetero/trainer/feed/counted_facts.h"
 #include "hetero/trainer/feed/feed_options.h"
 #include "hetero/trainer/feed/host_microbatch.h"
+#include "hetero/trainer/feed/loader_watch.h"
 #include "hetero/trainer/feed/media_shares.h"
 #include "hetero/trainer/feed/microbatch_writer.h"
 #include "hetero/trainer/feed/sample_probe.h"
@@ -59,7 +60,7 @@ class BatchFeed {
   // Fills `slot` with a microbatch of this lane, in the order of `stream`; it stays until the slot
   // is loaded again. What is asked for in the order of (step, microbatch) was prepared before; any
   // other request starts reading anew from there.
-  // Errors: those of MicrobatchWriter, with the lane.
+  // Errors: those of MicrobatchWriter and LoaderWatch, with the lane.
   absl::StatusOr<FeedInput> Load(int slot, int64_t step, int microbatch, Stream& stream);
 
   // Of samples `range` of the whole microbatch, in order: the same on both ends of an edge.
@@ -114,8 +115,8 @@ class BatchFeed {
     std::unique_ptr<MicrobatchWriter> writer;
   };
 
-  BatchFeed(std::shared_ptr<const BatchFeedOptions> options,
-            std::unique_ptr<data::SampleSource> source, std::shared_ptr<MediaShares> shares);
+  BatchFeed(std::shared_ptr<const BatchFeedOptions> options, std::unique_ptr<LoaderWatch> watch,
+            std::shared_ptr<MediaShares> shares, CountedFacts facts);
 
   absl::Status Predict(MemoryLedger& ledger);
   // Makes Load count samples on the shape-only device.
@@ -127,6 +128,7 @@ class BatchFeed {
   absl::Status CopyToSlot(const MicrobatchTensors& host, const Slot& slot, Stream& stream) const;
 
   std::shared_ptr<const BatchFeedOptions> options_;
+  std::unique_ptr<LoaderWatch> watch_;   // null where there are no samples
   std::shared_ptr<MediaShares> shares_;  // null where media stay with their samples
   CountedFacts facts_;
   std::vector<Slot> slots_;

@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "hetero/data/sample_order.h"
 #include "hetero/models/stage.h"
 #include "hetero/tensor/device.h"
@@ -50,6 +51,8 @@ struct BatchFeedOptions {
   DType storage = DType::kF32;  // of features: what the model computes in
   SampleLimits limits;
   std::optional<SampleSet> samples;  // unset on the shape-only device
+  // A sample that is read for longer ends the wait for it.
+  absl::Duration loader_timeout = absl::InfiniteDuration();
 
   TokenOwner owner() const {
     return token_owner.value_or(

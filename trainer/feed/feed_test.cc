@@ -1,8 +1,10 @@
 #include "hetero/trainer/feed/feed.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <span>
 #include <utility>
 #include <vector>
@@ -10,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/data/mock_source.h"
@@ -28,11 +31,13 @@ namespace {
 using namespace feed_testing;  // NOLINT: made for these tests
 
 using ::absl_testing::StatusIs;
+using ::testing::AnyOf;
 using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
 
 TEST(BatchFeedTest, EveryNumberOfLanesReadsTheSameSamples) {
@@ -190,30 +195,40 @@ TEST(BatchFeedTest, SizesOfImagesNeedNoPixels) {
   }
 }
 
-class CountingSource : public SizedSource {
+// Keeps the numbers of the samples whose facts were read.
+class ListingSource : public SizedSource {
  public:
   using SizedSource::SizedSource;
 
   absl::Status ReadFacts(int64_t index, SampleFacts& facts) override {
-    ++num_facts;
+    {
+      const absl::MutexLock lock(&mutex);
+      read.insert(index);
+    }
     return SizedSource::ReadFacts(index, facts);
   }
-  static inline int num_facts = 0;
+  static inline absl::Mutex mutex;
+  static inline std::set<int64_t> read;
 };
 
-// Lane 1 of 4 has samples 2 and 3; it wants to know of 3, 6 and 7 as well.
+// Lane 1 of 4 has samples 2 and 3 of a microbatch of 8; it wants to know of 3, 6 and 7 as well, in
+// this microbatch and in those that are read ahead.
 TEST(BatchFeedTest, ReadsFactsOfWhatIsCountedAlone) {
-  const SampleSet samples = SetOf<CountingSource>(Shuffled(29), 29);
+  const data::SampleOrder order = data::SampleOrder::OnePass(64).value();
   MemoryLedger ledger;
-  BatchFeed all = BatchFeed::Create(Options(samples, 0, 1), ledger).value();
+  BatchFeed all = BatchFeed::Create(Options(SetOf<SizedSource>(order, 64), 0, 1), ledger).value();
   const std::vector<int64_t> tokens = ImageTokens(all, 1, 1);
-  BatchFeedOptions options = Options(samples, 1, 4);
+  BatchFeedOptions options = Options(SetOf<ListingSource>(order, 64), 1, 4);
   options.counted = {{6, 2}, {3, 1}};
-  BatchFeed some = BatchFeed::Create(options, ledger).value();
-  CountingSource::num_facts = 0;
-  EXPECT_THAT(ImageTokens(some, 1, 1, {6, 2}), ElementsAre(tokens[6], tokens[7]));
-  EXPECT_THAT(ImageTokens(some, 1, 1, {2, 2}), ElementsAre(tokens[2], tokens[3]));
-  EXPECT_EQ(CountingSource::num_facts, 4);
+  {
+    BatchFeed some = BatchFeed::Create(options, ledger).value();
+    EXPECT_THAT(ImageTokens(some, 1, 1, {6, 2}), ElementsAre(tokens[6], tokens[7]));
+    EXPECT_THAT(ImageTokens(some, 1, 1, {2, 2}), ElementsAre(tokens[2], tokens[3]));
+  }
+  EXPECT_THAT(ListingSource::read, IsSupersetOf({26, 27, 30, 31}));
+  for (const int64_t index : ListingSource::read) {
+    EXPECT_THAT(index % 8, AnyOf(2, 3, 6, 7));
+  }
 }
 
 TEST(BatchFeedTest, RefusesLanesThatDoNotDivideTheMicrobatch) {

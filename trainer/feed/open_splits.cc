@@ -49,6 +49,10 @@ absl::StatusOr<OpenSplit> Open(const NamedSplit& named, const SampleReading& rea
 SampleSet SamplesOf(std::shared_ptr<const data::OpenedBlend> blend, data::SampleOrder order,
                     const SampleReading& reading,
                     std::shared_ptr<const SplitQuarantine> quarantine) {
+  auto where = [blend](int64_t index) {
+    const auto [part, number] = blend->Find(index);
+    return blend->parts[part].dataset()->PlaceOf(number);
+  };
   auto open = [blend = std::move(blend), reading,
                quarantine]() -> absl::StatusOr<std::unique_ptr<data::SampleSource>> {
     HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source,
@@ -56,7 +60,10 @@ SampleSet SamplesOf(std::shared_ptr<const data::OpenedBlend> blend, data::Sample
     if (quarantine == nullptr) return source;
     return std::make_unique<data::QuarantinedSource>(std::move(source), quarantine->samples);
   };
-  return {.order = std::move(order), .open = std::move(open), .quarantine = std::move(quarantine)};
+  return {.order = std::move(order),
+          .open = std::move(open),
+          .quarantine = std::move(quarantine),
+          .where = std::move(where)};
 }
 
 std::string Describe(const data::OpenedBlend& blend) {

@@ -44,8 +44,8 @@ absl::Status FindBad(const BatchFeedOptions& options, data::SampleSource& source
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SampleProbe>> SampleProbe::Create(
-    std::shared_ptr<const BatchFeedOptions> options) {
-  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, options->samples->open());
+    std::shared_ptr<const BatchFeedOptions> options, LoaderWatch& watch) {
+  HETERO_ASSIGN_OR_RETURN(std::unique_ptr<data::SampleSource> source, watch.Open());
   auto find = [options, source = std::move(source),
                reader = SampleReader(options->modalities.size())](
                   int64_t step, std::vector<int64_t>& bad) mutable {
@@ -54,11 +54,12 @@ absl::StatusOr<std::unique_ptr<SampleProbe>> SampleProbe::Create(
   HETERO_ASSIGN_OR_RETURN(
       std::unique_ptr<Steps> steps,
       Steps::Create(std::vector<std::vector<int64_t>>(kStepsAhead), std::move(find)));
-  return std::unique_ptr<SampleProbe>(new SampleProbe(std::move(options), std::move(steps)));
+  return std::unique_ptr<SampleProbe>(new SampleProbe(std::move(options), watch, std::move(steps)));
 }
 
 absl::StatusOr<std::vector<int64_t>> SampleProbe::Bad(int64_t step) {
-  HETERO_ASSIGN_OR_RETURN(const data::BatchLease<std::vector<int64_t>> found, steps_->Take(step));
+  HETERO_ASSIGN_OR_RETURN(const data::BatchLease<std::vector<int64_t>> found,
+                          steps_->Take(step, watch_.check(), watch_.tick()));
   std::vector<int64_t> bad;
   // One that was read ahead may have come into quarantine with an earlier step.
   std::ranges::copy_if(*found, std::back_inserter(bad), [&](int64_t index) {

@@ -12,28 +12,32 @@
 #include "absl/status/statusor.h"
 #include "hetero/data/prefetcher.h"
 #include "hetero/trainer/feed/feed_options.h"
+#include "hetero/trainer/feed/loader_watch.h"
 
 namespace hetero {
 
 // Of a lane; a thread of its own reads the steps ahead. One thread uses a probe.
 class SampleProbe {
  public:
-  // `options` have samples, and these a quarantine. Errors: those of the source and of StartThread.
+  // `options` have samples, and these a quarantine. `watch` outlives the probe. Errors: those of
+  // LoaderWatch::Open and of StartThread.
   static absl::StatusOr<std::unique_ptr<SampleProbe>> Create(
-      std::shared_ptr<const BatchFeedOptions> options);
+      std::shared_ptr<const BatchFeedOptions> options, LoaderWatch& watch);
 
   // The lane's samples of `step` that are not in quarantine and cannot be read as the stage reads
   // them, ascending, each once. Waits until all were read.
-  // Errors: those of the source but DATA_LOSS.
+  // Errors: those of the source but DATA_LOSS, and of LoaderWatch.
   absl::StatusOr<std::vector<int64_t>> Bad(int64_t step);
 
  private:
   using Steps = data::Prefetcher<std::vector<int64_t>>;
 
-  SampleProbe(std::shared_ptr<const BatchFeedOptions> options, std::unique_ptr<Steps> steps)
-      : options_(std::move(options)), steps_(std::move(steps)) {}
+  SampleProbe(std::shared_ptr<const BatchFeedOptions> options, LoaderWatch& watch,
+              std::unique_ptr<Steps> steps)
+      : options_(std::move(options)), watch_(watch), steps_(std::move(steps)) {}
 
   std::shared_ptr<const BatchFeedOptions> options_;
+  LoaderWatch& watch_;
   std::unique_ptr<Steps> steps_;
 };
 

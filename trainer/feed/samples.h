@@ -50,6 +50,8 @@ struct SampleSet {
   std::function<absl::StatusOr<std::unique_ptr<data::SampleSource>>()> open;
   // Samples that the source gives blank; null: each that cannot be read is an error.
   std::shared_ptr<const SplitQuarantine> quarantine = nullptr;
+  // Where a sample lies, for messages; reads nothing. Empty: nowhere.
+  std::function<std::string(int64_t index)> where = {};
 };
 
 struct RunSamples {
