@@ -111,7 +111,8 @@ std::vector<proto::RunConfig> SweptConfigs() {
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.tokenizer=t",
                 "data.conversations={train: \"a\" evaluation: \"a\" "
-                "images: {min_patches: 4 max_patches: 64 max_count: 2}}"}),
+                "images: {min_patches: 4 max_patches: 64 max_count: 2}}",
+                "data.quarantine={max_samples: 20}", "data.loader_timeout_seconds=30"}),
           base({"train_steps=20", "schedule.warmup_steps=4", "schedule.tail_steps=4",
                 "data.web_dataset={train: \"a\" evaluation: \"a\" end_token_id: 256 "
                 "tiles: {tile_size: 16 max_tiles: 4}}",
