@@ -1,8 +1,6 @@
 #include "hetero/trainer/replay/capsule.h"
 
-#include <fstream>
 #include <optional>
-#include <sstream>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
+#include "hetero/data/file/file.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/report/console.h"
@@ -48,22 +47,11 @@ absl::Status LinkTree(const fs::path& from, const fs::path& to) {
   return error ? FileError(error, "cannot read folder", from) : absl::OkStatus();
 }
 
-absl::Status WriteText(const fs::path& path, std::string_view text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (file.good()) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("cannot write file ", path.native()));
-}
-
-absl::StatusOr<std::string> ReadText(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file.good()) {
-    return absl::NotFoundError(absl::StrCat("there is no capsule: cannot read ", path.native()));
-  }
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
+// A file of the capsule in `folder`.
+absl::StatusOr<std::string> ReadPart(const fs::path& folder, std::string_view name) {
+  absl::StatusOr<std::string> text = data::ReadFile(folder / name);
+  HETERO_RETURN_IF_ERROR(text.status()).With("there is no capsule");
+  return text;
 }
 
 std::string Bits(double value) { return FormatNumber("%a", value); }
@@ -130,7 +118,7 @@ absl::StatusOr<Capsule> WriteCapsule(const fs::path& folder, const fs::path& sou
       capsule.checkpoint = source.native();
     }
   }
-  HETERO_RETURN_IF_ERROR(WriteText(folder / kConfigFile, ToText(capsule.config)));
+  HETERO_RETURN_IF_ERROR(data::WriteFileAtomically(folder / kConfigFile, ToText(capsule.config)));
   nlohmann::json json = {{"format", kFormat},
                          {"iteration", capsule.iteration},
                          {"cause", capsule.cause},
@@ -143,15 +131,15 @@ absl::StatusOr<Capsule> WriteCapsule(const fs::path& folder, const fs::path& sou
                          {"num_samples", capsule.num_samples},
                          {"seen", nlohmann::json::array()}};
   for (const SeenStep& step : capsule.seen) json["seen"].push_back(ToJson(step));
-  HETERO_RETURN_IF_ERROR(WriteText(
+  HETERO_RETURN_IF_ERROR(data::WriteFileAtomically(
       folder / kCapsuleFile,
       absl::StrCat(json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace), "\n")));
   return capsule;
 }
 
 absl::StatusOr<Capsule> ReadCapsule(const fs::path& folder) {
-  HETERO_ASSIGN_OR_RETURN(const std::string text, ReadText(folder / kCapsuleFile));
-  HETERO_ASSIGN_OR_RETURN(const std::string config, ReadText(folder / kConfigFile));
+  HETERO_ASSIGN_OR_RETURN(const std::string text, ReadPart(folder, kCapsuleFile));
+  HETERO_ASSIGN_OR_RETURN(const std::string config, ReadPart(folder, kConfigFile));
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(
         absl::StrCat((folder / kCapsuleFile).native(), " is no capsule of this program: ", why));
