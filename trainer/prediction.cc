@@ -21,11 +21,12 @@ constexpr int64_t kMaxRankBytes = int64_t{1} << 44;
 
 // The calls are those of step `step`.
 absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank, int64_t step,
-                                       const StopSignals& signals) {
+                                       const StopSignals& signals, const PredictOptions& predict) {
   const std::unique_ptr<CommunicatorFactory> loopback =
       LoopbackFactory(rank, job.layout->world_size());
   RecordingFactory factory(*loopback);
   EngineOptions options = MakeEngineOptions(job, rank, ShapeOnlyDevice(job), factory);
+  options.keeps_everything = predict.keeps_everything;
   options.stop_requested = [&signals] { return signals.requested() != 0; };
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
@@ -52,23 +53,25 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank, int64_t 
 
 // One step of each size: the largest needs the most memory.
 absl::StatusOr<Prediction> RunSizesOnShapes(const Job& job, GlobalRank rank,
-                                            const StopSignals& signals) {
+                                            const StopSignals& signals,
+                                            const PredictOptions& options) {
   const std::span<const data::BatchSchedule::Phase> phases = job.train.batch.schedule->phases();
   std::vector<CallLedger> of_smaller;
   for (size_t i = 0; i + 1 < phases.size(); ++i) {
     HETERO_ASSIGN_OR_RETURN(Prediction smaller,
-                            RunOnShapes(job, rank, phases[i].first_step, signals));
+                            RunOnShapes(job, rank, phases[i].first_step, signals, options));
     of_smaller.push_back(std::move(smaller.calls));
   }
   HETERO_ASSIGN_OR_RETURN(Prediction prediction,
-                          RunOnShapes(job, rank, phases.back().first_step, signals));
+                          RunOnShapes(job, rank, phases.back().first_step, signals, options));
   prediction.of_smaller = std::move(of_smaller);
   return prediction;
 }
 
 // Errors: INVALID_ARGUMENT when the configuration asks for more memory than there can be.
-absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals) {
-  absl::StatusOr<Prediction> prediction = RunSizesOnShapes(job, rank, signals);
+absl::StatusOr<Prediction> Predict(const Job& job, GlobalRank rank, const StopSignals& signals,
+                                   const PredictOptions& options) {
+  absl::StatusOr<Prediction> prediction = RunSizesOnShapes(job, rank, signals, options);
   const auto refuse = [&](std::string_view why) {
     return absl::InvalidArgumentError(
         absl::StrCat("rank ", rank, " of this configuration has no room anywhere: ", why,
@@ -93,10 +96,12 @@ const CallLedger& Prediction::CallsOf(const Job& job, int64_t step) const {
   return calls;
 }
 
-absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals) {
+absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals,
+                                                       const PredictOptions& options) {
   std::vector<Prediction> predictions;
   for (const WorkClass& ranks : job.work.classes) {
-    HETERO_ASSIGN_OR_RETURN(Prediction prediction, Predict(job, ranks.first_rank, signals));
+    HETERO_ASSIGN_OR_RETURN(Prediction prediction,
+                            Predict(job, ranks.first_rank, signals, options));
     predictions.push_back(std::move(prediction));
   }
   return predictions;

@@ -27,10 +27,15 @@ struct Prediction {
   Connections connections;
 };
 
+struct PredictOptions {
+  bool keeps_everything = false;  // as if there were no selective_recompute
+};
+
 // Of one rank of every class of Job::work.
 // Errors: INVALID_ARGUMENT when the configuration asks for more memory than there can be; CANCELLED
 // after a stop signal.
-absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals);
+absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const StopSignals& signals,
+                                                       const PredictOptions& options = {});
 
 // Errors: also INVALID_ARGUMENT when ranks on the CPU need more memory together than the machine or
 // the process's control group has.

@@ -68,12 +68,21 @@ absl::Status PrintDryRun(const RunOptions& options, Job& job, Console& console,
                                           LargestSample(job.config.sequence_length(), job.limits)));
   console.Print(modules);
   HETERO_ASSIGN_OR_RETURN(const std::vector<Prediction> predictions, PredictClasses(job, signals));
+  std::vector<Prediction> keeping_everything;
+  if (job.config.selective_recompute_size() > 0) {
+    HETERO_ASSIGN_OR_RETURN(keeping_everything,
+                            PredictClasses(job, signals, {.keeps_everything = true}));
+  }
   std::vector<ClassPrediction> classes;
   for (size_t i = 0; i < predictions.size(); ++i) {
     classes.push_back({.ranks = job.work.classes[i],
                        .memory = &predictions[i].memory,
                        .calls = &predictions[i].calls,
                        .connections = predictions[i].connections});
+    if (!keeping_everything.empty()) {
+      classes.back().memory_keeping_everything = &keeping_everything[i].memory;
+      classes.back().calls_keeping_everything = &keeping_everything[i].calls;
+    }
     console.Print(DescribePrediction(job.train, classes.back()));
   }
   console.Print(DescribeProof(job.train, job.smaller,

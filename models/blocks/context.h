@@ -41,6 +41,10 @@ struct ModuleContext {
   bool needs_input_gradient = true;  // of the module's input; false for pixels and frozen parts
   bool needs_weight_gradient = true;
 
+  // Forward keeps nothing that backward can make again in one pass over memory from what else is
+  // kept: norms, activations, convolutions, rows gathered for experts. The numbers are the same.
+  bool selective_recompute = false;
+
   // Where a backward leaves the weight gradients of linear layers, each with a copy of the gradient
   // that it is made of in `activations`; null: they are computed at once.
   WeightGradientQueue* weight_gradients = nullptr;
@@ -58,6 +62,15 @@ struct ModuleContext {
   // Memory for what a block returns. Precondition: `result` is null or of this dtype and shape.
   absl::StatusOr<TensorView> AllocateResult(DType dtype, std::span<const int64_t> dims) const {
     return result.is_null() ? activations.Allocate(dtype, dims) : result;
+  }
+
+  // Where a forward leaves what selective_recompute does not keep. A block that does not keep it
+  // opens a scope of the workspace, and leaves null views in its Saved.
+  Arena& brief() const { return selective_recompute ? stream.workspace() : activations; }
+
+  // Where a backward makes again what its forward did not keep: products in the queue read it.
+  Arena& recomputed() const {
+    return weight_gradients == nullptr ? stream.workspace() : activations;
   }
 
   // Called before a stage runs layer `layer` (ParameterSpec::layer) forward.

@@ -22,21 +22,41 @@ absl::Status AddWeightGradient(ModuleContext& context, ConstTensorView dy_TN, Co
       });
 }
 
+namespace {
+
+absl::Status Norm(ConstTensorView hidden_TH, const Parameter& weight_H, double epsilon,
+                  const NormedHidden& out, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_TH,
+                                         .weight_C = weight_H.value,
+                                         .y_TC = out.normed_TH,
+                                         .rstd_T = out.rstd_T,
+                                         .epsilon = epsilon},
+                                        stream))
+      .With(weight_H.spec->name);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView hidden_TH,
                                         const Parameter& weight_H, double epsilon) {
   NormedHidden result;
   HETERO_ASSIGN_OR_RETURN(result.normed_TH,
-                          context.activations.Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+                          context.brief().Allocate(hidden_TH.dtype(), hidden_TH.dims()));
   HETERO_ASSIGN_OR_RETURN(result.rstd_T, context.activations.Allocate(
                                              ComputeDType(hidden_TH.dtype()), {hidden_TH.dim(0)}));
-  HETERO_RETURN_IF_ERROR(RmsNormForward({.x_TC = hidden_TH,
-                                         .weight_C = weight_H.value,
-                                         .y_TC = result.normed_TH,
-                                         .rstd_T = result.rstd_T,
-                                         .epsilon = epsilon},
-                                        context.stream))
-      .With(weight_H.spec->name);
+  HETERO_RETURN_IF_ERROR(Norm(hidden_TH, weight_H, epsilon, result, context.stream));
   return result;
+}
+
+absl::StatusOr<TensorView> NormHiddenAgain(ModuleContext& context, ConstTensorView hidden_TH,
+                                           TensorView rstd_T, const Parameter& weight_H,
+                                           double epsilon) {
+  NormedHidden result = {.rstd_T = rstd_T};
+  HETERO_ASSIGN_OR_RETURN(result.normed_TH,
+                          context.recomputed().Allocate(hidden_TH.dtype(), hidden_TH.dims()));
+  HETERO_RETURN_IF_ERROR(Norm(hidden_TH, weight_H, epsilon, result, context.stream));
+  return result.normed_TH;
 }
 
 absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,

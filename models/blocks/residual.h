@@ -39,9 +39,15 @@ struct NormedHidden {
   TensorView rstd_T;
 };
 
-// RMSNorm of the stream, both outputs in the activation arena.
+// RMSNorm of the stream: its factors in the activation arena, what is normed in context.brief().
 absl::StatusOr<NormedHidden> NormHidden(ModuleContext& context, ConstTensorView hidden_TH,
                                         const Parameter& weight_H, double epsilon);
+
+// What is normed once more, in context.recomputed(). `rstd_T` is NormHidden's, and is written
+// again.
+absl::StatusOr<TensorView> NormHiddenAgain(ModuleContext& context, ConstTensorView hidden_TH,
+                                           TensorView rstd_T, const Parameter& weight_H,
+                                           double epsilon);
 
 // Adds the gradient that comes through the norm to `d_hidden_TH`, which holds what comes past it.
 absl::Status NormHiddenBackward(ModuleContext& context, ConstTensorView d_normed_TH,

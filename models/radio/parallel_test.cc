@@ -91,6 +91,13 @@ TEST(ParallelRadioTest, StagesInARowEqualOneRank) {
   ExpectLikeOneRankOnAll(Config(ProjectorConfig::Kind::kMlp), {.num_stages = 2});
 }
 
+TEST(ParallelRadioTest, SelectiveRecomputeEqualsOneRank) {
+  for (const bool later : {false, true}) {
+    ExpectLikeOneRankOnAll(Config(ProjectorConfig::Kind::kMlp), {.num_stages = 2},
+                           {.weight_gradients_later = later, .selective_recompute = true});
+  }
+}
+
 TEST(ParallelRadioTest, LaterWeightGradientsEqualOneRank) {
   for (const auto kind : {ProjectorConfig::Kind::kMlp, ProjectorConfig::Kind::kAffine}) {
     ExpectLikeOneRankOnAll(Config(kind), {.num_stages = 2}, {.weight_gradients_later = true});

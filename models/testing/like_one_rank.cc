@@ -64,6 +64,7 @@ absl::StatusOr<std::unique_ptr<ParallelRig>> RunRank(
                                                        .communicators = communicators.by_family,
                                                        .lanes = {grid.LaneOf(rank).value()}},
                                     device, seed, options.weight_gradients_later);
+  rig->context().selective_recompute = options.selective_recompute;
   HETERO_RETURN_IF_ERROR(run(*rig));
   return rig;
 }
@@ -76,7 +77,8 @@ void ExpectLikeOneRank(const GridSpec& spec, const std::function<absl::Status(Pa
   CHECK_EQ(grid.Size(Axis::kPp) * grid.Size(Axis::kCp), 1);
   const uint64_t seed = FreshSeed();
   SCOPED_TRACE(absl::StrCat(grid.base().ToString(), "; ", grid.expert().ToString(), "; seed ", seed,
-                            options.weight_gradients_later ? "; weight gradients later" : ""));
+                            options.weight_gradients_later ? "; weight gradients later" : "",
+                            options.selective_recompute ? "; selective recompute" : ""));
 
   std::vector<int64_t> lanes(grid.num_lanes());
   std::iota(lanes.begin(), lanes.end(), 0);

@@ -32,6 +32,13 @@ TEST(HalvesTest, ABackwardInTwoHalvesLeavesTheSame) {
   }
 }
 
+TEST(RecomputeTest, WhatForwardDoesNotKeepBackwardMakesAgainBitForBit) {
+  for (const std::vector<ModuleCase>& cases :
+       {BlockCases(), VisionCases(), AudioCases(), ModelCases(DType::kF32)}) {
+    for (const ModuleCase& module : cases) ExpectSameRecomputed(module, Device{}, DType::kF32);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Values, ModuleTest, ::testing::Values(DType::kF32, DType::kBF16),
                          DTypeName);
 

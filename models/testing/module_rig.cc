@@ -142,15 +142,37 @@ absl::Status ModuleRig::KeepGradients(ParameterStore& parameters, std::string_vi
   return absl::OkStatus();
 }
 
+namespace {
+
+void ExpectSame(const ModuleCase& module, const ModuleRig& actual, const ModuleRig& expected) {
+  ASSERT_EQ(actual.kept().size(), expected.kept().size());
+  for (const auto& [name, kept] : actual.kept()) {
+    EXPECT_EQ(kept.values, expected.kept().at(name).values) << module.name << ": " << name;
+  }
+}
+
+}  // namespace
+
 void ExpectSameInHalves(const ModuleCase& module, Device device, DType storage) {
   ModuleRig expected(device, storage, storage);
   ASSERT_THAT(module.run(expected), ::absl_testing::IsOk());
   ModuleRig actual(device, storage, storage);
   actual.LeaveWeightGradients();
   ASSERT_THAT(module.run(actual), ::absl_testing::IsOk());
-  ASSERT_EQ(actual.kept().size(), expected.kept().size());
-  for (const auto& [name, kept] : actual.kept()) {
-    EXPECT_EQ(kept.values, expected.kept().at(name).values) << module.name << ": " << name;
+  ExpectSame(module, actual, expected);
+}
+
+void ExpectSameRecomputed(const ModuleCase& module, Device device, DType storage) {
+  ModuleRig expected(device, storage, storage);
+  ASSERT_THAT(module.run(expected), ::absl_testing::IsOk());
+  for (const bool in_halves : {false, true}) {
+    ModuleRig actual(device, storage, storage);
+    actual.RecomputeSelectively();
+    if (in_halves) actual.LeaveWeightGradients();
+    ASSERT_THAT(module.run(actual), ::absl_testing::IsOk());
+    ExpectSame(module, actual, expected);
+    if (in_halves || !module.recomputes) continue;
+    EXPECT_LT(actual.activation_bytes(), expected.activation_bytes()) << module.name;
   }
 }
 

@@ -68,6 +68,12 @@ class ModuleRig {
   // Of every trainable parameter, after the step's end. `prefix` goes before the parameters' names.
   absl::Status KeepGradients(ParameterStore& parameters, std::string_view prefix = "");
 
+  // Forwards keep what they must.
+  void RecomputeSelectively() { context_->selective_recompute = true; }
+
+  // What is kept now.
+  int64_t activation_bytes() const { return activations_.used_bytes(); }
+
   // Backward passes leave weight gradients for KeepGradients, which finds a poisoned workspace.
   void LeaveWeightGradients() { context_->weight_gradients = &weight_gradients_; }
 
@@ -111,6 +117,7 @@ struct ModuleCase {
   int roundings = 0;    // intermediates on the longest path through forward and backward
   int longest_sum = 0;  // terms
   std::function<absl::Status(ModuleRig&)> run;
+  bool recomputes = true;  // whether selective_recompute has something to leave out
 };
 
 // Adds a test failure for every tensor that is too far from the CPU in f64, and records all
@@ -119,6 +126,10 @@ void ExpectReference(const ModuleCase& module, Device device, DType storage, DTy
 
 // Adds a test failure unless a backward in two halves leaves bit for bit what one at once does.
 void ExpectSameInHalves(const ModuleCase& module, Device device, DType storage);
+
+// Adds a test failure unless a forward with selective_recompute and its backward leave bit for bit
+// what others do, at once and in two halves, and without the second keep less activations.
+void ExpectSameRecomputed(const ModuleCase& module, Device device, DType storage);
 
 }  // namespace hetero
 

@@ -155,7 +155,8 @@ class ParallelRig {
 };
 
 struct LikeOneRankOptions {
-  bool weight_gradients_later = false;
+  bool weight_gradients_later = false;  // on the ranks of the grid
+  bool selective_recompute = false;     // likewise
   // Of the difference, to the Euclidean norm of a tensor.
   double tolerance = 1e-12;
   // Whether what a dry run predicts of memory and operations is exact. It is not where the rows of

@@ -38,9 +38,9 @@ absl::Status RunResidualBlock(ParallelRig& rig, ParameterStore& parameters, cons
   return rig.KeepGradients(parameters);
 }
 
-// On `tensor_parallel` ranks, the weight gradients at once and later: a microbatch of one sequence
-// and one of three whose tokens do not fill the shards, and two lanes. `run(rig, batch)` makes the
-// block and calls RunResidualBlock.
+// On `tensor_parallel` ranks, the weight gradients at once and later, with selective recompute too:
+// a microbatch of one sequence and one of three whose tokens do not fill the shards, and two lanes.
+// `run(rig, batch)` makes the block and calls RunResidualBlock.
 inline void ExpectBlockLikeOneRank(
     int64_t tensor_parallel,
     absl::FunctionRef<absl::Status(ParallelRig&, const SequenceBatch&)> run) {
@@ -48,16 +48,19 @@ inline void ExpectBlockLikeOneRank(
     int64_t num_sequences;
     int64_t num_lanes;
     bool weight_gradients_later;
+    bool selective_recompute;
   };
   constexpr int64_t kSequenceLength = 7;
   for (const Case& of :
-       {Case{1, 1, false}, Case{3, 1, false}, Case{3, 2, false}, Case{3, 2, true}}) {
+       {Case{1, 1, false, false}, Case{3, 1, false, false}, Case{3, 2, false, false},
+        Case{3, 2, true, false}, Case{3, 2, false, true}, Case{3, 2, true, true}}) {
     ExpectLikeOneRank(
         {.name = "module", .num_ranks = tensor_parallel * of.num_lanes, .tp = tensor_parallel},
         [&](ParallelRig& rig) {
           return run(rig, rig.Sequences(of.num_sequences, kSequenceLength));
         },
-        {.weight_gradients_later = of.weight_gradients_later});
+        {.weight_gradients_later = of.weight_gradients_later,
+         .selective_recompute = of.selective_recompute});
   }
 }
 

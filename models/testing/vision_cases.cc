@@ -141,7 +141,8 @@ std::vector<ModuleCase> VisionCases() {
        .run =
            [](ModuleRig& rig) {
              return RunProjector(rig, {.kind = ProjectorConfig::Kind::kAffine});
-           }},
+           },
+       .recomputes = false},
       // normed, inner twice, activated; their gradients.
       {.name = "MlpProjector",
        .roundings = 9,

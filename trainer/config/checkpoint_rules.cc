@@ -1,13 +1,9 @@
 #include "hetero/trainer/config/checkpoint_rules.h"
 
-#include <algorithm>
 #include <string_view>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "hetero/base/nearest_name.h"
 
 namespace hetero {
 namespace {
@@ -49,22 +45,6 @@ void CheckLoad(const proto::LoadCheckpoint& load, Violations& violations) {
 }
 
 }  // namespace
-
-void CheckLoadedModules(const proto::RunConfig& config, std::span<const std::string> modules,
-                        Violations& violations) {
-  const proto::LoadCheckpoint& load = config.checkpoint().load();
-  const std::vector<std::string_view> known(modules.begin(), modules.end());
-  for (int i = 0; i < load.modules_size(); ++i) {
-    const std::string& module = load.modules(i);
-    if (std::ranges::find(known, module) != known.end()) continue;
-    const std::string path = absl::StrCat("checkpoint.load.modules[", i, "]");
-    Violation violation = Refuse(
-        path, absl::StrCat(" is '", module, "', must be one of ", absl::StrJoin(known, ", ")));
-    const std::string_view near = NearestName(module, known);
-    if (!near.empty()) violation.corrections = {{{path, std::string(near)}}};
-    violations.Add(std::move(violation));
-  }
-}
 
 void CheckCheckpoint(const proto::RunConfig& config, Violations& violations) {
   if (!violations.Sound({"checkpoint"})) return;

@@ -1,9 +1,6 @@
 #ifndef HETERO_TRAINER_CONFIG_CHECKPOINT_RULES_H_
 #define HETERO_TRAINER_CONFIG_CHECKPOINT_RULES_H_
 
-#include <span>
-#include <string>
-
 #include "hetero/base/violation.h"
 #include "hetero/trainer/run_config.pb.h"
 
@@ -11,10 +8,6 @@ namespace hetero {
 
 // Adds what the fields of `checkpoint` break together or with the rest of the configuration.
 void CheckCheckpoint(const proto::RunConfig& config, Violations& violations);
-
-// Adds each of checkpoint.load.modules that is none of `modules`, all that the model has.
-void CheckLoadedModules(const proto::RunConfig& config, std::span<const std::string> modules,
-                        Violations& violations);
 
 }  // namespace hetero
 

@@ -23,6 +23,7 @@
 #include "hetero/trainer/config/checkpoint_rules.h"
 #include "hetero/trainer/config/division_rules.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
+#include "hetero/trainer/config/module_names.h"
 #include "hetero/trainer/config/optimizer_rules.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/feed/samples.h"
@@ -170,7 +171,16 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
     violations.Add(CheckModules(names, (*model)->graph().ModuleNames()));
   }
   CheckOptimizerModules(config, (*model)->graph().ModuleNames(), violations);
-  CheckLoadedModules(config, (*model)->graph().ModuleNames(), violations);
+  const std::vector<std::string> modules = (*model)->graph().ModuleNames();
+  CheckModuleNames("checkpoint.load.modules", config.checkpoint().load().modules(), modules,
+                   violations);
+  CheckModuleNames("selective_recompute", config.selective_recompute(), modules, violations);
+  if (config.split_backward() && config.selective_recompute_size() > 0) {
+    violations.Add(Refuse("split_backward",
+                          " is true, and what selective_recompute leaves out would be kept from a "
+                          "backward pass to its weight gradients",
+                          {"false"}));
+  }
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
   violations.Add(CheckBalance(config, (*model)->graph()));
@@ -265,6 +275,8 @@ ScheduleOptions ScheduleOf(const RunConfig& config) {
   return {.encoder_run_ahead = static_cast<int>(config.encoder_run_ahead()),
           .pipeline_chunks = static_cast<int>(PipelineChunks(config)),
           .split_backward = config.split_backward(),
+          .selective_recompute = {config.selective_recompute().begin(),
+                                  config.selective_recompute().end()},
           .balance_images = config.data().balance().images()};
 }
 

@@ -127,6 +127,18 @@ TEST(SetFieldTest, ReplacesMessagesElementsAndTheOtherAlternative) {
   EXPECT_EQ(config.grids_size(), 2);
 }
 
+TEST(SetFieldTest, ListsOfTextAreGivenWholeOrByElement) {
+  proto::RunConfig config = Recipe("fashion_tiny");
+  EXPECT_THAT(SetField("selective_recompute=[\"radio_encoder\", 'language']", config), IsOk());
+  EXPECT_THAT(config.selective_recompute(), ElementsAre("radio_encoder", "language"));
+  EXPECT_THAT(SetField("selective_recompute=language", config), IsOk());
+  EXPECT_THAT(config.selective_recompute(), ElementsAre("language"));
+  EXPECT_THAT(SetField("selective_recompute[1]=radio_encoder", config), IsOk());
+  EXPECT_THAT(config.selective_recompute(), ElementsAre("language", "radio_encoder"));
+  EXPECT_THAT(SetField("selective_recompute=[]", config), IsOk());
+  EXPECT_THAT(config.selective_recompute(), IsEmpty());
+}
+
 TEST(SetFieldTest, WordsOfEnumsAreTakenInAnyCaseAndByNumber) {
   proto::RunConfig config = Recipe("fashion_tiny");
   for (std::string_view value : {"cuda", "CUDA", "Cuda", "2"}) {

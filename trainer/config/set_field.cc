@@ -49,8 +49,9 @@ absl::Status Assign(pb::Message& message, const pb::FieldDescriptor& field,
                     std::optional<int> index, std::string_view value) {
   const bool is_message = field.cpp_type() == pb::FieldDescriptor::CPPTYPE_MESSAGE;
   std::string text(value);
+  const bool is_list = field.is_repeated() && !index && value.starts_with('[');
   if (field.cpp_type() == pb::FieldDescriptor::CPPTYPE_STRING && !value.starts_with('"') &&
-      !value.starts_with('\'')) {
+      !value.starts_with('\'') && !is_list) {
     text = absl::StrCat("\"", absl::CEscape(value), "\"");
   }
   if (is_message && !value.starts_with('{') && !value.starts_with('[')) {

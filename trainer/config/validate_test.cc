@@ -96,6 +96,15 @@ TEST(ValidateTest, BoundsHoldForEveryElementOfAList) {
               ElementsAre("skip_steps[1] is 0, must be at least 1; nearest: 1"));
 }
 
+TEST(ValidateTest, WhatIsRecomputedIsAModuleAndNotLeftForLater) {
+  EXPECT_THAT(Messages({"selective_recompute=[\"langauge\"]"}),
+              ElementsAre("selective_recompute[0] is 'langauge', must be one of radio_encoder, "
+                          "language; nearest: language"));
+  EXPECT_THAT(Messages({"selective_recompute=[\"language\"]", "split_backward=true"}),
+              ElementsAre("split_backward is true, and what selective_recompute leaves out would "
+                          "be kept from a backward pass to its weight gradients; nearest: false"));
+}
+
 TEST(ValidateTest, TiedEmbeddingsNeedOneStage) {
   const auto messages = [](std::string_view stages) {
     return Messages({"model.language.pattern=MEM*", "model.language.tie_embeddings=true", stages});

@@ -45,6 +45,26 @@ int64_t NumTokens(const GraphModule& module, const SampleFacts& sample) {
   return tokens;
 }
 
+// What is saved of the memory that a rank would need without it, and what a step moves and computes
+// more.
+std::string DescribeRecompute(const ClassPrediction& prediction) {
+  const auto bytes_moved = [](const CallLedger& calls) {
+    double bytes = 0;
+    for (const auto& [name, totals] : calls.operations()) bytes += totals.bytes;
+    return bytes;
+  };
+  const CallLedger& calls = *prediction.calls;
+  const CallLedger& without = *prediction.calls_keeping_everything;
+  const int64_t before = prediction.memory_keeping_everything->total_bytes();
+  const int64_t saved = before - prediction.memory->total_bytes();
+  return absl::StrFormat(
+      "selective recompute: %s less memory, %.1f %%, for %.3f GB more traffic and "
+      "%s more a step",
+      InWords(saved), 100 * static_cast<double>(saved) / static_cast<double>(before),
+      (bytes_moved(calls) - bytes_moved(without)) * 1e-9,
+      FlopsText(calls.total_flops() - without.total_flops()));
+}
+
 // How transfers were taken to complete.
 std::string_view Rules(const StepPlan& plan) {
   return plan.transfer_model == TransferModel::kSynchronous
@@ -105,6 +125,9 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
   for (int i = 0; i < kNumMemoryLabels; ++i) {
     const auto label = static_cast<MemoryLabel>(i);
     absl::StrAppendFormat(&text, "\n    %-16s %14d", Name(label), memory.bytes(label));
+  }
+  if (prediction.calls_keeping_everything != nullptr) {
+    absl::StrAppend(&text, "\n  ", DescribeRecompute(prediction));
   }
   absl::StrAppendFormat(&text, "\n  operations: %.3f GFLOP a step at most",
                         calls.total_flops() * 1e-9);

@@ -23,6 +23,9 @@ struct ClassPrediction {
   WorkClass ranks;
   const MemoryLedger* memory = nullptr;
   const CallLedger* calls = nullptr;  // of one training step
+  // Both without selective_recompute; null where the run has none.
+  const MemoryLedger* memory_keeping_everything = nullptr;
+  const CallLedger* calls_keeping_everything = nullptr;
   Connections connections;
 };
 
@@ -33,8 +36,8 @@ struct ClassPrediction {
 absl::StatusOr<std::string> DescribeModules(const Model& model, const Layout& layout,
                                             const StepPlan& plan, const SampleFacts& largest);
 
-// "rank 2 (language.0) x 16", then memory by label, what its kernels compute in a step by kind, and
-// its collectives.
+// "rank 2 (language.0) x 16", then memory by label, what selective_recompute saves and costs, what
+// its kernels compute in a step by kind, and its collectives.
 std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& prediction);
 
 // What memory the ranks need together, and what MakePlan and the runs on shapes have shown: nothing

@@ -183,11 +183,13 @@ absl::Status Engine::Forward(Split split, const Op& op, int own, Slot& slot) {
   slot.d_output = TensorView();
   const PlanStage& stage = options_.train.stages[op.stage];
   const bool trains = split == Split::kTrain && stage.runs_backward;
-  ModuleContext context{.stream = *stream_,
-                        .activations = slot.activations,
-                        .mode = trains ? Mode::kTrain : Mode::kEval,
-                        .traffic = own_[own].traffic,
-                        .watch = Watch()};
+  ModuleContext context{
+      .stream = *stream_,
+      .activations = slot.activations,
+      .mode = trains ? Mode::kTrain : Mode::kEval,
+      .selective_recompute = trains && stage.selective_recompute && !options_.keeps_everything,
+      .traffic = own_[own].traffic,
+      .watch = Watch()};
   StageInput input{.tokens = slot.batch.tokens, .modalities = slot.batch.modalities};
   if (stage.place.first()) {
     input.edges = slot.inputs;

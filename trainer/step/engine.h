@@ -68,6 +68,7 @@ struct EngineOptions {
   std::optional<EngineMemory> memory;   // unset: arenas without end that only count
   SpanBuffer* spans = nullptr;          // of this rank; null: no time is recorded
   CurrentOperation* current = nullptr;  // told of every operation; null: nobody is
+  bool keeps_everything = false;        // whatever PlanStage::selective_recompute says
   // Called before every operation with its place in its program; may be empty.
   std::function<void(size_t place)> before_operation = {};
   StepWatch* watch = nullptr;  // null: nobody looks

@@ -189,6 +189,9 @@ class PlanBuilder {
       if (InPipeline(stage)) longest = std::max(longest, stage.warmup);
     }
     for (PlanStage& stage : plan_.stages) {
+      stage.selective_recompute =
+          stage.runs_backward && std::ranges::find(schedule_.selective_recompute, stage.module) !=
+                                     schedule_.selective_recompute.end();
       if (schedule_.split_backward && stage.trains) {
         stage.weight_delay = InPipeline(stage) ? longest - stage.warmup : 0;
       }

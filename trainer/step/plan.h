@@ -43,6 +43,7 @@ struct PlanStage {
   bool trains = false;  // has a parameter that trains
   // It or a stage before it trains: else it keeps nothing for a backward and nothing comes back.
   bool runs_backward = false;
+  bool selective_recompute = false;  // of ModuleContext
 
   std::string name() const;  // "radio_encoder.0"
 };
@@ -160,6 +161,9 @@ struct ScheduleOptions {
   // its pipeline does, and its weight halves wait as long as that allows; stages that share their
   // ranks with others delay none.
   bool split_backward = false;
+
+  // Modules whose stages keep less for a backward (ModuleContext::selective_recompute).
+  std::vector<std::string> selective_recompute = {};
 
   // The lanes of ImageEncoder share out the images of a step.
   bool balance_images = false;

@@ -119,6 +119,7 @@ absl::StatusOr<TensorView> AttentionBlock::Forward(ModuleContext& context,
                                                    const SequenceBatch& batch, Saved& saved) const {
   const int64_t tokens = batch.num_tokens();
   HETERO_RETURN_IF_ERROR(Validate(batch, tokens));
+  ArenaScope scope(context.stream.workspace());
   saved.hidden_RH = hidden_RH;
   saved.batch = batch;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
@@ -138,6 +139,7 @@ absl::StatusOr<TensorView> AttentionBlock::Forward(ModuleContext& context,
                                            .o = saved.output_TK,
                                            .lse_HT = saved.lse},
                                           context.stream));
+  if (context.selective_recompute) saved.normed_RH = {};
   return w_out_HK_.Forward(context, saved.output_TK, hidden_RH);
 }
 
@@ -145,11 +147,15 @@ absl::Status AttentionBlock::Backward(ModuleContext& context, const Saved& saved
                                       TensorView d_hidden_RH) const {
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
+  TensorView normed_RH = saved.normed_RH;
+  if (normed_RH.is_null()) {
+    HETERO_ASSIGN_OR_RETURN(normed_RH, NormHiddenAgain(context, saved.hidden_RH, saved.rstd_R,
+                                                       *norm_weight_H_, local_.norm_epsilon));
+  }
   HETERO_ASSIGN_OR_RETURN(const TensorView d_output_TK,
                           w_out_HK_.Backward(context, d_hidden_RH, saved.output_TK));
-  HETERO_ASSIGN_OR_RETURN(
-      SequenceParallel::Gathered normed,
-      w_qkv_NH_.StartBackward(context, saved.normed_RH, saved.batch.num_tokens()));
+  HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered normed,
+                          w_qkv_NH_.StartBackward(context, normed_RH, saved.batch.num_tokens()));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_qkv_TN,
                           workspace.Allocate(saved.qkv_TN.dtype(), saved.qkv_TN.dims()));
   HETERO_RETURN_IF_ERROR(AttentionBackward({.shape = ShapeOf(local_, saved.batch),

@@ -49,7 +49,7 @@ class AttentionBlock {
     ConstTensorView hidden_RH;
     SequenceBatch batch;
     TensorView rstd_R;
-    TensorView normed_RH;
+    TensorView normed_RH;  // null after a forward with selective_recompute
     TensorView qkv_TN;
     TensorView output_TK;
     TensorView lse;  // what the attention kernel keeps of its softmax

@@ -140,7 +140,8 @@ absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTe
   Stream& stream = context.stream;
   Arena& arena = context.activations;
   const DType dtype = hidden_RC.dtype();
-  const int64_t tokens = segments.back(), d = fc1_.width();
+  const int64_t tokens = segments.back();
+  ArenaScope scope(stream.workspace());
   saved.segments = segments;
 
   HETERO_ASSIGN_OR_RETURN(saved.normed1_RC, ApplyLayerNorm(context, hidden_RC, norm1_,
@@ -172,15 +173,27 @@ absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTe
                             ApplyLayerNorm(context, ConstTensorView(middle_RC), norm2_,
                                            config_.norm_epsilon, saved.norm2));
   }
-  HETERO_ASSIGN_OR_RETURN(saved.inner_SD, arena.Allocate(dtype, {tokens, d}));
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_RC, MlpForward(context, middle_RC, saved));
+  if (context.selective_recompute) {
+    saved.normed1_RC = saved.normed2_RC = saved.activated_SF = {};
+  }
+  return out_RC;
+}
+
+absl::StatusOr<TensorView> EncoderLayer::MlpForward(ModuleContext& context, TensorView middle_RC,
+                                                    Saved& saved) const {
+  Stream& stream = context.stream;
+  const DType dtype = middle_RC.dtype();
+  const int64_t inner_SD[] = {saved.qkv_SN.dim(0), fc1_.width()};
+  HETERO_ASSIGN_OR_RETURN(saved.inner_SD, context.activations.Allocate(dtype, inner_SD));
   HETERO_ASSIGN_OR_RETURN(saved.activated_SF,
-                          arena.Allocate(dtype, {tokens, config_.swiglu ? d / 2 : d}));
+                          context.brief().Allocate(dtype, ActivatedDims(saved.inner_SD)));
   HETERO_RETURN_IF_ERROR(fc1_.Forward(context, saved.normed2_RC, saved.inner_SD));
-  HETERO_RETURN_IF_ERROR(Activate(saved, stream)).With(b1_D_->spec->name);
+  HETERO_RETURN_IF_ERROR(Activate(saved, stream));
   if (scale2_C_ == nullptr) return fc2_.Forward(context, saved.activated_SF, middle_RC);
-  HETERO_ASSIGN_OR_RETURN(saved.branch2_RC, arena.Allocate(dtype, hidden_RC.dims()));
+  HETERO_ASSIGN_OR_RETURN(saved.branch2_RC, context.activations.Allocate(dtype, middle_RC.dims()));
   HETERO_RETURN_IF_ERROR(fc2_.Product(context, saved.activated_SF, saved.branch2_RC));
-  HETERO_ASSIGN_OR_RETURN(const TensorView out_RC, context.AllocateResult(dtype, hidden_RC.dims()));
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_RC, context.AllocateResult(dtype, middle_RC.dims()));
   HETERO_RETURN_IF_ERROR(LayerScaleForward({.x_TC = saved.branch2_RC,
                                             .residual_TC = middle_RC,
                                             .scale_C = scale2_C_->value,
@@ -190,9 +203,31 @@ absl::StatusOr<TensorView> EncoderLayer::Forward(ModuleContext& context, ConstTe
 }
 
 absl::Status EncoderLayer::Activate(const Saved& saved, Stream& stream) const {
-  return config_.swiglu
-             ? SwiGluForward(saved.inner_SD, b1_D_->value, saved.activated_SF, stream)
-             : GeluForward(config_.gelu, saved.inner_SD, b1_D_->value, saved.activated_SF, stream);
+  HETERO_RETURN_IF_ERROR(
+      config_.swiglu
+          ? SwiGluForward(saved.inner_SD, b1_D_->value, saved.activated_SF, stream)
+          : GeluForward(config_.gelu, saved.inner_SD, b1_D_->value, saved.activated_SF, stream))
+      .With(b1_D_->spec->name);
+  return absl::OkStatus();
+}
+
+std::array<int64_t, 2> EncoderLayer::ActivatedDims(const TensorView& inner_SD) const {
+  return {inner_SD.dim(0), config_.swiglu ? inner_SD.dim(1) / 2 : inner_SD.dim(1)};
+}
+
+absl::StatusOr<EncoderLayer::Saved> EncoderLayer::Complete(ModuleContext& context,
+                                                           const Saved& kept) const {
+  Saved saved = kept;
+  if (!kept.normed1_RC.is_null()) return saved;
+  HETERO_ASSIGN_OR_RETURN(saved.normed1_RC,
+                          LayerNormAgain(context, kept.norm1, norm1_, config_.norm_epsilon));
+  HETERO_ASSIGN_OR_RETURN(saved.normed2_RC,
+                          LayerNormAgain(context, kept.norm2, norm2_, config_.norm_epsilon));
+  HETERO_ASSIGN_OR_RETURN(
+      saved.activated_SF,
+      context.recomputed().Allocate(kept.inner_SD.dtype(), ActivatedDims(kept.inner_SD)));
+  HETERO_RETURN_IF_ERROR(Activate(saved, context.stream));
+  return saved;
 }
 
 absl::StatusOr<TensorView> EncoderLayer::ActivationBackward(ModuleContext& context,
@@ -225,11 +260,12 @@ absl::StatusOr<TensorView> EncoderLayer::ActivationBackward(ModuleContext& conte
   return d_inner_SD;
 }
 
-absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& saved,
+absl::Status EncoderLayer::Backward(ModuleContext& context, const Saved& kept,
                                     TensorView d_hidden_RC) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
   ArenaScope scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const Saved saved, Complete(context, kept));
   {
     ArenaScope mlp_scope(workspace);
     HETERO_ASSIGN_OR_RETURN(const ConstTensorView d_branch_RC,

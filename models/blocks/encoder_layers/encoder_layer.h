@@ -17,6 +17,7 @@
 // K = heads head_dim, F inner width, D rows of W1, F or with SwiGLU 2 F; N, K, F and D are a rank's
 // own. Rows of Wqkv lie head by head: its query, key and value (Megatron-LM's order).
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -53,6 +54,7 @@ struct EncoderLayerConfig {
 
 class EncoderLayer {
  public:
+  // Null after a forward with selective_recompute: normed1_RC, normed2_RC, activated_SF.
   struct Saved {
     std::span<const int32_t> segments;  // host
     SavedLayerNorm norm1;
@@ -85,10 +87,15 @@ class EncoderLayer {
                                      std::span<const int32_t> segments, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RC) const;
+  absl::Status Backward(ModuleContext& context, const Saved& kept, TensorView d_hidden_RC) const;
 
  private:
+  absl::StatusOr<TensorView> MlpForward(ModuleContext& context, TensorView middle_RC,
+                                        Saved& saved) const;
   absl::Status Activate(const Saved& saved, Stream& stream) const;
+  std::array<int64_t, 2> ActivatedDims(const TensorView& inner_SD) const;
+  // `kept` with what selective_recompute left out.
+  absl::StatusOr<Saved> Complete(ModuleContext& context, const Saved& kept) const;
   // Adds the gradient of b1 and returns that of the inner product, in the workspace;
   // `d_activated_SF` may be overwritten.
   absl::StatusOr<TensorView> ActivationBackward(ModuleContext& context, const Saved& saved,

@@ -7,26 +7,29 @@
 namespace hetero {
 namespace {
 
+absl::Status Run(NormForwardArgs args, const LayerNormParameters& parameters, double epsilon,
+                 const SavedLayerNorm& statistics, const TensorView& normed_RC, Stream& stream) {
+  args.weight_C = parameters.weight_C->value;
+  args.bias_C = parameters.bias_C->value;
+  args.y_TC = normed_RC;
+  args.mean_T = statistics.mean_R;
+  args.rstd_T = statistics.rstd_R;
+  args.epsilon = epsilon;
+  HETERO_RETURN_IF_ERROR(LayerNormForward(args, stream)).With(parameters.weight_C->spec->name);
+  return absl::OkStatus();
+}
+
 absl::Status Normalise(ModuleContext& context, NormForwardArgs args,
                        const LayerNormParameters& parameters, double epsilon, SavedLayerNorm& saved,
                        TensorView& normed_RC) {
   const DType dtype = args.x_TC.dtype();
   const DType compute = ComputeDType(dtype);
   const int64_t rows = args.x_TC.dim(0);
-  HETERO_ASSIGN_OR_RETURN(normed_RC, context.activations.Allocate(dtype, args.x_TC.dims()));
+  HETERO_ASSIGN_OR_RETURN(normed_RC, context.brief().Allocate(dtype, args.x_TC.dims()));
   HETERO_ASSIGN_OR_RETURN(saved.mean_R, context.activations.Allocate(compute, {rows}));
   HETERO_ASSIGN_OR_RETURN(saved.rstd_R, context.activations.Allocate(compute, {rows}));
-  args.weight_C = parameters.weight_C->value;
-  args.bias_C = parameters.bias_C->value;
-  args.y_TC = normed_RC;
-  args.mean_T = saved.mean_R;
-  args.rstd_T = saved.rstd_R;
-  args.epsilon = epsilon;
-  HETERO_RETURN_IF_ERROR(LayerNormForward(args, context.stream))
-      .With(parameters.weight_C->spec->name);
-  return absl::OkStatus();
+  return Run(args, parameters, epsilon, saved, normed_RC, context.stream);
 }
-
 }  // namespace
 
 absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView input_RC,
@@ -48,6 +51,16 @@ absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorVie
   HETERO_RETURN_IF_ERROR(
       Normalise(context, {.x_TC = input_RC}, parameters, epsilon, saved, normed_RC));
   saved.input_RC = input_RC;
+  return normed_RC;
+}
+
+absl::StatusOr<TensorView> LayerNormAgain(ModuleContext& context, const SavedLayerNorm& saved,
+                                          const LayerNormParameters& parameters, double epsilon) {
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView normed_RC,
+      context.recomputed().Allocate(saved.input_RC.dtype(), saved.input_RC.dims()));
+  HETERO_RETURN_IF_ERROR(
+      Run({.x_TC = saved.input_RC}, parameters, epsilon, saved, normed_RC, context.stream));
   return normed_RC;
 }
 

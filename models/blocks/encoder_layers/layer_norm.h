@@ -23,7 +23,7 @@ struct SavedLayerNorm {
   TensorView rstd_R;
 };
 
-// Returns what is normalised, and fills `saved`, all in the activation arena.
+// Returns what is normalised, in context.brief(), and fills `saved`, in the activation arena.
 absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, ConstTensorView input_RC,
                                           const LayerNormParameters& parameters, double epsilon,
                                           SavedLayerNorm& saved);
@@ -33,6 +33,10 @@ absl::StatusOr<TensorView> ApplyLayerNorm(ModuleContext& context, TensorView inp
                                           ConstTensorView residual_RC,
                                           const LayerNormParameters& parameters, double epsilon,
                                           SavedLayerNorm& saved);
+
+// What was normalised once more, in context.recomputed(); statistics are written again.
+absl::StatusOr<TensorView> LayerNormAgain(ModuleContext& context, const SavedLayerNorm& saved,
+                                          const LayerNormParameters& parameters, double epsilon);
 
 // dx = dsum + the gradient through the norm; `dsum_RC` null: none. dx may be dy or dsum.
 absl::Status LayerNormGradient(ModuleContext& context, const SavedLayerNorm& saved,

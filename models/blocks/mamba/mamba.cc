@@ -162,6 +162,7 @@ GatedNormInputs MambaBlock::NormInputs(const Saved& saved) const {
 
 absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                                const SequenceBatch& batch, Saved& saved) const {
+  ArenaScope scope(context.stream.workspace());
   saved = {.hidden_RH = hidden_RH, .batch = batch};
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
                           NormHidden(context, hidden_RH, *norm_weight_H_, local_.norm_epsilon));
@@ -174,7 +175,7 @@ absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTens
                           activations.Allocate(dtype, {tokens, w_in_NH_.width()}));
   HETERO_RETURN_IF_ERROR(w_in_NH_.Forward(context, saved.normed_RH, saved.projected_TN));
   HETERO_ASSIGN_OR_RETURN(saved.conv_TC,
-                          activations.Allocate(dtype, {tokens, local_.conv_width()}));
+                          context.brief().Allocate(dtype, {tokens, local_.conv_width()}));
   HETERO_RETURN_IF_ERROR(CausalConvForward(ConvInputs(saved), saved.conv_TC, context.stream));
   HETERO_ASSIGN_OR_RETURN(saved.scan_TI,
                           activations.Allocate(dtype, {tokens, local_.inner_width()}));
@@ -186,15 +187,35 @@ absl::StatusOr<TensorView> MambaBlock::Forward(ModuleContext& context, ConstTens
   }
   HETERO_RETURN_IF_ERROR(SsdForward(scan, saved.scan_TI, saved.states, context.stream));
   HETERO_ASSIGN_OR_RETURN(saved.gated_TI,
-                          activations.Allocate(dtype, {tokens, local_.inner_width()}));
+                          context.brief().Allocate(dtype, {tokens, local_.inner_width()}));
   HETERO_RETURN_IF_ERROR(GatedNormForward(NormInputs(saved), saved.gated_TI, context.stream));
-  return w_out_HI_.Forward(context, saved.gated_TI, hidden_RH);
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_RH,
+                          w_out_HI_.Forward(context, saved.gated_TI, hidden_RH));
+  if (context.selective_recompute) saved.normed_RH = saved.conv_TC = saved.gated_TI = {};
+  return out_RH;
 }
 
-absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& saved,
+absl::StatusOr<MambaBlock::Saved> MambaBlock::Complete(ModuleContext& context,
+                                                       const Saved& kept) const {
+  Saved saved = kept;
+  if (!kept.normed_RH.is_null()) return saved;
+  const int64_t tokens = kept.batch.num_tokens();
+  const DType dtype = kept.hidden_RH.dtype();
+  Arena& arena = context.recomputed();
+  HETERO_ASSIGN_OR_RETURN(saved.normed_RH, NormHiddenAgain(context, kept.hidden_RH, kept.rstd_R,
+                                                           *norm_weight_H_, local_.norm_epsilon));
+  HETERO_ASSIGN_OR_RETURN(saved.conv_TC, arena.Allocate(dtype, {tokens, local_.conv_width()}));
+  HETERO_RETURN_IF_ERROR(CausalConvForward(ConvInputs(saved), saved.conv_TC, context.stream));
+  HETERO_ASSIGN_OR_RETURN(saved.gated_TI, arena.Allocate(dtype, {tokens, local_.inner_width()}));
+  HETERO_RETURN_IF_ERROR(GatedNormForward(NormInputs(saved), saved.gated_TI, context.stream));
+  return saved;
+}
+
+absl::Status MambaBlock::Backward(ModuleContext& context, const Saved& kept,
                                   TensorView d_hidden_RH) const {
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const Saved saved, Complete(context, kept));
   const DType dtype = d_hidden_RH.dtype();
   const int64_t tokens = saved.batch.num_tokens();
   HETERO_ASSIGN_OR_RETURN(const TensorView d_scan_TI,

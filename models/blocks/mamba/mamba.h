@@ -58,6 +58,7 @@ struct MambaConfig {
 
 class MambaBlock {
  public:
+  // Null after a forward with selective_recompute: normed_RH, conv_TC, gated_TI.
   struct Saved {
     ConstTensorView hidden_RH;
     SequenceBatch batch;
@@ -90,7 +91,7 @@ class MambaBlock {
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& kept, TensorView d_hidden_RH) const;
 
  private:
   // Columns of a [T, N] or [T, C] matrix.
@@ -116,6 +117,9 @@ class MambaBlock {
     return conv_TC.Columns(local_.inner_width() + which * local_.group_width(),
                            local_.group_width());
   }
+
+  // `kept` with what selective_recompute left out.
+  absl::StatusOr<Saved> Complete(ModuleContext& context, const Saved& kept) const;
 
   CausalConvInputs ConvInputs(const Saved& saved) const;
   SsdInputs ScanInputs(const Saved& saved) const;

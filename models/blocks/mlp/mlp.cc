@@ -57,6 +57,7 @@ absl::StatusOr<MlpBlock> MlpBlock::Create(const MlpConfig& config, std::string_v
 
 absl::StatusOr<TensorView> MlpBlock::Forward(ModuleContext& context, ConstTensorView hidden_RH,
                                              const SequenceBatch& batch, Saved& saved) const {
+  ArenaScope scope(context.stream.workspace());
   saved.hidden_RH = hidden_RH;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
                           NormHidden(context, hidden_RH, *norm_weight_H_, norm_epsilon_));
@@ -66,16 +67,32 @@ absl::StatusOr<TensorView> MlpBlock::Forward(ModuleContext& context, ConstTensor
   HETERO_ASSIGN_OR_RETURN(saved.inner_TF,
                           context.activations.Allocate(hidden_RH.dtype(), inner_TF));
   HETERO_ASSIGN_OR_RETURN(saved.activated_TF,
-                          context.activations.Allocate(hidden_RH.dtype(), inner_TF));
+                          context.brief().Allocate(hidden_RH.dtype(), inner_TF));
   HETERO_RETURN_IF_ERROR(w1_FH_.Forward(context, saved.normed_RH, saved.inner_TF));
   HETERO_RETURN_IF_ERROR(
       SquaredReluForward(saved.inner_TF, {}, saved.activated_TF, context.stream));
-  return w2_HF_.Forward(context, saved.activated_TF, hidden_RH);
+  HETERO_ASSIGN_OR_RETURN(const TensorView out_RH,
+                          w2_HF_.Forward(context, saved.activated_TF, hidden_RH));
+  if (context.selective_recompute) saved.normed_RH = saved.activated_TF = {};
+  return out_RH;
 }
 
-absl::Status MlpBlock::Backward(ModuleContext& context, const Saved& saved,
+absl::StatusOr<MlpBlock::Saved> MlpBlock::Complete(ModuleContext& context,
+                                                   const Saved& kept) const {
+  Saved saved = kept;
+  if (!kept.normed_RH.is_null()) return saved;
+  HETERO_ASSIGN_OR_RETURN(saved.normed_RH, NormHiddenAgain(context, kept.hidden_RH, kept.rstd_R,
+                                                           *norm_weight_H_, norm_epsilon_));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_TF, context.recomputed().Allocate(kept.inner_TF.dtype(),
+                                                                            kept.inner_TF.dims()));
+  HETERO_RETURN_IF_ERROR(SquaredReluForward(kept.inner_TF, {}, saved.activated_TF, context.stream));
+  return saved;
+}
+
+absl::Status MlpBlock::Backward(ModuleContext& context, const Saved& kept,
                                 TensorView d_hidden_RH) const {
   ArenaScope scope(context.stream.workspace());
+  HETERO_ASSIGN_OR_RETURN(const Saved saved, Complete(context, kept));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_TF,
                           w2_HF_.Backward(context, d_hidden_RH, saved.activated_TF));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(

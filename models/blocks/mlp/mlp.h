@@ -36,8 +36,8 @@ class MlpBlock {
   struct Saved {
     ConstTensorView hidden_RH;
     TensorView rstd_R;
-    TensorView normed_RH;
-    TensorView inner_TF;  // before the activation
+    TensorView normed_RH;  // null after a forward with selective_recompute, as activated_TF
+    TensorView inner_TF;   // before the activation
     TensorView activated_TF;
   };
 
@@ -54,9 +54,12 @@ class MlpBlock {
                                      const SequenceBatch& batch, Saved& saved) const;
 
   // Turns the gradient of hidden' into that of hidden, in place.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_RH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& kept, TensorView d_hidden_RH) const;
 
  private:
+  // `kept` with what selective_recompute left out.
+  absl::StatusOr<Saved> Complete(ModuleContext& context, const Saved& kept) const;
+
   double norm_epsilon_ = 0;
   Parameter* norm_weight_H_ = nullptr;
   ColumnLinear w1_FH_;

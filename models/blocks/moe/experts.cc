@@ -1,6 +1,7 @@
 #include "hetero/models/blocks/moe/experts.h"
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
 
@@ -44,14 +45,16 @@ ExpertGradients ExpertGradients::Accumulating() const {
   return result;
 }
 
-absl::StatusOr<ExpertRows> Experts::Allocate(Arena& arena, int64_t rows) const {
+absl::StatusOr<ExpertRows> Experts::Allocate(ModuleContext& context, Arena& inputs,
+                                             int64_t rows) const {
   const DType dtype = fc1_EFH_->value.dtype();
+  Arena& arena = context.activations;
   ExpertRows result;
   HETERO_ASSIGN_OR_RETURN(result.offsets_E1, arena.Allocate(DType::kI32, {count() + 1}));
   HETERO_ASSIGN_OR_RETURN(result.probs_R, arena.Allocate(ComputeDType(dtype), {rows}));
-  HETERO_ASSIGN_OR_RETURN(result.inputs_RH, arena.Allocate(dtype, {rows, fc1_EFH_->value.dim(2)}));
+  HETERO_ASSIGN_OR_RETURN(result.inputs_RH, inputs.Allocate(dtype, {rows, fc1_EFH_->value.dim(2)}));
   HETERO_ASSIGN_OR_RETURN(result.inner_RF, arena.Allocate(dtype, {rows, width()}));
-  HETERO_ASSIGN_OR_RETURN(result.activated_RF, arena.Allocate(dtype, {rows, width()}));
+  HETERO_ASSIGN_OR_RETURN(result.activated_RF, context.brief().Allocate(dtype, {rows, width()}));
   return result;
 }
 
@@ -61,6 +64,10 @@ absl::Status Experts::Activate(const ExpertRows& rows, Stream& stream) const {
                                                  stream))
       .With(fc1_EFH_->spec->name);
   return absl::OkStatus();
+}
+
+absl::Status Experts::ActivateAgain(const ExpertRows& rows, Stream& stream) {
+  return SquaredReluForward(rows.inner_RF, rows.probs_R, rows.activated_RF, stream);
 }
 
 absl::Status Experts::Forward(const ExpertRows& rows, TensorView y_RH, Stream& stream) const {

@@ -18,7 +18,8 @@
 
 namespace hetero {
 
-// Rows and what is kept of them for backward.
+// Rows and what is kept of them for backward: with selective_recompute not what is activated, and
+// not the inputs where they can be gathered again.
 struct ExpertRows {
   TensorView offsets_E1;  // i32
   TensorView probs_R;     // compute type
@@ -26,7 +27,7 @@ struct ExpertRows {
   TensorView inner_RF;
   TensorView activated_RF;
 
-  int64_t count() const { return inputs_RH.dim(0); }
+  int64_t count() const { return inner_RF.dim(0); }
   ExpertRows First(int64_t rows) const;
 };
 
@@ -47,10 +48,14 @@ class Experts {
   int64_t count() const { return fc1_EFH_->value.dim(0); }
   int64_t width() const { return fc1_EFH_->value.dim(1); }
 
-  absl::StatusOr<ExpertRows> Allocate(Arena& arena, int64_t rows) const;
+  // In the activation arena, but for the inputs, in `inputs`, and what is activated, in
+  // context.brief().
+  absl::StatusOr<ExpertRows> Allocate(ModuleContext& context, Arena& inputs, int64_t rows) const;
 
   // Fills inner and activated; the other fields are given.
   absl::Status Activate(const ExpertRows& rows, Stream& stream) const;
+  // Fills activated alone, as Activate has.
+  static absl::Status ActivateAgain(const ExpertRows& rows, Stream& stream);
   absl::Status Forward(const ExpertRows& rows, TensorView y_RH, Stream& stream) const;
 
   ExpertGradients GradientsOf(const ModuleContext& context) const;

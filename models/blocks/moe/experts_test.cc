@@ -33,7 +33,7 @@ TEST(ExpertsTest, MemoryOfBackwardIsThatOfAllRowsWhateverCame) {
     Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
     Stream stream(device, workspace);
     ModuleContext context = {.stream = stream, .activations = activations};
-    const ExpertRows rows = experts.Allocate(activations, kRows).value();
+    const ExpertRows rows = experts.Allocate(context, activations, kRows).value();
     const TensorView d_rows = activations.Allocate(kStorage, {kRows, kHidden}).value();
     const TensorView d_inner = activations.Allocate(kStorage, {kRows, kWidth}).value();
     const TensorView d_probs = activations.Allocate(DType::kF32, {kRows}).value();

@@ -126,20 +126,49 @@ absl::StatusOr<TensorView> MoeBlock::Forward(ModuleContext& context, ConstTensor
   std::optional<ArenaScope> kept_by_nobody;
   if (context.mode == Mode::kEval) kept_by_nobody.emplace(context.activations);
 
+  ArenaScope scope(context.stream.workspace());
   saved.hidden_TH = hidden_TH;
   HETERO_ASSIGN_OR_RETURN(const NormedHidden normed,
                           NormHidden(context, hidden_TH, *norm_weight_H_, config_.norm_epsilon));
   saved.normed_TH = normed.normed_TH;
   saved.rstd_T = normed.rstd_T;
   // For the shared expert, beside the router.
-  ArenaScope scope(context.stream.workspace());
   HETERO_ASSIGN_OR_RETURN(SequenceParallel::Gathered all_normed,
                           shared_.StartForward(context, saved.normed_TH, shard.num_tokens));
   HETERO_RETURN_IF_ERROR(Route(context, batch, saved));
   HETERO_RETURN_IF_ERROR(exchange_.alone()
                              ? LocalForward(context, std::move(all_normed), saved, out_TH)
                              : ExchangeForward(context, std::move(all_normed), saved, out_TH));
+  if (context.selective_recompute) {
+    saved.normed_TH = saved.shared.activated_NS = saved.experts.activated_RF = {};
+    if (exchange_.alone()) saved.experts.inputs_RH = {};
+  }
   return out_TH;
+}
+
+absl::StatusOr<MoeBlock::Saved> MoeBlock::Complete(ModuleContext& context,
+                                                   const Saved& kept) const {
+  Saved saved = kept;
+  if (!kept.normed_TH.is_null()) return saved;
+  Arena& arena = context.recomputed();
+  ExpertRows& rows = saved.experts;
+  HETERO_ASSIGN_OR_RETURN(saved.normed_TH, NormHiddenAgain(context, kept.hidden_TH, kept.rstd_T,
+                                                           *norm_weight_H_, config_.norm_epsilon));
+  HETERO_ASSIGN_OR_RETURN(saved.shared.activated_NS, shared_.ActivateAgain(context, kept.shared));
+  HETERO_ASSIGN_OR_RETURN(rows.activated_RF,
+                          arena.Allocate(rows.inner_RF.dtype(), rows.inner_RF.dims()));
+  if (exchange_.alone()) {
+    HETERO_ASSIGN_OR_RETURN(rows.inputs_RH, arena.Allocate(kept.hidden_TH.dtype(),
+                                                           {rows.count(), kept.hidden_TH.dim(1)}));
+    HETERO_RETURN_IF_ERROR(
+        GatherTokenRows(saved.normed_TH, saved.tokens_O, rows.inputs_RH, context.stream));
+    HETERO_RETURN_IF_ERROR(Experts::ActivateAgain(rows, context.stream));
+  } else if (kept.plan.num_rounds() == 1) {
+    // Several make all of theirs again, one after another.
+    HETERO_RETURN_IF_ERROR(
+        Experts::ActivateAgain(rows.First(kept.plan.Round(0).num_arrived), context.stream));
+  }
+  return saved;
 }
 
 absl::Status MoeBlock::LocalForward(ModuleContext& context, SequenceParallel::Gathered all_normed,
@@ -205,10 +234,11 @@ absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
   return SumTokenRows(d_rows_RH, saved.rows_TKP, d_shared_TH, d_normed_TH, stream);
 }
 
-absl::Status MoeBlock::Backward(ModuleContext& context, const Saved& saved,
+absl::Status MoeBlock::Backward(ModuleContext& context, const Saved& kept,
                                 TensorView d_hidden_TH) const {
   Arena& workspace = context.stream.workspace();
   ArenaScope scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const Saved saved, Complete(context, kept));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_normed_TH,
                           workspace.Allocate(d_hidden_TH.dtype(), d_hidden_TH.dims()));
   HETERO_ASSIGN_OR_RETURN(const TensorView d_probs_O,

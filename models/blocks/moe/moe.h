@@ -88,6 +88,8 @@ struct MoeStatistics {
 
 class MoeBlock {
  public:
+  // Null after a forward with selective_recompute: normed_TH, what is activated, and where this
+  // rank has all experts their inputs.
   struct Saved {
     ConstTensorView hidden_TH;
     TensorView rstd_T;
@@ -130,7 +132,7 @@ class MoeBlock {
   // Turns the gradient of hidden' into that of hidden, in place. The gradient includes that of the
   // balance loss, each sequence's weighted with its tokens: one division of all gradients by the
   // number of loss tokens follows. Block and `saved` stay until the context's queue has run.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, TensorView d_hidden_TH) const;
+  absl::Status Backward(ModuleContext& context, const Saved& kept, TensorView d_hidden_TH) const;
 
   // Once a step, after the counts are summed over the ranks that share the bias: moves the bias
   // towards an even load if the step applies, which `decisions` of DecideUpdate tells (null: it
@@ -138,6 +140,9 @@ class MoeBlock {
   absl::Status UpdateExpertBias(ConstTensorView decisions, Stream& stream) const;
 
  private:
+  // `kept` with what selective_recompute left out.
+  absl::StatusOr<Saved> Complete(ModuleContext& context, const Saved& kept) const;
+
   // moe_routing.cc
   absl::Status Route(ModuleContext& context, const SequenceBatch& batch, Saved& saved) const;
   absl::Status AssignRows(const ConstTensorView& probs_TK, const ConstTensorView& counts_E,

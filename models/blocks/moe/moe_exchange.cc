@@ -84,7 +84,7 @@ absl::Status MoeBlock::ExchangeForward(ModuleContext& context,
   Stream& stream = context.stream;
   HETERO_ASSIGN_OR_RETURN(SideStream* const side, stream.State<SideStream>());
   const int64_t bound = Bound(saved.normed_TH.dim(0), stream.device());
-  HETERO_ASSIGN_OR_RETURN(saved.experts, experts_.Allocate(context.activations, bound));
+  HETERO_ASSIGN_OR_RETURN(saved.experts, experts_.Allocate(context, context.activations, bound));
   HETERO_ASSIGN_OR_RETURN(saved.received_R, context.activations.Allocate(DType::kI32, {bound}));
   HETERO_ASSIGN_OR_RETURN(saved.sorted_R, context.activations.Allocate(DType::kI32, {bound}));
   ArenaScope scope(stream.workspace());

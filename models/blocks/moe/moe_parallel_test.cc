@@ -163,6 +163,20 @@ TEST_P(MoeGridTest, EqualsOneRankInRounds) {
   }
 }
 
+TEST_P(MoeGridTest, EqualsOneRankWithSelectiveRecompute) {
+  for (const bool later : {false, true}) {
+    for (const bool in_rounds : {false, true}) {
+      MoeCase of{.grid = GetParam(),
+                 .options = {.weight_gradients_later = later,
+                             .selective_recompute = true,
+                             .predictable = !later || !in_rounds}};
+      of.bias = {0, 0.1, 0, -0.1, 0, 0.05, 0, 0};
+      if (in_rounds) of.config.expert_rows_bound = 0.3;
+      ExpectExpertsLikeOneRank(of);
+    }
+  }
+}
+
 // Groups and probabilities as they are; rows travel without a shared expert beside them.
 TEST_P(MoeGridTest, EqualsOneRankWithoutASharedExpert) {
   for (const bool later : {false, true}) {

@@ -63,7 +63,7 @@ absl::Status MoeBlock::Route(ModuleContext& context, const SequenceBatch& batch,
     HETERO_RETURN_IF_ERROR(keep(saved.aux_counts_BE, DType::kI32, {batch.num_rows, experts}));
   }
   if (exchange_.alone()) {
-    HETERO_ASSIGN_OR_RETURN(saved.experts, experts_.Allocate(arena, own_rows));
+    HETERO_ASSIGN_OR_RETURN(saved.experts, experts_.Allocate(context, context.brief(), own_rows));
   } else {
     HETERO_RETURN_IF_ERROR(keep(saved.probs_O, compute, {own_rows}));
     HETERO_RETURN_IF_ERROR(keep(saved.table_GE1, DType::kI32, {exchange_.size(), experts + 1}));

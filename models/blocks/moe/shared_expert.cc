@@ -20,11 +20,20 @@ absl::Status SharedExpert::Activate(ModuleContext& context, Gathered x, Saved& s
   if (!present_) return absl::OkStatus();
   const int64_t inner_NS[] = {x.all_TC.dim(0), fc1_.width()};
   HETERO_ASSIGN_OR_RETURN(saved.inner_NS, context.activations.Allocate(x.all_TC.dtype(), inner_NS));
-  HETERO_ASSIGN_OR_RETURN(saved.activated_NS,
-                          context.activations.Allocate(x.all_TC.dtype(), inner_NS));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_NS, context.brief().Allocate(x.all_TC.dtype(), inner_NS));
   HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(x.mark), context.stream));
   HETERO_RETURN_IF_ERROR(fc1_.Product(context, x.all_TC, saved.inner_NS));
   return SquaredReluForward(saved.inner_NS, {}, saved.activated_NS, context.stream);
+}
+
+absl::StatusOr<TensorView> SharedExpert::ActivateAgain(ModuleContext& context,
+                                                       const Saved& saved) const {
+  if (!present_) return TensorView();
+  HETERO_ASSIGN_OR_RETURN(
+      const TensorView activated_NS,
+      context.recomputed().Allocate(saved.inner_NS.dtype(), saved.inner_NS.dims()));
+  HETERO_RETURN_IF_ERROR(SquaredReluForward(saved.inner_NS, {}, activated_NS, context.stream));
+  return activated_NS;
 }
 
 absl::Status SharedExpert::AddTo(ModuleContext& context, const Saved& saved,

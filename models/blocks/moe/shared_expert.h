@@ -31,7 +31,7 @@ class SharedExpert {
 
   struct Saved {
     TensorView inner_NS;
-    TensorView activated_NS;
+    TensorView activated_NS;  // in context.brief()
   };
 
   SharedExpert() = default;
@@ -45,8 +45,11 @@ class SharedExpert {
   absl::StatusOr<Gathered> StartForward(ModuleContext& context, ConstTensorView x_TH,
                                         int64_t num_tokens) const;
 
-  // Up to the activation; fills `saved`, in the activation arena.
+  // Up to the activation; fills `saved`.
   absl::Status Activate(ModuleContext& context, Gathered x, Saved& saved) const;
+
+  // What was activated once more, in context.recomputed(); null without a shared expert.
+  absl::StatusOr<TensorView> ActivateAgain(ModuleContext& context, const Saved& saved) const;
 
   // y, one of three ways: added to `out_TH`; on its way to `y_TH` until the mark; with the residual
   // where the context wants a result, which is returned, or without a shared expert the residual.

@@ -92,6 +92,7 @@ absl::StatusOr<TensorView> Projector::Forward(ModuleContext& context, ConstTenso
   std::optional<ArenaScope> kept_by_nobody;
   if (context.mode == Mode::kEval) kept_by_nobody.emplace(arena);
 
+  ArenaScope scope(stream.workspace());
   saved.num_rows = num_rows;
   saved.input_RD = input_RD;
   saved.normed_RD = input_RD;
@@ -106,11 +107,32 @@ absl::StatusOr<TensorView> Projector::Forward(ModuleContext& context, ConstTenso
     saved.rstd_R = normed.rstd_T;
   }
   HETERO_ASSIGN_OR_RETURN(saved.inner_NF, arena.Allocate(dtype, {num_rows, fc1_.width()}));
-  HETERO_ASSIGN_OR_RETURN(saved.activated_NF, arena.Allocate(dtype, {num_rows, fc1_.width()}));
+  HETERO_ASSIGN_OR_RETURN(saved.activated_NF,
+                          context.brief().Allocate(dtype, {num_rows, fc1_.width()}));
   HETERO_RETURN_IF_ERROR(fc1_.Forward(context, saved.normed_RD, saved.inner_NF));
   HETERO_RETURN_IF_ERROR(SquaredReluForward(saved.inner_NF, {}, saved.activated_NF, stream));
   HETERO_RETURN_IF_ERROR(fc2_.Product(context, saved.activated_NF, output_RH));
+  if (context.selective_recompute) {
+    saved.normed_RD = {};
+    saved.activated_NF = {};
+  }
   return output_RH;
+}
+
+absl::StatusOr<Projector::Saved> Projector::Complete(ModuleContext& context,
+                                                     const Saved& kept) const {
+  Saved saved = kept;
+  if (config_.kind == ProjectorConfig::Kind::kAffine || !kept.activated_NF.is_null()) return saved;
+  saved.normed_RD = kept.input_RD;
+  if (norm_weight_D_ != nullptr) {
+    HETERO_ASSIGN_OR_RETURN(saved.normed_RD,
+                            NormHiddenAgain(context, kept.input_RD, kept.rstd_R, *norm_weight_D_,
+                                            config_.norm_epsilon));
+  }
+  HETERO_ASSIGN_OR_RETURN(saved.activated_NF, context.recomputed().Allocate(kept.inner_NF.dtype(),
+                                                                            kept.inner_NF.dims()));
+  HETERO_RETURN_IF_ERROR(SquaredReluForward(kept.inner_NF, {}, saved.activated_NF, context.stream));
+  return saved;
 }
 
 absl::Status Projector::ForwardAffine(ModuleContext& context, const Saved& saved,
@@ -139,15 +161,16 @@ absl::Status Projector::BackwardAffine(ModuleContext& context, const Saved& save
   return fc1_.BackwardTo(context, d_own_columns, saved.input_RD, d_input_RD);
 }
 
-absl::Status Projector::Backward(ModuleContext& context, const Saved& saved,
+absl::Status Projector::Backward(ModuleContext& context, const Saved& kept,
                                  ConstTensorView d_output_RH, TensorView d_input_RD) const {
   Stream& stream = context.stream;
   Arena& workspace = stream.workspace();
+  ArenaScope scope(workspace);
+  HETERO_ASSIGN_OR_RETURN(const Saved saved, Complete(context, kept));
   if (!context.needs_input_gradient) d_input_RD = {};
   if (config_.kind == ProjectorConfig::Kind::kAffine) {
     return BackwardAffine(context, saved, d_output_RH, d_input_RD);
   }
-  ArenaScope scope(workspace);
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NF,
                           fc2_.Backward(context, d_output_RH, saved.activated_NF));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(

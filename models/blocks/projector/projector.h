@@ -41,6 +41,7 @@ struct ProjectorConfig {
 
 class Projector {
  public:
+  // Null after a forward with selective_recompute: normed_RD, activated_NF.
   struct Saved {
     int64_t num_rows = 0;  // N
     ConstTensorView input_RD;
@@ -66,10 +67,12 @@ class Projector {
                                      int64_t num_rows, Saved& saved) const;
 
   // `d_input_RD` is overwritten; null, or needs_input_gradient false: not wanted.
-  absl::Status Backward(ModuleContext& context, const Saved& saved, ConstTensorView d_output_RH,
+  absl::Status Backward(ModuleContext& context, const Saved& kept, ConstTensorView d_output_RH,
                         TensorView d_input_RD) const;
 
  private:
+  // `kept` with what selective_recompute left out.
+  absl::StatusOr<Saved> Complete(ModuleContext& context, const Saved& kept) const;
   absl::Status ForwardAffine(ModuleContext& context, const Saved& saved,
                              TensorView output_RH) const;
   absl::Status BackwardAffine(ModuleContext& context, const Saved& saved,
