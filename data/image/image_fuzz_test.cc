@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const absl::StatusOr<ImageSize> announced = ProbeImage(bytes);
   // Larger images only make the search slow.
-  if (!announced.ok() || announced->Area() > 1 << 20) return 0;
+  if (!announced.ok() || announced->Area() > 1 << 14) return 0;
   Image image;
   if (!DecodeImage(bytes, image).ok()) return 0;
   CHECK(image.size == *announced);

@@ -1,4 +1,3 @@
-#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +17,7 @@
 #include "hetero/base/fresh_random.h"
 #include "hetero/data/file/file.h"
 #include "hetero/data/file/test_folder.h"
+#include "hetero/data/tar/entry_testing.h"
 #include "hetero/data/tar/format.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/scanner.h"
@@ -32,17 +32,6 @@ using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-std::string Entry(std::string_view name, std::string_view payload, char type = '0') {
-  std::array<char, kTarBlockBytes> block;
-  FormatTarHeader(name, payload.size(), type, block);
-  std::string bytes(block.data(), block.size());
-  bytes += payload;
-  bytes.resize(kTarBlockBytes + TarPaddedSize(payload.size()));
-  return bytes;
-}
-
-std::string EndMarker() { return std::string(2 * kTarBlockBytes, '\0'); }
 
 ShardContents Scan(const std::string& bytes) {
   return ScanShard(MemoryFile(bytes), "s.tar").value();

@@ -1,7 +1,5 @@
 #include "hetero/data/webdataset/dataset.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <system_error>
 #include <unordered_map>
@@ -20,17 +18,6 @@
 
 namespace hetero::data {
 namespace {
-
-// Shards of a data set that stay open: a part of the descriptors that the process may have, as a
-// data set may have thousands of shards and a run several data sets. One that is opened anew is
-// checked anew and its index read.
-size_t MaxOpenShards() {
-  constexpr rlim_t kFewest = 64;
-  constexpr rlim_t kMost = 4096;
-  rlimit limit = {};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return kFewest;
-  return std::clamp(limit.rlim_cur / 4, kFewest, kMost);
-}
 
 // 16 bytes a sample.
 constexpr uint64_t kMaxHeadersBytes = uint64_t{1} << 36;
@@ -78,7 +65,9 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
       return absl::FailedPreconditionError(absl::StrFormat(
           "the split has %d shards and %d samples, all of them excluded", names.size(), position));
     }
-    dataset->open_.resize(names.size());
+    ShardPool::Shards shards;
+    for (const Shard& shard : dataset->shards_) shards.emplace_back(shard.name, shard.num_samples);
+    dataset->pool_ = std::make_unique<const ShardPool>(root, std::move(shards));
     if (const auto* fields = std::get_if<CaptioningFields>(&dataset->fields_);
         with_headers && fields != nullptr) {
       HETERO_RETURN_IF_ERROR(dataset->ReadHeaders(split, *fields, work));
@@ -179,29 +168,6 @@ int64_t Dataset::Position(int64_t i) const {
   return i + low;
 }
 
-absl::StatusOr<std::shared_ptr<const TarShard>> Dataset::OpenShard(size_t shard) const {
-  const absl::MutexLock lock(&mutex_);
-  if (open_[shard] == nullptr) {
-    const auto& [name, first, num_samples] = shards_[shard];
-    HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const TarShard> tar,
-                            TarShard::Open(root_ / name, name));
-    if (tar->num_samples() != num_samples) {
-      return absl::DataLossError(
-          absl::StrFormat("shard %s: its index has %d samples now, %d when the data set was "
-                          "opened; prepare the data "
-                          "set again",
-                          name, tar->num_samples(), num_samples));
-    }
-    open_[shard] = std::move(tar);
-    open_order_.push_back(shard);
-    if (open_order_.size() > MaxOpenShards()) {
-      open_[open_order_.front()] = nullptr;
-      open_order_.erase(open_order_.begin());
-    }
-  }
-  return open_[shard];
-}
-
 absl::StatusOr<std::vector<SampleHeader>> Dataset::MakeHeaders(const CaptioningFields& fields,
                                                                const LongWork& work) const {
   const int64_t count = size_ + num_excluded();
@@ -255,7 +221,7 @@ const Dataset::Shard& Dataset::ShardAt(int64_t position) const {
 absl::Status Dataset::ReadAt(int64_t position, RawSample& out) const {
   const Shard& shard = ShardAt(position);
   HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const TarShard> tar,
-                          OpenShard(static_cast<size_t>(&shard - shards_.data())));
+                          pool_->Open(static_cast<size_t>(&shard - shards_.data())));
   return tar->Read(position - shard.first, out);
 }
 

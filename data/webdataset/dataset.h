@@ -12,16 +12,15 @@
 #include <unordered_set>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "hetero/base/index_range.h"
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/excluded_samples.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/sample_headers.h"
+#include "hetero/data/webdataset/shard_pool.h"
 
 namespace hetero::data {
 
@@ -102,8 +101,6 @@ class Dataset {
   std::vector<int64_t> PositionsOf(std::span<const Exclusion> named) const;
   std::unordered_set<std::string_view> ShardNames() const;
   const Shard& ShardAt(int64_t position) const;
-  absl::StatusOr<std::shared_ptr<const TarShard>> OpenShard(size_t shard) const
-      ABSL_LOCKS_EXCLUDED(mutex_);
 
   std::filesystem::path root_;
   SampleFields fields_;
@@ -111,10 +108,7 @@ class Dataset {
   std::vector<int64_t> excluded_;  // positions, increasing
   int64_t size_ = 0;
   std::vector<SampleHeader> headers_;  // by position; empty when not asked for
-
-  mutable absl::Mutex mutex_;
-  mutable std::vector<std::shared_ptr<const TarShard>> open_ ABSL_GUARDED_BY(mutex_);
-  mutable std::vector<size_t> open_order_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<const ShardPool> pool_;
 };
 
 }  // namespace hetero::data

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_replace.h"
 #include "hetero/base/out_of_memory.h"
 #include "hetero/base/status.h"
 #include "hetero/base/system_error.h"
@@ -71,6 +72,23 @@ absl::StatusOr<Database> OpenDatabase(const std::string& name, int flags, std::s
   if (raw == nullptr) return OutOfMemoryError(absl::StrCat(path, ": no memory for a database"));
   if (code != SQLITE_OK) return Failure(raw, path);
   return database;
+}
+
+// Of a file that nothing writes: SQLite then neither locks it nor looks for changes beside it, so
+// the folder may be read-only.
+std::string ImmutableName(std::string_view path) {
+  return absl::StrCat(
+      "file:", absl::StrReplaceAll(path, {{"%", "%25"}, {"?", "%3f"}, {"#", "%23"}}),
+      "?immutable=1");
+}
+
+// Others may have made the database: its tables are read, nothing that it defines is run.
+absl::Status DistrustSchema(sqlite3* database, std::string_view path) {
+  for (const int option : {SQLITE_DBCONFIG_TRUSTED_SCHEMA, SQLITE_DBCONFIG_ENABLE_VIEW}) {
+    if (sqlite3_db_config(database, option, 0, nullptr) != SQLITE_OK)
+      return Failure(database, path);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Execute(sqlite3* database, const char* sql, std::string_view path) {
@@ -248,7 +266,9 @@ absl::StatusOr<std::unique_ptr<SampleIndex>> SampleIndex::Open(const std::filesy
   auto state = std::make_unique<State>();
   state->path = path.native();
   HETERO_ASSIGN_OR_RETURN(state->database,
-                          OpenDatabase(state->path, SQLITE_OPEN_READONLY, state->path));
+                          OpenDatabase(ImmutableName(state->path),
+                                       SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, state->path));
+  HETERO_RETURN_IF_ERROR(DistrustSchema(state->database.get(), state->path));
   HETERO_ASSIGN_OR_RETURN(
       state->find,
       Prepare(state->database.get(),

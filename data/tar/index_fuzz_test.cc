@@ -1,0 +1,59 @@
+// Any bytes as the index of a tar: they are the offsets that they say, and a shard with them gives
+// samples of the tar or errors.
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "hetero/data/file/scratch_folder.h"
+#include "hetero/data/tar/index.h"
+#include "hetero/data/tar/shard.h"
+#include "hetero/data/tar/writer.h"
+
+namespace hetero::data {
+namespace {
+
+// A folder with "a.tar": three samples, an ignored member and one that begins with a pax header.
+const ScratchFolder& Folder() {
+  static const ScratchFolder& folder = *[] {
+    auto made = new ScratchFolder();
+    TarWriter writer = TarWriter::Create(made->path() / "a.tar").value();
+    for (const char* name : {"a.txt", "a.json", "__meta__/x", "b.txt"}) {
+      CHECK_OK(writer.Add(name, "payload"));
+    }
+    CHECK_OK(writer.Add(std::string(150, 'c') + ".txt", ""));
+    CHECK_OK(writer.Close());
+    return made;
+  }();
+  return folder;
+}
+
+}  // namespace
+}  // namespace hetero::data
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace hetero::data;  // NOLINT: the function lives outside the namespace
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const absl::StatusOr<std::vector<uint64_t>> index = ParseTarIndex(bytes);
+  if (index.ok()) CHECK_EQ(FormatTarIndex(*index), bytes);
+  const std::filesystem::path shard = Folder().path() / "a.tar";
+  Folder().Write(TarIndexPath("a.tar"), data, size);
+  const absl::StatusOr<std::unique_ptr<TarShard>> opened = TarShard::Open(shard, "a.tar");
+  CHECK(opened.ok() || absl::IsDataLoss(opened.status())) << opened.status();
+  if (!opened.ok()) return 0;
+  CHECK_OK(CheckShard(shard, "a.tar", (*opened)->num_samples()));
+  RawSample sample;
+  for (int64_t i = 0; i < (*opened)->num_samples(); ++i) {
+    const absl::Status read = (*opened)->Read(i, sample);
+    CHECK(read.ok() || absl::IsDataLoss(read)) << read;
+    if (read.ok()) CHECK(!sample.parts.empty());
+  }
+  return 0;
+}

@@ -1,0 +1,46 @@
+// Databases as others may have made them; index_corpus.py wrote them.
+
+#include "hetero/data/webdataset/sample_index.h"
+
+#include <filesystem>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/status_matchers.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "hetero/data/file/test_folder.h"
+
+namespace hetero::data {
+namespace {
+
+namespace fs = std::filesystem;
+using ::absl_testing::IsOkAndHolds;
+using ::absl_testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+const fs::path kCorpus = "data/webdataset/index_corpus";
+
+TEST(SampleIndexTest, ReadingLeavesNothingBesideTheFileWhateverItIsCalled) {
+  const fs::path folder = FreshFolder("100% odd?name=#1");
+  const fs::path file = folder / "index.sqlite";
+  fs::copy_file(kCorpus / "write_ahead.sqlite", file);
+  const auto index = SampleIndex::Open(file).value();
+  const auto found = index->Find("d/c").value();
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->shard_id, 1);
+  EXPECT_THAT(index->KeyAt(*found), IsOkAndHolds("d/c"));
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+  EXPECT_THAT(files, ElementsAre(file));
+}
+
+// Its view counts without end.
+TEST(SampleIndexTest, NothingThatADatabaseDefinesIsRun) {
+  const auto index = SampleIndex::Open(kCorpus / "endless_view.sqlite");
+  EXPECT_THAT(index, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("endless_view.sqlite: ")));
+}
+
+}  // namespace
+}  // namespace hetero::data
