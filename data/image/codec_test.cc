@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/fresh_random.h"
@@ -113,6 +114,56 @@ TEST(CodecTest, AJpegThatEndsEarlyIsAnErrorAndOneWithGarbageInsideIsNot) {
   file.replace(file.size() - 12, 10, std::string(10, 0x5a));
   ASSERT_THAT(DecodeImage(file, image), IsOk());
   EXPECT_EQ(Crc(image.pixels), 0x03f43051);
+}
+
+// Of memory that the process had at once so far.
+int64_t PeakKiB() {
+  rusage usage = {};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss;
+}
+
+// A PNG of one chunk more behind its header: `length` as the chunk says it, and what it holds.
+std::string PngWithChunk(std::string_view type, uint32_t length, std::string_view content) {
+  constexpr size_t kHeaderEnd = 33;
+  Image image;
+  image.Reshape({.height = 7, .width = 9}, 3);
+  std::string file = EncodePng(image, 1).value();
+  const auto big_endian = [](uint32_t value) {
+    std::string bytes;
+    for (int shift = 24; shift >= 0; shift -= 8) bytes += static_cast<char>(value >> shift);
+    return bytes;
+  };
+  const std::string checked = absl::StrCat(type, content);
+  const auto crc = static_cast<uint32_t>(
+      crc32(0, reinterpret_cast<const Bytef*>(checked.data()), static_cast<uInt>(checked.size())));
+  return file.insert(kHeaderEnd, absl::StrCat(big_endian(length), checked, big_endian(crc)));
+}
+
+TEST(CodecTest, APngChunkThatSaysMoreThanTheFileHoldsTakesNoMemory) {
+  Image image;
+  for (const char* type : {"sPLT", "tEXt", "iCCP", "eXIf"}) {
+    const std::string file = PngWithChunk(type, 0x50000000, "abc");
+    const int64_t before = PeakKiB();
+    EXPECT_THAT(DecodeImage(file, image), StatusIs(absl::StatusCode::kDataLoss)) << type;
+    EXPECT_LT(PeakKiB() - before, 16 << 10) << type;
+  }
+}
+
+TEST(CodecTest, APngTextThatUnpacksToMoreThanTheFileIsPassedOver) {
+  const std::string text(1 << 20, 'x');
+  uLongf packed_size = compressBound(text.size());
+  std::string packed(packed_size, '\0');
+  ASSERT_EQ(compress(reinterpret_cast<Bytef*>(packed.data()), &packed_size,
+                     reinterpret_cast<const Bytef*>(text.data()), text.size()),
+            Z_OK);
+  packed.resize(packed_size);
+  const std::string content = absl::StrCat(std::string("a\0\0", 3), packed);
+  Image image;
+  EXPECT_THAT(
+      DecodeImage(PngWithChunk("zTXt", static_cast<uint32_t>(content.size()), content), image),
+      IsOk());
+  EXPECT_EQ(image.size.width, 9);
 }
 
 TEST(CodecTest, UnsupportedFilesSayWhy) {

@@ -3,6 +3,7 @@
 #include <png.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstdint>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/out_of_memory.h"
+#include "hetero/base/status.h"
 
 namespace hetero::data::internal {
 namespace {
@@ -27,23 +29,26 @@ uint32_t BigEndian32(const char* bytes) {
 
 // What libpng's callbacks share with the caller. Functions that set a jump target keep only
 // trivially destructible locals: a longjmp runs no destructors.
-struct ErrorText {
-  char text[160] = "";
+struct Shared {
+  char error[160] = "";
   bool out_of_memory = false;
+  size_t largest_allocation = SIZE_MAX;
 };
 
-// To libpng an allocation that fails is an error like those of the file.
+// To libpng an allocation that fails is an error like those of the file, or a chunk to pass over.
 png_voidp AllocateBytes(png_structp png, png_alloc_size_t size) {
+  auto* shared = static_cast<Shared*>(png_get_mem_ptr(png));
+  if (size > shared->largest_allocation) return nullptr;
   void* const bytes = std::malloc(size);
-  if (bytes == nullptr) static_cast<ErrorText*>(png_get_mem_ptr(png))->out_of_memory = true;
+  if (bytes == nullptr) shared->out_of_memory = true;
   return bytes;
 }
 
 void FreeBytes(png_structp, png_voidp bytes) { std::free(bytes); }
 
 [[noreturn]] void OnError(png_structp png, png_const_charp message) {
-  auto* error = static_cast<ErrorText*>(png_get_error_ptr(png));
-  std::strncpy(error->text, message, sizeof error->text - 1);
+  auto* shared = static_cast<Shared*>(png_get_error_ptr(png));
+  std::strncpy(shared->error, message, sizeof shared->error - 1);
   png_longjmp(png, 1);
 }
 
@@ -130,9 +135,17 @@ std::vector<uint8_t*> RowPointers(uint8_t* pixels, int height, size_t row_bytes)
   return rows;
 }
 
-absl::Status Damaged(const ErrorText& error) {
-  if (error.out_of_memory) return OutOfMemoryError("PNG: no memory for the decoder");
-  return absl::DataLossError(absl::StrCat("PNG: ", error.text));
+absl::Status Damaged(const Shared& shared) {
+  if (shared.out_of_memory) return OutOfMemoryError("PNG: no memory for the decoder");
+  return absl::DataLossError(absl::StrCat("PNG: ", shared.error));
+}
+
+// More than libpng takes at once for a file whose chunks are as long as they say: it takes memory
+// for a chunk before it reads it.
+size_t LargestAllocation(std::string_view bytes, const ImageSize& size) {
+  constexpr size_t kState = 1 << 20;
+  constexpr size_t kPixelBytes = 8;  // four samples of 16 bits
+  return kState + std::max(bytes.size(), static_cast<size_t>(size.width) * kPixelBytes);
 }
 
 }  // namespace
@@ -160,9 +173,10 @@ absl::StatusOr<ImageSize> ProbePng(std::string_view bytes) {
 }
 
 absl::Status DecodePng(std::string_view bytes, Image& out) {
-  ErrorText error;
-  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &error, OnError, OnWarning,
-                                             &error, AllocateBytes, FreeBytes);
+  HETERO_ASSIGN_OR_RETURN(const ImageSize announced, ProbePng(bytes));
+  Shared shared = {.largest_allocation = LargestAllocation(bytes, announced)};
+  png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &shared, OnError, OnWarning,
+                                             &shared, AllocateBytes, FreeBytes);
   if (png == nullptr) return OutOfMemoryError("PNG: no memory for the decoder");
   png_infop info = nullptr;
   const absl::Cleanup destroy = [&] { png_destroy_read_struct(&png, &info, nullptr); };
@@ -170,12 +184,13 @@ absl::Status DecodePng(std::string_view bytes, Image& out) {
   if (info == nullptr) return OutOfMemoryError("PNG: no memory for the decoder");
   Input input{bytes};
   png_set_read_fn(png, &input, ReadBytes);
+  png_set_chunk_malloc_max(png, bytes.size());  // of what is unpacked
   Layout layout;
-  if (!ReadLayout(png, info, &layout)) return Damaged(error);
+  if (!ReadLayout(png, info, &layout)) return Damaged(shared);
   out.Reshape(layout.size, layout.channels);
   out.nearest = layout.nearest;
   std::vector<uint8_t*> rows = RowPointers(out.pixels.data(), layout.size.height, layout.row_bytes);
-  if (!ReadRows(png, rows.data())) return Damaged(error);
+  if (!ReadRows(png, rows.data())) return Damaged(shared);
   return absl::OkStatus();
 }
 
@@ -183,8 +198,8 @@ absl::StatusOr<std::string> EncodePng(const Image& image, int compression) {
   const int color = image.channels == 1   ? PNG_COLOR_TYPE_GRAY
                     : image.channels == 3 ? PNG_COLOR_TYPE_RGB
                                           : PNG_COLOR_TYPE_RGB_ALPHA;
-  ErrorText error;
-  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &error, OnError, OnWarning);
+  Shared shared;
+  png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &shared, OnError, OnWarning);
   if (png == nullptr) return OutOfMemoryError("PNG: no memory for the encoder");
   png_infop info = nullptr;
   const absl::Cleanup destroy = [&] { png_destroy_write_struct(&png, &info); };
@@ -198,7 +213,7 @@ absl::StatusOr<std::string> EncodePng(const Image& image, int compression) {
       RowPointers(const_cast<uint8_t*>(image.pixels.data()), image.size.height,
                   static_cast<size_t>(image.size.width) * image.channels);
   if (!WriteImage(png, info, image, color, rows.data())) {
-    return absl::InvalidArgumentError(absl::StrCat("PNG: ", error.text));
+    return absl::InvalidArgumentError(absl::StrCat("PNG: ", shared.error));
   }
   return bytes;
 }
