@@ -135,7 +135,7 @@ TEST_F(CaptionBatchTest, RowsAreImageTokensCaptionBytesAndEnd) {
 TEST_F(CaptionBatchTest, ATokenizersIdsStandInRowsAndFactsCountThem) {
   const auto tokenizer = LoadTokenizer("data/text/testdata/nemotron.json");
   ASSERT_THAT(tokenizer, IsOk());
-  const auto by_header = Dataset::Open(root_, "train", {}, /*with_headers=*/true).value();
+  const auto by_header = Dataset::Open(root_, "train", {}, {.with_headers = true}).value();
   for (const int64_t sequence_length : {48, 24}) {
     CaptionOptions tiles = Canvases();
     tiles.canvases.clear();
@@ -249,7 +249,7 @@ TEST_F(CaptionBatchTest, FactsOfTiledImagesComeFromTheHeadersBesideTheIndex) {
     ASSERT_THAT(by_sample->ReadFacts(i, expected[i]), IsOk());
   }
   const auto by_header =
-      CaptionSource::Create(Dataset::Open(root_, "train", {}, /*with_headers=*/true).value(), tiles)
+      CaptionSource::Create(Dataset::Open(root_, "train", {}, {.with_headers = true}).value(), tiles)
           .value();
   fs::remove(root_ / "a.tar");
   for (int i = 0; i < kNumSamples; ++i) {
@@ -447,7 +447,7 @@ TEST_F(CaptionBatchTest, TilesOfAnImageAreCutFromItScaled) {
   ASSERT_THAT(writer.Add("k.txt", "wide"), IsOk());
   ASSERT_THAT(writer.Close(), IsOk());
   ASSERT_THAT(PrepareDataset(root, {.splits = {{"train", {"a.tar"}}}, .fields = {}}), IsOk());
-  const auto by_header = Dataset::Open(root, "train", {}, /*with_headers=*/true).value();
+  const auto by_header = Dataset::Open(root, "train", {}, {.with_headers = true}).value();
   const auto by_sample = Dataset::Open(root, "train").value();
 
   constexpr int kTile = 16;       // pixels

@@ -80,7 +80,8 @@ absl::Status ConversationSource::Load(int64_t index) {
 
 absl::Status ConversationSource::Read(int64_t index) {
   HETERO_RETURN_IF_ERROR(dataset_->Read(index, sample_));
-  absl::StatusOr<SampleContent> content = ReadContent(sample_, dataset_->fields());
+  absl::StatusOr<SampleContent> content =
+      ReadContent(sample_, dataset_->fields(), dataset_->media());
   if (!content.ok()) return AtSample(content.status(), sample_);
   content_ = *std::move(content);
   const absl::StatusOr<EncodedText> text = std::visit(
@@ -113,15 +114,15 @@ absl::Status ConversationSource::PlanImages(int64_t text_size) {
                     sample_);
   }
   std::vector<ImageSize> sizes;
-  for (const RawSample::Part* image : content_.images) {
-    const absl::StatusOr<ImageSize> size = ProbeImage(image->bytes);
-    if (!size.ok()) return AtMember(BytesAtFault(size.status()), sample_, *image);
+  for (const ContentImage& image : content_.images) {
+    const absl::StatusOr<ImageSize> size = ProbeImage(image.bytes);
+    if (!size.ok()) return AtImage(BytesAtFault(size.status()), sample_, image);
     sizes.push_back(*size);
   }
   views_ = images_->planner.Plan(sizes, text_size);
   for (size_t i = 0; i < sizes.size(); ++i) {
     const absl::Status checked = images_->planner.Check(sizes[i], views_[i]);
-    if (!checked.ok()) return AtMember(checked, sample_, *content_.images[i]);
+    if (!checked.ok()) return AtImage(checked, sample_, content_.images[i]);
   }
   return absl::OkStatus();
 }
@@ -136,7 +137,7 @@ absl::Status ConversationSource::ReadMedia(int64_t index, int modality, MediaBat
   if (feature_width(modality) == 0) return absl::OkStatus();
   HETERO_RETURN_IF_ERROR(Load(index));
   for (size_t i = 0; i < views_.size(); ++i) {
-    const RawSample::Part& image = *content_.images[i];
+    const ContentImage& image = content_.images[i];
     bool wants_any = false;
     for (size_t v = 0; v < views_[i].size(); ++v) wants_any |= out.Wants(static_cast<int64_t>(v));
     if (!wants_any) {
@@ -144,7 +145,7 @@ absl::Status ConversationSource::ReadMedia(int64_t index, int modality, MediaBat
       continue;
     }
     if (absl::Status decoded = images_->views.Decode(image.bytes); !decoded.ok()) {
-      return WithRemedy(AtMember(BytesAtFault(decoded), sample_, image), *dataset_);
+      return WithRemedy(AtImage(BytesAtFault(decoded), sample_, image), *dataset_);
     }
     for (const ImageView& view : views_[i]) {
       if (!out.Wants()) {

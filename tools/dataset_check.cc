@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,7 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/webdataset/check.h"
 #include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/prepare.h"
 #include "hetero/data/webdataset/prepare_command.h"
@@ -54,7 +56,12 @@ constexpr std::string_view kUsage =
     "                  --prepare. png,jpg,jpeg and txt for a folder that is not prepared.\n"
     "  --samples=FILE  What the samples are, a dataset.yaml of Megatron-Energon; with --prepare.\n"
     "                  CaptioningSample, VQASample, TextSample, or CrudeWebdataset for\n"
-    "                  conversations.\n\n"
+    "                  conversations.\n"
+    "  --media_source=PLACE\n"
+    "                  Where conversations find images that their samples do not hold, as\n"
+    "                  aux.media_source of a metadataset: a prepared folder or "
+    "filesystem://FOLDER;\n"
+    "                  also without --prepare.\n\n"
     "Preparation writes FOLDER/.nv-meta and SHARD.tar.idx in Megatron-Energon's layout and puts\n"
     "samples that cannot be read on the exclude list of .nv-meta/split.yaml, which runs honour.\n"
     "Exit codes: 0 every sample that is not excluded can be read, 2 the command cannot work, 3 "
@@ -68,6 +75,7 @@ struct CommandLine {
   std::string image;
   std::string caption;
   std::string samples;
+  std::string media_source;
   std::vector<std::pair<std::string, std::vector<std::string>>> splits;
 };
 
@@ -99,10 +107,13 @@ absl::StatusOr<CommandLine> ParseCommandLine(std::span<char* const> arguments) {
       HETERO_RETURN_IF_ERROR(TakeOnce("--caption=", "EXTENSIONS", argument, line.caption));
     } else if (absl::ConsumePrefix(&argument, "--samples=")) {
       HETERO_RETURN_IF_ERROR(TakeOnce("--samples=", "FILE", argument, line.samples));
+    } else if (absl::ConsumePrefix(&argument, "--media_source=")) {
+      HETERO_RETURN_IF_ERROR(TakeOnce("--media_source=", "PLACE", argument, line.media_source));
     } else if (absl::StartsWith(argument, "-")) {
       return absl::InvalidArgumentError(
           absl::StrCat("unknown flag ", argument,
-                       "; there are --prepare, --image, --caption, --samples, --help"));
+                       "; there are --prepare, --image, --caption, --samples, --media_source, "
+                       "--help"));
     } else if (line.folder.empty()) {
       line.folder = argument;
     } else if (const size_t equals = argument.find('='); equals != argument.npos && equals > 0) {
@@ -173,11 +184,23 @@ void PrintSplit(std::string_view name, int64_t num_samples, int64_t num_excluded
   absl::PrintF("  %s: %d samples, %d more are excluded\n", name, num_samples, num_excluded);
 }
 
+// Unset where the command names none.
+absl::StatusOr<std::shared_ptr<const data::MediaSource>> OpenMedia(const CommandLine& line,
+                                                                   const fs::path& working_folder,
+                                                                   const data::LongWork& work) {
+  if (line.media_source.empty()) return nullptr;
+  absl::StatusOr<data::MediaReference> reference = data::ParseMediaReference(line.media_source);
+  HETERO_RETURN_IF_ERROR(reference.status()).With("--media_source");
+  reference->path = (working_folder / reference->path).lexically_normal();
+  return data::OpenMediaSource(*reference, work);
+}
+
 absl::Status Prepare(const CommandLine& line, const fs::path& root, const fs::path& working_folder,
                      const data::LongWork& work) {
   HETERO_ASSIGN_OR_RETURN(const data::FileLock lock,
                           data::FileLock::Acquire(root / ".nv-meta.lock", work));
   HETERO_ASSIGN_OR_RETURN(data::PrepareOptions options, OptionsFor(line, root, working_folder));
+  HETERO_ASSIGN_OR_RETURN(options.media, OpenMedia(line, working_folder, work));
   options.work = work;
   HETERO_ASSIGN_OR_RETURN(const data::PrepareReport report, data::PrepareDataset(root, options));
   for (const std::string& warning : report.warnings) absl::PrintF("warning: %s\n", warning);
@@ -191,9 +214,13 @@ absl::Status Prepare(const CommandLine& line, const fs::path& root, const fs::pa
   return absl::OkStatus();
 }
 
-absl::Status Check(const fs::path& root, const data::LongWork& work) {
-  const absl::StatusOr<data::CheckReport> checked = data::CheckDataset(root, work);
-  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(checked.status(), root));
+absl::Status Check(const CommandLine& line, const fs::path& root, const fs::path& working_folder,
+                   const data::LongWork& work) {
+  HETERO_ASSIGN_OR_RETURN(const std::shared_ptr<const data::MediaSource> media,
+                          OpenMedia(line, working_folder, work));
+  const std::string place = media == nullptr ? "" : media->reference().ToString();
+  const absl::StatusOr<data::CheckReport> checked = data::CheckDataset(root, work, media.get());
+  HETERO_RETURN_IF_ERROR(data::WithPrepareCommand(checked.status(), root, place));
   const data::CheckReport& report = *checked;
   PrintSamples("cannot read", report.unreadable);
   absl::PrintF("%s: %d samples in %d shards, %d cannot be read\n", root.native(),
@@ -204,7 +231,7 @@ absl::Status Check(const fs::path& root, const data::LongWork& work) {
   if (report.unreadable.empty()) return absl::OkStatus();
   return absl::DataLossError(
       absl::StrCat("a run stops at the first sample that cannot be read; to exclude them: ",
-                   data::PrepareCommand(root)));
+                   data::PrepareCommand(root, place)));
 }
 
 absl::Status Main(std::span<char* const> arguments) {
@@ -222,7 +249,8 @@ absl::Status Main(std::span<char* const> arguments) {
   const data::LongWork work = {
       .stop_requested = [&signals] { return signals.requested() != 0; },
       .message = [](std::string_view text) { absl::FPrintF(stderr, "%s\n", text); }};
-  return line.prepare ? Prepare(line, root, working_folder, work) : Check(root, work);
+  return line.prepare ? Prepare(line, root, working_folder, work)
+                      : Check(line, root, working_folder, work);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -127,6 +128,33 @@ TEST(DatasetCheckTest, WhatCannotBeReadIsNamedAndExcludedAsTold) {
                                   HasSubstr("5 samples in 1 shards, 2 cannot be read")));
   EXPECT_EQ(Shell(CommandBehind(found.output, "to exclude them: "), "/").exit_code, 0);
   EXPECT_EQ(Check(".", folder).exit_code, 0);
+}
+
+// Relative to where the command runs, as all its paths.
+TEST(DatasetCheckTest, ImagesOfConversationsAreFoundInTheirMediaSource) {
+  const fs::path folder = Folder();
+  fs::create_directories(folder / "chats");
+  fs::create_directories(folder / "the photos");
+  WriteTar(folder / "chats/a.tar", {{"k.json", R"({"conversation": [{"sender": "user", "fragments":
+                           [{"t": "image", "value": "17.png"}]}]})"}});
+  std::ofstream(folder / "the photos/17.png", std::ios::binary) << Png();
+  std::ofstream(folder / "samples.yaml")
+      << "{__module__: megatron.energon, __class__: CrudeWebdataset}";
+  const std::string media = "--media_source='filesystem://the photos' ";
+  const Result prepared =
+      Check(absl::StrCat("--prepare ", media, "--samples=samples.yaml chats"), folder);
+  EXPECT_EQ(prepared.exit_code, 0) << prepared.output;
+  EXPECT_EQ(Check(absl::StrCat(media, "chats"), folder).exit_code, 0);
+
+  EXPECT_THAT(Check("chats", folder).output, HasSubstr("1 cannot be read"));
+  fs::remove(folder / "the photos/17.png");
+  const Result found = Check(absl::StrCat(media, "chats"), folder);
+  EXPECT_EQ(found.exit_code, 3) << found.output;
+  EXPECT_THAT(found.output, HasSubstr("no file of media source filesystem://"));
+  std::ofstream(folder / "the photos/17.png", std::ios::binary) << Png();
+  const Result again = Shell(CommandBehind(found.output, "to exclude them: "), "/");
+  EXPECT_THAT(again.output, HasSubstr("prepared 1 samples in 1 shards, 0 that cannot be read"));
+  EXPECT_EQ(Check("--media_source=msc://b chats", folder).exit_code, 2);
 }
 
 TEST(DatasetCheckTest, ScatteredMembersAreSortedAsTold) {

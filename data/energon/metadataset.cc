@@ -185,9 +185,9 @@ absl::StatusOr<std::map<std::string, std::string>> ReadSubflavors(const YAML::No
 // Whether `path` names a place by a scheme, as "s3://bucket" does.
 bool HasScheme(std::string_view path) { return absl::StrContains(path, "://"); }
 
-absl::StatusOr<std::map<std::string, AuxiliaryReference>> ReadAuxiliary(const YAML::Node& map,
-                                                                        std::string_view parent) {
-  std::map<std::string, AuxiliaryReference> aux;
+absl::StatusOr<std::map<std::string, MediaReference>> ReadAuxiliary(const YAML::Node& map,
+                                                                    std::string_view parent) {
+  std::map<std::string, MediaReference> aux;
   const YAML::Node node = map["aux"];
   if (IsUnset(node)) return aux;
   const std::string field = absl::StrCat(parent, ".aux");
@@ -195,12 +195,12 @@ absl::StatusOr<std::map<std::string, AuxiliaryReference>> ReadAuxiliary(const YA
   for (const auto& entry : node) {
     if (!entry.first.IsScalar()) return Wrong(field, entry.first, "a map from names to paths");
     const std::string name = absl::StrCat(field, ".", entry.first.Scalar());
-    std::string_view path = entry.second.IsScalar() ? entry.second.Scalar() : std::string_view();
-    const bool is_folder = absl::ConsumePrefix(&path, "filesystem://");
-    if (path.empty() || HasScheme(path)) {
+    absl::StatusOr<MediaReference> reference =
+        ParseMediaReference(entry.second.IsScalar() ? entry.second.Scalar() : std::string());
+    if (!reference.ok()) {
       return Wrong(name, entry.second, "a path, or \"filesystem://\" and one,");
     }
-    aux[entry.first.Scalar()] = {.path = std::string(path), .is_folder = is_folder};
+    aux[entry.first.Scalar()] = *std::move(reference);
   }
   return aux;
 }

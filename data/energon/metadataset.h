@@ -15,16 +15,9 @@
 #include "absl/status/statusor.h"
 #include "hetero/data/energon/loader_options.h"
 #include "hetero/data/energon/subset.h"
+#include "hetero/data/webdataset/media_source.h"
 
 namespace hetero::data {
-
-// Files beside a data set: those of a folder, or the samples of another prepared data set.
-struct AuxiliaryReference {
-  std::string path;
-  bool is_folder = false;
-
-  bool operator==(const AuxiliaryReference&) const = default;
-};
 
 // A data set, or the split of another metadataset file.
 struct DatasetReference {
@@ -36,7 +29,7 @@ struct DatasetReference {
   std::optional<Subset> subset;
   std::optional<std::string> dataset_config;  // files of ".nv-meta" in the place of dataset.yaml
   std::optional<std::string> split_config;    // and split.yaml
-  std::map<std::string, AuxiliaryReference> aux;
+  std::map<std::string, MediaReference> aux;
   double share = 1;  // weight or repetitions
 
   bool operator==(const DatasetReference&) const = default;

@@ -2,15 +2,20 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <set>
 #include <string>
 #include <system_error>
 #include <utility>
+#include <variant>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "hetero/base/status.h"
 #include "hetero/data/energon/read_blend.h"
+#include "hetero/data/webdataset/media_source.h"
+#include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/prepare_command.h"
 
 namespace hetero::data {
@@ -18,17 +23,67 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The one auxiliary source that conversations know.
+constexpr std::string_view kMediaSource = "media_source";
+
+absl::Status Refuse(std::string_view field, const BlendedFolder& folder, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrFormat("%s is set for data set %s, %s; remove it",
+                                                    field, folder.folder.native(), why));
+}
+
 absl::Status CheckFolder(const BlendedFolder& folder) {
-  const auto refuse = [&](std::string_view field, std::string_view why) {
-    return absl::InvalidArgumentError(absl::StrFormat("%s is set for data set %s, %s; remove it",
-                                                      field, folder.folder.native(), why));
-  };
   if (folder.dataset_config.has_value()) {
-    return refuse("dataset_config", "whose samples are read as dataset.yaml has them");
+    return Refuse("dataset_config", folder, "whose samples are read as dataset.yaml has them");
   }
-  if (!folder.aux.empty()) return refuse("aux", "whose samples hold all that is read of them");
+  for (const auto& [name, reference] : folder.aux) {
+    if (name == kMediaSource) continue;
+    return Refuse(absl::StrCat("aux.", name), folder,
+                  absl::StrCat("of whose sources aux.", kMediaSource, " alone is read"));
+  }
   return absl::OkStatus();
 }
+
+// The data sets of a metadataset. A media source of several is opened once.
+class DatasetOpener {
+ public:
+  DatasetOpener(const LongWork& work, bool with_headers)
+      : work_(work), with_headers_(with_headers) {}
+
+  absl::StatusOr<std::shared_ptr<const Dataset>> Open(const BlendedFolder& folder) {
+    HETERO_RETURN_IF_ERROR(CheckFolder(folder));
+    DatasetOptions options = {.with_headers = with_headers_};
+    std::string media;
+    if (const auto found = folder.aux.find(std::string(kMediaSource)); found != folder.aux.end()) {
+      media = found->second.ToString();
+      HETERO_ASSIGN_OR_RETURN(options.media, OpenMedia(found->second, folder));
+    }
+    absl::StatusOr<std::shared_ptr<const Dataset>> dataset =
+        Dataset::Open(folder.folder, folder.split, work_, options);
+    HETERO_RETURN_IF_ERROR(WithPrepareCommand(dataset.status(), folder.folder, media));
+    if (options.media != nullptr &&
+        !std::holds_alternative<ConversationFields>((*dataset)->fields())) {
+      return Refuse(absl::StrCat("aux.", kMediaSource), folder,
+                    "whose samples hold all that is read of them");
+    }
+    return dataset;
+  }
+
+ private:
+  absl::StatusOr<std::shared_ptr<const MediaSource>> OpenMedia(const MediaReference& reference,
+                                                               const BlendedFolder& folder) {
+    std::shared_ptr<const MediaSource>& media = media_[reference.ToString()];
+    if (media != nullptr) return media;
+    absl::StatusOr<std::shared_ptr<const MediaSource>> opened = OpenMediaSource(reference, work_);
+    HETERO_RETURN_IF_ERROR(opened.status())
+        .With(absl::StrFormat("data set %s, aux.%s", folder.folder.native(), kMediaSource));
+    media = *std::move(opened);
+    return media;
+  }
+
+  const LongWork& work_;
+  bool with_headers_;
+  std::map<std::string, std::shared_ptr<const MediaSource>> media_;
+};
 
 }  // namespace
 
@@ -107,12 +162,10 @@ absl::StatusOr<std::shared_ptr<const OpenedBlend>> OpenBlend(const fs::path& pat
     blend.folders = {{.folder = path, .split = request.split}};
   }
   std::vector<std::shared_ptr<const Dataset>> datasets;
+  DatasetOpener opener(work, with_headers);
   for (const BlendedFolder& folder : blend.folders) {
-    HETERO_RETURN_IF_ERROR(CheckFolder(folder));
-    absl::StatusOr<std::shared_ptr<const Dataset>> dataset =
-        Dataset::Open(folder.folder, folder.split, work, with_headers);
-    HETERO_RETURN_IF_ERROR(WithPrepareCommand(dataset.status(), folder.folder));
-    datasets.push_back(*std::move(dataset));
+    HETERO_ASSIGN_OR_RETURN(std::shared_ptr<const Dataset> dataset, opener.Open(folder));
+    datasets.push_back(std::move(dataset));
   }
   // A folder is asked what it is by the data set, whose messages say how to make it one.
   if (!is_file) {

@@ -73,10 +73,12 @@ struct OpenedBlend {
                                                  std::span<const std::string> names) const;
 };
 
-// `path`: a prepared data set, or a metadataset file. `with_headers`: as Dataset::Open has it.
+// `path`: a prepared data set, or a metadataset file. `with_headers`: as DatasetOptions has it.
+// aux.media_source of a data set of conversations is their media source.
 // Errors: those of ReadBlend and Dataset::Open, with the command that prepares a damaged folder
-// again; INVALID_ARGUMENT for auxiliary data sets and other files than dataset.yaml, naming the
-// folder; FAILED_PRECONDITION for a part without samples.
+// again; those of OpenMediaSource; INVALID_ARGUMENT for other auxiliary sources, those of other
+// samples, and other files than dataset.yaml, naming the folder; FAILED_PRECONDITION for a part
+// without samples.
 absl::StatusOr<std::shared_ptr<const OpenedBlend>> OpenBlend(const std::filesystem::path& path,
                                                              std::string_view split,
                                                              const LongWork& work,

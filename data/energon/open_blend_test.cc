@@ -22,6 +22,7 @@
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/tar/writer.h"
 #include "hetero/data/webdataset/dataset.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/prepare.h"
 
@@ -30,6 +31,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
@@ -119,6 +121,34 @@ TEST_F(OpenBlendTest, PlacesAreTheSamplesThatTheyName) {
   EXPECT_EQ(*numbers.rbegin(), 9);
 }
 
+TEST_F(OpenBlendTest, ConversationsOfAMetadatasetHaveTheirMediaSource) {
+  Write("media", {2});
+  for (const char* const name : {"chats", "more"}) {
+    const fs::path folder = root_ / name;
+    fs::create_directories(folder);
+    TarWriter writer = TarWriter::Create(folder / "0.tar").value();
+    ASSERT_THAT(writer.Add("k.json", R"({"conversation": [{"sender": "user", "fragments":
+        [{"t": "text", "value": "Hi"}]}]})"),
+                IsOk());
+    ASSERT_THAT(writer.Close(), IsOk());
+    ASSERT_THAT(
+        PrepareDataset(folder, {.splits = {{"train", {"0.tar"}}}, .fields = ConversationFields()}),
+        IsOk());
+  }
+  const auto blend = OpenBlend(Meta("{blend: [{path: chats, aux: {media_source: media}}, {path: "
+                                    "more, aux: {media_source: ./media}}, {path: more}]}"),
+                               "train", {}, false)
+                         .value();
+  std::vector<const MediaSource*> media;
+  for (const BlendedDataset& part : blend->parts) media.push_back(part.dataset()->media());
+  ASSERT_NE(media[0], nullptr);
+  EXPECT_EQ(media[1], media[0]);
+  EXPECT_EQ(media[2], nullptr);
+  std::string bytes;
+  EXPECT_THAT(media[0]->Read("k0_1.txt", bytes), IsOkAndHolds(true));
+  EXPECT_EQ(bytes, "media 0.tar 1");
+}
+
 TEST_F(OpenBlendTest, AFolderIsABlendOfOne) {
   Write("a", {3, 2});
   const auto blend = OpenBlend(root_ / "a", "train", {}, false).value();
@@ -137,7 +167,17 @@ TEST_F(OpenBlendTest, WhatIsNotReadIsRefusedByName) {
       StatusIs(absl::StatusCode::kInvalidArgument,
                AllOf(HasSubstr("dataset_config is set for data set"), HasSubstr("remove it"))));
   EXPECT_THAT(OpenBlend(Meta("{path: b, aux: {media: filesystem://a}}"), "train", {}, false),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("aux is set for data set")));
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("aux.media is set for data set"),
+                             HasSubstr("of whose sources aux.media_source alone is read"))));
+  EXPECT_THAT(OpenBlend(Meta("{path: b, aux: {media_source: filesystem://a}}"), "train", {}, false),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("aux.media_source is set for data set"),
+                             HasSubstr("whose samples hold all that is read of them"))));
+  EXPECT_THAT(OpenBlend(Meta("{path: b, aux: {media_source: filesystem://c}}"), "train", {}, false),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("aux.media_source: media source filesystem://"),
+                             HasSubstr("there is no folder"))));
   EXPECT_THAT(OpenBlend(Meta("{path: a, subset: {range: [0, 3]}}"), "train", {}, false),
               StatusIs(absl::StatusCode::kFailedPrecondition,
                        HasSubstr("no sample is read: all of [0, 3) are excluded")));

@@ -168,14 +168,14 @@ absl::StatusOr<BlendedFolders> Resolver::ReadFolder(const fs::path& folder,
                            .dataset_config = reference.dataset_config,
                            .subflavors = outer.subflavors};
   for (const auto& [name, auxiliary] : reference.aux) {
-    const fs::path path = beside / auxiliary.path;
+    const fs::path path = (beside / auxiliary.path).lexically_normal();
     std::error_code error;
     if (!auxiliary.is_folder && !fs::is_regular_file(path / kMetadataFolder / kIndexFile, error)) {
       return absl::NotFoundError(
           absl::StrFormat("aux.%s is \"%s\", which has no %s/%s; a prepared data set is accepted",
-                          name, auxiliary.path, kMetadataFolder, kIndexFile));
+                          name, auxiliary.path.native(), kMetadataFolder, kIndexFile));
     }
-    blended.aux[name] = path;
+    blended.aux[name] = {.path = path, .is_folder = auxiliary.is_folder};
   }
   BlendedSplit split = {.shuffle_over_epochs = outer.shuffle_over_epochs};
   HETERO_ASSIGN_OR_RETURN(split.samples,

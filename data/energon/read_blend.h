@@ -13,6 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "hetero/data/energon/loader_options.h"
+#include "hetero/data/webdataset/media_source.h"
 
 namespace hetero::data {
 
@@ -22,7 +23,7 @@ struct BlendedFolder {
   std::string split;
   std::optional<std::string> dataset_config;      // a file of its ".nv-meta"; unset: dataset.yaml
   std::map<std::string, std::string> subflavors;  // of outer files before those of inner ones
-  std::map<std::string, std::filesystem::path> aux;
+  std::map<std::string, MediaReference> aux;
 };
 
 struct BlendedFolders {

@@ -26,6 +26,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
 using ::testing::ElementsAre;
 
 constexpr uint64_t kLarge = uint64_t{9} << 30;  // more than the 8 GiB of a plain header
@@ -84,6 +85,7 @@ TEST(LargeMemberTest, IsPassedOverAndWhatStandsBehindItIsRead) {
   ASSERT_THAT(shard->Read(2, sample), IsOk());
   EXPECT_EQ(sample.key, "last");
   EXPECT_EQ(sample.parts[0].bytes, "end");
+  EXPECT_THAT(shard->ReadMember(1, "video", "txt", sample.buffer), IsOkAndHolds(false));
 }
 
 }  // namespace

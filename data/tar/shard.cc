@@ -65,6 +65,29 @@ absl::Status CheckEnd(const RandomAccessFile& tar, std::string_view shard,
   return CheckArchiveEnd(tar, shard, end);
 }
 
+// Whether an index entry's members fill it. Precondition: `scanner` is at its end.
+absl::Status CheckEntryEnd(const TarScanner& scanner, std::string_view shard, uint64_t end) {
+  if (scanner.end_offset() == end) return absl::OkStatus();
+  return absl::DataLossError(
+      absl::StrFormat("shard %s: the archive ends at byte %d, the index entry at byte %d", shard,
+                      scanner.end_offset(), end));
+}
+
+// A file up to `end`.
+class FileStart : public RandomAccessFile {
+ public:
+  FileStart(const RandomAccessFile& file, uint64_t end) : file_(file), end_(end) {}
+
+  uint64_t size() const override { return end_; }
+  absl::Status Read(uint64_t offset, std::span<char> out) const override {
+    return file_.Read(offset, out);
+  }
+
+ private:
+  const RandomAccessFile& file_;
+  uint64_t end_;
+};
+
 }  // namespace
 
 const RawSample::Part* RawSample::Find(std::string_view extension) const {
@@ -108,12 +131,7 @@ absl::Status ParseSample(std::string_view shard, uint64_t base, RawSample& out) 
   if (out.parts.empty()) {
     return absl::DataLossError(absl::StrFormat("shard %s: no sample at byte %d", shard, base));
   }
-  if (scanner.end_offset() != file.size()) {
-    return absl::DataLossError(
-        absl::StrFormat("shard %s: the archive ends at byte %d, the index entry at byte %d", shard,
-                        scanner.end_offset(), file.size()));
-  }
-  return absl::OkStatus();
+  return CheckEntryEnd(scanner, shard, file.size());
 }
 
 absl::StatusOr<std::unique_ptr<TarShard>> TarShard::Open(const std::filesystem::path& path,
@@ -131,14 +149,44 @@ absl::Status TarShard::Read(int64_t i, RawSample& out) const {
   out.buffer.resize(index_[i + 1] - begin);
   HETERO_RETURN_IF_ERROR(file_->Read(begin, out.buffer))
       .With(absl::StrCat("shard ", name_, ", sample ", i));
-  absl::Status parsed = ParseSample(name_, begin, out);
-  if (absl::IsDataLoss(parsed)) {
-    return absl::DataLossError(absl::StrFormat(
-        "%s; sample %d lies at bytes [%d, %d) by the index: the tar was changed after "
-        "its index was made, or is damaged; prepare the data set again",
-        parsed.message(), i, begin, index_[i + 1]));
+  return AtSample(i, ParseSample(name_, begin, out));
+}
+
+absl::StatusOr<bool> TarShard::ReadMember(int64_t i, std::string_view key,
+                                          std::string_view extension, std::string& out) const {
+  const FileStart sample(*file_, index_[i + 1]);
+  TarScanner scanner(sample, name_, index_[i], "index entry");
+  TarMember member;
+  std::optional<TarMember> found;
+  while (true) {
+    const absl::StatusOr<bool> is_there = scanner.Next(member);
+    if (!is_there.ok()) return AtSample(i, is_there.status());
+    if (!*is_there) break;
+    const std::optional<MemberName> name = SplitMemberName(member.name);
+    if (!name.has_value()) continue;
+    if (name->base != key) {
+      return AtSample(
+          i, absl::DataLossError(absl::StrFormat(
+                 "shard %s, member \"%s\" at byte %d: it is looked up for sample \"%s\"", name_,
+                 member.name, member.offset, key)));
+    }
+    if (name->extension == extension) found = member;
   }
-  return parsed;
+  const absl::Status ended = CheckEntryEnd(scanner, name_, sample.size());
+  if (!ended.ok()) return AtSample(i, ended);
+  if (!found.has_value()) return false;
+  out.resize(found->payload_size);
+  HETERO_RETURN_IF_ERROR(file_->Read(found->payload_offset, out))
+      .With(absl::StrCat("shard ", name_, ", member ", found->name));
+  return true;
+}
+
+absl::Status TarShard::AtSample(int64_t i, const absl::Status& status) const {
+  if (!absl::IsDataLoss(status)) return status;
+  return absl::DataLossError(absl::StrFormat(
+      "%s; sample %d lies at bytes [%d, %d) by the index: the tar was changed after "
+      "its index was made, or is damaged; prepare the data set again",
+      status.message(), i, index_[i], index_[i + 1]));
 }
 
 absl::Status CheckShard(const std::filesystem::path& path, std::string_view name,

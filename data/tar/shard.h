@@ -56,10 +56,18 @@ class TarShard {
   // Reads sample `i` in [0, num_samples()) and checks its headers.
   absl::Status Read(int64_t i, RawSample& out) const;
 
+  // Reads of that sample one member and the headers of the others; false when it has none with this
+  // extension. Errors: as Read, and DATA_LOSS when the sample's key is another.
+  absl::StatusOr<bool> ReadMember(int64_t i, std::string_view key, std::string_view extension,
+                                  std::string& out) const;
+
  private:
   TarShard(std::string_view name, std::unique_ptr<RandomAccessFile> file,
            std::vector<uint64_t> index)
       : name_(name), file_(std::move(file)), index_(std::move(index)) {}
+
+  // `status` of sample `i`; DATA_LOSS says where it lies.
+  absl::Status AtSample(int64_t i, const absl::Status& status) const;
 
   std::string name_;
   std::unique_ptr<RandomAccessFile> file_;

@@ -28,6 +28,7 @@ namespace hetero::data {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
@@ -236,6 +237,23 @@ TEST_F(ShardTest, AnySampleComesBackWithItsBytes) {
     EXPECT_TRUE(sample.key.ends_with(absl::StrCat("k", i)));
     EXPECT_EQ(sample.Find("jpg"), nullptr);
   }
+}
+
+TEST_F(ShardTest, AnyMemberComesBackWithoutTheOthersOfItsSample) {
+  Write(40);
+  const auto shard = TarShard::Open(path_, "data-0.tar").value();
+  RawSample sample;
+  std::string bytes;
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_THAT(shard->Read(i, sample), IsOk());
+    EXPECT_THAT(shard->ReadMember(i, sample.key, "png", bytes), IsOkAndHolds(true));
+    EXPECT_EQ(bytes, images_[i]);
+    EXPECT_THAT(shard->ReadMember(i, sample.key, "jpg", bytes), IsOkAndHolds(false));
+  }
+  EXPECT_THAT(shard->ReadMember(3, "k4", "png", bytes),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("it is looked up for sample \"k4\""),
+                             HasSubstr("the tar was changed after its index was made"))));
 }
 
 TEST_F(ShardTest, MissingFilesAndShortTarsAreCaughtBeforeReading) {

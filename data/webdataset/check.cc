@@ -38,7 +38,8 @@ absl::Status CheckIndex(const std::filesystem::path& path, std::string_view name
 
 }  // namespace
 
-absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root, const LongWork& work) {
+absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root, const LongWork& work,
+                                         const MediaSource* media) {
   HETERO_ASSIGN_OR_RETURN(const Metadata metadata, ReadMetadata(root));
   CheckReport report;
   for (const auto& [name, num_samples] : metadata.info.shard_counts) {
@@ -58,8 +59,8 @@ absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root, cons
     for (int64_t i = 0; i < dataset->size(); ++i) {
       HETERO_RETURN_IF_ERROR(work.Continue(kCheck));
       HETERO_RETURN_IF_ERROR(dataset->Read(i, sample));
-      const absl::Status status = CheckSample(sample, metadata.fields, decoded);
-      if (absl::IsResourceExhausted(status)) return status;
+      const absl::Status status = CheckSample(sample, metadata.fields, media, decoded);
+      if (!status.ok() && !absl::IsDataLoss(status)) return status;
       if (status.ok() || !reported.insert(sample.Name()).second) continue;
       report.unreadable.push_back(
           {.sample = sample.Name(), .reason = std::string(status.message())});

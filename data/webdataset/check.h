@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "hetero/data/file/long_work.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/sample_check.h"
 
 namespace hetero::data {
@@ -32,9 +33,11 @@ struct CheckReport {
 // Compares every shard with its index and decodes every sample that a split gives to runs. Writes
 // nothing. Errors: those of Dataset::Open, and DATA_LOSS for a damaged shard or one whose index was
 // made for another tar; samples that cannot be used are no error but in the report.
-// CANCELLED when the user wants an end.
+// CANCELLED when the user wants an end; those of `media`, where conversations find images, unless
+// it is nullptr.
 absl::StatusOr<CheckReport> CheckDataset(const std::filesystem::path& root,
-                                         const LongWork& work = {});
+                                         const LongWork& work = {},
+                                         const MediaSource* media = nullptr);
 
 }  // namespace hetero::data
 

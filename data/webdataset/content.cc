@@ -1,6 +1,7 @@
 #include "hetero/data/webdataset/content.h"
 
 #include <cstddef>
+#include <memory>
 #include <string_view>
 #include <utility>
 
@@ -22,6 +23,14 @@ constexpr std::string_view kConversationMember = "json";
 
 absl::Status Wrong(std::string_view what) { return absl::DataLossError(what); }
 
+std::string PlaceOf(const RawSample& sample, const RawSample::Part& part) {
+  return absl::StrCat("member ", sample.key, ".", part.extension);
+}
+
+ContentImage ImageOf(const RawSample& sample, const RawSample::Part& part) {
+  return {.place = PlaceOf(sample, part), .bytes = part.bytes};
+}
+
 size_t NumMarkers(std::string_view text) {
   size_t count = 0;
   for (size_t at = text.find(kImageMarker); at != text.npos;
@@ -37,23 +46,28 @@ absl::Status CheckMarkers(size_t num_markers, size_t num_images) {
                                kImageMarker, num_images));
 }
 
-absl::StatusOr<SampleContent> Read(const RawSample& sample, const CaptioningFields& fields) {
+absl::StatusOr<SampleContent> Read(const RawSample& sample, const CaptioningFields& fields,
+                                   const MediaSource*) {
   SampleContent content;
   HETERO_ASSIGN_OR_RETURN(content.said, ReadText(sample, fields.caption));
-  HETERO_ASSIGN_OR_RETURN(content.images.emplace_back(), SelectPart(sample, fields.image));
+  HETERO_ASSIGN_OR_RETURN(const RawSample::Part* image, SelectPart(sample, fields.image));
+  content.images.push_back(ImageOf(sample, *image));
   return content;
 }
 
-absl::StatusOr<SampleContent> Read(const RawSample& sample, const TextFields& fields) {
+absl::StatusOr<SampleContent> Read(const RawSample& sample, const TextFields& fields,
+                                   const MediaSource*) {
   HETERO_ASSIGN_OR_RETURN(std::string text, ReadText(sample, fields.text));
   if (text.empty()) return Wrong("its text is empty");
   HETERO_RETURN_IF_ERROR(CheckMarkers(NumMarkers(text), 0));
   return SampleContent{.said = std::move(text), .images = {}};
 }
 
-absl::StatusOr<SampleContent> Read(const RawSample& sample, const QuestionFields& fields) {
+absl::StatusOr<SampleContent> Read(const RawSample& sample, const QuestionFields& fields,
+                                   const MediaSource*) {
   SampleContent content;
-  HETERO_ASSIGN_OR_RETURN(content.images.emplace_back(), SelectPart(sample, fields.image));
+  HETERO_ASSIGN_OR_RETURN(const RawSample::Part* image, SelectPart(sample, fields.image));
+  content.images.push_back(ImageOf(sample, *image));
   HETERO_ASSIGN_OR_RETURN(std::string context, ReadText(sample, fields.context));
   HETERO_ASSIGN_OR_RETURN(std::string answer, ReadText(sample, fields.answers));
   if (!absl::StrContains(context, kImageMarker))
@@ -82,7 +96,8 @@ const Json* ListOf(const Json& object, std::string_view name) {
 
 class ConversationReader {
  public:
-  explicit ConversationReader(const RawSample& sample) : sample_(sample) {}
+  ConversationReader(const RawSample& sample, const MediaSource* media)
+      : sample_(sample), media_(media) {}
 
   absl::StatusOr<SampleContent> Read(std::string_view bytes) && {
     const Json root = Json::parse(bytes, nullptr, /*allow_exceptions=*/false);
@@ -129,55 +144,90 @@ class ConversationReader {
     if (*type != "image") {
       return Wrong(absl::StrCat("is of type \"", *type, "\", must be \"image\" or \"text\""));
     }
-    HETERO_ASSIGN_OR_RETURN(const RawSample::Part* part, FindImage(*value));
+    HETERO_RETURN_IF_ERROR(AddImage(*value));
     content.append(kImageMarker);
-    images_.push_back(part);
-    values_.push_back(*value);
     return absl::OkStatus();
   }
 
-  absl::StatusOr<const RawSample::Part*> FindImage(std::string_view value) const {
-    if (const RawSample::Part* part = sample_.Find(value)) return part;
-    std::string_view of_member = value;
-    if (absl::ConsumePrefix(&of_member, sample_.key) && absl::ConsumePrefix(&of_member, ".")) {
-      if (const RawSample::Part* part = sample_.Find(of_member)) return part;
+  absl::Status AddImage(std::string_view value) {
+    const RawSample::Part* part = FindNamed(value);
+    if (part == nullptr && media_ != nullptr) {
+      auto file = std::make_unique<std::string>();
+      HETERO_ASSIGN_OR_RETURN(const bool found, media_->Read(value, *file));
+      if (found) {
+        const std::string_view bytes = *file;
+        images_.push_back({.place = absl::StrCat("image \"", value, "\" of media source ",
+                                                 media_->reference().ToString()),
+                           .bytes = bytes,
+                           .file = std::move(file)});
+        return absl::OkStatus();
+      }
     }
+    if (part == nullptr) {
+      HETERO_ASSIGN_OR_RETURN(part, FindAlike(value));
+    }
+    images_.push_back(ImageOf(sample_, *part));
+    taken_.push_back({.part = part, .value = std::string(value)});
+    return absl::OkStatus();
+  }
+
+  // The member with this extension or name, nullptr where there is none.
+  const RawSample::Part* FindNamed(std::string_view value) const {
+    if (const RawSample::Part* part = sample_.Find(value)) return part;
+    const bool is_of_sample =
+        absl::ConsumePrefix(&value, sample_.key) && absl::ConsumePrefix(&value, ".");
+    return is_of_sample ? sample_.Find(value) : nullptr;
+  }
+
+  // The member with the extension of another file.
+  absl::StatusOr<const RawSample::Part*> FindAlike(std::string_view value) const {
     const std::string_view name = value.substr(value.rfind('/') + 1);
     const size_t dot = name.find('.');
     const RawSample::Part* const part =
         dot == name.npos ? nullptr : sample_.Find(name.substr(dot + 1));
     if (part == nullptr) {
-      return Wrong(
-          absl::StrCat("names the image \"", value, "\", which no member of the sample is"));
+      const std::string beside = media_ == nullptr ? ""
+                                                   : absl::StrCat(" and no file of media source ",
+                                                                  media_->reference().ToString());
+      return Wrong(absl::StrCat("names the image \"", value, "\", which no member of the sample",
+                                beside, " is"));
     }
     // By its extension alone a member would be taken for any number of files.
-    for (size_t i = 0; i < images_.size(); ++i) {
-      if (images_[i] != part || values_[i] == value) continue;
-      return Wrong(absl::StrCat("names the image \"", value, "\", and the member ", sample_.key,
-                                ".", part->extension, " is taken for \"", values_[i], "\""));
+    for (const auto& [taken, by] : taken_) {
+      if (taken != part || by == value) continue;
+      return Wrong(absl::StrCat("names the image \"", value, "\", and the ",
+                                PlaceOf(sample_, *part), " is taken for \"", by, "\""));
     }
     return part;
   }
 
   const RawSample& sample_;
-  std::vector<const RawSample::Part*> images_;
-  std::vector<std::string> values_;  // that named them
+  const MediaSource* media_;
+  std::vector<ContentImage> images_;
+
+  struct Taken {
+    const RawSample::Part* part = nullptr;
+    std::string value;  // that named it
+  };
+  std::vector<Taken> taken_;
 };
 
-absl::StatusOr<SampleContent> Read(const RawSample& sample, const ConversationFields&) {
+absl::StatusOr<SampleContent> Read(const RawSample& sample, const ConversationFields&,
+                                   const MediaSource* media) {
   HETERO_ASSIGN_OR_RETURN(const RawSample::Part* part, SelectPart(sample, kConversationMember));
-  absl::StatusOr<SampleContent> content = ConversationReader(sample).Read(part->bytes);
-  if (content.ok()) return content;
-  return Wrong(
-      absl::StrCat("member ", sample.key, ".", part->extension, ": ", content.status().message()));
+  absl::StatusOr<SampleContent> content = ConversationReader(sample, media).Read(part->bytes);
+  HETERO_RETURN_IF_ERROR(content.status()).With(PlaceOf(sample, *part));
+  return content;
 }
 
 }  // namespace
 
-absl::StatusOr<SampleContent> ReadContent(const RawSample& sample, const SampleFields& fields) {
+absl::StatusOr<SampleContent> ReadContent(const RawSample& sample, const SampleFields& fields,
+                                          const MediaSource* media) {
   absl::StatusOr<SampleContent> content =
-      std::visit([&](const auto& of) { return Read(sample, of); }, fields);
-  if (content.ok()) return content;
+      std::visit([&](const auto& of) { return Read(sample, of, media); }, fields);
+  // What is no valid turn is damage here; storage that fails is none.
+  if (!absl::IsInvalidArgument(content.status())) return content;
   return absl::DataLossError(content.status().message());
 }
 

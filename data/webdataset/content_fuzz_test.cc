@@ -21,7 +21,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   sample.parts = {{"json", std::string_view(reinterpret_cast<const char*>(data), size)},
                   {"0.jpg", ""},
                   {"jpg", ""}};
-  const absl::StatusOr<SampleContent> content = ReadContent(sample, ConversationFields());
+  const absl::StatusOr<SampleContent> content = ReadContent(sample, ConversationFields(), nullptr);
   if (content.ok()) {
     size_t num_markers = 0;
     for (const Turn& turn : std::get<std::vector<Turn>>(content->said)) {
@@ -34,9 +34,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const QuestionFields question = {
       .image = "jpg", .context = "json[question]", .answers = "json[answers]"};
-  if (const auto asked = ReadContent(sample, question); asked.ok()) {
+  if (const auto asked = ReadContent(sample, question, nullptr); asked.ok()) {
     CHECK_EQ(asked->images.size(), 1u);
   }
-  ReadContent(sample, TextFields{.text = "json[turns][0][0][q]"}).IgnoreError();
+  ReadContent(sample, TextFields{.text = "json[turns][0][0][q]"}, nullptr).IgnoreError();
   return 0;
 }

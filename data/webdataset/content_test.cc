@@ -34,15 +34,15 @@ class ContentTest : public ::testing::Test {
     sample_.key = "d/k";
     sample_.parts.clear();
     for (const auto& [extension, bytes] : members_) sample_.parts.push_back({extension, bytes});
-    return ReadContent(sample_, fields);
+    return ReadContent(sample_, fields, nullptr);
   }
 
-  // The extensions of a conversation's images, and its turns.
+  // The places of a conversation's images, and its turns.
   std::pair<std::vector<std::string>, std::vector<Turn>> Conversation(const Members& members) {
     const auto content = Read(members, ConversationFields());
     EXPECT_THAT(content, IsOk());
     std::pair<std::vector<std::string>, std::vector<Turn>> said;
-    for (const RawSample::Part* image : content->images) said.first.push_back(image->extension);
+    for (const ContentImage& image : content->images) said.first.push_back(image.place);
     said.second = std::get<std::vector<Turn>>(content->said);
     return said;
   }
@@ -72,7 +72,7 @@ TEST_F(ContentTest, FragmentsOfATurnFollowEachOtherAndImagesAreMarkers) {
                         {"sender": "assistant", "fragments": [{"t": "text", "value": "\u00e9"}]})")},
                                              {"0.png", "zero"},
                                              {"1.jpg", "one"}});
-  EXPECT_THAT(images, ElementsAre("1.jpg", "0.png"));
+  EXPECT_THAT(images, ElementsAre("member d/k.1.jpg", "member d/k.0.png"));
   EXPECT_THAT(turns, ElementsAre(Says("system", ""), Says("user", "Compare <image><image>"),
                                  Says("assistant", "\xc3\xa9")));
 }
@@ -82,7 +82,7 @@ TEST_F(ContentTest, AnImageIsNamedByExtensionOrFile) {
     const auto [images, turns] =
         Conversation({{"json", Asked(absl::StrCat(R"({"t": "image", "value": ")", value, "\"}"))},
                       {"jpg", "pixels"}});
-    EXPECT_THAT(images, ElementsAre("jpg"));
+    EXPECT_THAT(images, ElementsAre("member d/k.jpg"));
     EXPECT_THAT(turns, ElementsAre(Says("user", "<image>")));
   }
 }
@@ -118,7 +118,7 @@ TEST_F(ContentTest, AQuestionIsATurnWithItsImageAndTheFirstAnswerOne) {
   const std::string json = R"({"turns": [0, {"q": "What?"}], "answers": ["A boat.", "No"]})";
   const auto content = Read({{"jpg", "pixels"}, {"json", json}}, fields);
   ASSERT_THAT(content, IsOk());
-  EXPECT_EQ(content->images.at(0)->extension, "jpg");
+  EXPECT_EQ(content->images.at(0).place, "member d/k.jpg");
   EXPECT_THAT(std::get<std::vector<Turn>>(content->said),
               ElementsAre(Says("user", "<image>\nWhat?"), Says("assistant", "A boat.")));
   const auto marked =

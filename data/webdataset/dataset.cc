@@ -27,7 +27,7 @@ constexpr uint64_t kMaxHeadersBytes = uint64_t{1} << 36;
 absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesystem::path& root,
                                                              std::string_view split,
                                                              const LongWork& work,
-                                                             bool with_headers) {
+                                                             const DatasetOptions& options) {
   const std::string context = absl::StrFormat("data set %s, split \"%s\"", root.native(), split);
   const auto open = [&]() -> absl::StatusOr<std::shared_ptr<const Dataset>> {
     HETERO_ASSIGN_OR_RETURN(Metadata metadata, ReadMetadata(root));
@@ -35,6 +35,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
     std::shared_ptr<Dataset> dataset(new Dataset());
     dataset->root_ = root;
     dataset->fields_ = std::move(metadata.fields);
+    dataset->media_ = options.media;
 
     const std::unordered_map<std::string, int64_t> counts(info.shard_counts.begin(),
                                                           info.shard_counts.end());
@@ -69,7 +70,7 @@ absl::StatusOr<std::shared_ptr<const Dataset>> Dataset::Open(const std::filesyst
     for (const Shard& shard : dataset->shards_) shards.emplace_back(shard.name, shard.num_samples);
     dataset->pool_ = std::make_unique<const ShardPool>(root, std::move(shards));
     if (const auto* fields = std::get_if<CaptioningFields>(&dataset->fields_);
-        with_headers && fields != nullptr) {
+        options.with_headers && fields != nullptr) {
       HETERO_RETURN_IF_ERROR(dataset->ReadHeaders(split, *fields, work));
     }
     return dataset;

@@ -18,30 +18,39 @@
 #include "hetero/data/file/long_work.h"
 #include "hetero/data/tar/shard.h"
 #include "hetero/data/webdataset/excluded_samples.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/sample_headers.h"
 #include "hetero/data/webdataset/shard_pool.h"
 
 namespace hetero::data {
 
+struct DatasetOptions {
+  // What the headers of captioned images say is known afterwards, from the file that preparation
+  // leaves beside the index. Where that is missing, damaged or of something else, every sample is
+  // read once and the file is made, unless the folder cannot be written.
+  bool with_headers = false;
+  // Where conversations find images that lie in none of their sample's members; may be unset.
+  std::shared_ptr<const MediaSource> media = nullptr;
+};
+
 // Thread safe; share one object between ranks of a process.
 class Dataset {
  public:
   // Opens `split` of the data set at `root` and checks every shard of it against its index; no
-  // sample is read. `with_headers`: what the headers of captioned images say is known afterwards,
-  // from the file that preparation leaves beside the index. Where that is missing, damaged or of
-  // something else, every sample is read once and the file is made, unless the folder cannot be
-  // written. Errors name the file and what to do: NOT_FOUND for a folder that is no prepared data
-  // set, an unknown split or a missing shard; INVALID_ARGUMENT for bad metadata; DATA_LOSS for a
-  // damaged or compressed shard, a damaged index or one of another tar; FAILED_PRECONDITION for a
-  // split without shards or with every sample excluded; CANCELLED when the user wants an end.
+  // sample is read, but for headers. Errors name the file and what to do: NOT_FOUND for a folder
+  // that is no prepared data set, an unknown split or a missing shard; INVALID_ARGUMENT for bad
+  // metadata; DATA_LOSS for a damaged or compressed shard, a damaged index or one of another tar;
+  // FAILED_PRECONDITION for a split without shards or with every sample excluded; CANCELLED when
+  // the user wants an end.
   static absl::StatusOr<std::shared_ptr<const Dataset>> Open(const std::filesystem::path& root,
                                                              std::string_view split,
                                                              const LongWork& work = {},
-                                                             bool with_headers = false);
+                                                             const DatasetOptions& options = {});
 
   const std::filesystem::path& root() const { return root_; }
   const SampleFields& fields() const { return fields_; }
+  const MediaSource* media() const { return media_.get(); }  // nullptr without one
 
   // Samples that are not excluded; they keep the order of the split's shards.
   int64_t size() const { return size_; }
@@ -104,6 +113,7 @@ class Dataset {
 
   std::filesystem::path root_;
   SampleFields fields_;
+  std::shared_ptr<const MediaSource> media_;
   std::vector<Shard> shards_;
   std::vector<int64_t> excluded_;  // positions, increasing
   int64_t size_ = 0;

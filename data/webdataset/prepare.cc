@@ -258,8 +258,8 @@ absl::StatusOr<PrepareReport> PrepareDataset(const fs::path& root, const Prepare
       HETERO_RETURN_IF_ERROR(options.work.Continue(kPreparation));
       HETERO_RETURN_IF_ERROR(shard->Read(i, sample));
       if (exclusions.Contains(sample.Name()) || is_excluded) continue;
-      const absl::Status status = CheckSample(sample, options.fields, decoded);
-      if (absl::IsResourceExhausted(status)) return status;
+      const absl::Status status = CheckSample(sample, options.fields, options.media.get(), decoded);
+      if (!status.ok() && !absl::IsDataLoss(status)) return status;
       if (status.ok()) {
         ++num_usable;
         if (captions != nullptr) of_shard[i] = HeaderOf(sample, *captions);

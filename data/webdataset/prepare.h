@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/data/file/long_work.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/metadata.h"
 #include "hetero/data/webdataset/sample_check.h"
 
@@ -23,6 +25,7 @@ struct PrepareOptions {
   SampleFields fields;
   // What no split may use: "shard" or "shard/key", as brace patterns.
   std::vector<std::string> exclude = {};
+  std::shared_ptr<const MediaSource> media = nullptr;  // where conversations find images
   LongWork work = {};  // only its stop is asked for, before every read and every image
 };
 
@@ -44,7 +47,7 @@ struct PrepareReport {
 // held is kept. The caller keeps other writers away. Errors: NOT_FOUND without shards,
 // INVALID_ARGUMENT for a split that names no shard or an unknown one, DATA_LOSS for a damaged
 // archive, a repeated key, or when no sample can be read, UNIMPLEMENTED for .tgz,
-// CANCELLED when the user wants an end: the metadata folder is then as it was.
+// those of `media`, CANCELLED when the user wants an end: the metadata folder is then as it was.
 absl::StatusOr<PrepareReport> PrepareDataset(const std::filesystem::path& root,
                                              const PrepareOptions& options);
 

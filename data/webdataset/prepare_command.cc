@@ -6,16 +6,20 @@
 
 namespace hetero::data {
 
-std::string PrepareCommand(const std::filesystem::path& root) {
-  return absl::StrCat("bazel run //tools:dataset_check -- --prepare ",
+std::string PrepareCommand(const std::filesystem::path& root, std::string_view media) {
+  const std::string flag =
+      media.empty() ? "" : absl::StrCat("--media_source=", ShellWord(media), " ");
+  return absl::StrCat("bazel run //tools:dataset_check -- --prepare ", flag,
                       ShellWord(root.lexically_normal().native()));
 }
 
-absl::Status WithPrepareCommand(const absl::Status& status, const std::filesystem::path& root) {
+absl::Status WithPrepareCommand(const absl::Status& status, const std::filesystem::path& root,
+                                std::string_view media) {
   if (!absl::IsDataLoss(status)) return status;
   const bool is_told_to = absl::EndsWith(status.message(), "prepare the data set again");
-  return absl::DataLossError(absl::StrCat(
-      status.message(), is_told_to ? ": " : "; to prepare it again: ", PrepareCommand(root)));
+  return absl::DataLossError(
+      absl::StrCat(status.message(),
+                   is_told_to ? ": " : "; to prepare it again: ", PrepareCommand(root, media)));
 }
 
 }  // namespace hetero::data

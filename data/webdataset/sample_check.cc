@@ -7,14 +7,14 @@
 
 namespace hetero::data {
 
-absl::Status CheckSample(const RawSample& sample, const SampleFields& fields, Image& scratch) {
-  HETERO_ASSIGN_OR_RETURN(const SampleContent content, ReadContent(sample, fields));
-  for (const RawSample::Part* image : content.images) {
-    const absl::Status decoded = DecodeImage(image->bytes, scratch);
+absl::Status CheckSample(const RawSample& sample, const SampleFields& fields,
+                         const MediaSource* media, Image& scratch) {
+  HETERO_ASSIGN_OR_RETURN(const SampleContent content, ReadContent(sample, fields, media));
+  for (const ContentImage& image : content.images) {
+    const absl::Status decoded = DecodeImage(image.bytes, scratch);
     if (decoded.ok()) continue;
     if (absl::IsResourceExhausted(decoded)) return decoded;
-    return absl::DataLossError(
-        absl::StrCat("member ", sample.key, ".", image->extension, ": ", decoded.message()));
+    return absl::DataLossError(absl::StrCat(image.place, ": ", decoded.message()));
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/tar/shard.h"
+#include "hetero/data/webdataset/media_source.h"
 #include "hetero/data/webdataset/metadata.h"
 
 namespace hetero::data {
@@ -17,9 +18,11 @@ struct UnreadableSample {
 };
 
 // Whether a run can use `sample`: its members are there and say what `fields` wants of them, and
-// its images decode. `scratch` is overwritten. Errors: DATA_LOSS naming the member and what is
-// wrong with it; RESOURCE_EXHAUSTED says nothing about the sample.
-absl::Status CheckSample(const RawSample& sample, const SampleFields& fields, Image& scratch);
+// its images decode, also those of `media`, if that is not nullptr. `scratch` is overwritten.
+// Errors: DATA_LOSS naming the member and what is wrong with it; others say nothing about the
+// sample.
+absl::Status CheckSample(const RawSample& sample, const SampleFields& fields,
+                         const MediaSource* media, Image& scratch);
 
 }  // namespace hetero::data
 

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "hetero/data/tar/shard.h"
+#include "hetero/data/webdataset/content.h"
 #include "hetero/data/webdataset/dataset.h"
 
 namespace hetero::data {
@@ -15,6 +16,9 @@ absl::Status AtSample(const absl::Status& cause, const RawSample& sample);
 // Likewise with the member.
 absl::Status AtMember(const absl::Status& cause, const RawSample& sample,
                       const RawSample::Part& part);
+
+// Likewise with an image of its content.
+absl::Status AtImage(const absl::Status& cause, const RawSample& sample, const ContentImage& image);
 
 // For a run it is all one why an image has no pixels, unless the machine is short of something.
 absl::Status BytesAtFault(const absl::Status& cause);

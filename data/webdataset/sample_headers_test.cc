@@ -114,7 +114,8 @@ class DatasetHeadersTest : public ::testing::Test {
   std::vector<std::string> Open(int64_t unknown = -1) const {
     std::vector<std::string> said;
     const auto dataset = Dataset::Open(
-        root_, "train", {.message = [&](std::string_view line) { said.emplace_back(line); }}, true);
+        root_, "train", {.message = [&](std::string_view line) { said.emplace_back(line); }},
+        {.with_headers = true});
     EXPECT_THAT(dataset, IsOk());
     for (int64_t i = 0; dataset.ok() && i < (*dataset)->size(); ++i) {
       if (i == unknown) {

@@ -31,7 +31,7 @@ struct SampleReading {
   std::function<absl::StatusOr<std::unique_ptr<data::SampleSource>>(
       std::shared_ptr<const data::Dataset>)>
       open;
-  bool with_headers = false;  // Dataset::Open(with_headers)
+  bool with_headers = false;  // DatasetOptions::with_headers
 };
 
 // Training samples and, if the run evaluates, those of `evaluation`. The description is that of the
