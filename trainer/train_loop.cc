@@ -71,6 +71,7 @@ absl::Status TrainLoop::Train() {
     HETERO_RETURN_IF_ERROR(TendSaves(wishes));
     if (EndsEarly()) break;
     HETERO_RETURN_IF_ERROR(Step());
+    HETERO_RETURN_IF_ERROR(CompareReplicas());
     if (EvaluationIsDue()) {
       HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
       if (EndsEarly()) break;
@@ -83,6 +84,13 @@ absl::Status TrainLoop::Train() {
     stopped_ = stopped_ || (stop_every > 0 && queued_ % stop_every == 0 && queued_ < num_steps());
   }
   return absl::OkStatus();
+}
+
+absl::Status TrainLoop::CompareReplicas() {
+  const int64_t interval = options_.job.config.compare_replicas_every_steps();
+  if (options_.replicas == nullptr || queued_ % interval != 0) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(options_.trainer.AwaitWeights());
+  return options_.replicas->Compare(queued_, stream());
 }
 
 bool TrainLoop::EvaluationIsDue() const {

@@ -15,6 +15,7 @@
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/rank_record.h"
+#include "hetero/trainer/replica_check.h"
 #include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
 #include "hetero/trainer/report/step_tally.h"
@@ -33,6 +34,7 @@ struct TrainLoopOptions {
   Reporter* reporter = nullptr;  // null on all ranks but the one that logs
   RankSaves* saves = nullptr;    // null: nothing is saved
   RankRecord& record;
+  ReplicaCheck* replicas = nullptr;  // null: nobody compares weights
   int64_t first_step = 0;
   int64_t passed_over_samples = 0;  // before it
 };
@@ -70,6 +72,8 @@ class TrainLoop {
   // Runs the next step to look inside of it, and ends the run.
   absl::Status Walk();
   absl::Status ReportUntil(int64_t step);
+  // Of the steps until now, where it is time.
+  absl::Status CompareReplicas();
   absl::Status Evaluate();
   // What is due between two steps: publishes what is written, begins what is to be saved.
   absl::Status TendSaves(const Wishes& wishes);

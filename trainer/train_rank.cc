@@ -18,6 +18,7 @@
 #include "hetero/trainer/checkpoint/run_state.h"
 #include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/replica_check.h"
 #include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/step/step_waits.h"
 #include "hetero/trainer/train_loop.h"
@@ -87,6 +88,12 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
                           .signals = run.signals,
                           .reporter = reporter,
                           .record = record};
+    std::unique_ptr<ReplicaCheck> replicas;
+    if (job.config.has_compare_replicas_every_steps()) {
+      HETERO_ASSIGN_OR_RETURN(replicas,
+                              ReplicaCheck::Create(trainer->engine().stages(), rank, factory));
+      loop.replicas = replicas.get();
+    }
     if (run.checkpoints == nullptr) return TrainLoop(loop).Run();
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world, MakeWorld(job, factory));
     Exchange exchange(world.get());
