@@ -235,7 +235,8 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
-  if (options.profile && job.devices[0].kind == DeviceKind::kCpu) {
+  const bool waits_are_told = options.profile || job.config.logging().timers();
+  if (waits_are_told && job.devices[0].kind == DeviceKind::kCpu) {
     for (RankRecord& record : records) record.waits.emplace();
   }
   if (options.walk.step >= 0) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -154,28 +153,6 @@ absl::Status TrainLoop::Walk() {
   return absl::OkStatus();
 }
 
-absl::Status TrainLoop::ReportUntil(int64_t step) {
-  for (; reported_ < step; ++reported_) {
-    if (PassesOver(reported_)) {
-      tally_.PassOver();
-      passed_over_samples_ += options_.job.train.batch.SizeOf(reported_);
-      if (options_.reporter != nullptr) options_.reporter->PassOver(reported_, NextRate());
-      continue;
-    }
-    HETERO_ASSIGN_OR_RETURN(const StepResult result, options_.trainer.Result());
-    tally_.Add(result.report.outcome, result.minimized, result.report.non_finite_parameter);
-    HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock_->Elapsed());
-    if (options_.reporter != nullptr) {
-      options_.reporter->Step(reported_, result, NextRate(), elapsed);
-    }
-  }
-  return absl::OkStatus();
-}
-
-double TrainLoop::NextRate() const {
-  return options_.trainer.schedule().At(options_.trainer.optimizer().progress().consumed_samples);
-}
-
 RunState TrainLoop::State() const {
   return {.iteration = queued_,
           .progress = options_.trainer.optimizer().progress(),
@@ -257,20 +234,6 @@ void TrainLoop::TellSaves() {
                                           " checkpoints could not be saved: ", last.message())),
                 ExitCode::kSavesFail)
           : Annotate(last, "the last checkpoint could not be saved"));
-}
-
-void TrainLoop::KeepProfile() {
-  RankRecord& record = options_.record;
-  if (std::optional<StepClock::Samples> samples = clock_->samples()) {
-    record.profile = {.num_steps = samples->num_steps,
-                      .time = samples->time,
-                      .operations = OperationsOf(samples->calls),
-                      .beside = SumOf(samples->beside),
-                      .num_untimed = samples->num_untimed};
-    record.queues = clock_->TakeSpans();
-  } else {
-    record.profile = account_.Profile(ran_);
-  }
 }
 
 }  // namespace hetero

@@ -13,6 +13,7 @@
 
 #include "absl/time/time.h"
 #include "hetero/models/stage.h"
+#include "hetero/trainer/step/memory_use.h"
 
 namespace hetero {
 
@@ -61,6 +62,7 @@ struct StepMetrics {
   std::optional<double> grad_norm;       // before clipping
   std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
   std::optional<double> params_norm;     // of all parameters, after the step
+  std::optional<MemoryUse> memory;       // of the rank that logs, after the step
   // What the step's samples are and take by definition; 0 and empty where nobody counts it.
   double tokens = 0;
   std::vector<NamedValue> flops;              // by module
