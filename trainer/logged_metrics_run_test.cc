@@ -1,4 +1,4 @@
-// What whole runs write of memory and times, and that they do so only when asked to.
+// What whole runs write of memory, times and layers, and that they do so only when asked to.
 
 #include <algorithm>
 #include <cstdint>
@@ -128,15 +128,42 @@ TEST(LoggedMetricsRunTest, WaitsAreThoseOfEachModule) {
               HasSubstr("\nhetero_busy_seconds_language "));
 }
 
+// The loss over all layers is the mean of theirs, in a pipeline too, whose layers count elsewhere.
+TEST(LoggedMetricsRunTest, BalanceOfEveryExpertLayer) {
+  const std::vector<std::vector<std::string>> layouts = {
+      {"logging.expert_layers=true", "model.language.pattern=\"MEE*\""},
+      {"logging.expert_layers=true", "model.language.pattern=\"ME|E*\"", "launch=threads:3",
+       "language.num_ranks=2", "language.pp=2"}};
+  std::map<std::string, std::map<int64_t, double>> of_one;
+  for (const std::vector<std::string>& layout : layouts) {
+    const Logged logged = Train(layout);
+    ASSERT_THAT(logged.run.status, IsOk());
+    const auto at = [&](const std::string& tag) { return logged.scalars.at(tag).at(1); };
+    const double first = at("moe/seq_load_balancing_loss_layer_1");
+    const double second = at("moe/seq_load_balancing_loss_layer_2");
+    EXPECT_GT(first, 0.5);
+    EXPECT_NE(first, second);
+    EXPECT_NEAR(at("seq_load_balancing_loss"), (first + second) / 2, 1e-6 * first);
+    EXPECT_THAT(logged.scalars, Not(Contains(Key("moe/seq_load_balancing_loss_layer_0"))));
+    EXPECT_THAT(logged.scalars,
+                Not(Contains(Key("moe/seq_load_balancing_loss_layer_1 vs samples"))));
+    EXPECT_THAT(logged.run.output, Not(HasSubstr("moe/")));
+    if (of_one.empty()) of_one = logged.scalars;
+    EXPECT_NEAR(first, of_one.at("moe/seq_load_balancing_loss_layer_1").at(1), 1e-5);
+    EXPECT_NEAR(second, of_one.at("moe/seq_load_balancing_loss_layer_2").at(1), 1e-5);
+  }
+}
+
 TEST(LoggedMetricsRunTest, NothingOfItIsToldUnasked) {
   const Logged plain = Train({});
   const Logged asked =
-      Train({"logging.memory=true", "logging.timers=true"});
+      Train({"logging.memory=true", "logging.timers=true", "logging.expert_layers=true"});
   ASSERT_THAT(plain.run.status, IsOk());
   ASSERT_THAT(asked.run.status, IsOk());
   for (const auto& [tag, values] : plain.scalars) {
     EXPECT_FALSE(tag.starts_with("mem-")) << tag;
     EXPECT_FALSE(absl::StrContains(tag, "-time ")) << tag;
+    EXPECT_FALSE(tag.starts_with("moe/")) << tag;
     EXPECT_NE(tag, "optimizer-time");
   }
   // And what is told anyway is the same to the bit.

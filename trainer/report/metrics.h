@@ -33,8 +33,10 @@ struct LossSum {
 };
 
 // What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
-// all ranks, the model's totals.
+// all ranks, the model's totals. What is told on the console only above infinity, which is never,
+// is of a single layer and is LayerSums' in training.
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
+std::vector<LossSum> LayerSums(std::span<const Metric> metrics, std::span<const double> sums);
 std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);
 
 // What is told of `values` among others: those that their metric wants told.
@@ -56,6 +58,7 @@ struct StepMetrics {
   int64_t passed_over_samples = 0;  // of these, that skip_steps named
   bool skipped = false;             // the parameters were not updated
   std::vector<LossSum> losses;      // empty where no loss is computed
+  std::vector<LossSum> layers;      // of single layers; empty where nobody wants them
   // Of the next update; none when no module learns at the run's rate.
   std::optional<double> learning_rate;
   std::vector<NamedValue> module_rates;  // of the modules that learn at rates of their own

@@ -80,6 +80,9 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
   const size_t num_with_twins = values.size();
+  for (const LossSum& layer : step.layers) {
+    if (layer.count > 0) values.push_back({layer.name, layer.sum / layer.count});
+  }
   if (step.passed_over_samples > 0) {
     values.push_back({"skipped-train-samples", static_cast<double>(step.passed_over_samples)});
   }

@@ -39,7 +39,7 @@ class MetricsWriter {
                                                                int64_t world_size);
 
   // With twins: learning-rate, batch-size, every loss under its own name, loss-scale, grad-norm,
-  // world-size; those present. Without: skipped-train-samples, and of memory
+  // world-size; those present. Without: those of layers, skipped-train-samples, and of memory
   // Megatron-LM's mem-reserved-bytes, mem-allocated-bytes and mem-max-allocated-bytes, and
   // mem-<owner>-bytes.
   void WriteStep(const StepMetrics& step, absl::Time now = absl::Now());

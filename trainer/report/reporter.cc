@@ -43,6 +43,9 @@ void Reporter::Step(int64_t step, const StepResult& result, double learning_rate
   metrics.params_norm = result.params_norm;
   metrics.memory = memory;
   metrics.losses = TrainingSums(metrics_, result.report.sums);
+  if (config_.logging().expert_layers()) {
+    metrics.layers = LayerSums(metrics_, result.report.sums);
+  }
   sums_.resize(result.report.sums.size());
   std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());
   if (work_.counter != nullptr && uncounted_.ok()) {
