@@ -37,6 +37,7 @@ namespace fs = std::filesystem;
 using ::absl_testing::IsOk;
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::ContainsRegex;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::SizeIs;
@@ -195,9 +196,6 @@ TEST(ProcessesRunTest, WhatIsWrongIsToldOnce) {
       RunProgram({.arguments = ArgumentsOf("processes:4", {"--set", "seed=-1"})});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.error, AllOf(HasSubstr("error: seed is -1"), Not(HasSubstr("rank"))));
-  result = RunProgram({.arguments = ArgumentsOf("processes:4", {"--profile"})});
-  EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(LastLine(result.error), HasSubstr("--profile is of ranks in one process"));
   result = RunProgram({.arguments = ArgumentsOf("processes:4"), .environment = {"RANK=0"}});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.error, HasSubstr("of the variables of torchrun, RANK is set, but WORLD_SIZE"));
@@ -242,6 +240,16 @@ TEST(ProcessesRunTest, OneTraceOfAllRanksIsLeft) {
   for (int rank = 0; rank < 4; ++rank) {
     EXPECT_THAT(trace, HasSubstr(absl::StrCat("\"rank ", rank)));
   }
+}
+
+TEST(ProcessesRunTest, OneProfileOfAllRanksIsTold) {
+  const ProgramResult result = RunProgram({.arguments = ArgumentsOf("processes:4", {"--profile"})});
+  ASSERT_EQ(result.exit_code, 0) << result.error;
+  EXPECT_THAT(
+      result.output,
+      AllOf(HasSubstr("operation, all ranks"), ContainsRegex("radio_encoder, 2 ranks +[0-9.]+ "),
+            ContainsRegex("language, 2 ranks +[0-9.]+ "), HasSubstr("\nverdict: ")));
+  EXPECT_EQ(result.output.find("verdict: "), result.output.rfind("verdict: "));
 }
 
 TEST(ProcessesRunTest, SurvivorsLeaveWhatTheyCalledLast) {

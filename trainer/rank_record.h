@@ -24,7 +24,7 @@ struct RankRecord {
   std::optional<SpanBuffer> spans;  // set when a trace is wanted
   std::vector<QueueSpans> queues;   // of its GPU, in a trace
   CurrentOperation operation;
-  std::optional<StepWaits> waits;  // set when a profile is wanted, of the CPU
+  std::optional<StepWaits> waits;  // set when they are told, of the CPU
   std::optional<StepWalk> walk;    // set when a step is looked at
 };
 

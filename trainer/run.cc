@@ -31,16 +31,14 @@
 #include "hetero/trainer/job.h"
 #include "hetero/trainer/prediction.h"
 #include "hetero/trainer/print_dry_run.h"
-#include "hetero/trainer/rank_waits.h"
 #include "hetero/trainer/replay/walk_report.h"
 #include "hetero/trainer/report/output_check.h"
-#include "hetero/trainer/report/profile.h"
 #include "hetero/trainer/report/reporter.h"
 #include "hetero/trainer/report/start_up.h"
 #include "hetero/trainer/report/step_tally.h"
-#include "hetero/trainer/report/waits.h"
 #include "hetero/trainer/run_files.h"
 #include "hetero/trainer/run_output.h"
+#include "hetero/trainer/run_profile.h"
 #include "hetero/trainer/team.h"
 #include "hetero/trainer/train_rank.h"
 #include "hetero/trainer/version/version.h"
@@ -115,21 +113,12 @@ absl::StatusOr<std::unique_ptr<RunCheckpoints>> PrepareCheckpoints(const RunOpti
   return checkpoints;
 }
 
-// What there is to say when all has been trained.
-absl::Status Finish(const RunOptions& options, const Job& job, absl::Time start, Reporter& reporter,
-                    std::vector<RankRecord>& records, const StopSignals& signals, Console& console,
-                    absl::Status written) {
+// What there is to say when all has been trained, `profile` if it is not empty.
+absl::Status Finish(const std::string& profile, absl::Time start, Reporter& reporter,
+                    const StopSignals& signals, Console& console, absl::Status written) {
   written.Update(reporter.Close());
   written.Update(reporter.unsaved());
-  if (options.profile) {
-    std::vector<RankProfile> profiles;
-    for (RankRecord& record : records) profiles.push_back(std::move(record.profile));
-    console.Print(DescribeProfile(profiles));
-    if (records[0].waits.has_value() && profiles[0].num_steps > 0) {
-      console.Print(
-          DescribeWaits(WaitsOf(job, profiles, records), job.model->graph().SampleOwner().name));
-    }
-  }
+  if (!profile.empty()) console.Print(profile);
   if (const std::string skipped = DescribeSkipped(reporter.tally()); !skipped.empty()) {
     console.Print(skipped);
   }
@@ -246,7 +235,8 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
   if (!trace.empty()) {
     for (RankRecord& record : records) record.spans.emplace(kMaxSpans);
   }
-  if (options.profile && job.devices[0].kind == DeviceKind::kCpu) {
+  const bool waits_are_told = options.profile || job.config.logging().timers();
+  if (waits_are_told && job.devices[0].kind == DeviceKind::kCpu) {
     for (RankRecord& record : records) record.waits.emplace();
   }
   if (options.walk.step >= 0) {
@@ -290,12 +280,16 @@ absl::Status Train(const RunOptions& options, Job& job, Team& team, Console& con
     KeepFlights(output.path, trained, job, records, console);
     return trained;
   }
+  std::string profile;
+  if (options.profile) {
+    HETERO_ASSIGN_OR_RETURN(profile, DescribeRun(job, records, team));
+  }
   if (reporter == nullptr) return written;
   if (options.walk.step >= 0) {
     HETERO_RETURN_IF_ERROR(TellWalk(options, job, records));
     return reporter->Close();
   }
-  return Finish(options, job, start, *reporter, records, signals, console, written);
+  return Finish(profile, start, *reporter, signals, console, written);
 }
 
 absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models, Console& console,
@@ -314,11 +308,6 @@ absl::Status RunToItsEnd(const RunOptions& options, const ModelRegistry& models,
     HETERO_RETURN_IF_ERROR(ViolationsError(ValidateThreads(job.config)));
   }
   Team team(job.layout->world_size(), LoggingRank(job), options.rendezvous);
-  if (!team.is_one_process() && options.profile) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--profile is of ranks in one process; launch is ", job.config.launch(),
-                     "; nearest: threads:", job.layout->world_size()));
-  }
   HETERO_RETURN_IF_ERROR(AgreeOnJob(job, team));
   // One of the processes speaks.
   Console silent(-1);

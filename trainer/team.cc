@@ -60,6 +60,23 @@ absl::StatusOr<std::string> Team::OfLogging(std::string_view what, const std::st
   return text;
 }
 
+absl::StatusOr<std::vector<std::string>> Team::ToLogging(std::string_view what,
+                                                         std::vector<std::string> texts) {
+  if (is_one_process()) return texts;
+  const auto key = [&](int64_t rank) { return absl::StrCat(what, " of rank ", rank); };
+  if (!logs()) {
+    const int64_t self = rendezvous_->rank().value();
+    HETERO_RETURN_IF_ERROR(rendezvous_->Put(key(self), texts[static_cast<size_t>(self)]));
+    return std::vector<std::string>();
+  }
+  for (int64_t rank = 0; rank < world_size_; ++rank) {
+    if (IsHere(GlobalRank(rank))) continue;
+    HETERO_ASSIGN_OR_RETURN(texts[static_cast<size_t>(rank)],
+                            rendezvous_->Get(key(rank), GlobalRank(rank)));
+  }
+  return texts;
+}
+
 absl::Status Team::Meet(std::string_view name) {
   if (is_one_process()) return absl::OkStatus();
   std::vector<GlobalRank> everybody;

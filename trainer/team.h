@@ -41,6 +41,11 @@ class Team {
   // What the process of the logging rank has as `text`. Called by all in the same order.
   absl::StatusOr<std::string> OfLogging(std::string_view what, const std::string& text);
 
+  // What every rank has as `texts`, by rank, in the process of the logging rank; nothing in others.
+  // A process gives those of its own ranks. Called by all in the same order.
+  absl::StatusOr<std::vector<std::string>> ToLogging(std::string_view what,
+                                                     std::vector<std::string> texts);
+
   // Waits until all processes are in the call of that name, which nobody uses twice.
   absl::Status Meet(std::string_view name);
   // Of this process, of that of rank 0.

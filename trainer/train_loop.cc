@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <set>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -71,6 +70,7 @@ absl::Status TrainLoop::Train() {
     HETERO_RETURN_IF_ERROR(TendSaves(wishes));
     if (EndsEarly()) break;
     HETERO_RETURN_IF_ERROR(Step());
+    HETERO_RETURN_IF_ERROR(CompareReplicas());
     if (EvaluationIsDue()) {
       HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
       if (EndsEarly()) break;
@@ -83,6 +83,13 @@ absl::Status TrainLoop::Train() {
     stopped_ = stopped_ || (stop_every > 0 && queued_ % stop_every == 0 && queued_ < num_steps());
   }
   return absl::OkStatus();
+}
+
+absl::Status TrainLoop::CompareReplicas() {
+  const int64_t interval = options_.job.config.compare_replicas_every_steps();
+  if (options_.replicas == nullptr || queued_ % interval != 0) return absl::OkStatus();
+  HETERO_RETURN_IF_ERROR(options_.trainer.AwaitWeights());
+  return options_.replicas->Compare(queued_, stream());
 }
 
 bool TrainLoop::EvaluationIsDue() const {
@@ -144,28 +151,6 @@ absl::Status TrainLoop::Walk() {
   HETERO_RETURN_IF_ERROR(options_.trainer.Result().status());
   stopped_ = true;
   return absl::OkStatus();
-}
-
-absl::Status TrainLoop::ReportUntil(int64_t step) {
-  for (; reported_ < step; ++reported_) {
-    if (PassesOver(reported_)) {
-      tally_.PassOver();
-      passed_over_samples_ += options_.job.train.batch.SizeOf(reported_);
-      if (options_.reporter != nullptr) options_.reporter->PassOver(reported_, NextRate());
-      continue;
-    }
-    HETERO_ASSIGN_OR_RETURN(const StepResult result, options_.trainer.Result());
-    tally_.Add(result.report.outcome, result.minimized, result.report.non_finite_parameter);
-    HETERO_ASSIGN_OR_RETURN(const absl::Duration elapsed, clock_->Elapsed());
-    if (options_.reporter != nullptr) {
-      options_.reporter->Step(reported_, result, NextRate(), elapsed);
-    }
-  }
-  return absl::OkStatus();
-}
-
-double TrainLoop::NextRate() const {
-  return options_.trainer.schedule().At(options_.trainer.optimizer().progress().consumed_samples);
 }
 
 RunState TrainLoop::State() const {
@@ -249,20 +234,6 @@ void TrainLoop::TellSaves() {
                                           " checkpoints could not be saved: ", last.message())),
                 ExitCode::kSavesFail)
           : Annotate(last, "the last checkpoint could not be saved"));
-}
-
-void TrainLoop::KeepProfile() {
-  RankRecord& record = options_.record;
-  if (std::optional<StepClock::Samples> samples = clock_->samples()) {
-    record.profile = {.num_steps = samples->num_steps,
-                      .time = samples->time,
-                      .operations = OperationsOf(samples->calls),
-                      .beside = SumOf(samples->beside),
-                      .num_untimed = samples->num_untimed};
-    record.queues = clock_->TakeSpans();
-  } else {
-    record.profile = account_.Profile(ran_);
-  }
 }
 
 }  // namespace hetero

@@ -1,12 +1,15 @@
 #include "hetero/trainer/train_rank.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -18,12 +21,30 @@
 #include "hetero/trainer/checkpoint/run_state.h"
 #include "hetero/trainer/feed/run_quarantine.h"
 #include "hetero/trainer/feed/samples.h"
+#include "hetero/trainer/interval_waits.h"
+#include "hetero/trainer/replica_check.h"
+#include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/program_timer.h"
 #include "hetero/trainer/step/rank_trainer.h"
 #include "hetero/trainer/step/step_waits.h"
 #include "hetero/trainer/train_loop.h"
 
 namespace hetero {
 namespace {
+
+// Where the run wants its steps timed.
+std::optional<ProgramTimer> TimerOf(const Job& job, GlobalRank rank) {
+  if (!job.config.logging().timers()) return std::nullopt;
+  const std::vector<std::string> modules = job.model->graph().ModuleNames();
+  std::vector<int> module_of_stage;
+  for (const PlanStage& stage : job.train.stages) {
+    const auto module = std::ranges::find(modules, stage.module);
+    module_of_stage.push_back(static_cast<int>(module - modules.begin()));
+  }
+  const int own = module_of_stage[job.train.StagesOf(*job.layout, rank).front()];
+  return ProgramTimer(job.devices[rank.value()], std::move(module_of_stage),
+                      static_cast<int>(modules.size()), own);
+}
 
 // Null for a world of one.
 absl::StatusOr<std::unique_ptr<Communicator>> MakeWorld(const Job& job,
@@ -64,6 +85,8 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   options.spans = record.spans.has_value() ? &*record.spans : nullptr;
   options.current = &record.operation;
   options.waits = record.waits.has_value() ? &*record.waits : nullptr;
+  std::optional<ProgramTimer> timer = TimerOf(job, rank);
+  options.timer = timer.has_value() ? &*timer : nullptr;
   options.watch = record.walk.has_value() ? &*record.walk : nullptr;
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
@@ -86,7 +109,18 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
                           .predicted = prediction,
                           .signals = run.signals,
                           .reporter = reporter,
-                          .record = record};
+                          .record = record,
+                          .timer = timer.has_value() ? &*timer : nullptr};
+    std::optional<IntervalWaits> waits;
+    if (timer.has_value() && record.waits.has_value()) {
+      loop.waits = &waits.emplace(job, rank);
+    }
+    std::unique_ptr<ReplicaCheck> replicas;
+    if (job.config.has_compare_replicas_every_steps()) {
+      HETERO_ASSIGN_OR_RETURN(replicas,
+                              ReplicaCheck::Create(trainer->engine().stages(), rank, factory));
+      loop.replicas = replicas.get();
+    }
     if (run.checkpoints == nullptr) return TrainLoop(loop).Run();
     HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<Communicator> world, MakeWorld(job, factory));
     Exchange exchange(world.get());

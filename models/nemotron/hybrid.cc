@@ -63,16 +63,29 @@ absl::Status CheckRanks(const HybridConfig& config, int64_t layer, int64_t tenso
   return absl::OkStatus();
 }
 
+int MoeLayersBefore(const LayerPattern& pattern, int64_t layer) {
+  const std::vector<LayerKind>& kinds = pattern.layers();
+  return static_cast<int>(std::count(kinds.begin(), kinds.begin() + layer, LayerKind::kExperts));
+}
+
 }  // namespace
 
 int HybridConfig::num_totals() const {
-  return kNumStageTotals + 2 * static_cast<int>(pattern.Count(LayerKind::kExperts));
+  return kNumStageTotals + 4 * static_cast<int>(pattern.Count(LayerKind::kExperts));
 }
 
 int HybridConfig::ExchangesTotal(int64_t layer) const {
-  const std::vector<LayerKind>& kinds = pattern.layers();
-  return kNumStageTotals + 2 * static_cast<int>(std::count(kinds.begin(), kinds.begin() + layer,
-                                                           LayerKind::kExperts));
+  return kNumStageTotals + 2 * MoeLayersBefore(pattern, layer);
+}
+
+int HybridConfig::BalanceLossTotal(int64_t layer) const {
+  const int num_moe = static_cast<int>(pattern.Count(LayerKind::kExperts));
+  return kNumStageTotals + 2 * num_moe + MoeLayersBefore(pattern, layer);
+}
+
+int HybridConfig::BalanceTokensTotal(int64_t layer) const {
+  const int num_moe = static_cast<int>(pattern.Count(LayerKind::kExperts));
+  return BalanceLossTotal(layer) + num_moe;
 }
 
 absl::StatusOr<ParameterTable> MakeHybridTable(const HybridConfig& config, const ShardSpec& shard) {
@@ -151,6 +164,8 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
   statistics_ranks_ = resources.communicators.Of(Family::kTpDpCp);
   exchanges_.resize(num_moe);
   exchanges_total_ = config_.ExchangesTotal(range.first);
+  balance_loss_total_ = config_.BalanceLossTotal(range.first);
+  balance_tokens_total_ = config_.BalanceTokensTotal(range.first);
   tells_exchanges_ = expert_parallel == nullptr || expert_parallel->rank() == GroupRank(0);
   ParameterStore& parameters = resources.parameters;
   int64_t moe = 0;

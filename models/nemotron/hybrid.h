@@ -44,10 +44,13 @@ struct HybridConfig {
   MoeConfig experts;
   MlpConfig mlp;
 
-  // Behind the totals of every stage each MoE layer has two.
+  // Behind the totals of every stage come those of each MoE layer: exchanges and rounds, then the
+  // balance losses of all, then the tokens that count in these.
   int num_totals() const;
   int ExchangesTotal(int64_t layer) const;
   int RoundsTotal(int64_t layer) const { return ExchangesTotal(layer) + 1; }
+  int BalanceLossTotal(int64_t layer) const;
+  int BalanceTokensTotal(int64_t layer) const;
 };
 
 // Names follow Megatron-LM: "decoder.layers.3.mixer.in_proj.weight".
@@ -109,6 +112,8 @@ class HybridStage : public Stage {
   // that exchange them, of which the first tells it.
   std::vector<ExchangeCounts> exchanges_;
   int exchanges_total_ = kNumStageTotals;  // of the first of these layers
+  int balance_loss_total_ = kNumStageTotals;
+  int balance_tokens_total_ = kNumStageTotals;
   bool tells_exchanges_ = true;
   bool exceeded_prediction_ = false;
 

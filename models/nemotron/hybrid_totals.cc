@@ -25,7 +25,7 @@ absl::Status AddCount(int64_t count, const TensorView& totals, Stream& stream) {
 
 absl::Status HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
   ArenaScope scope(stream.workspace());
-  const auto add = [&](StageTotal first, const ConstTensorView& sums) -> absl::Status {
+  const auto add = [&](int first, const ConstTensorView& sums) -> absl::Status {
     const int64_t count = sums.dim(0);
     HETERO_ASSIGN_OR_RETURN(const TensorView converted,
                             stream.workspace().Allocate(DType::kF64, {count}));
@@ -36,15 +36,21 @@ absl::Status HybridStage::TakeTotals(const TensorView& totals, Stream& stream) {
   HETERO_RETURN_IF_ERROR(add(kStageLossSum, totals_.loss_2));
   HETERO_RETURN_IF_ERROR(add(kStageSequences, totals_.matches_2));
   HETERO_RETURN_IF_ERROR(add(kStageInvalidIds, totals_.invalid_ids_1));
-  for (int64_t layer = 0; layer < balance_loss_L_.dim(0); ++layer) {
+  const int64_t num_moe = balance_loss_L_.dim(0);
+  for (int64_t layer = 0; layer < num_moe; ++layer) {
     HETERO_RETURN_IF_ERROR(add(kStageBalanceLoss, balance_loss_L_.Rows(layer, 1)));
+  }
+  const int64_t balance_tokens = std::exchange(balance_tokens_, 0);
+  if (num_moe > 0) {
+    HETERO_RETURN_IF_ERROR(add(balance_loss_total_, balance_loss_L_));
+    HETERO_RETURN_IF_ERROR(
+        AddCount(balance_tokens / num_moe, totals.Rows(balance_tokens_total_, num_moe), stream));
   }
   for (const TensorView& sums :
        {totals_.loss_2, totals_.matches_2, totals_.invalid_ids_1, balance_loss_L_}) {
     HETERO_RETURN_IF_ERROR(Fill(0, sums, stream));
   }
-  HETERO_RETURN_IF_ERROR(
-      AddCount(std::exchange(balance_tokens_, 0), totals.Rows(kStageBalanceTokens, 1), stream));
+  HETERO_RETURN_IF_ERROR(AddCount(balance_tokens, totals.Rows(kStageBalanceTokens, 1), stream));
   return TakeExchanges(totals, stream);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "absl/log/check.h"
 
@@ -21,12 +22,24 @@ LossSum SumOf(const Metric& metric, std::span<const double> sums) {
   return {.name = metric.name, .sum = sums[metric.numerator], .count = sums[metric.denominator]};
 }
 
+bool IsOfLayer(const Metric& metric) {
+  return metric.only_above == std::numeric_limits<double>::infinity();
+}
+
 }  // namespace
 
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums) {
   std::vector<LossSum> result;
   for (const Metric& metric : metrics) {
-    if (metric.in_training) result.push_back(SumOf(metric, sums));
+    if (metric.in_training && !IsOfLayer(metric)) result.push_back(SumOf(metric, sums));
+  }
+  return result;
+}
+
+std::vector<LossSum> LayerSums(std::span<const Metric> metrics, std::span<const double> sums) {
+  std::vector<LossSum> result;
+  for (const Metric& metric : metrics) {
+    if (metric.in_training && IsOfLayer(metric)) result.push_back(SumOf(metric, sums));
   }
   return result;
 }

@@ -13,6 +13,7 @@
 
 #include "absl/time/time.h"
 #include "hetero/models/stage.h"
+#include "hetero/trainer/step/memory_use.h"
 
 namespace hetero {
 
@@ -32,8 +33,10 @@ struct LossSum {
 };
 
 // What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
-// all ranks, the model's totals.
+// all ranks, the model's totals. What is told on the console only above infinity, which is never,
+// is of a single layer and is LayerSums' in training.
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
+std::vector<LossSum> LayerSums(std::span<const Metric> metrics, std::span<const double> sums);
 std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);
 
 // What is told of `values` among others: those that their metric wants told.
@@ -55,12 +58,14 @@ struct StepMetrics {
   int64_t passed_over_samples = 0;  // of these, that skip_steps named
   bool skipped = false;             // the parameters were not updated
   std::vector<LossSum> losses;      // empty where no loss is computed
+  std::vector<LossSum> layers;      // of single layers; empty where nobody wants them
   // Of the next update; none when no module learns at the run's rate.
   std::optional<double> learning_rate;
   std::vector<NamedValue> module_rates;  // of the modules that learn at rates of their own
   std::optional<double> grad_norm;       // before clipping
   std::optional<int64_t> num_zeros;      // elements of the gradient that are 0
   std::optional<double> params_norm;     // of all parameters, after the step
+  std::optional<MemoryUse> memory;       // of the rank that logs, after the step
   // What the step's samples are and take by definition; 0 and empty where nobody counts it.
   double tokens = 0;
   std::vector<NamedValue> flops;              // by module

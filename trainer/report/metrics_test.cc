@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -47,6 +48,26 @@ TEST(MetricsIntervalTest, WhereNothingWasUpdatedTheLossIsThatOfTheSkippedIterati
   EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 6}));
   interval.Add(Step(2, 3, 1), absl::Seconds(1));
   EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 3}));
+}
+
+TEST(LayerSumsTest, WhatIsNeverOnTheConsoleIsOfALayer) {
+  const std::vector<Metric> metrics = {
+      {.name = "lm loss", .numerator = 0, .denominator = 1, .in_training = true},
+      {.name = "moe/loss_layer_3",
+       .numerator = 2,
+       .denominator = 1,
+       .in_training = true,
+       .only_above = std::numeric_limits<double>::infinity()},
+      {.name = "rounds", .numerator = 1, .denominator = 0, .in_training = true, .only_above = 1}};
+  const std::vector<double> sums = {8, 2, 6};
+  const std::vector<LossSum> layers = LayerSums(metrics, sums);
+  ASSERT_EQ(layers.size(), 1);
+  EXPECT_EQ(layers[0].name, "moe/loss_layer_3");
+  EXPECT_EQ(layers[0].sum / layers[0].count, 3);
+  const std::vector<LossSum> others = TrainingSums(metrics, sums);
+  ASSERT_EQ(others.size(), 2);
+  EXPECT_EQ(others[0].name, "lm loss");
+  EXPECT_EQ(others[1].name, "rounds");
 }
 
 TEST(WorthTellingTest, AboveWhatTheMetricSays) {

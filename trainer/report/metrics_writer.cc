@@ -1,14 +1,49 @@
 #include "hetero/trainer/report/metrics_writer.h"
 
+#include <cstddef>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "hetero/base/status.h"
 #include "hetero/telemetry/open_metrics.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/trainer/step/memory_use.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
+namespace {
+
+// Tags of PyTorch's allocator, whose reserved bytes are those that were taken from the device.
+std::vector<NamedValue> Tagged(const MemoryUse& memory) {
+  const auto bytes = [](int64_t number) { return static_cast<double>(number); };
+  std::vector<NamedValue> values = {{"mem-reserved-bytes", bytes(memory.taken.total_bytes())},
+                                    {"mem-allocated-bytes", bytes(memory.used_bytes)},
+                                    {"mem-max-allocated-bytes", bytes(memory.most_used_bytes)}};
+  for (int i = 0; i < kNumMemoryLabels; ++i) {
+    const auto label = static_cast<MemoryLabel>(i);
+    if (memory.taken.bytes(label) == 0) continue;
+    const std::string owner = absl::StrReplaceAll(Name(label), {{" ", "-"}});
+    values.push_back({absl::StrCat("mem-", owner, "-bytes"), bytes(memory.taken.bytes(label))});
+  }
+  return values;
+}
+
+// Prometheus names say their unit: "iteration seconds" of "iteration-time", "optimizer seconds
+// language" of "optimizer-time language".
+std::string SnapshotName(std::string_view name) {
+  constexpr std::string_view kTime = "-time";
+  const size_t at = name.find(kTime);
+  if (at == name.npos) return std::string(name);
+  const std::string_view rest = name.substr(at + kTime.size());
+  if (!rest.empty() && rest[0] != ' ') return std::string(name);
+  return absl::StrCat(name.substr(0, at), " seconds", rest);
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<MetricsWriter>> MetricsWriter::Create(const std::string& directory,
                                                                      int64_t world_size) {
@@ -44,10 +79,17 @@ void MetricsWriter::WriteStep(const StepMetrics& step, absl::Time now) {
   if (step.params_norm.has_value()) values.push_back({"params-norm", *step.params_norm});
   values.push_back({"world-size", static_cast<double>(world_size_)});
   WriteWithTwins(step.iteration, step.consumed_samples, values, now);
+  const size_t num_with_twins = values.size();
+  for (const LossSum& layer : step.layers) {
+    if (layer.count > 0) values.push_back({layer.name, layer.sum / layer.count});
+  }
   if (step.passed_over_samples > 0) {
     values.push_back({"skipped-train-samples", static_cast<double>(step.passed_over_samples)});
-    Write(step.iteration, std::span(values).last(1), now);
   }
+  if (step.memory.has_value()) {
+    for (NamedValue& value : Tagged(*step.memory)) values.push_back(std::move(value));
+  }
+  Write(step.iteration, std::span(values).subspan(num_with_twins), now);
   {
     absl::MutexLock lock(&mutex_);
     if (step.skipped) ++num_skipped_;
@@ -71,6 +113,13 @@ void MetricsWriter::WriteInterval(int64_t iteration, const IntervalAverages& ave
   Write(iteration, values, now);
   // One unit of time is enough where no other program's tags are to be met.
   WriteLine("interval", iteration, std::nullopt, std::span(values).subspan(1), now);
+  ReplaceSnapshot();
+}
+
+void MetricsWriter::WriteTimers(int64_t iteration, std::span<const NamedValue> values,
+                                absl::Time now) {
+  Write(iteration, values, now);
+  WriteLine("timers", iteration, std::nullopt, values, now);
   ReplaceSnapshot();
 }
 
@@ -119,8 +168,7 @@ void MetricsWriter::ReplaceSnapshot() {
        .help = "Since this process started."}};
   for (const auto& [name, value] : latest_) {
     if (name == "skipped") continue;
-    metrics.push_back(
-        {.name = name == "iteration-time" ? "iteration seconds" : name, .value = value});
+    metrics.push_back({.name = SnapshotName(name), .value = value});
   }
   snapshot_->Replace(OpenMetricsText("hetero", metrics));
 }
@@ -146,6 +194,7 @@ void MetricsWriter::WriteWithTwins(int64_t iteration, int64_t consumed_samples,
 }
 
 void MetricsWriter::Write(int64_t step, std::span<const NamedValue> values, absl::Time now) {
+  if (values.empty()) return;
   std::vector<Scalar> scalars;
   for (const NamedValue& value : values) scalars.push_back({value.name, value.value});
   file_->AddScalars(step, now, scalars);

@@ -39,7 +39,9 @@ class MetricsWriter {
                                                                int64_t world_size);
 
   // With twins: learning-rate, batch-size, every loss under its own name, loss-scale, grad-norm,
-  // world-size; those present.
+  // world-size; those present. Without: those of layers, skipped-train-samples, and of memory
+  // Megatron-LM's mem-reserved-bytes, mem-allocated-bytes and mem-max-allocated-bytes, and
+  // mem-<owner>-bytes.
   void WriteStep(const StepMetrics& step, absl::Time now = absl::Now());
 
   // No twins: iteration-time in seconds, iteration-time-ms; with `throughput`, in TFLOP/s of a GPU,
@@ -47,6 +49,10 @@ class MetricsWriter {
   void WriteInterval(int64_t iteration, const IntervalAverages& averages,
                      const std::optional<Throughput>& throughput = {},
                      absl::Time now = absl::Now());
+
+  // No twins. Seconds of a step under names that end in "-time", or in that and a module.
+  void WriteTimers(int64_t iteration, std::span<const NamedValue> values,
+                   absl::Time now = absl::Now());
 
   // With twins: "<name> validation", and "<name> validation ppl" for names that end in "loss".
   void WriteEvaluation(int64_t iteration, int64_t consumed_samples,

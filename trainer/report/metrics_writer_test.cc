@@ -14,11 +14,14 @@
 #include "gtest/gtest.h"
 #include "hetero/telemetry/event/event.pb.h"
 #include "hetero/telemetry/event_file_reader.h"
+#include "hetero/tensor/memory.h"
+#include "hetero/trainer/step/memory_use.h"
 
 namespace hetero {
 namespace {
 
 using ::absl_testing::IsOk;
+using ::testing::HasSubstr;
 using ::testing::Pair;
 using ::testing::UnorderedElementsAre;
 
@@ -43,6 +46,11 @@ Scalars Written(Fill fill) {
     }
   }
   return scalars;
+}
+
+std::string ReadFile(const std::string& name) {
+  std::ifstream file(::testing::TempDir() + "/metrics/" + name);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 StepMetrics Step() {
@@ -121,6 +129,31 @@ TEST(MetricsWriterTest, ThroughputIsThatOfAGpuAndOfAModule) {
                   Pair("tflops radio_encoder", Pair(3, 4)), Pair("tflops language", Pair(3, 12))));
 }
 
+TEST(MetricsWriterTest, MemoryIsToldByOwnerWithoutTwins) {
+  StepMetrics step = {.iteration = 3, .consumed_samples = 192, .global_batch_size = 64};
+  step.memory = MemoryUse{.used_bytes = 512, .most_used_bytes = 768};
+  step.memory->taken.Add(MemoryLabel::kWeights, 256);
+  step.memory->taken.Add(MemoryLabel::kMainGradients, 1024);
+  Scalars written = Written([&](MetricsWriter& writer) { writer.WriteStep(step); });
+  std::erase_if(written, [](const auto& scalar) { return !scalar.first.starts_with("mem-"); });
+  EXPECT_THAT(written, UnorderedElementsAre(Pair("mem-reserved-bytes", Pair(3, 1280)),
+                                            Pair("mem-allocated-bytes", Pair(3, 512)),
+                                            Pair("mem-max-allocated-bytes", Pair(3, 768)),
+                                            Pair("mem-weights-bytes", Pair(3, 256)),
+                                            Pair("mem-main-gradients-bytes", Pair(3, 1024))));
+}
+
+TEST(MetricsWriterTest, TimersAreSecondsForPrometheus) {
+  const std::vector<NamedValue> timers = {{"optimizer-time", 0.5},
+                                          {"optimizer-time language", 0.25}};
+  EXPECT_THAT(Written([&](MetricsWriter& writer) { writer.WriteTimers(3, timers); }),
+              UnorderedElementsAre(Pair("optimizer-time", Pair(3, 0.5f)),
+                                   Pair("optimizer-time language", Pair(3, 0.25f))));
+  const std::string text = ReadFile("metrics.prom");
+  EXPECT_THAT(text, HasSubstr("\nhetero_optimizer_seconds 0.5\n"));
+  EXPECT_THAT(text, HasSubstr("\nhetero_optimizer_seconds_language 0.25\n"));
+}
+
 TEST(MetricsWriterTest, EvaluationTags) {
   EXPECT_THAT(
       Written([&](MetricsWriter& writer) {
@@ -133,11 +166,6 @@ TEST(MetricsWriterTest, EvaluationTags) {
                            Pair("lm loss validation ppl vs samples", Pair(12800, 1)),
                            Pair("caption accuracy validation", Pair(200, 0.5f)),
                            Pair("caption accuracy validation vs samples", Pair(12800, 0.5f))));
-}
-
-std::string ReadFile(const std::string& name) {
-  std::ifstream file(::testing::TempDir() + "/metrics/" + name);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
 TEST(MetricsWriterTest, LinesOfJsonSayTheSame) {

@@ -35,13 +35,17 @@ StepMetrics Reporter::MetricsOf(int64_t step, double learning_rate) const {
 }
 
 void Reporter::Step(int64_t step, const StepResult& result, double learning_rate,
-                    absl::Duration elapsed) {
+                    absl::Duration elapsed, const std::optional<MemoryUse>& memory) {
   StepMetrics metrics = MetricsOf(step, learning_rate);
   metrics.skipped = result.report.outcome != StepOutcome::kApplied;
   metrics.grad_norm = result.report.gradient_norm;
   metrics.num_zeros = result.report.zero_gradients;
   metrics.params_norm = result.params_norm;
+  metrics.memory = memory;
   metrics.losses = TrainingSums(metrics_, result.report.sums);
+  if (config_.logging().expert_layers()) {
+    metrics.layers = LayerSums(metrics_, result.report.sums);
+  }
   sums_.resize(result.report.sums.size());
   std::ranges::transform(sums_, result.report.sums, sums_.begin(), std::plus());
   if (work_.counter != nullptr && uncounted_.ok()) {

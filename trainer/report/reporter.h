@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -29,6 +30,7 @@
 #include "hetero/trainer/report/step_tally.h"
 #include "hetero/trainer/report/step_work.h"
 #include "hetero/trainer/run_config.pb.h"
+#include "hetero/trainer/step/memory_use.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
 namespace hetero {
@@ -101,8 +103,15 @@ class Reporter {
   void Unsaved(const absl::Status& status) { unsaved_ = status; }
   const absl::Status& unsaved() const { return unsaved_; }
 
-  // After step `step`, which took `elapsed`; the next update runs at `learning_rate`.
-  void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed);
+  // After step `step`, which took `elapsed`; the next update runs at `learning_rate`. `memory` is
+  // told where it is set.
+  void Step(int64_t step, const StepResult& result, double learning_rate, absl::Duration elapsed,
+            const std::optional<MemoryUse>& memory = std::nullopt);
+
+  // After `iteration` steps: of those since the last call, MetricsWriter::WriteTimers.
+  void Timers(int64_t iteration, std::span<const NamedValue> values) {
+    events_->WriteTimers(iteration, values);
+  }
 
   // Step `step` was passed over; the next update runs at `learning_rate`.
   void PassOver(int64_t step, double learning_rate);

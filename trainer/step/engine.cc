@@ -45,7 +45,10 @@ std::string_view CategoryOf(OpKind kind) {
 }  // namespace
 
 absl::Status Engine::RunTraining(int64_t step, absl::FunctionRef<absl::Status(const Op&)> finish) {
-  return Run(Split::kTrain, step, finish);
+  ProgramTimer* const timer = options_.timer;
+  if (timer != nullptr) timer->Begin();
+  HETERO_RETURN_IF_ERROR(Run(Split::kTrain, step, finish));
+  return timer != nullptr ? timer->End(*stream_) : absl::OkStatus();
 }
 
 absl::Status Engine::RunEvaluation(int64_t step) {
@@ -70,6 +73,9 @@ absl::Status Engine::Run(Split split, int64_t step,
       options_.current->Set(
           split == Split::kTrain ? CurrentOperation::kStep : CurrentOperation::kEvaluation, step,
           program.names[i]);
+    }
+    if (options_.timer != nullptr && split == Split::kTrain) {
+      HETERO_RETURN_IF_ERROR(options_.timer->Enter(op, *stream_));
     }
     if (op.kind >= OpKind::kReduceGradients) {
       HETERO_RETURN_IF_ERROR(finish(op));

@@ -35,7 +35,9 @@
 #include "hetero/trainer/feed/feed.h"
 #include "hetero/trainer/step/communicators.h"
 #include "hetero/trainer/step/current_operation.h"
+#include "hetero/trainer/step/memory_use.h"
 #include "hetero/trainer/step/plan.h"
+#include "hetero/trainer/step/program_timer.h"
 #include "hetero/trainer/step/step_waits.h"
 #include "hetero/trainer/step/step_watch.h"
 
@@ -71,8 +73,9 @@ struct EngineOptions {
   bool keeps_everything = false;        // whatever PlanStage::selective_recompute says
   // Called before every operation with its place in its program; may be empty.
   std::function<void(size_t place)> before_operation = {};
-  StepWatch* watch = nullptr;  // null: nobody looks
-  StepWaits* waits = nullptr;  // of training steps on the CPU; null: nobody counts them
+  StepWatch* watch = nullptr;     // null: nobody looks
+  StepWaits* waits = nullptr;     // of training steps on the CPU; null: nobody counts them
+  ProgramTimer* timer = nullptr;  // of training steps; null: nobody times them
   // Asked before every operation; true ends the step with CANCELLED. For a rank without peers.
   std::function<bool()> stop_requested = {};
 };
@@ -115,6 +118,8 @@ class Engine {
   MemoryLedger& ledger() { return ledger_; }
   SpanBuffer* spans() { return options_.spans; }
   const MemoryLedger& ledger() const { return ledger_; }
+
+  MemoryUse Memory() const;
 
   // What the arenas took at most so far.
   EngineMemory PeakMemory() const;

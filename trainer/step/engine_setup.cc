@@ -170,6 +170,22 @@ const Engine::Program& Engine::ProgramOf(Split split, int64_t step) const {
   return *found;
 }
 
+MemoryUse Engine::Memory() const {
+  int64_t free = 0;
+  int64_t always_free = 0;
+  const auto add = [&](const Arena& arena) {
+    free += arena.capacity_bytes() - arena.used_bytes();
+    always_free += arena.capacity_bytes() - arena.peak_bytes();
+  };
+  add(*workspace_);
+  for (const Runtime& runtime : runtimes_) {
+    for (const Slot& slot : runtime.slots) add(slot.activations);
+  }
+  return {.taken = ledger_,
+          .used_bytes = ledger_.total_bytes() - free,
+          .most_used_bytes = ledger_.total_bytes() - always_free};
+}
+
 EngineMemory Engine::PeakMemory() const {
   EngineMemory peak{.workspace_bytes = workspace_->peak_bytes()};
   for (const Runtime& runtime : runtimes_) {

@@ -136,21 +136,15 @@ absl::Status RankTrainer::TakeTotals(const TensorView& totals) {
 }
 
 absl::StatusOr<Wishes> RankTrainer::AnyOf(const Wishes& own) {
-  if (control_ == nullptr) return own;
   double any[] = {own.stop ? 1.0 : 0.0, own.save ? 1.0 : 0.0, own.busy ? 1.0 : 0.0};
-  const TensorView view(any, DType::kF64, {std::ssize(any)});
-  HETERO_RETURN_IF_ERROR(control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "wishes"));
+  HETERO_RETURN_IF_ERROR(Combine(any, ReduceOp::kMax, "wishes"));
   return Wishes{.stop = any[0] != 0, .save = any[1] != 0, .busy = any[2] != 0};
 }
 
-absl::StatusOr<int64_t> RankTrainer::Largest(int64_t value) {
-  if (control_ == nullptr) return value;
-  // Exact below 2^53.
-  double largest[] = {static_cast<double>(value)};
-  const TensorView view(largest, DType::kF64, {1});
-  HETERO_RETURN_IF_ERROR(
-      control_->AllReduce(view, view, ReduceOp::kMax, host_stream_, "bad samples"));
-  return static_cast<int64_t>(largest[0]);
+absl::Status RankTrainer::Combine(std::span<double> values, ReduceOp op, std::string_view what) {
+  if (control_ == nullptr) return absl::OkStatus();
+  const TensorView view(values.data(), DType::kF64, {std::ssize(values)});
+  return control_->AllReduce(view, view, op, host_stream_, what);
 }
 
 absl::Status RankTrainer::PassOverBadSamples(Split split, int64_t step) {
@@ -158,7 +152,10 @@ absl::Status RankTrainer::PassOverBadSamples(Split split, int64_t step) {
   HETERO_ASSIGN_OR_RETURN(std::vector<int64_t> own, engine_->BadSamples(split, step));
   std::vector<int64_t> all;
   for (;;) {
-    HETERO_ASSIGN_OR_RETURN(const int64_t next, Largest(own.empty() ? -1 : own.back()));
+    // Exact below 2^53.
+    double largest[] = {own.empty() ? -1 : static_cast<double>(own.back())};
+    HETERO_RETURN_IF_ERROR(Combine(largest, ReduceOp::kMax, "bad samples"));
+    const auto next = static_cast<int64_t>(largest[0]);
     if (next < 0) break;
     all.push_back(next);
     if (!own.empty() && own.back() == next) own.pop_back();

@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -70,6 +71,10 @@ class RankTrainer {
   // and for no device.
   absl::StatusOr<Wishes> AnyOf(const Wishes& own);
 
+  // Makes each of `values` what `op` makes of all ranks'. Every rank calls it, with as many; the
+  // hosts wait for each other, for no device. `what`: of the call, in errors.
+  absl::Status Combine(std::span<double> values, ReduceOp op, std::string_view what);
+
   // Queues one step of the run; every rank calls it. Waits for no work of this step: for the
   // outcome of the one before, as Optimizer::Queue, and where the feed is too far ahead.
   absl::Status Queue(int64_t step);
@@ -122,9 +127,6 @@ class RankTrainer {
 
   // Finds what no rank may read of `step`, before it begins. The hosts wait for each other.
   absl::Status PassOverBadSamples(Split split, int64_t step);
-  // Over all ranks.
-  absl::StatusOr<int64_t> Largest(int64_t value);
-
   // What a step does beside the work of stages and edges.
   absl::Status Finish(const Op& op);
   absl::Status Update();

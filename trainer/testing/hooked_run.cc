@@ -72,6 +72,7 @@ class HookedModel : public Model {
     absl::StatusOr<std::unique_ptr<Stage>> stage = model_->MakeStage(module, place, resources);
     const bool with_data = resources.device.kind != DeviceKind::kShapeOnly;
     if (!stage.ok() || module != module_ || !with_data || taken_.exchange(true)) return stage;
+    if (hooks_.on_made) hooks_.on_made(resources.parameters);
     return std::make_unique<HookedStage>(*std::move(stage), hooks_);
   }
 

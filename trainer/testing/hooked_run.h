@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "hetero/models/registry.h"
 #include "hetero/models/stage.h"
+#include "hetero/params/parameter_store.h"
 #include "hetero/tensor/view.h"
 #include "hetero/trainer/testing/recipe_run.h"
 
@@ -21,6 +22,8 @@ namespace hetero {
 struct StageHooks {
   std::function<absl::Status(int forward, StageInput& input)> before_forward;
   std::function<void(int backward, TensorView d_output)> before_backward;
+  // Called once before that, with what the stage reads its weights from.
+  std::function<void(ParameterStore& parameters)> on_made;
 };
 
 // The models of runs with hooks of one rank: the first that makes a stage of `module` with data.

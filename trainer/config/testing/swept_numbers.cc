@@ -77,6 +77,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "stop_after_minutes=5",
       "stop_every_steps=1000",
       "skip_steps=[2, 3]",
+      "compare_replicas_every_steps=2",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
       "host_bytes: 100000000 max_failures: 2}",
       "checkpoint.load={folder: \"latest\" allow_fresh_start: true iteration: 5 max_fallbacks: 2}",
