@@ -53,7 +53,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (int64_t i = 0; i < (*opened)->num_samples(); ++i) {
     const absl::Status read = (*opened)->Read(i, sample);
     CHECK(read.ok() || absl::IsDataLoss(read)) << read;
-    if (read.ok()) CHECK(!sample.parts.empty());
+    if (!read.ok()) continue;
+    CHECK(!sample.parts.empty());
+    std::string alone;
+    for (const RawSample::Part& part : sample.parts) {
+      CHECK(*(*opened)->ReadMember(i, sample.key, part.extension, alone));
+      CHECK_EQ(alone, part.bytes);
+    }
   }
   return 0;
 }
