@@ -73,7 +73,8 @@ absl::Status PrintDryRun(const RunOptions& options, Job& job, Console& console,
     classes.push_back({.ranks = job.work.classes[i],
                        .memory = &predictions[i].memory,
                        .calls = &predictions[i].calls,
-                       .connections = predictions[i].connections});
+                       .connections = predictions[i].connections,
+                       .save_bytes = predictions[i].save_bytes});
     console.Print(DescribePrediction(job.train, classes.back()));
   }
   console.Print(DescribeProof(job.train, job.smaller,
