@@ -115,7 +115,8 @@ void BM_Save(benchmark::State& bench) {
   Exchange exchange;
   Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
   Stream stream(Device{}, workspace);
-  Saver saver(storage, exchange);
+  MemoryLedger memory;
+  Saver saver(storage, exchange, memory);
   int64_t ring_bytes = 0;
   for (auto _ : bench) {
     bench.PauseTiming();
@@ -149,7 +150,8 @@ void BM_AsyncStall(benchmark::State& bench) {
   Exchange exchange;
   Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
   Stream stream(Device{}, workspace);
-  Saver saver(storage, exchange);
+  MemoryLedger memory;
+  Saver saver(storage, exchange, memory);
   for (auto _ : bench) {
     const std::string directory = folder.Fresh();
     const absl::Time begin = absl::Now();
@@ -189,7 +191,8 @@ void BM_BeginAgain(benchmark::State& bench) {
   Exchange exchange;
   Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
   Stream stream(Device{}, workspace);
-  Saver saver(storage, exchange);
+  MemoryLedger memory;
+  Saver saver(storage, exchange, memory);
   int64_t saves = 0;
   const auto save = [&] {
     const std::string directory = absl::StrCat("/", saves++);

@@ -44,7 +44,7 @@ TEST(DeviceCudaTest, StateMayChangeWhenItIsCopiedAndComesBackInOtherPieces) {
   MemoryStorage storage;
   Exchange exchange;
   ASSERT_THAT(storage.MakeDirectory("/c"), IsOk());
-  Saver saver(storage, exchange);
+  Saver saver(storage, exchange, ledger);
   ASSERT_THAT(saver.Begin("/c", {.tensors = {columns}},
                           {.save_id = "s", .num_files = 1, .ring_bytes = 1}, *stream),
               IsOk());
@@ -60,7 +60,7 @@ TEST(DeviceCudaTest, StateMayChangeWhenItIsCopiedAndComesBackInOtherPieces) {
                  {.box = {{500, 7}, {524, kColumns - 7}},
                   .local = device.Rows(500, 524).Columns(7, kColumns - 7)}};
   CheckpointState state{.tensors = {rows}};
-  ASSERT_THAT(Load(storage, "/c", state, exchange, {}, *stream), IsOk());
+  ASSERT_THAT(Load(storage, "/c", state, exchange, {}, *stream, ledger), IsOk());
   ASSERT_THAT(CopyToHost(device, on_host, *stream), IsOk());
   ASSERT_THAT(stream->Synchronize(), IsOk());
   EXPECT_EQ(PatternDifference({{host.tensor()}}), "");

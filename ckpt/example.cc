@@ -33,7 +33,8 @@ absl::Status SaveHalf(Storage& storage, GlobalRank rank, CommunicatorFactory& fa
       .shape = {4, 8},
       .pieces = {{.box = {{first, 0}, {2, 8}}, .local = TensorView(std::span(rows), {2, 8})}}};
 
-  Saver saver(storage, exchange);
+  MemoryLedger memory;
+  Saver saver(storage, exchange, memory);
   HETERO_RETURN_IF_ERROR(saver.Begin("/checkpoint", {.tensors = {weight}},
                                      {.save_id = "example", .iteration = 10}, stream));
   // ... forward and backward of the next step ...
@@ -62,7 +63,9 @@ TEST(Example, OneRankLoadsWhatTwoSaved) {
   Exchange alone;
   Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
   Stream stream(Device{}, workspace);
-  const absl::StatusOr<LoadReport> report = Load(storage, "/checkpoint", state, alone, {}, stream);
+  MemoryLedger memory;
+  const absl::StatusOr<LoadReport> report =
+      Load(storage, "/checkpoint", state, alone, {}, stream, memory);
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_EQ(report->iteration, 10);
   EXPECT_EQ(all[31], 31);

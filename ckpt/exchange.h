@@ -58,7 +58,6 @@ class Exchange {
 
  private:
   Communicator* communicator_;
-  MemoryLedger ledger_;
   Arena no_workspace_;
   Stream stream_;
 };

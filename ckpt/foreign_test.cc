@@ -26,21 +26,21 @@ constexpr char kFolder[] = "ckpt/format/testdata/";
 TEST(ForeignTest, RowsOfTwoProcessesGoToThreeColumnsOfRanks) {
   PosixStorage storage;
   const std::vector<int64_t> first = {0, 3, 5}, count = {3, 2, 3};
-  EXPECT_THAT(
-      RunWorld(3,
-               [&](RankInWorld world) -> absl::Status {
-                 WholeTensor whole("w", DType::kF32, {4, 8});
-                 CheckpointTensor columns = whole.tensor();
-                 const int64_t begin = first[world.rank], size = count[world.rank];
-                 columns.pieces[0].box = {{0, begin}, {4, size}};
-                 columns.pieces[0].local = columns.pieces[0].local.Columns(begin, size);
-                 CheckpointState state{.tensors = {columns}};
-                 HETERO_RETURN_IF_ERROR(Load(storage, std::string(kFolder) + "sharded", state,
-                                             world.exchange, {.foreign = true}, world.stream));
-                 EXPECT_EQ(PatternDifference(state.tensors), "") << "rank " << world.rank;
-                 return absl::OkStatus();
-               }),
-      IsOk());
+  EXPECT_THAT(RunWorld(3,
+                       [&](RankInWorld world) -> absl::Status {
+                         WholeTensor whole("w", DType::kF32, {4, 8});
+                         CheckpointTensor columns = whole.tensor();
+                         const int64_t begin = first[world.rank], size = count[world.rank];
+                         columns.pieces[0].box = {{0, begin}, {4, size}};
+                         columns.pieces[0].local = columns.pieces[0].local.Columns(begin, size);
+                         CheckpointState state{.tensors = {columns}};
+                         HETERO_RETURN_IF_ERROR(Load(storage, std::string(kFolder) + "sharded",
+                                                     state, world.exchange, {.foreign = true},
+                                                     world.stream, world.memory));
+                         EXPECT_EQ(PatternDifference(state.tensors), "") << "rank " << world.rank;
+                         return absl::OkStatus();
+                       }),
+              IsOk());
 }
 
 TEST(ForeignTest, MegatronsTensorsAndObjectsAreFound) {
@@ -64,26 +64,27 @@ TEST(ForeignTest, MegatronsTensorsAndObjectsAreFound) {
 TEST(ForeignTest, ShardedSafetensorsGoToRowsOfThreeRanks) {
   PosixStorage storage;
   const std::vector<int64_t> first = {0, 1, 3}, count = {1, 2, 1};
-  EXPECT_THAT(
-      RunWorld(3,
-               [&](RankInWorld world) -> absl::Status {
-                 WholeTensor w("w", DType::kF32, {4, 8}), e("e", DType::kBF16, {4, 3, 2}),
-                     b("b", DType::kBF16, {5}), s("s", DType::kF32, {});
-                 CheckpointTensor rows = w.tensor();
-                 const int64_t begin = first[world.rank], size = count[world.rank];
-                 rows.pieces[0].box = {{begin, 0}, {size, 8}};
-                 rows.pieces[0].local = rows.pieces[0].local.Rows(begin, size);
-                 CheckpointState state{.tensors = {rows, e.tensor(), b.tensor()}};
-                 HETERO_RETURN_IF_ERROR(Load(storage, "ckpt/safetensors/testdata/sharded", state,
-                                             world.exchange, {.foreign = true}, world.stream));
-                 EXPECT_EQ(PatternDifference(state.tensors), "") << "rank " << world.rank;
-                 CheckpointState scalar{.tensors = {s.tensor()}};
-                 HETERO_RETURN_IF_ERROR(Load(storage, "ckpt/safetensors/testdata/sharded", scalar,
-                                             world.exchange, {.foreign = true}, world.stream));
-                 EXPECT_EQ(s.Floats(), std::vector<float>{2.5f});
-                 return absl::OkStatus();
-               }),
-      IsOk());
+  EXPECT_THAT(RunWorld(3,
+                       [&](RankInWorld world) -> absl::Status {
+                         WholeTensor w("w", DType::kF32, {4, 8}), e("e", DType::kBF16, {4, 3, 2}),
+                             b("b", DType::kBF16, {5}), s("s", DType::kF32, {});
+                         CheckpointTensor rows = w.tensor();
+                         const int64_t begin = first[world.rank], size = count[world.rank];
+                         rows.pieces[0].box = {{begin, 0}, {size, 8}};
+                         rows.pieces[0].local = rows.pieces[0].local.Rows(begin, size);
+                         CheckpointState state{.tensors = {rows, e.tensor(), b.tensor()}};
+                         HETERO_RETURN_IF_ERROR(Load(storage, "ckpt/safetensors/testdata/sharded",
+                                                     state, world.exchange, {.foreign = true},
+                                                     world.stream, world.memory));
+                         EXPECT_EQ(PatternDifference(state.tensors), "") << "rank " << world.rank;
+                         CheckpointState scalar{.tensors = {s.tensor()}};
+                         HETERO_RETURN_IF_ERROR(Load(storage, "ckpt/safetensors/testdata/sharded",
+                                                     scalar, world.exchange, {.foreign = true},
+                                                     world.stream, world.memory));
+                         EXPECT_EQ(s.Floats(), std::vector<float>{2.5f});
+                         return absl::OkStatus();
+                       }),
+              IsOk());
 }
 
 TEST(ForeignTest, TypesThatWeDoNotComputeWithAreNamed) {

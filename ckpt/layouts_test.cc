@@ -33,7 +33,7 @@ absl::Status SavePattern(Storage& storage, const ModelLayout& layout, const std:
     SmallModel model(layout, world.rank);
     FillPattern(model.state().tensors, shift);
     return Save(storage, directory, model.state(), world.exchange,
-                {.save_id = "s", .iteration = shift}, world.stream)
+                {.save_id = "s", .iteration = shift}, world.stream, world.memory)
         .status();
   }));
   return Commit(storage, directory);
@@ -46,8 +46,9 @@ absl::Status LoadAndSaveAgain(Storage& storage, const ModelLayout& layout, const
     SmallModel model(layout, world.rank);
     FillValue(model.state().tensors, 999);
     for (CheckpointObject& object : model.state().objects) object.value = nullptr;
-    HETERO_ASSIGN_OR_RETURN(const LoadReport report,
-                            Load(storage, from, model.state(), world.exchange, {}, world.stream));
+    HETERO_ASSIGN_OR_RETURN(
+        const LoadReport report,
+        Load(storage, from, model.state(), world.exchange, {}, world.stream, world.memory));
     EXPECT_EQ(report.iteration, shift);
     EXPECT_TRUE(report.unused.empty() && report.kept.empty());
     EXPECT_EQ(PatternDifference(model.state().tensors, shift), "") << "rank " << world.rank;
@@ -55,7 +56,7 @@ absl::Status LoadAndSaveAgain(Storage& storage, const ModelLayout& layout, const
       EXPECT_EQ(object.value["step"], 7) << object.name;
     }
     return Save(storage, to, model.state(), world.exchange, {.save_id = "s", .iteration = shift},
-                world.stream)
+                world.stream, world.memory)
         .status();
   }));
   return Commit(storage, to);
@@ -123,9 +124,9 @@ TEST(LayoutsTest, EachStoredByteIsReadByOneRank) {
   ASSERT_THAT(RunWorld(8,
                        [&](RankInWorld world) -> absl::Status {
                          SmallModel model(layout, world.rank);
-                         HETERO_ASSIGN_OR_RETURN(
-                             const LoadReport report,
-                             Load(storage, "/c", model.state(), world.exchange, {}, world.stream));
+                         HETERO_ASSIGN_OR_RETURN(const LoadReport report,
+                                                 Load(storage, "/c", model.state(), world.exchange,
+                                                      {}, world.stream, world.memory));
                          read[world.rank] = report.bytes_read;
                          if (world.rank == 0) wanted = report.bytes;
                          return absl::OkStatus();

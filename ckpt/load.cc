@@ -107,7 +107,7 @@ nlohmann::json LoadReport::ToJson() const {
 
 absl::StatusOr<LoadReport> Load(Storage& storage, std::string_view directory,
                                 CheckpointState& state, Exchange& exchange,
-                                const LoadOptions& options, Stream& stream) {
+                                const LoadOptions& options, Stream& stream, MemoryLedger& ledger) {
   const absl::Time start = absl::Now();
   HETERO_ASSIGN_OR_RETURN(CheckpointIndex index,
                           ReadIndex(storage, directory, exchange, options.foreign));
@@ -129,9 +129,10 @@ absl::StatusOr<LoadReport> Load(Storage& storage, std::string_view directory,
                     .bytes = WantedBytes(plan, match)};
   const auto read = [&]() -> absl::Status {
     HETERO_RETURN_IF_ERROR(stream.Synchronize());
-    HETERO_ASSIGN_OR_RETURN(report.bytes_read, ReadTargets(storage, directory, index,
-                                                           filling.Requests(match, exchange.rank()),
-                                                           options.num_readers, stream.device()));
+    HETERO_ASSIGN_OR_RETURN(
+        report.bytes_read,
+        ReadTargets(storage, directory, index, filling.Requests(match, exchange.rank()),
+                    options.num_readers, stream.device(), ledger));
     return ReadObjects(storage, directory, index, match, state);
   };
   HETERO_RETURN_IF_ERROR(exchange.Agree(read(), "checkpoint.read"));

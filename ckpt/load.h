@@ -62,10 +62,10 @@ struct LoadReport {
 // wants it and the nearest stored names; INVALID_ARGUMENT shapes and types that differ, and names
 // that nobody wants with the nearest keys; DATA_LOSS an index that is damaged or a tensor that its
 // chunks do not cover once. Later, with tensors changed: DATA_LOSS naming file, key, block and
-// checksums.
+// checksums. While it reads, memory that files are read to counts in `ledger`.
 absl::StatusOr<LoadReport> Load(Storage& storage, std::string_view directory,
                                 CheckpointState& state, Exchange& exchange,
-                                const LoadOptions& options, Stream& stream);
+                                const LoadOptions& options, Stream& stream, MemoryLedger& ledger);
 
 }  // namespace hetero
 

@@ -12,17 +12,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/ckpt/checkpoint_index.h"
-#include "hetero/ckpt/match.h"
+#include "hetero/ckpt/chunk_jobs.h"
 #include "hetero/ckpt/storage/storage.h"
 #include "hetero/tensor/device.h"
+#include "hetero/tensor/memory.h"
 #include "nlohmann/json.hpp"
 
 namespace hetero {
-
-struct ReadRequest {
-  ReadTarget target;
-  int64_t* filled = nullptr;  // elements that were written are added to it
-};
 
 // Every block of a chunk that has wanted elements is read once, whole, and its checksum compared;
 // of files of others, from its first to its last wanted element.
@@ -33,7 +29,7 @@ struct ReadRequest {
 absl::StatusOr<int64_t> ReadTargets(Storage& storage, const std::filesystem::path& directory,
                                     const CheckpointIndex& index,
                                     const std::vector<ReadRequest>& requests, int num_threads,
-                                    Device device);
+                                    Device device, MemoryLedger& ledger);
 
 // Errors: likewise.
 absl::StatusOr<nlohmann::json> ReadStoredObject(Storage& storage,

@@ -18,6 +18,7 @@
 #include "hetero/ckpt/exchange.h"
 #include "hetero/ckpt/storage/storage.h"
 #include "hetero/tensor/device.h"
+#include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "nlohmann/json.hpp"
 
@@ -37,7 +38,7 @@ struct SaveOptions {
   // Of member 0, for other readers: what common.pt holds.
   nlohmann::json common = nlohmann::json::object();
   int num_files = 2;  // of a rank, each with a thread
-  // Memory of this rank through which state goes to the files, at most as much as it writes; 0: a
+  // Memory of this rank through which state goes to the files, taken whatever it has to write; 0: a
   // quarter of that. At least two blocks a file.
   int64_t ring_bytes = 0;
   int64_t max_chunk_bytes = int64_t{1} << 30;  // longer ones are cut along their first dim
@@ -63,8 +64,8 @@ struct SaveReport {
 // order. An error of a member is that of all: nobody is left waiting.
 class Saver {
  public:
-  // Both outlive the saver.
-  Saver(Storage& storage, Exchange& exchange);
+  // All outlive the saver. The memory that it makes ready counts in `ledger`.
+  Saver(Storage& storage, Exchange& exchange, MemoryLedger& ledger);
   // Ends a save in flight: its threads stop after the block that they write.
   ~Saver();
 
@@ -119,7 +120,7 @@ class Saver {
 // Begin and Finish.
 absl::StatusOr<SaveReport> Save(Storage& storage, std::string_view directory,
                                 const CheckpointState& state, Exchange& exchange,
-                                const SaveOptions& options, Stream& stream);
+                                const SaveOptions& options, Stream& stream, MemoryLedger& ledger);
 
 }  // namespace hetero
 

@@ -15,9 +15,34 @@ namespace {
 // A GPU's driver lets nobody else work while it registers a piece: 64 MiB take about 30 ms.
 constexpr int64_t kPieceSlots = 16;
 
+int64_t SlotsFor(int64_t bytes) {
+  return std::max<int64_t>(1, CeilDiv(bytes, SnapshotRing::kSlotBytes));
+}
+
+// Slots begin at multiples of kDirectAlignment, the piece wherever it is.
+int64_t PieceBytes(int64_t slots) {
+  return Buffer::AlignedBytes(slots * SnapshotRing::kSlotBytes + kDirectAlignment);
+}
+
+// Of pieces for so many slots.
+int64_t PiecesBytes(int64_t slots) {
+  const int64_t rest = slots % kPieceSlots;
+  return slots / kPieceSlots * PieceBytes(kPieceSlots) + (rest > 0 ? PieceBytes(rest) : 0);
+}
+
 }  // namespace
 
-SnapshotRing::~SnapshotRing() { Stop(); }
+int64_t SnapshotRing::MemoryBytes(int64_t bytes) { return PiecesBytes(SlotsFor(bytes)); }
+
+SnapshotRing::~SnapshotRing() {
+  Stop();
+  Count(0);
+}
+
+void SnapshotRing::Count(int64_t memory_bytes) {
+  ledger_.Add(MemoryLabel::kHostStaging, memory_bytes - counted_bytes_);
+  counted_bytes_ = memory_bytes;
+}
 
 void SnapshotRing::Stop() {
   {
@@ -28,7 +53,7 @@ void SnapshotRing::Stop() {
 }
 
 absl::Status SnapshotRing::Prepare(Device device, int64_t bytes) {
-  const int64_t wanted = std::max<int64_t>(1, (bytes + kSlotBytes - 1) / kSlotBytes);
+  const int64_t wanted = SlotsFor(bytes);
   {
     absl::MutexLock lock(&mutex_);
     if (wanted <= num_slots() && status_.ok()) return absl::OkStatus();
@@ -42,6 +67,7 @@ absl::Status SnapshotRing::Prepare(Device device, int64_t bytes) {
     status_ = absl::OkStatus();
   }
   slots_.resize(std::max(wanted, num_slots()));
+  Count(pieces_ledger_.total_bytes() + PiecesBytes(num_slots() - first));
   absl::StatusOr<std::thread> thread =
       StartThread("the memory of checkpoints", [this, device, first] {
         const absl::Status grown = CatchExceptions([&] { return Grow(device, first); });
@@ -63,7 +89,7 @@ absl::Status SnapshotRing::Grow(Device device, int64_t first) {
   while (first < num_slots()) {
     const int64_t count = std::min(kPieceSlots, num_slots() - first);
     HETERO_ASSIGN_OR_RETURN(PinnedBuffer piece,
-                            PinnedBuffer::Allocate(device, count * kSlotBytes + kDirectAlignment));
+                            PinnedBuffer::Allocate(device, PieceBytes(count), pieces_ledger_));
     const auto address = reinterpret_cast<uintptr_t>(piece.address());
     auto* const base = reinterpret_cast<std::byte*>(RoundUp(address, uintptr_t{kDirectAlignment}));
     for (int64_t i = 0; i < count; ++i) slots_[first + i] = base + i * kSlotBytes;

@@ -21,7 +21,8 @@ namespace hetero {
 
 class SnapshotRing {
  public:
-  SnapshotRing() = default;
+  // What the ring has, or will have, counts in `ledger`, which outlives it.
+  explicit SnapshotRing(MemoryLedger& ledger) : ledger_(ledger) {}
   // Waits for the thread, which ends after the piece that it makes.
   ~SnapshotRing();
 
@@ -29,6 +30,9 @@ class SnapshotRing {
   SnapshotRing& operator=(const SnapshotRing&) = delete;
 
   static constexpr int64_t kSlotBytes = kBlockBytes;
+
+  // Of host memory that a new ring takes which is let grow to `bytes`.
+  static int64_t MemoryBytes(int64_t bytes);
 
   // Lets the ring grow to `bytes` or a little more, in whole slots of at least one. It stays as it
   // is where it has as much. Waits for no memory but that of an earlier call. Precondition: no
@@ -50,10 +54,15 @@ class SnapshotRing {
  private:
   absl::Status Grow(Device device, int64_t first);
   void Stop();
+  void Count(int64_t memory_bytes);
 
+  MemoryLedger& ledger_;
+  int64_t counted_bytes_ = 0;
   // Those that are ready are only read.
   std::vector<std::byte*> slots_;
-  std::vector<PinnedBuffer> pieces_;  // of the thread, while it runs
+  // Of the thread, while it runs: the ledger of the rank is not.
+  MemoryLedger pieces_ledger_;
+  std::vector<PinnedBuffer> pieces_;
   std::thread thread_;
 
   mutable absl::Mutex mutex_;

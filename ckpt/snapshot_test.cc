@@ -32,7 +32,8 @@ std::vector<std::byte*> AllSlots(SnapshotRing& ring) {
 constexpr int64_t kRingBytes = 40 * SnapshotRing::kSlotBytes;
 
 TEST(SnapshotRingTest, SlotsAreAlignedAndApart) {
-  SnapshotRing ring;
+  MemoryLedger memory;
+  SnapshotRing ring(memory);
   ASSERT_THAT(ring.Prepare(Device{}, kRingBytes - 1), IsOk());
   ASSERT_EQ(ring.num_slots(), 40);
   const std::vector<std::byte*> slots = AllSlots(ring);
@@ -47,7 +48,8 @@ TEST(SnapshotRingTest, SlotsAreAlignedAndApart) {
 }
 
 TEST(SnapshotRingTest, WhatIsReadyStaysWhereItIsWhenTheRingGrows) {
-  SnapshotRing ring;
+  MemoryLedger memory;
+  SnapshotRing ring(memory);
   ASSERT_THAT(ring.Prepare(Device{}, 3 * SnapshotRing::kSlotBytes), IsOk());
   std::vector<std::byte*> slots = AllSlots(ring);
   ASSERT_THAT(ring.Prepare(Device{}, 1), IsOk());
@@ -61,7 +63,8 @@ TEST(SnapshotRingTest, WhatIsReadyStaysWhereItIsWhenTheRingGrows) {
 }
 
 TEST(SnapshotRingTest, ARingThatIsNotWantedAnyMoreEndsSoon) {
-  SnapshotRing ring;
+  MemoryLedger memory;
+  SnapshotRing ring(memory);
   // Pieces are made one by one, and none after the end.
   ASSERT_THAT(ring.Prepare(Device{}, int64_t{1} << 30), IsOk());
   EXPECT_THAT(ring.AwaitReady(0).value(), testing::Ge(1));
@@ -69,7 +72,8 @@ TEST(SnapshotRingTest, ARingThatIsNotWantedAnyMoreEndsSoon) {
 
 // What was made ready before is all that a snapshot uses, and it waits for none of it.
 TEST(SnapshotTest, AReadyRingIsUsedAsItIs) {
-  SnapshotRing ring;
+  MemoryLedger memory;
+  SnapshotRing ring(memory);
   ASSERT_THAT(ring.Prepare(Device{}, kRingBytes), IsOk());
   const std::vector<std::byte*> slots = AllSlots(ring);
   MemoryStorage storage;

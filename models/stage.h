@@ -215,6 +215,8 @@ struct Metric {
   int denominator = kStageLossWeight;
   bool in_training = false;
   bool in_evaluation = false;
+  // Of a single layer: in training only among the events, where the run asks for it.
+  bool of_layer = false;
   // Told on the console and in the RESULT line only above this; unset: always as the others.
   std::optional<double> only_above = std::nullopt;
 };

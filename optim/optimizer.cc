@@ -87,7 +87,7 @@ absl::Status Optimizer::Allocate(MemoryLedger& ledger) {
   const Device device = stream_.device();
   HETERO_ASSIGN_OR_RETURN(buffer_,
                           Buffer::Allocate(device, MemoryLabel::kOptimizer, num_bytes, ledger));
-  HETERO_ASSIGN_OR_RETURN(staging_, PinnedBuffer::Allocate(device, num_bytes));
+  HETERO_ASSIGN_OR_RETURN(staging_, PinnedBuffer::Allocate(device, num_bytes, ledger));
   HETERO_ASSIGN_OR_RETURN(read_, Event::Create(device));
   device_ = Divide(buffer_.View(DType::kF64, {count}));
   return absl::OkStatus();

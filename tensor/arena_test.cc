@@ -8,6 +8,7 @@
 namespace hetero {
 namespace {
 
+using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
@@ -57,6 +58,26 @@ TEST(BufferTest, TheLedgerFollowsMovesAndDestruction) {
     EXPECT_EQ(outer.View(DType::kF32, {250}).values<float>()[249], 0.0f);
   }
   EXPECT_EQ(ledger.total_bytes(), 0);
+}
+
+// What a run on a GPU takes of its host is told by a run on shapes.
+TEST(PinnedBufferTest, CountsBesideTheDevicesOwnMemory) {
+  for (const DeviceKind kind : {DeviceKind::kCpu, DeviceKind::kShapeOnly}) {
+    MemoryLedger ledger;
+    const absl::StatusOr<Buffer> own =
+        Buffer::Allocate({kind}, MemoryLabel::kWeights, 1000, ledger);
+    ASSERT_THAT(own, IsOk());
+    {
+      absl::StatusOr<PinnedBuffer> staging = PinnedBuffer::Allocate({kind}, 300, ledger);
+      ASSERT_THAT(staging, IsOk());
+      const PinnedBuffer moved = *std::move(staging);
+      EXPECT_EQ(ledger.bytes(MemoryLabel::kHostStaging), 512);
+      EXPECT_EQ(ledger.device_bytes(), 1024);
+      EXPECT_EQ(ledger.host_bytes(DeviceKind::kCuda), 512);
+      EXPECT_EQ(ledger.host_bytes(DeviceKind::kCpu), 1536);
+    }
+    EXPECT_EQ(ledger.total_bytes(), 1024);
+  }
 }
 
 }  // namespace

@@ -33,12 +33,18 @@ void* AllocateHost(int64_t bytes) {
 
 std::string_view Name(MemoryLabel label) {
   constexpr std::string_view kNames[kNumMemoryLabels] = {
-      "weights", "main gradients", "optimizer", "activations", "workspace", "bridge", "data"};
+      "weights",   "main gradients", "optimizer", "activations",
+      "workspace", "bridge",         "data",      "host staging"};
   return kNames[static_cast<int>(label)];
 }
 
 int64_t MemoryLedger::total_bytes() const {
   return std::accumulate(bytes_.begin(), bytes_.end(), int64_t{0});
+}
+
+int64_t MemoryLedger::host_bytes(DeviceKind device) const {
+  CHECK(device != DeviceKind::kShapeOnly);
+  return device == DeviceKind::kCpu ? total_bytes() : bytes(MemoryLabel::kHostStaging);
 }
 
 std::string MemoryLedger::ToString() const {
@@ -129,6 +135,7 @@ PinnedBuffer& PinnedBuffer::operator=(PinnedBuffer&& other) noexcept {
     device_ = other.device_;
     address_ = std::exchange(other.address_, nullptr);
     size_bytes_ = std::exchange(other.size_bytes_, 0);
+    ledger_ = std::exchange(other.ledger_, nullptr);
   }
   return *this;
 }
@@ -137,32 +144,44 @@ PinnedBuffer::~PinnedBuffer() { Free(); }
 
 void PinnedBuffer::Free() {
   if (address_ == nullptr) return;
-  if (device_.kind == DeviceKind::kCuda) {
-    cuda::FreePinned(address_);
-  } else {
-    std::free(address_);
-  }
+  if (device_.kind == DeviceKind::kCpu) std::free(address_);
+  if (device_.kind == DeviceKind::kCuda) cuda::FreePinned(address_);
+  ledger_->Add(MemoryLabel::kHostStaging, -size_bytes_);
   address_ = nullptr;
 }
 
-absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes) {
+absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes,
+                                                    MemoryLedger& ledger) {
   if (bytes < 0) {
     return absl::InvalidArgumentError(
         absl::StrCat("staging memory of ", bytes, " bytes; at least 0"));
+  }
+  if (bytes > kMaxBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(bytes, " bytes for host staging are more than any memory has"));
   }
   PinnedBuffer buffer;
   buffer.device_ = device;
   buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
   const int64_t allocated = std::max(buffer.size_bytes_, Buffer::kAlignment);
-  if (device.kind == DeviceKind::kCuda) {
-    HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(device.ordinal, allocated));
-    return buffer;
+  switch (device.kind) {
+    case DeviceKind::kShapeOnly:
+      buffer.address_ = reinterpret_cast<void*>(kShapeOnlyAddress);
+      break;
+    case DeviceKind::kCpu:
+      buffer.address_ = AllocateHost(allocated);
+      break;
+    case DeviceKind::kCuda: {
+      HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(device.ordinal, allocated));
+      break;
+    }
   }
-  buffer.address_ = AllocateHost(allocated);
   if (buffer.address_ == nullptr) {
     return OutOfMemoryError(
         absl::StrCat("no ", allocated, " bytes of host memory left for staging"));
   }
+  buffer.ledger_ = &ledger;
+  ledger.Add(MemoryLabel::kHostStaging, buffer.size_bytes_);
   return buffer;
 }
 

@@ -25,8 +25,10 @@ enum class MemoryLabel : uint8_t {
   kWorkspace,
   kBridge,
   kData,
+  // Of the host, beside the device's own memory: what copies between the two and files go through.
+  kHostStaging,
 };
-inline constexpr int kNumMemoryLabels = 7;
+inline constexpr int kNumMemoryLabels = 8;
 
 std::string_view Name(MemoryLabel label);
 
@@ -36,6 +38,10 @@ class MemoryLedger {
   void Add(MemoryLabel label, int64_t bytes) { bytes_[static_cast<int>(label)] += bytes; }
   int64_t bytes(MemoryLabel label) const { return bytes_[static_cast<int>(label)]; }
   int64_t total_bytes() const;
+  // All but kHostStaging.
+  int64_t device_bytes() const { return total_bytes() - bytes(MemoryLabel::kHostStaging); }
+  // What lies in memory of the host, of a rank on such a device. Precondition: not shape-only.
+  int64_t host_bytes(DeviceKind device) const;
 
   bool operator==(const MemoryLedger&) const = default;
 
@@ -87,7 +93,8 @@ class Buffer {
 };
 
 // Host memory, zero-filled, that a device copies from and to without a detour: staging for
-// tensor/copy.h. Ordinary memory unless the device is a GPU. Move-only; counted in no ledger.
+// tensor/copy.h. Ordinary memory unless the device is a GPU; none on the shape-only device. Counted
+// in the ledger, as kHostStaging, for its lifetime. Move-only.
 class PinnedBuffer {
  public:
   PinnedBuffer() = default;
@@ -95,8 +102,9 @@ class PinnedBuffer {
   PinnedBuffer& operator=(PinnedBuffer&& other) noexcept;
   ~PinnedBuffer();
 
+  // `ledger` outlives the buffer. It takes Buffer::AlignedBytes(bytes).
   // Errors: as Buffer::Allocate.
-  static absl::StatusOr<PinnedBuffer> Allocate(Device device, int64_t bytes);
+  static absl::StatusOr<PinnedBuffer> Allocate(Device device, int64_t bytes, MemoryLedger& ledger);
 
   void* address() const { return address_; }
   int64_t size_bytes() const { return size_bytes_; }
@@ -113,6 +121,7 @@ class PinnedBuffer {
   Device device_;
   void* address_ = nullptr;
   int64_t size_bytes_ = 0;
+  MemoryLedger* ledger_ = nullptr;
 };
 
 }  // namespace hetero

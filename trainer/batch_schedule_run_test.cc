@@ -11,10 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/ckpt/inspect/difference.h"
-#include "hetero/ckpt/inspect/tensors.h"
-#include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/trainer/testing/recipe_run.h"
+#include "hetero/trainer/testing/run_checkpoint.h"
 
 namespace hetero {
 namespace {
@@ -52,10 +50,7 @@ std::vector<double> Numbers(const RecipeRun& run, int64_t first, int64_t end) {
 }
 
 bool SameTensors(const fs::path& first, const fs::path& second) {
-  PosixStorage storage;
-  const auto a = StoredTensors::Open(storage, TestFolder() / first);
-  const auto b = StoredTensors::Open(storage, TestFolder() / second);
-  return CompareTensors(*a.value(), *b.value()).value().none();
+  return CompareCheckpoints(TestFolder() / first, TestFolder() / second).none();
 }
 
 TEST(BatchScheduleRunTest, StepsFollowEachOtherWithoutAGapAndEachSizeIsARunOfItsOwn) {

@@ -33,6 +33,7 @@
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/config/explain_field.h"
+#include "hetero/trainer/config/launch.h"
 #include "hetero/trainer/config/load_config.h"
 #include "hetero/trainer/exit_code.h"
 #include "hetero/trainer/job.h"

@@ -1,16 +1,21 @@
 #include "hetero/trainer/prediction.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "hetero/base/counted.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/save_memory.h"
 #include "hetero/comm/loopback/loopback.h"
 #include "hetero/data/batch_schedule.h"
-#include "hetero/trainer/memory_limit.h"
+#include "hetero/trainer/checkpoint/save_settings.h"
+#include "hetero/trainer/config/launch.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
 namespace hetero {
@@ -47,6 +52,10 @@ absl::StatusOr<Prediction> RunOnShapes(const Job& job, GlobalRank rank, int64_t 
     return absl::ResourceExhaustedError(absl::StrCat(bytes, " bytes of activations a microbatch"));
   }
   prediction.memory = engine.PredictedMemory();
+  if (job.config.checkpoint().has_save()) {
+    prediction.save_bytes =
+        SaveMemoryBytes(SaveOptionsOf(job.config.checkpoint().save(), *trainer, rank));
+  }
   prediction.connections = CountConnections(factory.made());
   return prediction;
 }
@@ -107,19 +116,52 @@ absl::StatusOr<std::vector<Prediction>> PredictClasses(const Job& job, const Sto
   return predictions;
 }
 
+absl::Status CheckHostMemory(const Job& job, std::span<const Prediction> predictions,
+                             const MemoryLimit& limit) {
+  const bool on_gpu = job.config.device() == proto::RunConfig::CUDA;
+  const bool alone = on_gpu && AreProcesses(job.config.launch());
+  int64_t num_ranks = 0;
+  int64_t held = 0;
+  int64_t saves = 0;
+  for (size_t i = 0; i < predictions.size(); ++i) {
+    const int64_t of_rank =
+        predictions[i].memory.host_bytes(on_gpu ? DeviceKind::kCuda : DeviceKind::kCpu);
+    if (alone) {
+      num_ranks = 1;
+      held = std::max(held, of_rank);
+      saves = std::max(saves, predictions[i].save_bytes);
+    } else {
+      const int64_t of_class = job.work.classes[i].num_ranks;
+      num_ranks += of_class;
+      held += of_class * of_rank;
+      saves += of_class * predictions[i].save_bytes;
+    }
+  }
+  if (held + saves <= limit.bytes) return absl::OkStatus();
+  const std::string limits = absl::StrCat(limit.what, " ", limit.bytes >> 20, " MiB");
+  if (held > limit.bytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the ranks of this run need ", held >> 20, " MiB of memory together, ", limits,
+                     "; lower micro_batch_size, sequence_length or the model's sizes, and see "
+                     "--dry_run"));
+  }
+  const proto::SaveCheckpoints& save = job.config.checkpoint().save();
+  const int64_t largest =
+      LargestRing((limit.bytes - held) / num_ranks, {.incremental = save.incremental()});
+  return absl::InvalidArgumentError(
+      absl::StrCat("checkpoint.save.host_bytes is ",
+                   save.has_host_bytes() ? absl::StrCat(save.host_bytes())
+                                         : "unset, which is a quarter of what a rank saves",
+                   ": checkpoints take ", saves >> 20, " MiB of memory beside ", held >> 20,
+                   " MiB of ", Counted(num_ranks, "rank"), ", ", limits, "; ",
+                   largest > 0 ? absl::StrCat("nearest is ", largest)
+                               : "no value fits, nearest is a run without checkpoint.save"));
+}
+
 absl::StatusOr<std::vector<Prediction>> PredictRun(const Job& job, const StopSignals& signals) {
   HETERO_ASSIGN_OR_RETURN(std::vector<Prediction> predictions, PredictClasses(job, signals));
-  int64_t needed = 0;
-  for (size_t i = 0; i < predictions.size(); ++i) {
-    needed += job.work.classes[i].num_ranks * predictions[i].memory.total_bytes();
-  }
-  const MemoryLimit limit = HostMemoryLimit();
-  if (job.config.device() != proto::RunConfig::CPU || needed <= limit.bytes) return predictions;
-  return absl::InvalidArgumentError(
-      absl::StrCat("the ranks of this run need ", needed >> 20, " MiB of memory together, ",
-                   limit.what, " ", limit.bytes >> 20,
-                   " MiB; lower micro_batch_size, sequence_length or the model's sizes, and see "
-                   "--dry_run"));
+  HETERO_RETURN_IF_ERROR(CheckHostMemory(job, predictions, HostMemoryLimit()));
+  return predictions;
 }
 
 }  // namespace hetero

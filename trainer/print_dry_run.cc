@@ -78,7 +78,8 @@ absl::Status PrintDryRun(const RunOptions& options, Job& job, Console& console,
     classes.push_back({.ranks = job.work.classes[i],
                        .memory = &predictions[i].memory,
                        .calls = &predictions[i].calls,
-                       .connections = predictions[i].connections});
+                       .connections = predictions[i].connections,
+                       .save_bytes = predictions[i].save_bytes});
     if (!keeping_everything.empty()) {
       classes.back().memory_keeping_everything = &keeping_everything[i].memory;
       classes.back().calls_keeping_everything = &keeping_everything[i].calls;

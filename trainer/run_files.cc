@@ -1,9 +1,7 @@
 #include "hetero/trainer/run_files.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdint>
-#include <fstream>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,6 +16,7 @@
 #include "hetero/base/system_error.h"
 #include "hetero/comm/flight.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/data/file/file.h"
 #include "hetero/telemetry/chrome_trace.h"
 #include "hetero/trainer/config/config_text.h"
 #include "hetero/trainer/report/grid_text.h"
@@ -42,13 +41,9 @@ absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const proto::
                                         Console& console) {
   HETERO_ASSIGN_OR_RETURN(RunFolder folder,
                           RunFolder::Create(options.working_folder / config.logging().folder()));
-  const std::filesystem::path path = folder.path() / kResolvedConfigFile;
-  std::ofstream file(path);
-  file << "# " << options.program << "\n" << ToText(config);
-  file.close();
-  if (!file) {
-    return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write file ", path.native()));
-  }
+  HETERO_RETURN_IF_ERROR(
+      data::WriteFileAtomically(folder.path() / kResolvedConfigFile,
+                                absl::StrCat("# ", options.program, "\n", ToText(config))));
   HETERO_RETURN_IF_ERROR(console.KeepLog(folder.path() / kConsoleLogFile));
   return folder;
 }
@@ -56,13 +51,7 @@ absl::StatusOr<RunFolder> OpenRunFolder(const RunOptions& options, const proto::
 absl::Status DrawPicture(const RunOptions& options, const Job& job, Console& console) {
   if (options.picture.empty()) return absl::OkStatus();
   const std::filesystem::path path = options.working_folder / options.picture;
-  errno = 0;
-  std::ofstream file(path);
-  file << DrawLayout(*job.layout, job.train);
-  file.close();
-  if (!file) {
-    return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write ", path.native()));
-  }
+  HETERO_RETURN_IF_ERROR(data::WriteFileAtomically(path, DrawLayout(*job.layout, job.train)));
   console.Print(absl::StrCat("picture: ", path.native()));
   return absl::OkStatus();
 }
@@ -94,13 +83,7 @@ absl::Status WriteFlights(const std::filesystem::path& folder, const absl::Statu
     flight.role = RoleOf(layout, flight.rank);
     flight.operation = records[static_cast<size_t>(flight.rank.value())].operation.ToString();
     const std::filesystem::path path = flights / absl::StrCat("rank", flight.rank.value(), ".json");
-    errno = 0;
-    std::ofstream file(path);
-    file << ToJson(flight) << "\n";
-    file.close();
-    if (!file) {
-      return SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write ", path.native()));
-    }
+    HETERO_RETURN_IF_ERROR(data::WriteFileAtomically(path, absl::StrCat(ToJson(flight), "\n")));
   }
   return absl::OkStatus();
 }

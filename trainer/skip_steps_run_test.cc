@@ -7,10 +7,8 @@
 #include "absl/status/status_matchers.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "hetero/ckpt/inspect/difference.h"
-#include "hetero/ckpt/inspect/tensors.h"
-#include "hetero/ckpt/storage/posix_storage.h"
 #include "hetero/trainer/testing/recipe_run.h"
+#include "hetero/trainer/testing/run_checkpoint.h"
 
 namespace hetero {
 namespace {
@@ -28,10 +26,7 @@ RecipeRun Train(std::vector<std::string> assignments) {
 }
 
 bool SameTensors(const std::string& first, const std::string& second) {
-  PosixStorage storage;
-  const auto a = StoredTensors::Open(storage, TestFolder() / first);
-  const auto b = StoredTensors::Open(storage, TestFolder() / second);
-  return CompareTensors(*a.value(), *b.value()).value().none();
+  return CompareCheckpoints(TestFolder() / first, TestFolder() / second).none();
 }
 
 TEST(SkipStepsRunTest, NothingIsUpdatedAndTheSamplesAreGone) {

@@ -16,6 +16,7 @@
 #include "hetero/base/status.h"
 #include "hetero/ckpt/exchange.h"
 #include "hetero/comm/run_ranks.h"
+#include "hetero/tensor/memory.h"
 #include "hetero/trainer/checkpoint/load_rank.h"
 #include "hetero/trainer/checkpoint/rank_saves.h"
 #include "hetero/trainer/checkpoint/run_state.h"
@@ -44,6 +45,12 @@ std::optional<ProgramTimer> TimerOf(const Job& job, GlobalRank rank) {
   const int own = module_of_stage[job.train.StagesOf(*job.layout, rank).front()];
   return ProgramTimer(job.devices[rank.value()], std::move(module_of_stage),
                       static_cast<int>(modules.size()), own);
+}
+
+absl::Status ExpectPredicted(const MemoryLedger& allocated, const MemoryLedger& predicted) {
+  if (allocated == predicted) return absl::OkStatus();
+  return absl::InternalError(absl::StrCat("allocated ", allocated.ToString(), "; the dry run said ",
+                                          predicted.ToString()));
 }
 
 // Null for a world of one.
@@ -91,10 +98,7 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RankTrainer> trainer,
                           RankTrainer::Create(std::move(options), *job.optimizer));
   const MemoryLedger& allocated = trainer->engine().ledger();
-  if (allocated != prediction.memory) {
-    return absl::InternalError(absl::StrCat("allocated ", allocated.ToString(),
-                                            "; the dry run said ", prediction.memory.ToString()));
-  }
+  HETERO_RETURN_IF_ERROR(ExpectPredicted(allocated, prediction.memory));
   if (const std::shared_ptr<RunQuarantine>& quarantine = job.samples->quarantine) {
     trainer->CallOnBadSamples([&](Split split, std::span<const int64_t> samples) {
       const SampleSet& set = split == Split::kTrain ? job.samples->train : *job.samples->evaluation;
@@ -131,6 +135,9 @@ absl::Status TrainRank(const RunParts& run, GlobalRank rank, const Prediction& p
     HETERO_ASSIGN_OR_RETURN(
         const std::unique_ptr<RankSaves> saves,
         RankSaves::Create(*run.checkpoints, *job.model, rank, *trainer, exchange));
+    MemoryLedger with_saves = prediction.memory;
+    with_saves.Add(MemoryLabel::kHostStaging, prediction.save_bytes);
+    HETERO_RETURN_IF_ERROR(ExpectPredicted(allocated, with_saves));
     trainer->CallBeforeUpdates([&saves, &record] {
       const WaitScope wait(record.waits.has_value() ? &record.waits->checkpoints : nullptr);
       saves->AwaitCopied();

@@ -166,6 +166,7 @@ absl::StatusOr<int64_t> PublishAsCheckpoint(const StoredTensors& tensors, Storag
                           Publisher::Open(storage, folder, {.lease = {.run_id = "conversion"}}));
   HETERO_ASSIGN_OR_RETURN(Staging staging, publisher->Begin(iteration, bytes));
   Exchange alone;
+  MemoryLedger ledger;
   Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
   Stream stream(Device{}, workspace);
   HETERO_RETURN_IF_ERROR(Save(storage, staging.path().native(), state, alone,
@@ -173,7 +174,7 @@ absl::StatusOr<int64_t> PublishAsCheckpoint(const StoredTensors& tensors, Storag
                                .iteration = iteration,
                                .num_files = 1,  // tensors one after the other
                                .ring_bytes = options.memory_bytes / 4},
-                              stream));
+                              stream, ledger));
   HETERO_RETURN_IF_ERROR(publisher->Publish(std::move(staging)));
   return std::ssize(state.tensors);
 }

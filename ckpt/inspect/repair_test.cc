@@ -47,7 +47,8 @@ class RepairTest : public ::testing::Test {
                            SmallModel model(layout, world.rank);
                            FillPattern(model.state().tensors);
                            return Save(storage_, kDirectory.native(), model.state(), world.exchange,
-                                       {.save_id = "s", .max_chunk_bytes = 600}, world.stream)
+                                       {.save_id = "s", .max_chunk_bytes = 600}, world.stream,
+                                       world.memory)
                                .status();
                          }),
                 IsOk());

@@ -58,7 +58,8 @@ class IndexedTensors : public StoredTensors {
                                             .box = box,
                                             .local = TensorView(out.data(), *dtype, box.size)},
                                  .filled = &filled};
-    return ReadTargets(storage_, directory_, index_, {request}, 1, Device{}).status();
+    MemoryLedger ledger;
+    return ReadTargets(storage_, directory_, index_, {request}, 1, Device{}, ledger).status();
   }
 
  private:

@@ -36,7 +36,8 @@ absl::Status Write(const std::string& folder) {
     FillPattern(model.state().tensors);
     SaveOptions options{.save_id = "torch", .iteration = 10};
     if (world.rank == 0) options.common = {{"iteration", 10}, {"checkpoint_version", 3.0}};
-    return Save(storage, folder, model.state(), world.exchange, options, world.stream).status();
+    return Save(storage, folder, model.state(), world.exchange, options, world.stream, world.memory)
+        .status();
   }));
   return Commit(storage, folder);
 }

@@ -14,9 +14,10 @@ namespace hetero {
 absl::Status RunWorld(int64_t num_ranks, const std::function<absl::Status(RankInWorld)>& body) {
   const auto run = [&](int64_t rank, Communicator* communicator) {
     Exchange exchange(communicator);
+    MemoryLedger memory;
     Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
     Stream stream(Device{}, workspace);
-    return body({rank, exchange, stream});
+    return body({rank, exchange, stream, memory});
   };
   if (num_ranks == 1) return run(0, nullptr);
   Group world;
@@ -37,7 +38,7 @@ absl::Status SaveAlone(Storage& storage, std::string_view directory, const Check
   HETERO_RETURN_IF_ERROR(storage.MakeDirectory(directory));
   return RunWorld(1, [&](RankInWorld world) -> absl::Status {
     HETERO_RETURN_IF_ERROR(Save(storage, directory, state, world.exchange,
-                                {.save_id = "test", .iteration = 10}, world.stream));
+                                {.save_id = "test", .iteration = 10}, world.stream, world.memory));
     return Commit(storage, directory);
   });
 }
@@ -46,8 +47,8 @@ absl::StatusOr<LoadReport> LoadAlone(Storage& storage, std::string_view director
                                      CheckpointState& state, const LoadOptions& options) {
   LoadReport report;
   HETERO_RETURN_IF_ERROR(RunWorld(1, [&](RankInWorld world) -> absl::Status {
-    HETERO_ASSIGN_OR_RETURN(report,
-                            Load(storage, directory, state, world.exchange, options, world.stream));
+    HETERO_ASSIGN_OR_RETURN(report, Load(storage, directory, state, world.exchange, options,
+                                         world.stream, world.memory));
     return absl::OkStatus();
   }));
   return report;

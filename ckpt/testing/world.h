@@ -16,15 +16,18 @@
 #include "hetero/ckpt/load.h"
 #include "hetero/ckpt/storage/storage.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero {
 
-// One rank of them: its number, what joins it to the others, and a stream of the CPU.
+// One rank of them: its number, what joins it to the others, a stream of the CPU and what
+// its memory is counted in.
 struct RankInWorld {
   int64_t rank = 0;
   Exchange& exchange;
   Stream& stream;
+  MemoryLedger& memory;
 };
 
 // Runs `body` on each of `num_ranks`. The first failure.

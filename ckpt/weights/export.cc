@@ -15,7 +15,7 @@
 #include "hetero/base/status.h"
 #include "hetero/ckpt/dense_copy.h"
 #include "hetero/ckpt/format/element_type.h"
-#include "hetero/ckpt/match.h"
+#include "hetero/ckpt/name_pattern.h"
 #include "hetero/ckpt/plan/box.h"
 #include "hetero/ckpt/plan/runs.h"
 #include "hetero/ckpt/plan/world_plan.h"
@@ -158,7 +158,7 @@ absl::Status WriteOwned(const std::vector<CheckpointTensor>& tensors, const Worl
 absl::StatusOr<ExportReport> ExportWeights(Storage& storage, const fs::path& folder,
                                            std::vector<CheckpointTensor> tensors,
                                            Exchange& exchange, const ExportOptions& options,
-                                           Stream& stream) {
+                                           Stream& stream, MemoryLedger& ledger) {
   const CheckpointState state{.tensors = std::move(tensors)};
   HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> descriptions,
                           exchange.AllGather(DescribeState(state), "weights.state"));
@@ -184,7 +184,7 @@ absl::StatusOr<ExportReport> ExportWeights(Storage& storage, const fs::path& fol
       HETERO_RETURN_IF_ERROR(writer.status());
     }
     HETERO_ASSIGN_OR_RETURN(const PinnedBuffer memory,
-                            PinnedBuffer::Allocate(stream.device(), options.buffer_bytes));
+                            PinnedBuffer::Allocate(stream.device(), options.buffer_bytes, ledger));
     PieceWriter pieces(
         **writer,
         {static_cast<std::byte*>(memory.address()), static_cast<size_t>(options.buffer_bytes)},

@@ -47,11 +47,12 @@ struct ExportReport {
 // the ranks have, and are no safetensors files before all are whole. `folder` is made.
 // Errors, the same on all ranks: ALREADY_EXISTS a folder with safetensors files, unless `file_name`
 // says which one is replaced; INVALID_ARGUMENT naming key and ranks where types or shapes differ or
-// elements have no writer, or two; those of reading, writing and of the exchange.
+// elements have no writer, or two; those of reading, writing and of the exchange. While it writes,
+// its buffer counts in `ledger`.
 absl::StatusOr<ExportReport> ExportWeights(Storage& storage, const std::filesystem::path& folder,
                                            std::vector<CheckpointTensor> tensors,
                                            Exchange& exchange, const ExportOptions& options,
-                                           Stream& stream);
+                                           Stream& stream, MemoryLedger& ledger);
 
 }  // namespace hetero
 

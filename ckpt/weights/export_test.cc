@@ -57,7 +57,7 @@ absl::Status ExportPattern(Storage& storage, const ModelLayout& layout, const st
     FillPattern(model.state().tensors);
     HETERO_ASSIGN_OR_RETURN(const ExportReport report,
                             ExportWeights(storage, folder, model.state().tensors, world.exchange,
-                                          options, world.stream));
+                                          options, world.stream, world.memory));
     written += report.bytes_written;
     if (world.rank == 0) bytes = report.bytes;
     return absl::OkStatus();
@@ -73,9 +73,10 @@ absl::Status ImportAndExport(Storage& storage, const ModelLayout& layout, const 
     FillValue(model.state().tensors, 99);
     model.state().objects.clear();
     HETERO_RETURN_IF_ERROR(
-        Load(storage, from, model.state(), world.exchange, kImport, world.stream));
+        Load(storage, from, model.state(), world.exchange, kImport, world.stream, world.memory));
     EXPECT_EQ(PatternDifference(model.state().tensors), "") << "rank " << world.rank;
-    return ExportWeights(storage, to, model.state().tensors, world.exchange, options, world.stream)
+    return ExportWeights(storage, to, model.state().tensors, world.exchange, options, world.stream,
+                         world.memory)
         .status();
   });
 }
@@ -111,7 +112,8 @@ class ImportTest : public ::testing::Test {
                      const CheckpointTensor& second) {
     FillPattern({{first, second}});
     return RunWorld(1, [&](RankInWorld world) {
-      return ExportWeights(storage_, folder, {first, second}, world.exchange, {}, world.stream)
+      return ExportWeights(storage_, folder, {first, second}, world.exchange, {}, world.stream,
+                           world.memory)
           .status();
     });
   }
@@ -205,9 +207,9 @@ TEST_F(ImportTest, ARankReadsItsRowsOnly) {
                          CheckpointState state{.tensors = {rows}};
                          LoadOptions options = kImport;
                          options.may_be_unused = {"norm.weight"};
-                         HETERO_ASSIGN_OR_RETURN(
-                             const LoadReport report,
-                             Load(storage_, "/m", state, world.exchange, options, world.stream));
+                         HETERO_ASSIGN_OR_RETURN(const LoadReport report,
+                                                 Load(storage_, "/m", state, world.exchange,
+                                                      options, world.stream, world.memory));
                          EXPECT_EQ(report.bytes_read, 2 * 4 * 4);
                          EXPECT_EQ(PatternDifference(state.tensors), "");
                          return absl::OkStatus();
@@ -241,7 +243,7 @@ TEST_F(ImportTest, TensorsThatNobodyHoldsAreCopied) {
     return ExportWeights(
                storage_, "/copy",
                world.rank == 0 ? std::vector{up_.tensor()} : std::vector<CheckpointTensor>(),
-               world.exchange, options, world.stream)
+               world.exchange, options, world.stream, world.memory)
         .status();
   };
   ASSERT_THAT(RunWorld(2, write), IsOk());

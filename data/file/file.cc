@@ -133,6 +133,21 @@ absl::Status WriteFileAtomically(const std::filesystem::path& path, std::string_
   return RenameDurably(temporary, path);
 }
 
+absl::Status AppendToFile(const std::filesystem::path& path, std::string_view bytes) {
+  const int descriptor = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (descriptor < 0) return FileError("cannot open", path);
+  absl::Cleanup close_descriptor = [descriptor] { close(descriptor); };
+  struct stat before;
+  if (fstat(descriptor, &before) != 0) return FileError("cannot stat", path);
+  absl::Status status = WriteAll(descriptor, bytes, path);
+  if (status.ok() && fsync(descriptor) != 0) status = FileError("cannot flush", path);
+  if (!status.ok() && ftruncate(descriptor, before.st_size) != 0) {
+    return absl::Status(status.code(),
+                        absl::StrCat(status.message(), "; what was written of it stays"));
+  }
+  return status;
+}
+
 absl::Status SyncToDevice(const std::filesystem::path& path) {
   const int descriptor = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) return FileError("cannot open", path);

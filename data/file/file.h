@@ -55,6 +55,10 @@ absl::StatusOr<std::string> ReadFile(const std::filesystem::path& path,
 // Writes `path` under a temporary name beside it, flushes it to the device and renames it.
 absl::Status WriteFileAtomically(const std::filesystem::path& path, std::string_view bytes);
 
+// Adds `bytes` to the end of `path`, which is made where it is missing, and flushes it to the
+// device. After an error the file is as long as before, if the system lets it be cut.
+absl::Status AppendToFile(const std::filesystem::path& path, std::string_view bytes);
+
 // Flushes a file or a folder to the device.
 absl::Status SyncToDevice(const std::filesystem::path& path);
 

@@ -112,6 +112,30 @@ TEST(FileTest, AFileAboveTheLimitOnSizesIsOutOfResources) {
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("limit/file")));
 }
 
+TEST(FileTest, WhatIsAppendedStandsBehindWhatWasThere) {
+  const std::filesystem::path path = FreshFolder("append") / "log";
+  ASSERT_THAT(AppendToFile(path, "one\n"), IsOk());
+  ASSERT_THAT(AppendToFile(path, "two\n"), IsOk());
+  EXPECT_THAT(ReadFile(path), IsOkAndHolds("one\ntwo\n"));
+  EXPECT_THAT(AppendToFile(path / "below", "x"),
+              StatusIs(testing::_, HasSubstr((path / "below").native())));
+}
+
+// Half a line would be read as one.
+TEST(FileTest, WhatCannotBeAppendedWholeIsNotThere) {
+  const std::filesystem::path path = FreshFolder("append") / "log";
+  ASSERT_THAT(AppendToFile(path, "one\n"), IsOk());
+  rlimit usual;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &usual), 0);
+  const rlimit small = {.rlim_cur = 10, .rlim_max = usual.rlim_max};
+  ASSERT_NE(signal(SIGXFSZ, SIG_IGN), SIG_ERR);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+  const absl::Status status = AppendToFile(path, std::string(100, 'x'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &usual), 0);
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("append/log")));
+  EXPECT_THAT(ReadFile(path), IsOkAndHolds("one\n"));
+}
+
 TEST(FileTest, MemoryFileKeepsToItsWindow) {
   const MemoryFile file("abcdef", 100);
   std::string out(3, '\0');

@@ -187,11 +187,12 @@ absl::Status HybridStage::MakeBlocks(const StageResources& resources) {
       }
       case LayerKind::kExperts: {
         HETERO_ASSIGN_OR_RETURN(
-            MoeBlock block, MoeBlock::Create(config_.experts, prefix, parameters,
-                                             {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
-                                              .balance_loss_1 = balance_loss_L_.Rows(moe, 1),
-                                              .exchanges = &exchanges_[moe]},
-                                             tensor_parallel, expert_parallel));
+            MoeBlock block,
+            MoeBlock::Create(config_.experts, prefix, parameters,
+                             {.tokens_per_expert_E = tokens_per_expert_LE_.At(moe),
+                              .balance_loss_1 = balance_loss_L_.Rows(moe, 1),
+                              .exchanges = &exchanges_[moe]},
+                             tensor_parallel, expert_parallel, resources.device, resources.ledger));
         blocks_.push_back(std::move(block));
         ++moe;
         break;

@@ -1,6 +1,5 @@
 #include "hetero/models/nemotron/hybrid_model.h"
 
-#include <limits>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -169,14 +168,14 @@ std::vector<Metric> LanguageMetrics(const HybridConfig& config, bool has_caption
                        .numerator = kStageBalanceLoss,
                        .denominator = kStageBalanceTokens,
                        .in_training = true});
-    // In Megatron-LM's words, and never on the console.
+    // In Megatron-LM's words.
     for (int64_t layer = 0; layer < config.pattern.size(); ++layer) {
       if (config.pattern.layers()[layer] != LayerKind::kExperts) continue;
       metrics.push_back({.name = absl::StrCat("moe/seq_load_balancing_loss_layer_", layer),
                          .numerator = config.BalanceLossTotal(layer),
                          .denominator = config.BalanceTokensTotal(layer),
                          .in_training = true,
-                         .only_above = std::numeric_limits<double>::infinity()});
+                         .of_layer = true});
     }
     // 1, but for rows beyond the bound.
     metrics.push_back({.name = "expert rounds",

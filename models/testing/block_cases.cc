@@ -151,7 +151,8 @@ absl::Status RunExperts(ModuleRig& rig, MoeConfig config) {
       .tokens_per_expert_E = rig.Zeros(DType::kI64, config.num_experts),
       .balance_loss_1 = rig.Zeros(ComputeDType(rig.storage()), 1)};
   HETERO_ASSIGN_OR_RETURN(const MoeBlock block,
-                          MoeBlock::Create(config, "", parameters, statistics, nullptr, nullptr));
+                          MoeBlock::Create(config, "", parameters, statistics, nullptr, nullptr,
+                                           rig.device(), rig.memory()));
   HETERO_ASSIGN_OR_RETURN(Parameter* const router, parameters.Find("mlp.router.weight"));
   HETERO_ASSIGN_OR_RETURN(Parameter* const bias, parameters.Find("mlp.router.expert_bias"));
   std::vector<double> small_bias = rig.Download(bias->value);

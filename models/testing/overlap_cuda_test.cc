@@ -65,9 +65,10 @@ absl::Status RunLayer(ModuleRig& rig, const Setting& setting, GlobalRank rank,
   const MoeStatistics statistics = {
       .tokens_per_expert_E = rig.Zeros(DType::kI64, config.num_experts),
       .balance_loss_1 = rig.Zeros(DType::kF32, 1)};
-  HETERO_ASSIGN_OR_RETURN(const MoeBlock block,
-                          MoeBlock::Create(config, "", parameters, statistics,
-                                           tensor_parallel.get(), expert_parallel.get()));
+  HETERO_ASSIGN_OR_RETURN(
+      const MoeBlock block,
+      MoeBlock::Create(config, "", parameters, statistics, tensor_parallel.get(),
+                       expert_parallel.get(), rig.device(), rig.memory()));
   const std::vector<int32_t> sequences = {0, kTokens};
   const SequenceBatch batch = {.num_rows = 1, .row_length = kTokens, .cu_seqlens = sequences};
   struct Turn {

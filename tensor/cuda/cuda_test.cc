@@ -54,7 +54,7 @@ TEST(CudaCopyTest, PinnedRowsGoAndComeBackThroughPitches) {
   constexpr int64_t kRows = 37, kColumns = 13, kGap = 3;
   MemoryLedger ledger;
   StreamWithWorkspace stream(DeviceKind::kCuda);
-  absl::StatusOr<PinnedBuffer> pinned = PinnedBuffer::Allocate(kGpu, kRows * kColumns * 4);
+  absl::StatusOr<PinnedBuffer> pinned = PinnedBuffer::Allocate(kGpu, kRows * kColumns * 4, ledger);
   ASSERT_THAT(pinned, IsOk());
   const TensorView staged = pinned->View(DType::kI32, {kRows, kColumns});
   for (int64_t i = 0; i < kRows * kColumns; ++i) staged.data<int32_t>()[i] = 1 + i;

@@ -115,7 +115,9 @@ HostTensor<double> NormalFor(DType dtype, std::initializer_list<int64_t> dims, G
 // Sets all elements of a dense view on the stream's device, converted to its type.
 inline void SetElements(const TensorView& view, std::span<const double> values, Stream& stream) {
   CHECK_EQ(static_cast<int64_t>(values.size()), view.num_elements());
-  const PinnedBuffer staging = PinnedBuffer::Allocate(stream.device(), view.num_bytes()).value();
+  MemoryLedger memory;
+  const PinnedBuffer staging =
+      PinnedBuffer::Allocate(stream.device(), view.num_bytes(), memory).value();
   const TensorView host = staging.View(view.dtype(), {view.num_elements()});
   internal::VisitElements(host, [&]<typename T>(T* elements, int64_t n) {
     for (int64_t i = 0; i < n; ++i) elements[i] = internal::FromDouble<T>(values[i]);
@@ -126,7 +128,9 @@ inline void SetElements(const TensorView& view, std::span<const double> values, 
 
 // All elements of a dense view, once the stream has come here.
 inline std::vector<double> ElementsOf(const ConstTensorView& view, Stream& stream) {
-  const PinnedBuffer staging = PinnedBuffer::Allocate(stream.device(), view.num_bytes()).value();
+  MemoryLedger memory;
+  const PinnedBuffer staging =
+      PinnedBuffer::Allocate(stream.device(), view.num_bytes(), memory).value();
   const TensorView host = staging.View(view.dtype(), {view.num_elements()});
   CHECK_OK(CopyToHost(view.Reshape({view.num_elements()}), host, stream));
   CHECK_OK(stream.Synchronize());
@@ -188,8 +192,9 @@ class DeviceTensor {
     return {all.begin() + kMargin, all.end() - kMargin};
   }
   std::vector<uint8_t> Bits() const {
+    MemoryLedger memory;
     const PinnedBuffer staging =
-        PinnedBuffer::Allocate(stream_.device(), view_.num_bytes()).value();
+        PinnedBuffer::Allocate(stream_.device(), view_.num_bytes(), memory).value();
     const TensorView host = staging.View(view_.dtype(), {view_.num_elements()});
     CHECK_OK(CopyToHost(view_.Reshape({view_.num_elements()}), host, stream_));
     CHECK_OK(stream_.Synchronize());

@@ -136,6 +136,7 @@ class ModelWeightsTest : public ::testing::Test {
                 world, factory.Create({"weights", *grid.GroupOf(Family::kModule, rank)}));
           }
           Exchange exchange(world.get());
+          MemoryLedger memory;
           Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
           Stream stream(Device{}, workspace);
           RankWeights weights(model, module, grid, rank);
@@ -143,11 +144,11 @@ class ModelWeightsTest : public ::testing::Test {
             HETERO_RETURN_IF_ERROR(weights.store().Initialize(kSeed, stream));
           } else {
             CheckpointState state{.tensors = weights.tensors()};
-            HETERO_RETURN_IF_ERROR(Load(storage_, from, state, exchange, import, stream));
+            HETERO_RETURN_IF_ERROR(Load(storage_, from, state, exchange, import, stream, memory));
           }
           if (to.empty()) return absl::OkStatus();
           return ExportWeights(storage_, to, weights.tensors(), exchange, {.max_file_bytes = 4'000},
-                               stream)
+                               stream, memory)
               .status();
         });
   }

@@ -98,7 +98,8 @@ absl::StatusOr<Work> MoeLayer(MoeConfig config, int64_t tokens, const LayerRanks
       MoeBlock::Parameters(config, "layer."), {0, static_cast<int32_t>(tokens)}, config.hidden_size,
       ranks, operands, [&](ParameterStore& parameters) {
         return MoeBlock::Create(config, "layer.", parameters, statistics, ranks.tensor_parallel,
-                                ranks.expert_parallel);
+                                ranks.expert_parallel, operands.stream().device(),
+                                operands.memory());
       });
 }
 

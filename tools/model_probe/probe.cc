@@ -174,19 +174,19 @@ std::string OrderOf(const ProbedModule& module) {
 }
 
 absl::StatusOr<LoadReport> ImportWeights(const Job& job, std::vector<CheckpointTensor> weights,
-                                         Exchange& exchange, Stream& stream) {
+                                         Exchange& exchange, Stream& stream, MemoryLedger& ledger) {
   CheckpointState state{.tensors = std::move(weights)};
   return Load(job.storage, job.options.model.native(), state, exchange,
               {.refuse_unused = true,
                .may_be_unused = job.unused,
                .cast = job.options.cast,
                .foreign = true},
-              stream);
+              stream, ledger);
 }
 
 absl::Status ExportModel(const Job& job, const LoadReport& imported,
-                         std::vector<CheckpointTensor> weights, Exchange& exchange,
-                         Stream& stream) {
+                         std::vector<CheckpointTensor> weights, Exchange& exchange, Stream& stream,
+                         MemoryLedger& ledger) {
   if (!imported.cast.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("weights go back in the type that they have in their files; dtype is ",
@@ -194,7 +194,7 @@ absl::Status ExportModel(const Job& job, const LoadReport& imported,
                      imported.cast.size() > 1 ? " and others" : ""));
   }
   return ExportWeights(job.storage, job.options.exported, std::move(weights), exchange,
-                       {.copied_from = &job.files, .copied = job.unused}, stream)
+                       {.copied_from = &job.files, .copied = job.unused}, stream, ledger)
       .status();
 }
 
@@ -226,10 +226,10 @@ absl::Status ProbeRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
   HETERO_ASSIGN_OR_RETURN(const std::vector<CheckpointTensor> weights,
                           names.Apply(StatesOf(*module, Part::kWeight)));
   HETERO_ASSIGN_OR_RETURN(const LoadReport imported,
-                          ImportWeights(job, weights, exchange, *stream));
+                          ImportWeights(job, weights, exchange, *stream, ledger));
   HETERO_RETURN_IF_ERROR(module->CopyToTwin(*stream));
   if (!job.options.exported.empty()) {
-    HETERO_RETURN_IF_ERROR(ExportModel(job, imported, weights, exchange, *stream));
+    HETERO_RETURN_IF_ERROR(ExportModel(job, imported, weights, exchange, *stream, ledger));
   }
 
   HETERO_RETURN_IF_ERROR(ForwardAndBackward(*module, activations, *stream, job.options));
@@ -248,7 +248,7 @@ absl::Status ProbeRank(const Job& job, GlobalRank rank, CommunicatorFactory& fac
       ExportWeights(job.storage, job.options.output.parent_path(), std::move(outputs), exchange,
                     {.file_name = job.options.output.filename().native(),
                      .metadata = {{"format", "pt"}, {"order", OrderOf(*module)}}},
-                    *stream));
+                    *stream, ledger));
   if (exchange.rank() != 0) return absl::OkStatus();
   report = {.loss = module->loss(),
             .weights = imported.tensors,

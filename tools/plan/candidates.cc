@@ -30,7 +30,7 @@ absl::StatusOr<Candidate> Predict(const RecipeSplit& split, const ModelRegistry&
                          .step_seconds = forecast.seconds,
                          .tokens_per_second = forecast.tokens_per_second};
   for (const Prediction& prediction : predictions) {
-    candidate.rank_bytes = std::max(candidate.rank_bytes, prediction.memory.total_bytes());
+    candidate.rank_bytes = std::max(candidate.rank_bytes, prediction.memory.device_bytes());
   }
   return candidate;
 }

@@ -23,7 +23,7 @@ struct Candidate {
   RecipeSplit split;
   double step_seconds = 0;
   double tokens_per_second = 0;
-  int64_t rank_bytes = 0;  // of the rank that needs most
+  int64_t rank_bytes = 0;  // of its device, of the rank that needs most
   // No other is faster and needs less.
   bool is_best = false;
 };

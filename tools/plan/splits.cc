@@ -13,6 +13,7 @@
 #include "hetero/params/counts.h"
 #include "hetero/params/table.h"
 #include "hetero/trainer/config/config.h"
+#include "hetero/trainer/config/launch.h"
 
 namespace hetero {
 namespace {

@@ -15,7 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
-#include "hetero/ckpt/match.h"
+#include "hetero/ckpt/name_pattern.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/trainer/checkpoint/load_settings.h"
 #include "hetero/trainer/checkpoint/param_groups.h"
@@ -112,8 +112,9 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
     const std::filesystem::path directory = source.folder / name;
     HETERO_RETURN_IF_ERROR(CheckWhole(checkpoints, directory, exchange));
     for (CheckpointObject& object : state.objects) object.value = nullptr;
-    HETERO_ASSIGN_OR_RETURN(loaded.report, Load(checkpoints.storage, directory.native(), state,
-                                                exchange, options, stream));
+    HETERO_ASSIGN_OR_RETURN(loaded.report,
+                            Load(checkpoints.storage, directory.native(), state, exchange, options,
+                                 stream, trainer.engine().ledger()));
     HETERO_ASSIGN_OR_RETURN(
         loaded.changed_settings,
         ChangedSettings(own, state.objects, loaded.report, settings.override_groups(), exchange));

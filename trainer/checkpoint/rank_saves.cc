@@ -63,14 +63,13 @@ absl::StatusOr<std::unique_ptr<RankSaves>> RankSaves::Create(RunCheckpoints& che
                                                              Exchange& exchange) {
   std::unique_ptr<RankSaves> saves(new RankSaves(checkpoints, rank, trainer, exchange));
   HETERO_ASSIGN_OR_RETURN(
-      saves->state_, StateOfRank(model, trainer, rank,
-                                 {.optimizer = !checkpoints.settings.save().skip_optimizer()}));
+      saves->state_, StateOfRank(model, trainer, rank, SavedState(checkpoints.settings.save())));
   HETERO_ASSIGN_OR_RETURN(
       const std::vector<std::string> all,
       exchange.AllGather(absl::StrCat(MainBytes(saves->state_)), "checkpoint.planned_bytes"));
   for (const std::string& bytes : all) saves->planned_bytes_ += std::stoll(bytes);
   HETERO_RETURN_IF_ERROR(
-      saves->saver_.Prepare(saves->state_, saves->Options(), trainer.engine().stream().device()))
+      saves->saver_.Prepare(saves->state_, saves->options_, trainer.engine().stream().device()))
       .With("checkpoint.save");
   if (checkpoints.source.has_value() && !checkpoints.source->folder.empty() &&
       !checkpoints.settings.load().finetune()) {
@@ -127,16 +126,11 @@ absl::StatusOr<std::filesystem::path> RankSaves::MakeStaging(int64_t iteration,
   return std::filesystem::path(parts.second);
 }
 
-SaveOptions RankSaves::Options() const {
-  const proto::SaveCheckpoints& save = checkpoints_.settings.save();
-  return {.ring_bytes = save.host_bytes(), .incremental = save.incremental()};
-}
-
 absl::Status RankSaves::TryToBegin(const RunState& state) {
   if (!checkpoints_.settings.save().skip_optimizer())
     state_.objects = ObjectsOfRank(trainer_, rank_);
   // Groups of all modules have done the same updates, or one of them would go on wrongly.
-  SaveOptions options = Options();
+  SaveOptions options = options_;
   options.iteration = state.iteration;
   options.agreed = absl::StrCat("after ", state.progress.applied_steps, " updates");
   options.previous = published_directory_.native();

@@ -21,6 +21,7 @@
 #include "hetero/models/stage.h"
 #include "hetero/trainer/checkpoint/read_back.h"
 #include "hetero/trainer/checkpoint/run_checkpoints.h"
+#include "hetero/trainer/checkpoint/save_settings.h"
 #include "hetero/trainer/step/rank_trainer.h"
 
 namespace hetero {
@@ -43,7 +44,8 @@ std::string ToString(const SaveOutcome& outcome);
 // nothing: what is returned is that ranks no longer hear each other.
 class RankSaves {
  public:
-  // All arguments outlive it. Memory for the first save is made ready beside the first steps.
+  // All arguments outlive it. Memory for the first save, SaveMemoryBytes of SaveOptionsOf, is made
+  // ready beside the first steps; it counts in the ledger of `trainer`.
   // Precondition: checkpoints.settings.has_save(). Errors: those of StateOfRank and Saver::Prepare.
   static absl::StatusOr<std::unique_ptr<RankSaves>> Create(RunCheckpoints& checkpoints,
                                                            const Model& model, GlobalRank rank,
@@ -89,10 +91,10 @@ class RankSaves {
         rank_(rank),
         trainer_(trainer),
         exchange_(exchange),
-        saver_(checkpoints.storage, exchange) {}
+        options_(SaveOptionsOf(checkpoints.settings.save(), trainer, rank)),
+        saver_(checkpoints.storage, exchange, trainer.engine().ledger()) {}
 
   bool first() const { return exchange_.rank() == 0; }
-  SaveOptions Options() const;  // of every save
   absl::Status TryToBegin(const RunState& state);
   absl::StatusOr<std::filesystem::path> MakeStaging(int64_t iteration, std::string& save_id);
   absl::Status StartReadBack();
@@ -108,6 +110,7 @@ class RankSaves {
   Exchange& exchange_;
   CheckpointState state_;
   int64_t planned_bytes_ = 0;  // of all ranks
+  const SaveOptions options_;  // of every save
   Saver saver_;
   std::optional<Staging> staging_;       // of the first rank
   std::unique_ptr<ReadBack> read_back_;  // once all files are written

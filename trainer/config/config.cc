@@ -8,11 +8,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "hetero/base/config/field_rules.h"
-#include "hetero/data/sample_order.h"
 #include "hetero/grid/config/from_proto.h"
 #include "hetero/grid/layout.h"
 #include "hetero/models/stage.h"
@@ -22,13 +19,14 @@
 #include "hetero/trainer/config/batch_schedule.h"
 #include "hetero/trainer/config/checkpoint_rules.h"
 #include "hetero/trainer/config/division_rules.h"
+#include "hetero/trainer/config/launch.h"
 #include "hetero/trainer/config/learning_rate_settings.h"
 #include "hetero/trainer/config/module_names.h"
 #include "hetero/trainer/config/optimizer_rules.h"
+#include "hetero/trainer/config/pipeline_rules.h"
 #include "hetero/trainer/config/supported_grids.h"
 #include "hetero/trainer/feed/samples.h"
 #include "hetero/trainer/step/plan.h"
-#include "hetero/trainer/step/plan_stages.h"
 
 namespace hetero {
 namespace {
@@ -49,15 +47,6 @@ constexpr int64_t kDefaultMaxFallbacks = 1;
 // Ranks of one process that run; a dry run has none.
 constexpr int64_t kMaxThreads = 4096;
 
-int64_t PipelineChunks(const RunConfig& config) {
-  return config.has_pipeline_chunks() ? config.pipeline_chunks() : 1;
-}
-
-constexpr std::string_view kThreads = "threads:";
-constexpr std::string_view kProcesses = "processes:";
-
-std::string LaunchOf(int64_t num_ranks) { return absl::StrCat(kThreads, num_ranks); }
-
 void CheckGrids(const RunConfig& config, Violations& violations) {
   const std::vector<GridSpec> specs = SupportedGrids(config);
   violations.Add(CheckSupportedSizes(config));
@@ -65,18 +54,18 @@ void CheckGrids(const RunConfig& config, Violations& violations) {
   if (!config.launch().empty() && !world_size.ok()) {
     violations.Add({.field = "launch",
                     .message = std::string(world_size.status().message()),
-                    .corrections = {{{"launch", LaunchOf(1)}}}});
+                    .corrections = {{{"launch", absl::StrCat(kThreadsLaunch, 1)}}}});
   }
   const bool complete = std::all_of(
       config.grids().begin(), config.grids().end(),
       [](const proto::GridSpec& grid) { return grid.has_num_ranks() && grid.has_rank_offset(); });
   if (!complete || specs.empty() || !world_size.ok()) return;
-  const std::string_view kind = AreProcesses(config.launch()) ? kProcesses : kThreads;
+  const bool processes = AreProcesses(config.launch());
   for (Violation& violation : Validate(specs, *world_size)) {
-    std::erase_if(violation.corrections, [kind](Correction& correction) {
+    std::erase_if(violation.corrections, [processes](Correction& correction) {
       Assignment& first = correction[0];
       if (first.path != kWorldSize) return false;
-      first = {"launch", absl::StrCat(kind, first.value)};
+      first = {"launch", absl::StrCat(processes ? kProcessesLaunch : kThreadsLaunch, first.value)};
       return !ParseLaunch(first.value).ok();
     });
     violations.Add(std::move(violation));
@@ -92,60 +81,6 @@ void CheckPrecision(const RunConfig& config, Violations& violations) {
                                {"F32"});
   violation.corrections.push_back({{"device", "CUDA"}});
   violations.Add(std::move(violation));
-}
-
-// Whether the pipeline of the module that owns the samples can be interleaved as it is to be.
-void CheckInterleaving(const RunConfig& config, std::string_view sample_owner,
-                       Violations& violations) {
-  const absl::StatusOr<int64_t> world_size = ParseLaunch(config.launch());
-  if (!world_size.ok() || !violations.Sound({"pipeline_chunks"})) return;
-  const absl::StatusOr<Layout> layout = Layout::Make(SupportedGrids(config), *world_size);
-  if (!layout.ok() || layout->Find(sample_owner) == nullptr) return;
-  const int64_t lanes = layout->Find(sample_owner)->num_lanes();
-  std::vector<Violation> found;
-  for (const BatchSizes& batch : SoundBatches(config, violations)) {
-    const data::BatchLayout step = {.global_batch_size = batch.global,
-                                    .samples_per_microbatch = batch.micro * lanes};
-    for (Violation& violation :
-         CheckChunks(*layout, sample_owner, PipelineChunks(config), step, batch.GlobalField())) {
-      Assignment& advice = violation.corrections[0][0];
-      int64_t size = 0;
-      if (advice.path == batch.GlobalField() && absl::SimpleAtoi(advice.value, &size)) {
-        advice = batch.WithGlobal(size);
-      }
-      // The next multiple may be more than a batch can have.
-      const Correction one = {{"pipeline_chunks", "1"}};
-      if (violation.corrections[0] != one) violation.corrections.push_back(one);
-      // What the grids do not bear is the same in training and in evaluation.
-      if (std::ranges::find(found, violation) != found.end()) continue;
-      if (!batch.prefix.empty()) {
-        violation.message = absl::StrCat("evaluation: ", violation.message);
-      }
-      found.push_back(std::move(violation));
-    }
-  }
-  violations.Add(std::move(found));
-}
-
-// Whether the layers of `module` divide into the stages of its grid, and these into chunks.
-void CheckStages(const RunConfig& config, const Model& model, const GraphModule& module,
-                 Violations& violations) {
-  const auto divides = [&](int64_t pp, int64_t chunks) {
-    return StagedTable(model, module, pp, chunks).status();
-  };
-  for (const GridSpec& spec : GridSpecs(config)) {
-    if (spec.name != module.name || !Validate(spec).empty()) continue;
-    if (const absl::Status stages = divides(spec.pp, 1); !stages.ok()) {
-      violations.Add(Refuse(absl::StrCat(module.name, ".pp"),
-                            absl::StrCat(" is ", spec.pp, ": ", stages.message())));
-    } else if (violations.Sound({"pipeline_chunks"})) {
-      const int64_t chunks = PipelineChunks(config);
-      const absl::Status chunked = divides(spec.pp, chunks);
-      if (chunked.ok()) continue;
-      violations.Add(
-          Refuse("pipeline_chunks", absl::StrCat(" is ", chunks, ": ", chunked.message()), {"1"}));
-    }
-  }
 }
 
 // Whatever only the model can judge: the grids' names, its parameters, its data.
@@ -244,22 +179,6 @@ std::vector<Violation> FindViolations(const RunConfig& config, const ModelRegist
 }
 
 }  // namespace
-
-absl::StatusOr<int64_t> ParseLaunch(std::string_view launch) {
-  std::string_view count = launch;
-  int64_t num_ranks = 0;
-  if ((absl::ConsumePrefix(&count, kThreads) || absl::ConsumePrefix(&count, kProcesses)) &&
-      absl::SimpleAtoi(count, &num_ranks) && num_ranks >= 1 && num_ranks <= kMaxRanks) {
-    return num_ranks;
-  }
-  return absl::InvalidArgumentError(absl::StrCat("launch is '", launch, "', must be ", kThreads,
-                                                 "N or ", kProcesses, "N with N from 1 to ",
-                                                 kMaxRanks));
-}
-
-bool AreProcesses(std::string_view launch) { return absl::StartsWith(launch, kProcesses); }
-
-std::string ProcessesLaunch(int64_t num_ranks) { return absl::StrCat(kProcesses, num_ranks); }
 
 std::vector<GridSpec> GridSpecs(const RunConfig& config) {
   std::vector<GridSpec> specs;

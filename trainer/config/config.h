@@ -5,10 +5,8 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "hetero/base/violation.h"
 #include "hetero/grid/module_grid.h"
 #include "hetero/models/registry.h"
@@ -16,14 +14,6 @@
 #include "hetero/trainer/step/plan.h"
 
 namespace hetero {
-
-// Ranks that a launch starts.
-// Errors: INVALID_ARGUMENT unless `launch` is "threads:N" or "processes:N", N from 1 to kMaxRanks.
-absl::StatusOr<int64_t> ParseLaunch(std::string_view launch);
-
-// Whether that launch is one of processes, and one of so many.
-bool AreProcesses(std::string_view launch);
-std::string ProcessesLaunch(int64_t num_ranks);
 
 // The grids of a configuration, in its order.
 std::vector<GridSpec> GridSpecs(const proto::RunConfig& config);

@@ -6,6 +6,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/launch.h"
 #include "hetero/trainer/config/testing/changed_recipe.h"
 #include "hetero/trainer/recipes/recipes.h"
 

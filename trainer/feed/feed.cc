@@ -78,11 +78,17 @@ absl::StatusOr<BatchFeed> BatchFeed::Create(const BatchFeedOptions& options, Mem
 }
 
 absl::Status BatchFeed::Predict(MemoryLedger& ledger) {
-  const int count = options_->device.IsCuda() ? options_->num_slots : RingSize(*options_);
+  const Device device = options_->device;
+  const int64_t bytes = MicrobatchBytes(*options_);
+  const int count = device.IsCuda() ? options_->num_slots : RingSize(*options_);
   for (int i = 0; i < count; ++i) {
-    HETERO_ASSIGN_OR_RETURN(Buffer memory, Buffer::Allocate(options_->device, MemoryLabel::kData,
-                                                            MicrobatchBytes(*options_), ledger));
+    HETERO_ASSIGN_OR_RETURN(Buffer memory,
+                            Buffer::Allocate(device, MemoryLabel::kData, bytes, ledger));
     predicted_.push_back(std::move(memory));
+  }
+  for (int i = 0; device.IsCuda() && i < RingSize(*options_); ++i) {
+    HETERO_ASSIGN_OR_RETURN(PinnedBuffer memory, PinnedBuffer::Allocate(device, bytes, ledger));
+    predicted_staging_.push_back(std::move(memory));
   }
   largest_ = LargestUse(*options_);
   for (Slot& slot : slots_) {

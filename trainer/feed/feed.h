@@ -50,9 +50,9 @@ struct FeedInput {
 // read and checked when they are loaded.
 class BatchFeed {
  public:
-  // Allocates all memory, label kData: that of the slots and, on the CPU, of the microbatches made
-  // ahead. What counts is memory of the device, on the shape-only device of the one it predicts:
-  // a GPU's pinned host memory does not. `ledger` outlives the feed.
+  // Allocates all memory: that of the slots, label kData, and of the microbatches made ahead, on a
+  // GPU as kHostStaging. The shape-only device counts what the one that it predicts would. `ledger`
+  // outlives the feed.
   // Errors: INVALID_ARGUMENT when lanes do not divide the microbatch; those of Buffer, of the
   // source and of StartThread.
   static absl::StatusOr<BatchFeed> Create(const BatchFeedOptions& options, MemoryLedger& ledger);
@@ -137,6 +137,7 @@ class BatchFeed {
 
   // Of the shape-only device.
   std::vector<Buffer> predicted_;
+  std::vector<PinnedBuffer> predicted_staging_;
   MicrobatchUse largest_;
   std::unique_ptr<Counter> counter_;  // null: all are the largest
 };

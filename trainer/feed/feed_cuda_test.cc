@@ -82,7 +82,7 @@ absl::StatusOr<std::vector<std::string>> Load(Device device, DType storage) {
           tokens.loss_positions, tokens.loss_targets, tokens.loss_weights,
           tokens.sequences.device_token_offsets, input.modalities[0].features}) {
       HETERO_ASSIGN_OR_RETURN(PinnedBuffer buffer,
-                              PinnedBuffer::Allocate(device, view.num_bytes()));
+                              PinnedBuffer::Allocate(device, view.num_bytes(), memory));
       copies.push_back(buffer.View(view.dtype(), view.dims()));
       buffers.push_back(std::move(buffer));
       HETERO_RETURN_IF_ERROR(CopyToHost(view, copies.back(), *stream));

@@ -93,7 +93,7 @@ TEST(BatchFeedTest, TheLargestMicrobatchOfARankHasTheMostItCanOwn) {
   }
 }
 
-// Of a GPU only the slots count; what is made ahead is pinned memory of the host.
+// Of a GPU only the slots are its own; what is made ahead is pinned memory of the host.
 TEST(BatchFeedTest, APredictionCountsTheMemoryOfTheDeviceThatItIsFor) {
   BatchFeedOptions options = Options(SetOf<SizedSource>(Shuffled(29), 29), 0, 2);
   const auto predicted = [&](DeviceKind kind, int num_slots) {
@@ -102,12 +102,15 @@ TEST(BatchFeedTest, APredictionCountsTheMemoryOfTheDeviceThatItIsFor) {
     MemoryLedger ledger;
     const auto feed = BatchFeed::Create(options, ledger);
     EXPECT_TRUE(feed.ok());
-    return ledger.bytes(MemoryLabel::kData);
+    return std::pair(ledger.bytes(MemoryLabel::kData), ledger.bytes(MemoryLabel::kHostStaging));
   };
-  const int64_t slot = predicted(DeviceKind::kCuda, 1);
+  const auto [slot, staging] = predicted(DeviceKind::kCuda, 1);
   EXPECT_GT(slot, 0);
-  EXPECT_EQ(predicted(DeviceKind::kCuda, 3), 3 * slot);
-  EXPECT_EQ(predicted(DeviceKind::kCpu, 3), predicted(DeviceKind::kCpu, 1) + 2 * slot);
+  const auto [on_cpu, no_staging] = predicted(DeviceKind::kCpu, 1);
+  EXPECT_EQ(predicted(DeviceKind::kCuda, 3), std::pair(3 * slot, staging + 2 * slot));
+  EXPECT_EQ(predicted(DeviceKind::kCpu, 3), std::pair(on_cpu + 2 * slot, int64_t{0}));
+  EXPECT_EQ(staging, on_cpu) << "as much as the CPU has in its ring";
+  EXPECT_EQ(no_staging, 0);
 }
 
 TEST(BatchFeedTest, StepsReadWhatWasAllocatedBeforeThem) {

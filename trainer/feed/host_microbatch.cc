@@ -97,7 +97,8 @@ absl::StatusOr<HostMicrobatch> HostMicrobatch::Create(const BatchFeedOptions& op
   void* address = nullptr;
   const int64_t bytes = MicrobatchBytes(options);
   if (options.device.kind == DeviceKind::kCuda) {
-    HETERO_ASSIGN_OR_RETURN(microbatch.pinned, PinnedBuffer::Allocate(options.device, bytes));
+    HETERO_ASSIGN_OR_RETURN(microbatch.pinned,
+                            PinnedBuffer::Allocate(options.device, bytes, ledger));
     HETERO_ASSIGN_OR_RETURN(microbatch.copied, Event::Create(options.device));
     address = microbatch.pinned.address();
   } else {

@@ -55,8 +55,8 @@ MicrobatchUse LargestUse(const BatchFeedOptions& options);
 
 // A microbatch on the host. Move-only.
 struct HostMicrobatch {
-  // On a GPU of pinned memory, which no ledger counts; else of the device's, label kData.
-  // Errors: those of Buffer and Event.
+  // On a GPU of pinned memory; else of the device's, label kData.
+  // Errors: those of Buffer, PinnedBuffer and Event.
   static absl::StatusOr<HostMicrobatch> Create(const BatchFeedOptions& options,
                                                MemoryLedger& ledger);
 

@@ -11,6 +11,7 @@
 #include "hetero/data/file/file.h"
 #include "hetero/trainer/config/config.h"
 #include "hetero/trainer/config/config_text.h"
+#include "hetero/trainer/config/launch.h"
 #include "hetero/trainer/report/console.h"
 #include "hetero/trainer/version/version.h"
 #include "nlohmann/json.hpp"

@@ -126,6 +126,9 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
     const auto label = static_cast<MemoryLabel>(i);
     absl::StrAppendFormat(&text, "\n    %-16s %14d", Name(label), memory.bytes(label));
   }
+  if (prediction.save_bytes > 0) {
+    absl::StrAppendFormat(&text, "\n  checkpoints, host staging %12d", prediction.save_bytes);
+  }
   if (prediction.calls_keeping_everything != nullptr) {
     absl::StrAppend(&text, "\n  ", DescribeRecompute(prediction));
   }
@@ -170,20 +173,27 @@ std::string DescribeProof(const StepPlan& plan, std::span<const StepPlan> smalle
   }
   int64_t num_ranks = 0;
   int64_t total_bytes = 0;
+  int64_t staging_bytes = 0;
+  int64_t save_bytes = 0;
   int64_t num_collectives = 0;
   const ClassPrediction* largest = &predictions.front();
   for (const ClassPrediction& prediction : predictions) {
     num_ranks += prediction.ranks.num_ranks;
-    total_bytes += prediction.ranks.num_ranks * prediction.memory->total_bytes();
+    const int64_t ranks = prediction.ranks.num_ranks;
+    total_bytes += ranks * prediction.memory->device_bytes();
+    staging_bytes += ranks * prediction.memory->bytes(MemoryLabel::kHostStaging);
+    save_bytes += ranks * prediction.save_bytes;
     num_collectives += std::ssize(prediction.calls->collectives());
-    if (prediction.memory->total_bytes() > largest->memory->total_bytes()) largest = &prediction;
+    if (prediction.memory->device_bytes() > largest->memory->device_bytes()) largest = &prediction;
   }
   return absl::StrCat(
       "memory of ", Counted(num_ranks, "rank"), ": ", InWords(total_bytes), ", the most ",
-      InWords(largest->memory->total_bytes()), " on ", NameOf(plan, largest->ranks),
-      "\nproved, whatever the speed of each rank:\n  the ", Counted(num_programs, "program"),
-      " of ", Counted(num_ranks, "rank"), ", ", Counted(num_ops, "operation"), ", ",
-      num_programs == 1 ? "comes" : "come", " to an end ", Rules(plan),
+      InWords(largest->memory->device_bytes()), " on ", NameOf(plan, largest->ranks),
+      "; on their hosts for staging ", InWords(staging_bytes), " and for checkpoints ",
+      InWords(save_bytes), "\nproved, whatever the speed of each rank:\n  the ",
+      Counted(num_programs, "program"), " of ", Counted(num_ranks, "rank"), ", ",
+      Counted(num_ops, "operation"), ", ", num_programs == 1 ? "comes" : "come", " to an end ",
+      Rules(plan),
       "\n  whatever is sent over an edge is received at its other end in the same order, and every "
       "rank waits for what it posts\nran on shapes, on one rank of each class:\n  a training step",
       evaluation != nullptr ? " and an evaluation" : "", ": every operation and all ",

@@ -3,6 +3,7 @@
 
 // What a dry run prints: the plan, what one rank of each class needs, and what was proved.
 
+#include <cstdint>
 #include <span>
 #include <string>
 
@@ -27,6 +28,7 @@ struct ClassPrediction {
   const MemoryLedger* memory_keeping_everything = nullptr;
   const CallLedger* calls_keeping_everything = nullptr;
   Connections connections;
+  int64_t save_bytes = 0;  // of host memory that checkpoints take beside `memory`
 };
 
 // Of each module how many parameters it has, of these experts', used by a token and trained, and

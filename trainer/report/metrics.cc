@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "absl/log/check.h"
 
@@ -22,16 +21,12 @@ LossSum SumOf(const Metric& metric, std::span<const double> sums) {
   return {.name = metric.name, .sum = sums[metric.numerator], .count = sums[metric.denominator]};
 }
 
-bool IsOfLayer(const Metric& metric) {
-  return metric.only_above == std::numeric_limits<double>::infinity();
-}
-
 }  // namespace
 
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums) {
   std::vector<LossSum> result;
   for (const Metric& metric : metrics) {
-    if (metric.in_training && !IsOfLayer(metric)) result.push_back(SumOf(metric, sums));
+    if (metric.in_training && !metric.of_layer) result.push_back(SumOf(metric, sums));
   }
   return result;
 }
@@ -39,7 +34,7 @@ std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<con
 std::vector<LossSum> LayerSums(std::span<const Metric> metrics, std::span<const double> sums) {
   std::vector<LossSum> result;
   for (const Metric& metric : metrics) {
-    if (metric.in_training && IsOfLayer(metric)) result.push_back(SumOf(metric, sums));
+    if (metric.in_training && metric.of_layer) result.push_back(SumOf(metric, sums));
   }
   return result;
 }

@@ -33,8 +33,7 @@ struct LossSum {
 };
 
 // What the metrics of a model's graph are that stand for training, or for evaluation. `sums`: of
-// all ranks, the model's totals. What is told on the console only above infinity, which is never,
-// is of a single layer and is LayerSums' in training.
+// all ranks, the model's totals. LayerSums: of single layers in training.
 std::vector<LossSum> TrainingSums(std::span<const Metric> metrics, std::span<const double> sums);
 std::vector<LossSum> LayerSums(std::span<const Metric> metrics, std::span<const double> sums);
 std::vector<LossSum> EvaluationSums(std::span<const Metric> metrics, std::span<const double> sums);

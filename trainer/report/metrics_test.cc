@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -50,14 +49,14 @@ TEST(MetricsIntervalTest, WhereNothingWasUpdatedTheLossIsThatOfTheSkippedIterati
   EXPECT_THAT(interval.averages().losses, ElementsAre(NamedValue{"lm loss", 3}));
 }
 
-TEST(LayerSumsTest, WhatIsNeverOnTheConsoleIsOfALayer) {
+TEST(LayerSumsTest, AreOfTheMetricsOfLayers) {
   const std::vector<Metric> metrics = {
       {.name = "lm loss", .numerator = 0, .denominator = 1, .in_training = true},
       {.name = "moe/loss_layer_3",
        .numerator = 2,
        .denominator = 1,
        .in_training = true,
-       .only_above = std::numeric_limits<double>::infinity()},
+       .of_layer = true},
       {.name = "rounds", .numerator = 1, .denominator = 0, .in_training = true, .only_above = 1}};
   const std::vector<double> sums = {8, 2, 6};
   const std::vector<LossSum> layers = LayerSums(metrics, sums);

@@ -1,16 +1,14 @@
 #include "hetero/trainer/report/progress_log.h"
 
-#include <cerrno>
-#include <fstream>
-#include <sstream>
 #include <system_error>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
-#include "hetero/base/system_error.h"
+#include "hetero/data/file/file.h"
 
 namespace hetero {
 namespace {
@@ -33,12 +31,6 @@ double NumberIn(std::string_view column) {
 double Tflops(double flops, absl::Duration time, int64_t ranks) {
   const double seconds = absl::ToDoubleSeconds(time);
   return seconds > 0 ? flops / seconds * 1e-12 / static_cast<double>(ranks) : 0;
-}
-
-std::string ReadAll(const std::filesystem::path& path) {
-  std::stringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
 }
 
 }  // namespace
@@ -67,29 +59,31 @@ EarlierProgress ReadProgress(std::string_view text, int64_t num_ranks, int64_t i
 }
 
 void ProgressLog::Append(absl::Time now, std::string_view text) {
-  const std::filesystem::path path = options_.folder / kProgressFile;
-  errno = 0;
-  std::ofstream file(path, std::ios::app);
-  file << absl::FormatTime(kTime, now, absl::LocalTimeZone()) << "\tJob ID: " << options_.job
-       << "\t# GPUs: " << options_.num_ranks << '\t' << text << '\n';
-  file.close();
-  if (file.good()) return;
-  // A stream does not say why; what the system said last is most often the reason.
-  status_.Update(
-      SystemError(errno != 0 ? errno : EIO, absl::StrCat("cannot write file ", path.native())));
+  status_.Update(data::AppendToFile(
+      options_.folder / kProgressFile,
+      absl::StrCat(absl::FormatTime(kTime, now, absl::LocalTimeZone()), "\tJob ID: ", options_.job,
+                   "\t# GPUs: ", options_.num_ranks, "\t", text, "\n")));
+}
+
+std::string ProgressLog::TextOfEarlierJobs(const std::filesystem::path& source) {
+  const std::filesystem::path own = options_.folder / kProgressFile;
+  absl::StatusOr<std::string> text = data::ReadFile(own);
+  if (absl::IsNotFound(text.status())) {
+    // Where there was no log, this one begins the count.
+    text = data::ReadFile(source / kProgressFile);
+    if (absl::IsNotFound(text.status())) return "";
+    if (text.ok()) status_.Update(data::WriteFileAtomically(own, *text));
+  }
+  status_.Update(text.status());
+  return text.ok() ? *std::move(text) : "";
 }
 
 void ProgressLog::Begin(int64_t iteration, const std::filesystem::path& source, absl::Time now) {
-  const std::filesystem::path own = options_.folder / kProgressFile;
-  std::error_code error;
+  std::error_code error;  // Append finds the same
   std::filesystem::create_directories(options_.folder, error);
   // A run that begins anew counts from there, whatever else was saved here.
   if (iteration > 0) {
-    if (!std::filesystem::exists(own, error)) {
-      // Where there was no log, this one begins the count.
-      std::filesystem::copy_file(source / kProgressFile, own, error);
-    }
-    earlier_ = ReadProgress(ReadAll(own), options_.num_ranks, iteration);
+    earlier_ = ReadProgress(TextOfEarlierJobs(source), options_.num_ranks, iteration);
   }
   if (earlier_.start == absl::InfiniteFuture()) {
     earlier_.start = now;

@@ -51,7 +51,7 @@ class ProgressLog {
   // The state after `iteration` steps and so many samples was published. Precondition: Begin.
   void Saved(int64_t iteration, int64_t samples);
 
-  // OK, or why the file could not be written, naming it.
+  // OK, or why the file could not be read or written, naming it.
   const absl::Status& status() const { return status_; }
 
  private:
@@ -62,6 +62,8 @@ class ProgressLog {
   };
 
   void Append(absl::Time now, std::string_view text);
+  // Of the log of this folder, which becomes that of `source` where there is none.
+  std::string TextOfEarlierJobs(const std::filesystem::path& source);
 
   const Options options_;
   EarlierProgress earlier_;

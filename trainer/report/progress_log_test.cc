@@ -121,5 +121,14 @@ TEST(ProgressLogTest, AFolderThatCannotBeWrittenIsTold) {
   EXPECT_THAT(log.status().message(), HasSubstr("file/below/progress.txt"));
 }
 
+// The log of jobs before counts: without it the numbers would be others.
+TEST(ProgressLogTest, ALogOfEarlierJobsThatCannotBeReadIsTold) {
+  const fs::path folder = Folder("unreadable"), source = Folder("unreadable_source");
+  fs::create_directories(source / kProgressFile);
+  ProgressLog log = Log(folder);
+  log.Begin(5, source, At(0));
+  EXPECT_THAT(log.status().message(), HasSubstr("unreadable_source/progress.txt"));
+}
+
 }  // namespace
 }  // namespace hetero

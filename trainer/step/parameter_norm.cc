@@ -74,7 +74,7 @@ absl::StatusOr<std::unique_ptr<ParameterNorm>> ParameterNorm::Create(
                           Buffer::Allocate(device, MemoryLabel::kOptimizer, num_bytes, ledger));
   norm->sums_ = norm->buffer_.View(DType::kF64, {count});
   for (Flight& flight : norm->flights_) {
-    HETERO_ASSIGN_OR_RETURN(flight.staging, PinnedBuffer::Allocate(device, num_bytes));
+    HETERO_ASSIGN_OR_RETURN(flight.staging, PinnedBuffer::Allocate(device, num_bytes, ledger));
     HETERO_ASSIGN_OR_RETURN(flight.arrived, Event::Create(device));
   }
   return norm;

@@ -69,7 +69,7 @@ absl::Status SaveRank(Storage& storage, const std::string& folder, RankInWorld w
                       {"iteration", 10},
                       {"content_metadata", {{"distrib_optim_sharding_type", "fully_reshardable"}}}};
   }
-  return Save(storage, folder, state, world.exchange, options, world.stream).status();
+  return Save(storage, folder, state, world.exchange, options, world.stream, world.memory).status();
 }
 
 absl::Status WriteAll(const std::filesystem::path& folder) {

@@ -87,7 +87,8 @@ std::vector<ParameterSpec> MoeBlock::Parameters(const MoeConfig& config, std::st
 absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_view prefix,
                                           ParameterStore& parameters, MoeStatistics statistics,
                                           Communicator* tensor_parallel,
-                                          Communicator* expert_parallel) {
+                                          Communicator* expert_parallel, Device device,
+                                          MemoryLedger& ledger) {
   if (config.top_k < 1 || config.top_k > config.num_experts) {
     return absl::InvalidArgumentError(absl::StrCat("top_k is ", config.top_k, "; expected 1 to ",
                                                    config.num_experts, ", the experts"));
@@ -113,7 +114,7 @@ absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_v
   HETERO_ASSIGN_OR_RETURN(
       block.exchange_,
       RowExchange::Create(expert_parallel, config.num_experts, block.experts_.count(),
-                          absl::StrCat(prefix, "mlp.experts")));
+                          absl::StrCat(prefix, "mlp.experts"), device, ledger));
   return block;
 }
 

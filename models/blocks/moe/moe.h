@@ -114,14 +114,15 @@ class MoeBlock {
   // one [E, H, F] tensor, the expert bias a buffer.
   static std::vector<ParameterSpec> Parameters(const MoeConfig& config, std::string_view prefix);
 
-  // `parameters` outlives the block. Communicators are null where the group has one rank: those of
-  // the families kTp and kTpEp.
-  // Errors: INVALID_ARGUMENT when top_k is not in [1, num_experts] or the group is not the one that
-  // the experts are divided among; NOT_FOUND for parameters outside the store.
+  // `parameters` and `ledger` outlive the block. Communicators are null where the group has one
+  // rank: those of the families kTp and kTpEp. Errors: INVALID_ARGUMENT when top_k is not in [1,
+  // num_experts] or the group is not the one that the experts are divided among; NOT_FOUND for
+  // parameters outside the store; those of PinnedBuffer.
   static absl::StatusOr<MoeBlock> Create(const MoeConfig& config, std::string_view prefix,
                                          ParameterStore& parameters, MoeStatistics statistics,
                                          Communicator* tensor_parallel,
-                                         Communicator* expert_parallel);
+                                         Communicator* expert_parallel, Device device,
+                                         MemoryLedger& ledger);
 
   // Returns hidden', in the activation arena. `hidden_TH` stays as it is until Backward. Evaluation
   // leaves only the result in the arena. The host waits once for the device where rows are

@@ -18,6 +18,7 @@ void BM_MoeBlockStep(benchmark::State& state) {
                             .shared_ffn_size = 128,
                             .router_scaling = 2.5,
                             .aux_loss_coefficient = 1e-2};
+  MemoryLedger memory;
   ModuleBenchmark module(MoeBlock::Parameters(config, "l."));
   std::vector<int64_t> counts(config.num_experts);
   float balance_loss = 0;
@@ -26,7 +27,8 @@ void BM_MoeBlockStep(benchmark::State& state) {
       .balance_loss_1 = {&balance_loss, DType::kF32, {1}}};
   module.RunBlock(
       state,
-      MoeBlock::Create(config, "l.", module.parameters(), statistics, nullptr, nullptr).value(),
+      MoeBlock::Create(config, "l.", module.parameters(), statistics, nullptr, nullptr, {}, memory)
+          .value(),
       config.hidden_size);
 }
 BENCHMARK(BM_MoeBlockStep);

@@ -96,7 +96,7 @@ TEST(MoeCountsTest, TheShapeOnlyDevicePredictsTheBytes) {
       MoeBlock::Create(config, "", *store,
                        {.tokens_per_expert_E = inputs.Allocate(DType::kI64, {5}).value(),
                         .balance_loss_1 = inputs.Allocate(DType::kF32, {1}).value()},
-                       nullptr, nullptr)
+                       nullptr, nullptr, {DeviceKind::kShapeOnly}, memory)
           .value();
   MoeBlock::Saved saved;
   ModuleContext context{.stream = stream, .activations = activations};
@@ -122,7 +122,8 @@ TEST(MoeCountsTest, RefusesMoreChoicesThanExperts) {
   MoeConfig config = SmallMoeConfig(DType::kF32);
   const MoeHarness<float> harness(config, 1, 1);
   config.top_k = 6;
-  EXPECT_THAT(MoeBlock::Create(config, "", *harness.store, {}, nullptr, nullptr),
+  MemoryLedger memory;
+  EXPECT_THAT(MoeBlock::Create(config, "", *harness.store, {}, nullptr, nullptr, {}, memory),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("top_k is 6")));
 }
 

@@ -38,7 +38,7 @@ TEST(MoeGoldenTest, ForwardAndGradientsAreThoseOfNemotronH) {
       MoeBlock::Create(config, "l.", *store,
                        {.tokens_per_expert_E = {counts.data(), DType::kI64, {config.num_experts}},
                         .balance_loss_1 = {balance_loss.data(), DType::kF32, {1}}},
-                       nullptr, nullptr)
+                       nullptr, nullptr, {}, memory)
           .value();
   GoldenFile golden("models/blocks/moe/testdata/nemotron_h_moe.f32");
   golden.ReadValues(store->parameters());

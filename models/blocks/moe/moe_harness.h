@@ -95,7 +95,7 @@ struct MoeHarness {
       MoeBlock::Create(config, "", *store,
                        {.tokens_per_expert_E = {counts.data(), DType::kI64, {config.num_experts}},
                         .balance_loss_1 = {balance_loss.data(), kDTypeOf<T>, {1}}},
-                       nullptr, nullptr)
+                       nullptr, nullptr, {}, memory)
           .value();
   MoeBlock::Saved saved;
   TestContext context;

@@ -65,10 +65,12 @@ absl::Status RunExperts(ParallelRig& rig, const MoeCase& of, Seen& seen) {
       .tokens_per_expert_E = rig.Zeros(DType::kI64, config.num_experts),
       .balance_loss_1 = rig.Zeros(DType::kF64, 1),
       .exchanges = &exchanges};
-  HETERO_ASSIGN_OR_RETURN(
-      const MoeBlock block,
-      MoeBlock::Create(config, "layer.", parameters, statistics,
-                       rig.communicators().Of(Family::kTp), rig.communicators().Of(Family::kTpEp)));
+  const StageResources resources = rig.Resources(parameters);
+  HETERO_ASSIGN_OR_RETURN(const MoeBlock block,
+                          MoeBlock::Create(config, "layer.", parameters, statistics,
+                                           resources.communicators.Of(Family::kTp),
+                                           resources.communicators.Of(Family::kTpEp),
+                                           resources.device, resources.ledger));
   SequenceBatch batch = rig.Sequences(of.num_sequences, kLength);
   if (!of.lengths.empty()) {
     std::vector<int32_t> offsets = {0};

@@ -7,8 +7,8 @@
 #include "hetero/base/status.h"
 #include "hetero/comm/all_to_all_rows.h"
 #include "hetero/tensor/copy.h"
+#include "hetero/tensor/dtype.h"
 #include "hetero/tensor/event.h"
-#include "hetero/tensor/memory.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/exchange_rows/exchange_rows.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
@@ -16,29 +16,22 @@
 namespace hetero {
 namespace {
 
-// Where a stream's counts come to the host: those of one layer at a time, since Plan reads what
-// GatherCounts queued before the next does.
-struct HostCounts {
-  static absl::StatusOr<std::unique_ptr<HostCounts>> Create(Stream& stream) {
-    auto counts = std::make_unique<HostCounts>();
-    HETERO_ASSIGN_OR_RETURN(counts->ready, Event::Create(stream.device()));
-    return counts;
-  }
-  absl::StatusOr<TensorView> Room(const ConstTensorView& table, Stream& stream) {
-    if (memory.size_bytes() < table.num_bytes()) {
-      HETERO_ASSIGN_OR_RETURN(memory, PinnedBuffer::Allocate(stream.device(), table.num_bytes()));
-    }
-    return memory.View(table.dtype(), table.dims());
+// When a stream's counts are on the host: those of one layer at a time.
+struct CountsArrived {
+  static absl::StatusOr<std::unique_ptr<CountsArrived>> Create(Stream& stream) {
+    auto arrived = std::make_unique<CountsArrived>();
+    HETERO_ASSIGN_OR_RETURN(arrived->event, Event::Create(stream.device()));
+    return arrived;
   }
 
-  PinnedBuffer memory;
-  Event ready;
+  Event event;
 };
 
 }  // namespace
 
 absl::StatusOr<RowExchange> RowExchange::Create(Communicator* group, int64_t num_experts,
-                                                int64_t experts_of_rank, std::string_view name) {
+                                                int64_t experts_of_rank, std::string_view name,
+                                                Device device, MemoryLedger& ledger) {
   RowExchange result;
   result.group_ = group;
   result.num_experts_ = num_experts;
@@ -50,6 +43,10 @@ absl::StatusOr<RowExchange> RowExchange::Create(Communicator* group, int64_t num
         absl::StrCat(name, " has ", experts_of_rank, " of ", num_experts, " experts on each of ",
                      result.size(), " ranks; expected all of them, each on as many ranks"));
   }
+  if (result.alone()) return result;
+  const int64_t num_counts = result.size() * (num_experts + 1);
+  HETERO_ASSIGN_OR_RETURN(result.counts_,
+                          PinnedBuffer::Allocate(device, num_counts * SizeOf(DType::kI32), ledger));
   return result;
 }
 
@@ -62,18 +59,18 @@ absl::Status RowExchange::GatherCounts(TensorView counts_E1, int64_t bound, Tens
   HETERO_RETURN_IF_ERROR(Fill(static_cast<double>(bound), counts_E1.Rows(num_experts_, 1), stream));
   HETERO_RETURN_IF_ERROR(group_->AllGather(counts_E1, table_GE1, stream, Name("counts")));
   if (stream.shape_only()) return absl::OkStatus();
-  HETERO_ASSIGN_OR_RETURN(HostCounts* const host, stream.State<HostCounts>());
-  HETERO_ASSIGN_OR_RETURN(const TensorView room, host->Room(table_GE1, stream));
-  HETERO_RETURN_IF_ERROR(CopyToHost(table_GE1, room, stream));
-  return host->ready.Record(stream);
+  HETERO_ASSIGN_OR_RETURN(CountsArrived* const arrived, stream.State<CountsArrived>());
+  HETERO_RETURN_IF_ERROR(
+      CopyToHost(table_GE1, counts_.View(DType::kI32, table_GE1.dims()), stream));
+  return arrived->event.Record(stream);
 }
 
 absl::StatusOr<ExchangePlan> RowExchange::Plan(const ConstTensorView& table_GE1, int64_t own_rows,
                                                int64_t bound, Stream& stream) const {
   if (stream.shape_only()) return ExchangePlan::Even(size(), rank(), own_rows, bound);
-  HETERO_ASSIGN_OR_RETURN(HostCounts* const host, stream.State<HostCounts>());
-  HETERO_RETURN_IF_ERROR(host->ready.Synchronize());
-  HETERO_ASSIGN_OR_RETURN(const TensorView counts, host->Room(table_GE1, stream));
+  HETERO_ASSIGN_OR_RETURN(CountsArrived* const arrived, stream.State<CountsArrived>());
+  HETERO_RETURN_IF_ERROR(arrived->event.Synchronize());
+  const TensorView counts = counts_.View(DType::kI32, table_GE1.dims());
   return ExchangePlan::Make(counts.values<int32_t>(), size(), rank(), experts_of_rank_, copies_);
 }
 

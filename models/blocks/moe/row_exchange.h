@@ -18,6 +18,8 @@
 #include "hetero/comm/communicator.h"
 #include "hetero/models/blocks/moe/exchange_plan.h"
 #include "hetero/tensor/arena.h"
+#include "hetero/tensor/device.h"
+#include "hetero/tensor/memory.h"
 #include "hetero/tensor/stream.h"
 #include "hetero/tensor/view.h"
 
@@ -28,10 +30,12 @@ class RowExchange {
   RowExchange() = default;
 
   // `group` outlives the result; null: this rank has all experts, whole, and nothing is called.
-  // Collectives are called `name` and what they bring.
-  // Errors: INVALID_ARGUMENT where the ranks are not those that the experts are divided among.
+  // Collectives are called `name` and what they bring. `ledger` outlives the result.
+  // Errors: INVALID_ARGUMENT where the ranks are not those that the experts are divided among;
+  // those of PinnedBuffer.
   static absl::StatusOr<RowExchange> Create(Communicator* group, int64_t num_experts,
-                                            int64_t experts_of_rank, std::string_view name);
+                                            int64_t experts_of_rank, std::string_view name,
+                                            Device device, MemoryLedger& ledger);
 
   bool alone() const { return group_ == nullptr; }
   int64_t size() const { return alone() ? 1 : group_->size(); }
@@ -43,7 +47,7 @@ class RowExchange {
 
   // Tells the group this rank's counts, i32, and how many rows it takes at once, and reads the
   // group's into `table_GE1` and to the host, which waits in Plan: queue what needs no rows before
-  // that.
+  // that. Of one table at a time: Plan reads it before the next is gathered.
   absl::Status GatherCounts(TensorView counts_E1, int64_t bound, TensorView table_GE1,
                             Stream& stream) const;
   absl::StatusOr<ExchangePlan> Plan(const ConstTensorView& table_GE1, int64_t own_rows,
@@ -74,6 +78,7 @@ class RowExchange {
   int64_t experts_of_rank_ = 0;
   int64_t copies_ = 1;
   std::string name_;
+  PinnedBuffer counts_;  // the group's, on the host
 };
 
 }  // namespace hetero
