@@ -53,7 +53,7 @@ constexpr std::string_view kUsage =
     "\"train\".\n"
     "  --image=EXTENSIONS, --caption=EXTENSIONS\n"
     "                  Which members are image and caption, the first present of a list; with\n"
-    "                  --prepare. png,jpg,jpeg and txt for a folder that is not prepared.\n"
+    "                  --prepare. png,jpg,jpeg,webp and txt for a folder that is not prepared.\n"
     "  --samples=FILE  What the samples are, a dataset.yaml of Megatron-Energon; with --prepare.\n"
     "                  CaptioningSample, VQASample, TextSample, or CrudeWebdataset for\n"
     "                  conversations.\n"

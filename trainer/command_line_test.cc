@@ -52,7 +52,8 @@ TEST(CommandLineTest, VersionNamesCommitCompilerLibrariesAndDevices) {
               MatchesRegex("hetero (of an unknown commit|[0-9a-f]+( with local changes)?)"));
   EXPECT_THAT(lines[1], MatchesRegex("compiler: (GCC|Clang) [0-9.]+.*, C[+][+]20, .*"));
   EXPECT_THAT(lines[2], AllOf(StartsWith("libraries: "), ContainsRegex("protobuf 3[.][0-9]+"),
-                              ContainsRegex("libpng 1[.]"), ContainsRegex("zlib 1[.]")));
+                              ContainsRegex("libpng 1[.]"), ContainsRegex("libwebp 1[.]"),
+                              ContainsRegex("zlib 1[.]")));
   EXPECT_THAT(lines[3], AllOf(StartsWith("devices: "), ContainsRegex("[0-9]+ threads?; .*GPU")));
   EXPECT_THAT(lines[4], IsEmpty());
 }

@@ -8,6 +8,7 @@
 #include "hetero/data/image/jpeg.h"
 #include "hetero/data/image/png.h"
 #include "hetero/data/image/signature.h"
+#include "hetero/data/image/webp.h"
 
 namespace hetero::data {
 namespace {
@@ -17,7 +18,7 @@ absl::Status UnknownFormat(std::string_view bytes) {
   const std::optional<std::string_view> format = KnownFormat(bytes);
   return absl::UnimplementedError(
       absl::StrCat("the bytes are ", format.has_value() ? absl::StrCat(*format, ", ") : "",
-                   "neither a PNG nor a JPEG image"));
+                   "none of PNG, JPEG and WebP"));
 }
 
 absl::Status CheckSize(ImageSize size) {
@@ -36,6 +37,8 @@ absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes) {
     HETERO_ASSIGN_OR_RETURN(size, internal::ProbePng(bytes));
   } else if (internal::IsJpeg(bytes)) {
     HETERO_ASSIGN_OR_RETURN(size, internal::ProbeJpeg(bytes));
+  } else if (internal::IsWebp(bytes)) {
+    HETERO_ASSIGN_OR_RETURN(size, internal::ProbeWebp(bytes));
   } else {
     return UnknownFormat(bytes);
   }
@@ -45,8 +48,9 @@ absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes) {
 
 absl::Status DecodeImage(std::string_view bytes, Image& out) {
   HETERO_RETURN_IF_ERROR(ProbeImage(bytes));
-  return internal::IsPng(bytes) ? internal::DecodePng(bytes, out)
-                                : internal::DecodeJpeg(bytes, out);
+  if (internal::IsPng(bytes)) return internal::DecodePng(bytes, out);
+  if (internal::IsJpeg(bytes)) return internal::DecodeJpeg(bytes, out);
+  return internal::DecodeWebp(bytes, out);
 }
 
 absl::StatusOr<std::string> EncodePng(const Image& image, int compression) {

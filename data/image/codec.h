@@ -1,8 +1,9 @@
 #ifndef HETERO_DATA_IMAGE_CODEC_H_
 #define HETERO_DATA_IMAGE_CODEC_H_
 
-// PNG and JPEG files, as bytes, to pixels and back. The pixels equal Pillow's. Pure functions;
-// what is accepted depends on the bytes alone, so two ranks agree on which files are good.
+// PNG, JPEG and still WebP files, as bytes, to pixels and back. The pixels equal Pillow's. Pure
+// functions; what is accepted depends on the bytes alone, so two ranks agree on which files are
+// good.
 
 #include <string>
 #include <string_view>
@@ -17,8 +18,8 @@ namespace hetero::data {
 inline constexpr int64_t kMaxImagePixels = 178'956'970;
 
 // Reads the size from the header; no pixel is decoded.
-// Errors: DATA_LOSS for no bytes or a damaged header, UNIMPLEMENTED for bytes that are neither PNG
-// nor JPEG, saying what they are instead where their signature tells.
+// Errors: DATA_LOSS for no bytes or a damaged header, UNIMPLEMENTED for animations and bytes of
+// other formats, saying what they are where their signature tells.
 absl::StatusOr<ImageSize> ProbeImage(std::string_view bytes);
 
 // Decodes in the file's own mode: grey, grey of 16 bits, RGB, RGB with alpha or CMYK. Palettes

@@ -38,10 +38,11 @@ uint32_t Crc(const std::vector<uint8_t>& bytes) {
 
 const std::vector<Fixture>& Fixtures() {
   static const auto* fixtures = new std::vector<Fixture>{
-      kPngRgb,    kPngGrey,      kPngAlpha,        kPngGreyAlpha,    kPngPalette,
-      kPngBits,   kJpeg420,      kJpegGrey,        kJpegProgressive, kJpegCmyk,
-      kPngGrey16, kPngDimGrey16, kPngRgb16,        kPngRgba16,       kPngGreyAlpha16,
-      kPngGrey4,  kPngGrey2,     kPngClearPalette, kJpegTurned,
+      kPngRgb,       kPngGrey,      kPngAlpha,          kPngGreyAlpha,    kPngPalette,
+      kPngBits,      kJpeg420,      kJpegGrey,          kJpegProgressive, kJpegCmyk,
+      kPngGrey16,    kPngDimGrey16, kPngRgb16,          kPngRgba16,       kPngGreyAlpha16,
+      kPngGrey4,     kPngGrey2,     kPngClearPalette,   kJpegTurned,      kWebpLossy,
+      kWebpLossless, kWebpAlpha,    kWebpLosslessAlpha,
   };
   return *fixtures;
 }
@@ -169,7 +170,16 @@ TEST(CodecTest, APngTextThatUnpacksToMoreThanTheFileIsPassedOver) {
 TEST(CodecTest, UnsupportedFilesSayWhy) {
   Image image;
   EXPECT_THAT(DecodeImage("GIF89a......", image),
-              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("neither a PNG nor a JPEG")));
+              StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("none of PNG, JPEG and WebP")));
+}
+
+TEST(CodecTest, AnimationsSayThatTheyAre) {
+  Image image;
+  for (const absl::Status& status :
+       {DecodeImage(kWebpAnimation, image), ProbeImage(kWebpAnimation).status()}) {
+    EXPECT_THAT(status,
+                StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("an animated WebP image")));
+  }
 }
 
 TEST(CodecTest, AFileWithoutBytesIsCalledThat) {
@@ -181,8 +191,7 @@ TEST(CodecTest, AFileWithoutBytesIsCalledThat) {
 
 TEST(CodecTest, OtherFormatsAreCalledByTheirName) {
   for (const auto& [bytes, format] :
-       {std::pair(std::string_view("RIFF\x90\x03\0\0WEBPVP8 ", 16), "a WebP image"),
-        std::pair(std::string_view("GIF89a......"), "a GIF image"),
+       {std::pair(std::string_view("GIF89a......"), "a GIF image"),
         std::pair(std::string_view("II*\0\x08\0\0\0", 8), "a TIFF image"),
         std::pair(std::string_view("\0\0\0\x1c"
                                    "ftypavif",
@@ -192,7 +201,7 @@ TEST(CodecTest, OtherFormatsAreCalledByTheirName) {
     EXPECT_THAT(ProbeImage(bytes), StatusIs(absl::StatusCode::kUnimplemented, HasSubstr(format)));
   }
   EXPECT_THAT(ProbeImage("plain words"), StatusIs(absl::StatusCode::kUnimplemented,
-                                                  "the bytes are neither a PNG nor a JPEG image"));
+                                                  "the bytes are none of PNG, JPEG and WebP"));
 }
 
 TEST(CodecTest, HugeAndEmptyImagesAreRefusedBeforeDecoding) {

@@ -42,14 +42,22 @@ def emit(name, image, **save):
     emit_file(name, file.getvalue())
 
 
+def literal(data):
+    rows = [data[i:i + 24] for i in range(0, len(data), 24)]
+    text = "\n".join('    "' + "".join("\\x%02x" % b for b in row) + '"' for row in rows)
+    return f"std::string_view(\n{text},\n    {len(data)})"
+
+
+def emit_bytes(name, data):
+    print(f"inline constexpr std::string_view {name} =\n    {literal(data)};\n")
+
+
 def emit_file(name, data):
     again = Image.open(io.BytesIO(data))
     again.load()
     rgb = again.convert("RGB").tobytes()
     small = again.resize((11, 7), Image.BICUBIC).convert("RGB").tobytes()
-    rows = [data[i:i + 24] for i in range(0, len(data), 24)]
-    text = "\n".join('    "' + "".join("\\x%02x" % b for b in row) + '"' for row in rows)
-    print(f"inline constexpr Fixture {name} = {{\n    std::string_view(\n{text},\n    {len(data)}),\n"
+    print(f"inline constexpr Fixture {name} = {{\n    {literal(data)},\n"
           f"    ImageSize{{{again.height}, {again.width}}}, 0x{zlib.crc32(rgb):08x}, 0x{zlib.crc32(small):08x}}};\n")
 
 
@@ -100,6 +108,13 @@ emit_file("kPngClearPalette", png(8, 6, 2, 3, lcg(2 * 6), chunk(b"PLTE", lcg(12)
 exif = Image.Exif()
 exif[0x0112] = 6  # turned by 90 degrees
 emit("kJpegTurned", rgb, format="JPEG", quality=70, exif=exif)
+emit("kWebpLossy", rgb, format="WEBP", quality=80)
+emit("kWebpLossless", rgb, format="WEBP", lossless=True)
+emit("kWebpAlpha", rgba, format="WEBP", quality=70)
+emit("kWebpLosslessAlpha", rgba, format="WEBP", lossless=True)
+animation = io.BytesIO()
+rgb.save(animation, format="WEBP", save_all=True, append_images=[rgb.rotate(180)], duration=100)
+emit_bytes("kWebpAnimation", animation.getvalue())
 print("""// clang-format on
 
 }  // namespace hetero::data

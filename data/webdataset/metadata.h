@@ -51,7 +51,7 @@ std::string FormatSplitConfig(const SplitConfig& config);
 
 // An image and what is written of it. Fields name whole members.
 struct CaptioningFields {
-  std::string image = "png,jpg,jpeg";
+  std::string image = "png,jpg,jpeg,webp";
   std::string caption = "txt";
 
   bool operator==(const CaptioningFields&) const = default;

@@ -51,6 +51,7 @@ _TRANSPORT = ["@gloo//", "@openmpi//", "//comm/nccl", "//comm/processes", "//com
 _DECODERS = [
     "@libjpeg_turbo//",
     "@libpng//",
+    "@libwebp//",
     "@nlohmann_json//",
     "@pcre2//",
     "@sentencepiece//",

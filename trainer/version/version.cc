@@ -7,6 +7,7 @@
 #include <png.h>
 #include <sched.h>
 #include <sqlite3.h>
+#include <webp/decode.h>
 #include <zlib.h>
 
 #include <fstream>
@@ -56,6 +57,8 @@ std::string Libraries() {
       absl::StrCat("libjpeg-turbo ", LIBJPEG_TURBO_VERSION_NUMBER / 1000000, ".",
                    LIBJPEG_TURBO_VERSION_NUMBER / 1000 % 1000, ".",
                    LIBJPEG_TURBO_VERSION_NUMBER % 1000),
+      absl::StrCat("libwebp ", WebPGetDecoderVersion() >> 16, ".",
+                   WebPGetDecoderVersion() >> 8 & 255, ".", WebPGetDecoderVersion() & 255),
       absl::StrCat("zlib ", zlibVersion()),
       absl::StrCat("SQLite ", sqlite3_libversion())};
   for (const std::string& optional : {DescribeCuda(), DescribeNccl()}) {
