@@ -59,7 +59,8 @@ TEST(ModelRegistryTest, AModelReportsWhatItHas) {
       experts.rfind('}'), 1,
       "experts { num_experts: 4 top_k: 2 ffn_size: 8 shared_ffn_size: 8 router_scaling: 1 "
       "aux_loss_coefficient: 0.01 expert_bias_rate: 0.001 } }");
-  EXPECT_THAT(metrics(experts), ElementsAre("lm loss", "seq_load_balancing_loss", "expert rounds",
+  EXPECT_THAT(metrics(experts), ElementsAre("lm loss", "seq_load_balancing_loss",
+                                            "moe/seq_load_balancing_loss_layer_1", "expert rounds",
                                             "expert rounds layer 1"));
 }
 
