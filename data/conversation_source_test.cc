@@ -13,7 +13,7 @@
 #include "hetero/base/index_range.h"
 #include "hetero/data/batch.h"
 #include "hetero/data/batch_builder.h"
-#include "hetero/data/conversation_testing.h"
+#include "hetero/data/conversation_harness.h"
 #include "hetero/data/image/image.h"
 #include "hetero/data/image/patchify.h"
 #include "hetero/data/image/resize.h"

@@ -23,6 +23,15 @@ TEST_P(ModuleCudaTest, VisionHasTheReferencesGradients) { Check(VisionCases()); 
 TEST_P(ModuleCudaTest, AudioHasTheReferencesGradients) { Check(AudioCases()); }
 TEST_P(ModuleCudaTest, ModelsHaveTheReferencesGradients) { Check(ModelCases(GetParam())); }
 
+TEST_P(ModuleCudaTest, WhatForwardDoesNotKeepBackwardMakesAgainBitForBit) {
+  for (const std::vector<ModuleCase>& cases :
+       {BlockCases(), VisionCases(), AudioCases(), ModelCases(GetParam())}) {
+    for (const ModuleCase& module : cases) {
+      ExpectSameRecomputed(module, Device{DeviceKind::kCuda}, GetParam());
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(DTypes, ModuleCudaTest, ::testing::Values(DType::kF32, DType::kBF16),
                          DTypeName);
 

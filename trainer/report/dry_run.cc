@@ -129,7 +129,8 @@ std::string DescribePrediction(const StepPlan& plan, const ClassPrediction& pred
   if (prediction.save_bytes > 0) {
     absl::StrAppendFormat(&text, "\n  checkpoints, host staging %12d", prediction.save_bytes);
   }
-  if (prediction.calls_keeping_everything != nullptr) {
+  if (prediction.calls_keeping_everything != nullptr &&
+      prediction.calls_keeping_everything->total_flops() != calls.total_flops()) {
     absl::StrAppend(&text, "\n  ", DescribeRecompute(prediction));
   }
   absl::StrAppendFormat(&text, "\n  operations: %.3f GFLOP a step at most",

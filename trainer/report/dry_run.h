@@ -24,7 +24,8 @@ struct ClassPrediction {
   WorkClass ranks;
   const MemoryLedger* memory = nullptr;
   const CallLedger* calls = nullptr;  // of one training step
-  // Both without selective_recompute; null where the run has none.
+  // Both without selective_recompute, which may change nothing on these ranks; null where the run
+  // has none.
   const MemoryLedger* memory_keeping_everything = nullptr;
   const CallLedger* calls_keeping_everything = nullptr;
   Connections connections;

@@ -1,5 +1,5 @@
-#ifndef HETERO_DATA_CAPTION_TESTING_H_
-#define HETERO_DATA_CAPTION_TESTING_H_
+#ifndef HETERO_DATA_CAPTION_HARNESS_H_
+#define HETERO_DATA_CAPTION_HARNESS_H_
 
 // A data set of captioned images, and sources of it.
 
@@ -88,4 +88,4 @@ class CaptionBatchTest : public ::testing::Test {
 
 }  // namespace hetero::data
 
-#endif  // HETERO_DATA_CAPTION_TESTING_H_
+#endif  // HETERO_DATA_CAPTION_HARNESS_H_

@@ -1,5 +1,5 @@
-#ifndef HETERO_DATA_CONVERSATION_TESTING_H_
-#define HETERO_DATA_CONVERSATION_TESTING_H_
+#ifndef HETERO_DATA_CONVERSATION_HARNESS_H_
+#define HETERO_DATA_CONVERSATION_HARNESS_H_
 
 // A data set of conversations, and sources of it.
 
@@ -117,4 +117,4 @@ class ConversationSourceTest : public ::testing::Test {
 
 }  // namespace hetero::data
 
-#endif  // HETERO_DATA_CONVERSATION_TESTING_H_
+#endif  // HETERO_DATA_CONVERSATION_HARNESS_H_
