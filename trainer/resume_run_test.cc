@@ -27,12 +27,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// An encoder and a language model with experts, whose bias is state too.
-proto::RunConfig Config(std::vector<std::string> assignments) {
-  assignments.push_back("train_steps=8");
-  return RecipeConfig("mock_vlm_tiny", assignments);
-}
-
 std::vector<double> Losses(const RecipeRun& run) {
   std::vector<double> losses;
   for (const StepMetrics& step : run.steps) {
@@ -44,14 +38,14 @@ std::vector<double> Losses(const RecipeRun& run) {
 
 TEST(ResumeRunTest, ARunInTwoPartsIsTheRunInOneToTheBit) {
   const RecipeRun whole =
-      RunConfigured(Config({"checkpoint.save={folder: \"whole\" interval_steps: 5}"}));
+      RunConfigured(EightSteps({"checkpoint.save={folder: \"whole\" interval_steps: 5}"}));
   ASSERT_THAT(whole.status, IsOk());
   EXPECT_THAT(whole.output,
               AllOf(HasSubstr("saved iteration 5: "), HasSubstr("saved iteration 8: ")));
   EXPECT_THAT(NamesIn("whole"),
               ElementsAre("iter_0000005", "iter_0000008", "latest_checkpointed_iteration.txt"));
-  proto::RunConfig config =
-      Config({"checkpoint.save.folder=rest", "checkpoint.load={folder: \"whole\" iteration: 5}"});
+  proto::RunConfig config = EightSteps(
+      {"checkpoint.save.folder=rest", "checkpoint.load={folder: \"whole\" iteration: 5}"});
   const RecipeRun rest = RunConfigured(config);
   ASSERT_THAT(rest.status, IsOk());
   EXPECT_THAT(rest.output,
@@ -130,10 +124,10 @@ TEST(ResumeRunTest, TheSameCommandAgainSaysHowToGoOn) {
 
 TEST(ResumeRunTest, ADamagedCheckpointIsPassedOverAndTwoAreTooMany) {
   ASSERT_THAT(
-      RunConfigured(Config({"checkpoint.save={folder: \"damage\" interval_steps: 2}"})).status,
+      RunConfigured(EightSteps({"checkpoint.save={folder: \"damage\" interval_steps: 2}"})).status,
       IsOk());
   DamageCheckpoint(CheckpointIn("damage", 8));
-  const proto::RunConfig config = Config({"checkpoint.load.folder=damage"});
+  const proto::RunConfig config = EightSteps({"checkpoint.load.folder=damage"});
   const RecipeRun run = RunConfigured(config);
   ASSERT_THAT(run.status, IsOk());
   EXPECT_THAT(run.output, AllOf(HasSubstr("cannot go on from iter_0000008"),
@@ -141,17 +135,17 @@ TEST(ResumeRunTest, ADamagedCheckpointIsPassedOverAndTwoAreTooMany) {
   EXPECT_EQ(run.steps.size(), 2u);
   EXPECT_EQ(ResumeReport(config)["warnings"].size(), 1u);
   const absl::Status refused =
-      RunConfigured(Config({"checkpoint.load={folder: \"damage\" max_fallbacks: 0}"})).status;
+      RunConfigured(EightSteps({"checkpoint.load={folder: \"damage\" max_fallbacks: 0}"})).status;
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the checksum of")));
   EXPECT_EQ(ExitCodeFor(refused), ExitCode::kCheckpointDamaged);
 }
 
 TEST(ResumeRunTest, AnotherModelOrOtherDataIsRefusedBeforeRanksStart) {
-  ASSERT_THAT(RunConfigured(Config({"checkpoint.save.folder=first"})).status, IsOk());
+  ASSERT_THAT(RunConfigured(EightSteps({"checkpoint.save.folder=first"})).status, IsOk());
   const auto refused = [](const std::vector<std::string>& more) {
     std::vector<std::string> assignments = more;
     assignments.push_back("checkpoint.load.folder=first");
-    return RunConfigured(Config(assignments)).status;
+    return RunConfigured(EightSteps(assignments)).status;
   };
   EXPECT_THAT(refused({"seed=1"}),
               StatusIs(absl::StatusCode::kInvalidArgument,
@@ -160,7 +154,7 @@ TEST(ResumeRunTest, AnotherModelOrOtherDataIsRefusedBeforeRanksStart) {
               StatusIs(absl::StatusCode::kInvalidArgument,
                        HasSubstr("model.language.attention.num_heads is 8, the checkpoint has 4")));
   const absl::Status other_model =
-      RunConfigured(Config({"model.language.hidden_size=64", "checkpoint.save.folder=first"}))
+      RunConfigured(EightSteps({"model.language.hidden_size=64", "checkpoint.save.folder=first"}))
           .status;
   EXPECT_THAT(other_model,
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("of another model")));

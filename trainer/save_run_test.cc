@@ -32,12 +32,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-// An encoder and a language model with experts, whose bias is state too.
-proto::RunConfig Config(std::vector<std::string> assignments) {
-  assignments.push_back("train_steps=8");
-  return RecipeConfig("mock_vlm_tiny", assignments);
-}
-
 TEST(SaveRunTest, ASignalSavesBeforeTheRunEnds) {
   Program program(
       {.arguments = {"--recipe=mock_tiny", "--set", "train_steps=1000000", "--save=x"}});
@@ -86,14 +80,14 @@ class SmallFiles {
 };
 
 TEST(SaveRunTest, SavesThatFailAgainAndAgainEndTheRun) {
-  ASSERT_THAT(RunConfigured(Config({"checkpoint.save={folder: \"full\" interval_steps: 2}",
-                                    "stop_every_steps=2"}))
+  ASSERT_THAT(RunConfigured(EightSteps({"checkpoint.save={folder: \"full\" interval_steps: 2}",
+                                        "stop_every_steps=2"}))
                   .status,
               StatusIs(absl::StatusCode::kCancelled));
   const std::string load = "checkpoint.load.folder=full";
   const SmallFiles files(100'000);
   const RecipeRun run = RunConfigured(
-      Config({"checkpoint.save={folder: \"full\" interval_steps: 1 max_failures: 3}", load}));
+      EightSteps({"checkpoint.save={folder: \"full\" interval_steps: 1 max_failures: 3}", load}));
   EXPECT_EQ(ExitCodeFor(run.status), ExitCode::kSavesFail) << run.status;
   // One more has begun when the third is known to have failed.
   EXPECT_THAT(run.status.message(),
@@ -103,7 +97,7 @@ TEST(SaveRunTest, SavesThatFailAgainAndAgainEndTheRun) {
   EXPECT_THAT(NamesIn("full"), ElementsAre("iter_0000002", "latest_checkpointed_iteration.txt"));
   // Fewer failures do not end it.
   const RecipeRun whole = RunConfigured(
-      Config({"checkpoint.save={folder: \"full\" interval_steps: 4 max_failures: 3}", load}));
+      EightSteps({"checkpoint.save={folder: \"full\" interval_steps: 4 max_failures: 3}", load}));
   EXPECT_EQ(whole.steps.size(), 6u);
   EXPECT_THAT(whole.output, HasSubstr("iteration 4 could not be saved: "));
   EXPECT_THAT(whole.status.message(), HasSubstr("the last checkpoint could not be saved"));
@@ -121,9 +115,9 @@ TEST(SaveRunTest, EvaluationsBeginWhereTheConfigurationSays) {
 
 TEST(SaveRunTest, TheBestStays) {
   const RecipeRun run =
-      RunConfigured(Config({"checkpoint.save={folder: \"best\" keep_last: 1 keep_best: true}",
-                            "schedule={style: CONSTANT peak: 0.3 minimum: 0}",
-                            "evaluation={interval_steps: 2 num_batches: 1}"}));
+      RunConfigured(EightSteps({"checkpoint.save={folder: \"best\" keep_last: 1 keep_best: true}",
+                                "schedule={style: CONSTANT peak: 0.3 minimum: 0}",
+                                "evaluation={interval_steps: 2 num_batches: 1}"}));
   ASSERT_THAT(run.status, IsOk());
   const nlohmann::json best = nlohmann::json::parse(std::ifstream(TestFolder() / "best/best.json"));
   const std::vector<std::string> names = NamesIn("best");

@@ -29,6 +29,11 @@ void FlipByte(const fs::path& path, int64_t offset) {
 
 }  // namespace
 
+proto::RunConfig EightSteps(std::vector<std::string> assignments) {
+  assignments.push_back("train_steps=8");
+  return RecipeConfig("mock_vlm_tiny", assignments);
+}
+
 std::vector<std::string> NamesIn(const fs::path& folder) {
   std::vector<std::string> names;
   for (const auto& entry : fs::directory_iterator(TestFolder() / folder)) {

@@ -1,7 +1,7 @@
 #ifndef HETERO_TRAINER_TESTING_RUN_CHECKPOINT_H_
 #define HETERO_TRAINER_TESTING_RUN_CHECKPOINT_H_
 
-// The checkpoints that a RecipeRun leaves: found, compared, damaged.
+// Runs of which checkpoints are kept, and what they leave: found, compared, damaged.
 
 #include <filesystem>
 #include <string>
@@ -13,6 +13,10 @@
 #include "nlohmann/json.hpp"
 
 namespace hetero {
+
+// Eight steps of mock_vlm_tiny: an encoder and a language model with experts, whose bias is state
+// too.
+proto::RunConfig EightSteps(std::vector<std::string> assignments);
 
 // What is in a folder below TestFolder(), in order, hidden files left out.
 std::vector<std::string> NamesIn(const std::filesystem::path& folder);
