@@ -5,6 +5,7 @@
 #include <gloo/transport/tcp/attr.h>
 #include <gloo/transport/tcp/device.h>
 #include <gloo/transport/unbound_buffer.h>
+#include <signal.h>
 
 #include <atomic>
 #include <chrono>
@@ -31,6 +32,14 @@ absl::Status Guard(absl::FunctionRef<void()> call) {
     return absl::UnavailableError(error.what());
   }
   return absl::OkStatus();
+}
+
+// Gloo writes with writev, which has no flag for it.
+void IgnoreBrokenPipes() {
+  struct sigaction action = {};
+  if (sigaction(SIGPIPE, nullptr, &action) != 0 || action.sa_handler != SIG_DFL) return;
+  action.sa_handler = SIG_IGN;
+  sigaction(SIGPIPE, &action, nullptr);
 }
 
 class GlooMessage final : public PendingMessage {
@@ -124,6 +133,7 @@ class Transport final : public GlooTransport {
 absl::StatusOr<std::unique_ptr<GlooTransport>> GlooTransport::Create(GlobalRank rank,
                                                                      int64_t world_size,
                                                                      const std::string& address) {
+  IgnoreBrokenPipes();
   std::shared_ptr<gloo::transport::Device> device;
   std::shared_ptr<gloo::transport::Context> context;
   HETERO_RETURN_IF_ERROR(Guard([&] {

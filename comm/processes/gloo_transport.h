@@ -33,7 +33,9 @@ class GlooTransport {
  public:
   virtual ~GlooTransport() = default;
 
-  // `address` is the one that others reach this machine by. Errors: UNAVAILABLE.
+  // `address` is the one that others reach this machine by. From then on the process ignores
+  // SIGPIPE, unless it handles it: writing to a peer that is gone would end it. Errors:
+  // UNAVAILABLE.
   static absl::StatusOr<std::unique_ptr<GlooTransport>> Create(GlobalRank rank, int64_t world_size,
                                                                const std::string& address);
 

@@ -1,3 +1,5 @@
+#include <signal.h>
+
 #include <cstdint>
 #include <span>
 #include <string>
@@ -60,6 +62,20 @@ TEST_P(ProcessesFailureTest, OneFailureEndsAllWithItsOwnWords) {
                       }),
       Each(StatusIs(absl::StatusCode::kDataLoss, "rank 1: shard 3 is cut short")));
   EXPECT_LT(absl::Now() - start, absl::Seconds(20));
+}
+
+// What SIGPIPE does once ranks have met, where it did `handler` before.
+sighandler_t BrokenPipesAfter(sighandler_t handler) {
+  const sighandler_t before = signal(SIGPIPE, handler);
+  EXPECT_THAT(RunProcessRanks(1, [](GlobalRank, CommunicatorFactory&) { return absl::OkStatus(); }),
+              Each(absl_testing::IsOk()));
+  return signal(SIGPIPE, before);
+}
+
+TEST(ProcessesTest, WritingToARankThatIsGoneEndsNoProcess) {
+  EXPECT_EQ(BrokenPipesAfter(SIG_DFL), SIG_IGN);
+  const sighandler_t own = [](int) {};
+  EXPECT_EQ(BrokenPipesAfter(own), own);
 }
 
 TEST_P(ProcessesFailureTest, AStuckRankIsNamedToThoseWhoWaitThroughOthers) {

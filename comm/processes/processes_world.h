@@ -24,7 +24,9 @@ class ProcessesState;
 // Of the one rank that joined `rendezvous`.
 class ProcessesWorld final : public RankWorld {
  public:
-  // `rendezvous` outlives it. Errors: UNAVAILABLE when messages cannot be sent from this machine.
+  // `rendezvous` outlives it. From then on the process ignores SIGPIPE, unless it handles it, so
+  // that a message to a rank that is gone fails instead of ending this one.
+  // Errors: UNAVAILABLE when messages cannot be sent from this machine.
   static absl::StatusOr<std::unique_ptr<ProcessesWorld>> Create(Rendezvous& rendezvous);
   ~ProcessesWorld() override;
 
