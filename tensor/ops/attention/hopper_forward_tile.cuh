@@ -9,8 +9,8 @@
 #include <cstdint>
 
 #include "hetero/tensor/ops/attention/forward_tiles.h"
-#include "hetero/tensor/ops/attention/hopper_products.cuh"
-#include "hetero/tensor/ops/attention/hopper_rows.cuh"
+#include "hetero/tensor/ops/hopper/products.cuh"
+#include "hetero/tensor/ops/hopper/rows.cuh"
 
 namespace hetero::internal {
 

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "hetero/tensor/ops/attention/hopper_rows.cuh"
+#include "hetero/tensor/ops/hopper/rows.cuh"
 #include "hetero/tensor/ops/attention/hopper_tile.cuh"
 
 namespace hetero::internal {

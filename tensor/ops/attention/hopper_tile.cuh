@@ -9,7 +9,7 @@
 #include <cstdint>
 
 #include "hetero/tensor/ops/attention/backward_tiles.h"
-#include "hetero/tensor/ops/attention/hopper_products.cuh"
+#include "hetero/tensor/ops/hopper/products.cuh"
 
 namespace hetero::internal {
 

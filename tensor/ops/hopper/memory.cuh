@@ -1,7 +1,7 @@
-#ifndef HETERO_TENSOR_OPS_ATTENTION_HOPPER_MEMORY_CUH_
-#define HETERO_TENSOR_OPS_ATTENTION_HOPPER_MEMORY_CUH_
+#ifndef HETERO_TENSOR_OPS_HOPPER_MEMORY_CUH_
+#define HETERO_TENSOR_OPS_HOPPER_MEMORY_CUH_
 
-// Barriers, copies and arithmetic of compute capability 9.0 that attention uses.
+// Barriers, copies and arithmetic of compute capability 9.0.
 
 #include <cuda.h>
 
@@ -17,6 +17,19 @@ namespace ptx = ::cuda::ptx;
 __device__ inline uint32_t SharedAddress(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
+
+// Of a ring of stages, the one that is next.
+template <int kStages>
+struct RingPlace {
+  int stage = 0;
+  uint32_t parity = 0;
+
+  __device__ void Advance() {
+    if (++stage < kStages) return;
+    stage = 0;
+    parity ^= 1;
+  }
+};
 
 // Two stages of a ring take turns.
 __device__ inline int Stage(uint32_t step) { return step & 1; }
@@ -49,6 +62,17 @@ __device__ inline void LoadBox(void* to, const CUtensorMap& map, int row, int pa
   ptx::cp_async_bulk_tensor(ptx::space_cluster, ptx::space_global, to, &map, {0, row, panel}, full);
 }
 
+// The same of a tensor of one more dimension, the outermost.
+__device__ inline void LoadBox(void* to, const CUtensorMap& map, int row, int panel, int outer,
+                               uint64_t* full) {
+  ptx::cp_async_bulk_tensor(ptx::space_cluster, ptx::space_global, to, &map, {0, row, panel, outer},
+                            full);
+}
+// Of `bytes`, a multiple of 16, between addresses that are.
+__device__ inline void LoadBytes(void* to, const void* from, uint32_t bytes, uint64_t* full) {
+  ptx::cp_async_bulk(ptx::space_cluster, ptx::space_global, to, from, bytes, full);
+}
+
 // What a thread stored becomes visible to tensor cores and copies, after a barrier.
 __device__ inline void FenceStores() { ptx::fence_proxy_async(ptx::space_shared); }
 
@@ -71,4 +95,4 @@ __device__ inline float PowerOfTwo(float x) {
 
 }  // namespace hetero::internal
 
-#endif  // HETERO_TENSOR_OPS_ATTENTION_HOPPER_MEMORY_CUH_
+#endif  // HETERO_TENSOR_OPS_HOPPER_MEMORY_CUH_

@@ -1,5 +1,5 @@
-#ifndef HETERO_TENSOR_OPS_ATTENTION_HOPPER_PRODUCTS_CUH_
-#define HETERO_TENSOR_OPS_ATTENTION_HOPPER_PRODUCTS_CUH_
+#ifndef HETERO_TENSOR_OPS_HOPPER_PRODUCTS_CUH_
+#define HETERO_TENSOR_OPS_HOPPER_PRODUCTS_CUH_
 
 // Products of a group of four warps (wgmma) out of tiles in shared memory. A tile is made of panels
 // of 64 or 16 columns, row after row; the 16-byte pieces of a row are permuted by the swizzle that
@@ -10,7 +10,7 @@
 
 #include "cute/arch/mma_sm90_gmma.hpp"
 #include "cute/arch/mma_sm90_gmma_ext.hpp"
-#include "hetero/tensor/ops/attention/hopper_memory.cuh"
+#include "hetero/tensor/ops/hopper/memory.cuh"
 
 namespace hetero::internal {
 
@@ -46,8 +46,13 @@ struct Panels {
 template <int kN, Major kA, Major kB>
 struct InstructionOf;
 template <Major kA, Major kB>
+struct InstructionOf<32, kA, kB> {
+  using Shared = cute::SM90::GMMA::MMA_64x32x16_F32BF16BF16_SS<kA, kB>;
+};
+template <Major kA, Major kB>
 struct InstructionOf<64, kA, kB> {
   using Shared = cute::SM90::GMMA::MMA_64x64x16_F32BF16BF16_SS<kA, kB>;
+  using Registers = cute::SM90::GMMA::MMA_64x64x16_F32BF16BF16_RS<Major::K, kB>;
 };
 template <Major kA, Major kB>
 struct InstructionOf<80, kA, kB> {
@@ -99,4 +104,4 @@ __device__ void Pin(uint32_t (&registers)[kCount]) {
 
 }  // namespace hetero::internal
 
-#endif  // HETERO_TENSOR_OPS_ATTENTION_HOPPER_PRODUCTS_CUH_
+#endif  // HETERO_TENSOR_OPS_HOPPER_PRODUCTS_CUH_

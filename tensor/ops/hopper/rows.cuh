@@ -1,11 +1,11 @@
-#ifndef HETERO_TENSOR_OPS_ATTENTION_HOPPER_ROWS_CUH_
-#define HETERO_TENSOR_OPS_ATTENTION_HOPPER_ROWS_CUH_
+#ifndef HETERO_TENSOR_OPS_HOPPER_ROWS_CUH_
+#define HETERO_TENSOR_OPS_HOPPER_ROWS_CUH_
 
 // Sums of the tensor cores as rows of bf16.
 
 #include <cstdint>
 
-#include "hetero/tensor/ops/attention/hopper_memory.cuh"
+#include "hetero/tensor/ops/hopper/memory.cuh"
 
 namespace hetero::internal {
 
@@ -53,4 +53,4 @@ __device__ void StoreRows(const float (&sums)[kSums], float scale, unsigned char
 
 }  // namespace hetero::internal
 
-#endif  // HETERO_TENSOR_OPS_ATTENTION_HOPPER_ROWS_CUH_
+#endif  // HETERO_TENSOR_OPS_HOPPER_ROWS_CUH_

@@ -1,6 +1,7 @@
 #include <cstdint>
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/ssd/ssd_hopper.h"
 #include "hetero/tensor/ops/ssd/ssd_tiles.cuh"
 
 // Letters: m the token that reads, k the token that is read, n an element of a state's row, p of
@@ -477,6 +478,17 @@ absl::Status SsdBackwardCuda(const SsdInputs& inputs, const ConstTensorView& sta
                              const ConstTensorView& d_y_TI, const SsdGradients& gradients,
                              const SsdCudaWorkspace& workspace, Stream& stream) {
   HETERO_RETURN_IF_ERROR(SsdStepsCuda(inputs, workspace, stream));
+  HETERO_ASSIGN_OR_RETURN(
+      const bool suits_hopper,
+      SuitsHopperSsd(inputs, {d_y_TI, gradients.d_x_TI, gradients.d_b_TS, gradients.d_c_TS},
+                     stream));
+  if (suits_hopper) {
+    HETERO_RETURN_IF_ERROR(SsdStateGradientsHopper(inputs, states, d_y_TI, workspace, stream));
+    HETERO_RETURN_IF_ERROR(SsdInputGradientsHopper(inputs, d_y_TI, gradients, workspace, stream));
+    HETERO_RETURN_IF_ERROR(
+        SsdReadingGradientsHopper(inputs, states, d_y_TI, gradients, workspace, stream));
+    return SsdStepGradientsCuda(inputs, gradients, workspace, stream);
+  }
   HETERO_RETURN_IF_ERROR(SsdStateGradientsCuda(inputs, states, d_y_TI, workspace, stream));
   HETERO_RETURN_IF_ERROR(VisitSsd(inputs, [&]<typename T, typename Tile>() -> absl::Status {
     const SsdCudaProblem<T> p(inputs, workspace,

@@ -1,6 +1,7 @@
 #include <cstdint>
 
 #include "hetero/base/status.h"
+#include "hetero/tensor/ops/ssd/ssd_hopper.h"
 #include "hetero/tensor/ops/ssd/ssd_tiles.cuh"
 
 // Letters: m the token that reads, k the token that is read, n an element of a state's row, p of
@@ -184,6 +185,11 @@ __global__ __launch_bounds__(Tile::kChunk * 2,
 absl::Status SsdForwardCuda(const SsdInputs& inputs, const TensorView& y_TI,
                             const SsdCudaWorkspace& workspace, Stream& stream) {
   HETERO_RETURN_IF_ERROR(SsdStepsCuda(inputs, workspace, stream));
+  HETERO_ASSIGN_OR_RETURN(const bool suits_hopper, SuitsHopperSsd(inputs, {y_TI}, stream));
+  if (suits_hopper) {
+    HETERO_RETURN_IF_ERROR(SsdStatesHopper(inputs, workspace, stream));
+    return SsdOutputHopper(inputs, y_TI, workspace, stream);
+  }
   HETERO_RETURN_IF_ERROR(SsdStatesCuda(inputs, workspace, stream));
   return VisitSsd(inputs, [&]<typename T, typename Tile>() {
     const SsdCudaProblem<T> p(inputs, workspace, {y_TI});
