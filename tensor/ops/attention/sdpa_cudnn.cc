@@ -13,6 +13,7 @@
 #include "hetero/base/status.h"
 #include "hetero/tensor/cuda/cudnn_status.h"
 #include "hetero/tensor/cuda/status.h"
+#include "hetero/tensor/ops/attention/cudnn_version.h"
 #include "hetero/tensor/ops/plan_cache.h"
 
 namespace hetero::cuda {
@@ -153,6 +154,8 @@ class GraphBuilder {
 class Cudnn {
  public:
   static absl::StatusOr<std::unique_ptr<Cudnn>> Create(hetero::Stream& stream) {
+    HETERO_RETURN_IF_ERROR(hetero::internal::ExpectCudnnVersion(
+        static_cast<int64_t>(cudnnGetVersion()), CUDNN_VERSION));
     HETERO_RETURN_IF_CUDA_ERROR(cudaSetDevice(stream.device().ordinal));
     cudnnHandle_t handle = nullptr;
     HETERO_RETURN_IF_CUDNN_ERROR(cudnnCreate(&handle));
