@@ -59,6 +59,14 @@ def main():
         database.close()
     good = (FOLDER / "good.sqlite").read_bytes()
     (FOLDER / "cut.sqlite").write_bytes(good[: len(good) // 2])
+    # A row of 4 GiB less a byte, whose header goes on behind the page. SQLite says that memory is
+    # short.
+    claims = bytearray((FOLDER / "no_parts.sqlite").read_bytes())
+    page = claims.index(b"\r", 512)
+    free = page + 256
+    claims[page + 8 : page + 10] = (free - page).to_bytes(2, "big")
+    claims[free : free + 7] = b"\x8f\xff\xff\xff\x7f\x01\x7f"
+    (FOLDER / "claims_4_gib.sqlite").write_bytes(claims)
     # The header's versions: of a database that keeps its changes in another file.
     (FOLDER / "write_ahead.sqlite").write_bytes(good[:18] + b"\2\2" + good[20:])
 
