@@ -58,6 +58,7 @@ absl::Status Failure(sqlite3* database, std::string_view path) {
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
     case SQLITE_ERROR:
+    case SQLITE_TOOBIG:  // than SQLite takes, which an index is far from
       return absl::DataLossError(message);
     case SQLITE_NOMEM:
       if (!HasMemory()) return OutOfMemoryError(message);

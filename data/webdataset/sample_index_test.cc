@@ -45,6 +45,12 @@ TEST(SampleIndexTest, ARowThatClaimsMoreThanAFileCanHoldIsDamage) {
                        AllOf(HasSubstr("claims_4_gib.sqlite: "), HasSubstr("damaged"))));
 }
 
+TEST(SampleIndexTest, AKeyThatIsLongerThanSqliteTakesIsDamage) {
+  const auto index = SampleIndex::Open(kCorpus / "claims_a_long_key.sqlite").value();
+  EXPECT_THAT(index->KeyAt({.shard_id = 0, .sample_index = 0}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("claims_a_long_key.sqlite: ")));
+}
+
 // Its view counts without end.
 TEST(SampleIndexTest, NothingThatADatabaseDefinesIsRun) {
   const auto index = SampleIndex::Open(kCorpus / "endless_view.sqlite");
