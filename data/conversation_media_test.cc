@@ -164,6 +164,17 @@ TEST_F(ConversationMediaTest, AFileOfThatNameGoesBeforeAMemberOfItsExtension) {
                                        MediaSize{.height = 8, .width = 8}));
 }
 
+TEST_F(ConversationMediaTest, WhereNoSourceIsGivenTheReasonSaysSo) {
+  const absl::StatusOr<PrepareReport> report = Prepare(
+      {{"k0.json", Asks({"photos/17.png"})}, {"k1.json", Asks({"png"})}, {"k1.png", Png(8)}},
+      nullptr);
+  ASSERT_THAT(report, IsOk());
+  ASSERT_THAT(report->excluded, SizeIs(1));
+  EXPECT_THAT(report->excluded[0].reason,
+              HasSubstr("\"photos/17.png\", which no member of the sample is; no media source is "
+                        "given where it may lie instead (--media_source"));
+}
+
 TEST_F(ConversationMediaTest, WhatIsMissingOrDamagedIsNamedWithSampleFileAndSource) {
   const Members members = {{"k0.json", Asks({"photos/17.png"})},
                            {"k1.json", Asks({"photos/20.png"})},

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "hetero/base/status.h"
 #include "hetero/data/counter_hash.h"
 
 namespace hetero::data {
@@ -60,6 +61,13 @@ absl::StatusOr<SampleOrder> SampleOrder::Packed(std::shared_ptr<const RowTable> 
   if (rows->num_rows() == 0) return absl::InvalidArgumentError("the data set has no rows");
   SampleOrder order(rows->num_rows(), seed);
   order.rows_ = std::move(rows);
+  return order;
+}
+
+absl::StatusOr<SampleOrder> SampleOrder::Packed(std::shared_ptr<const RowTable> rows,
+                                                std::shared_ptr<SampleSequence> sequence) {
+  HETERO_ASSIGN_OR_RETURN(SampleOrder order, Packed(std::move(rows), /*seed=*/0));
+  order.sequence_ = std::move(sequence);
   return order;
 }
 

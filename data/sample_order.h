@@ -59,6 +59,11 @@ class SampleOrder {
   // Errors: INVALID_ARGUMENT for a table without rows.
   static absl::StatusOr<SampleOrder> Packed(std::shared_ptr<const RowTable> rows, uint64_t seed);
 
+  // Without end, of rows as `sequence` has their numbers. Copies share it.
+  // Errors: as the other.
+  static absl::StatusOr<SampleOrder> Packed(std::shared_ptr<const RowTable> rows,
+                                            std::shared_ptr<SampleSequence> sequence);
+
   // Without end, as `sequence` has the `num_samples` samples of a data set. Copies share it.
   static SampleOrder Following(std::shared_ptr<SampleSequence> sequence, int64_t num_samples);
 

@@ -65,6 +65,11 @@ constexpr Digest Sha1(std::string_view text) {
 static_assert(Sha1("abc") == Digest{0xa9993e36, 0x4706816a, 0xba3e2571, 0x7850c26c, 0x9cd0d89d});
 static_assert(Sha1("") == Digest{0xda39a3ee, 0x5e6b4b0d, 0x3255bfef, 0x95601890, 0xafd80709});
 
+// The seeds that Megatron-Energon 7.4 draws for single samples of a worker are first words.
+static_assert(Sha1("273211461|0").front() == 1296091978);
+static_assert(Sha1("273211461|1").front() == 1282064936);
+static_assert(Sha1("273211461|7").front() == 1517757851);
+
 // Both numbers with signs, and a comma.
 static_assert(2 * 20 + 1 <= kLongestText);
 

@@ -75,6 +75,13 @@ INSTANTIATE_TEST_SUITE_P(
                       Golden{{21, 33}, 2, {48, 64}, 0, 0x60bb17cb},
                       Golden{{60, 40}, 2, {20, 40}, 0, 0x3d354a3b}));
 
+// Pillow 13 resizes what shrinks more in height than twice as much as in width vertically first.
+TEST(ResizeTest, AxesOneByOneHaveTheBitsOfPillow13) {
+  const Image in = Noise({.height = 60, .width = 40}, 3);
+  const Image out = Resize(Resize(in, {.height = 20, .width = 40}), {.height = 20, .width = 48});
+  EXPECT_EQ(Crc(out), 0xaa84011f);
+}
+
 TEST(ResizeTest, InksAreScaledBeforeTheyBecomeRgb) {
   for (const auto& [in, out, crc] :
        {std::tuple(ImageSize{20, 20}, ImageSize{16, 16}, uint32_t{0xe02711c0}),

@@ -100,6 +100,30 @@ TEST(PackerTest, GivesTheRowsOfMegatronEnergon) {
   EXPECT_EQ(rows, (Rows{{208, 227}, {228, 207}, {206}, {229}}));
 }
 
+// The same data set over two workers, each with a packer of its own, which take turns.
+TEST(PackerTest, WorkersPackWhatEachReads) {
+  const std::vector<int64_t> texts[] = {
+      {210, 211, 212, 200, 220, 201, 221, 213, 222, 223, 214, 215, 224, 202,
+       203, 225, 216, 217, 218, 219, 204, 226, 227, 205, 206, 207, 208, 209},
+      {250, 230, 251, 240, 252, 231, 232, 228, 253, 233, 241, 234, 235, 254,
+       236, 242, 243, 237, 229, 238, 244, 245, 246, 239, 247, 248, 249}};
+  std::vector<Packer> workers;
+  for (const auto& of : texts) workers.emplace_back(Greedy({.length = 10}, 6), From(ItemsOf(of)));
+  Rows rows;
+  for (int i = 0; i < 8; ++i) {
+    const PackedGroup row = workers[i % 2].Next().value().value();
+    rows.push_back(TextsOf({row}, texts[i % 2]).front());
+  }
+  EXPECT_EQ(rows, (Rows{{201, 220},
+                        {251, 240},
+                        {200, 212, 211},
+                        {230, 231, 252},
+                        {210},
+                        {250},
+                        {223},
+                        {228, 234}}));
+}
+
 struct Case {
   int64_t buffer_size;
   double min_fill;

@@ -12,6 +12,7 @@
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "hetero/data/file/file.h"
 #include "hetero/data/file/scratch_folder.h"
 #include "hetero/data/tar/index.h"
 #include "hetero/data/tar/shard.h"
@@ -20,19 +21,20 @@
 namespace hetero::data {
 namespace {
 
-// A folder with "a.tar": three samples, an ignored member and one that begins with a pax header.
-const ScratchFolder& Folder() {
-  static const ScratchFolder& folder = *[] {
-    auto made = new ScratchFolder();
-    TarWriter writer = TarWriter::Create(made->path() / "a.tar").value();
+// A tar with three samples, an ignored member and one that begins with a pax header.
+const std::string& Tar() {
+  static const std::string& tar = *[] {
+    const ScratchFolder folder;
+    const std::filesystem::path path = folder.path() / "a.tar";
+    TarWriter writer = TarWriter::Create(path).value();
     for (const char* name : {"a.txt", "a.json", "__meta__/x", "b.txt"}) {
       CHECK_OK(writer.Add(name, "payload"));
     }
     CHECK_OK(writer.Add(std::string(150, 'c') + ".txt", ""));
     CHECK_OK(writer.Close());
-    return made;
+    return new std::string(ReadFile(path).value());
   }();
-  return folder;
+  return tar;
 }
 
 }  // namespace
@@ -42,22 +44,23 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace hetero::data;  // NOLINT: the function lives outside the namespace
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
   const absl::StatusOr<std::vector<uint64_t>> index = ParseTarIndex(bytes);
-  if (index.ok()) CHECK_EQ(FormatTarIndex(*index), bytes);
-  const std::filesystem::path shard = Folder().path() / "a.tar";
-  Folder().Write(TarIndexPath("a.tar"), data, size);
-  const absl::StatusOr<std::unique_ptr<TarShard>> opened = TarShard::Open(shard, "a.tar");
-  CHECK(opened.ok() || absl::IsDataLoss(opened.status())) << opened.status();
-  if (!opened.ok()) return 0;
-  CHECK_OK(CheckShard(shard, "a.tar", (*opened)->num_samples()));
+  if (!index.ok()) return 0;
+  CHECK_EQ(FormatTarIndex(*index), bytes);
+  const absl::StatusOr<std::unique_ptr<TarShard>> shard =
+      TarShard::Create(std::make_unique<MemoryFile>(Tar()), *index, "a.tar", "a.tar");
+  CHECK(shard.ok() || absl::IsDataLoss(shard.status())) << shard.status();
+  if (!shard.ok()) return 0;
+  CHECK_OK(
+      CheckShard(MemoryFile(Tar()), MemoryFile(bytes), "a.tar", "a.tar", (*shard)->num_samples()));
   RawSample sample;
-  for (int64_t i = 0; i < (*opened)->num_samples(); ++i) {
-    const absl::Status read = (*opened)->Read(i, sample);
+  for (int64_t i = 0; i < (*shard)->num_samples(); ++i) {
+    const absl::Status read = (*shard)->Read(i, sample);
     CHECK(read.ok() || absl::IsDataLoss(read)) << read;
     if (!read.ok()) continue;
     CHECK(!sample.parts.empty());
     std::string alone;
     for (const RawSample::Part& part : sample.parts) {
-      CHECK(*(*opened)->ReadMember(i, sample.key, part.extension, alone));
+      CHECK(*(*shard)->ReadMember(i, sample.key, part.extension, alone));
       CHECK_EQ(alone, part.bytes);
     }
   }

@@ -140,8 +140,15 @@ absl::StatusOr<std::unique_ptr<TarShard>> TarShard::Open(const std::filesystem::
   HETERO_RETURN_IF_ERROR(OpenPart(TarIndexPath(path), "index", name));
   absl::StatusOr<std::vector<uint64_t>> index = ReadTarIndex(path);
   HETERO_RETURN_IF_ERROR(index.status()).With(absl::StrCat("shard ", name));
-  HETERO_RETURN_IF_ERROR(CheckEnd(*file, name, path, index->back()));
-  return std::unique_ptr<TarShard>(new TarShard(name, std::move(file), *std::move(index)));
+  return Create(std::move(file), *std::move(index), path, name);
+}
+
+absl::StatusOr<std::unique_ptr<TarShard>> TarShard::Create(std::unique_ptr<RandomAccessFile> tar,
+                                                           std::vector<uint64_t> index,
+                                                           const std::filesystem::path& path,
+                                                           std::string_view name) {
+  HETERO_RETURN_IF_ERROR(CheckEnd(*tar, name, path, index.back()));
+  return std::unique_ptr<TarShard>(new TarShard(name, std::move(tar), std::move(index)));
 }
 
 absl::Status TarShard::Read(int64_t i, RawSample& out) const {
@@ -193,19 +200,24 @@ absl::Status CheckShard(const std::filesystem::path& path, std::string_view name
                         int64_t num_samples) {
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> tar,
                           OpenPart(path, "tar file", name));
-  const std::filesystem::path index_path = TarIndexPath(path);
   HETERO_ASSIGN_OR_RETURN(const std::unique_ptr<RandomAccessFile> index,
-                          OpenPart(index_path, "index", name));
+                          OpenPart(TarIndexPath(path), "index", name));
+  return CheckShard(*tar, *index, path, name, num_samples);
+}
+
+absl::Status CheckShard(const RandomAccessFile& tar, const RandomAccessFile& index,
+                        const std::filesystem::path& path, std::string_view name,
+                        int64_t num_samples) {
   const uint64_t expected = sizeof(uint64_t) * (static_cast<uint64_t>(num_samples) + 1);
-  if (index->size() != expected) {
+  if (index.size() != expected) {
     return absl::DataLossError(absl::StrFormat(
         "shard %s: index %s has %d bytes, %d samples need %d; prepare the data set again", name,
-        index_path.native(), index->size(), num_samples, expected));
+        TarIndexPath(path).native(), index.size(), num_samples, expected));
   }
   uint64_t end = 0;
   HETERO_RETURN_IF_ERROR(
-      index->Read(expected - sizeof end, std::span(reinterpret_cast<char*>(&end), sizeof end)));
-  return CheckEnd(*tar, name, path, end);
+      index.Read(expected - sizeof end, std::span(reinterpret_cast<char*>(&end), sizeof end)));
+  return CheckEnd(tar, name, path, end);
 }
 
 }  // namespace hetero::data

@@ -50,6 +50,13 @@ class TarShard {
   static absl::StatusOr<std::unique_ptr<TarShard>> Open(const std::filesystem::path& path,
                                                         std::string_view name);
 
+  // The same of a tar that is open and the offsets of its index. `path` is where messages say that
+  // it lies. Errors: DATA_LOSS as Open. Precondition: at least one offset.
+  static absl::StatusOr<std::unique_ptr<TarShard>> Create(std::unique_ptr<RandomAccessFile> tar,
+                                                          std::vector<uint64_t> index,
+                                                          const std::filesystem::path& path,
+                                                          std::string_view name);
+
   const std::string& name() const { return name_; }
   int64_t num_samples() const { return static_cast<int64_t>(index_.size()) - 1; }
 
@@ -77,6 +84,11 @@ class TarShard {
 // Checks a shard against its index without reading its samples: both files exist, the index has
 // num_samples + 1 entries and the tar ends where the last one says. Errors as TarShard::Open.
 absl::Status CheckShard(const std::filesystem::path& path, std::string_view name,
+                        int64_t num_samples);
+
+// The same of files that are open. Errors: DATA_LOSS.
+absl::Status CheckShard(const RandomAccessFile& tar, const RandomAccessFile& index,
+                        const std::filesystem::path& path, std::string_view name,
                         int64_t num_samples);
 
 }  // namespace hetero::data

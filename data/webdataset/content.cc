@@ -186,11 +186,14 @@ class ConversationReader {
     const RawSample::Part* const part =
         dot == name.npos ? nullptr : sample_.Find(name.substr(dot + 1));
     if (part == nullptr) {
-      const std::string beside = media_ == nullptr ? ""
-                                                   : absl::StrCat(" and no file of media source ",
-                                                                  media_->reference().ToString());
-      return Wrong(absl::StrCat("names the image \"", value, "\", which no member of the sample",
-                                beside, " is"));
+      const std::string beside = media_ == nullptr
+                                     ? " is; no media source is given where it may lie instead "
+                                       "(--media_source of //tools:dataset_check, aux of a "
+                                       "metadataset)"
+                                     : absl::StrCat(" and no file of media source ",
+                                                    media_->reference().ToString(), " is");
+      return Wrong(
+          absl::StrCat("names the image \"", value, "\", which no member of the sample", beside));
     }
     // By its extension alone a member would be taken for any number of files.
     for (const auto& [taken, by] : taken_) {

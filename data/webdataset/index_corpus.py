@@ -59,6 +59,19 @@ def main():
         database.close()
     good = (FOLDER / "good.sqlite").read_bytes()
     (FOLDER / "cut.sqlite").write_bytes(good[: len(good) // 2])
+    # A row of 4 GiB less a byte, whose header goes on behind the page. SQLite says that memory is
+    # short.
+    claims = bytearray((FOLDER / "no_parts.sqlite").read_bytes())
+    page = claims.index(b"\r", 512)
+    free = page + 256
+    claims[page + 8 : page + 10] = (free - page).to_bytes(2, "big")
+    claims[free : free + 7] = b"\x8f\xff\xff\xff\x7f\x01\x7f"
+    (FOLDER / "claims_4_gib.sqlite").write_bytes(claims)
+    # A key of 1.5e9 bytes, more than SQLite takes, in a row of 2e9.
+    claims[free : free + 17] = (
+        b"\x87\xb9\xd6\xa8\x00\x01" + b"\x0a\x08\x8b\x96\xc1\xbc\x0d\x08\x08\x08" + b"\x00"
+    )
+    (FOLDER / "claims_a_long_key.sqlite").write_bytes(claims)
     # The header's versions: of a database that keeps its changes in another file.
     (FOLDER / "write_ahead.sqlite").write_bytes(good[:18] + b"\2\2" + good[20:])
 

@@ -3,6 +3,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <memory>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -42,15 +43,27 @@ struct FinalizeStatement {
 using Database = std::unique_ptr<sqlite3, CloseDatabase>;
 using Statement = std::unique_ptr<sqlite3_stmt, FinalizeStatement>;
 
+// SQLite says that memory is short also of damage: of a row whose length wraps around, for one.
+// There is memory where this much can be had, which is more than its page cache takes.
+bool HasMemory() {
+  constexpr sqlite3_uint64 kEnoughBytes = sqlite3_uint64{16} << 20;
+  void* const memory = sqlite3_malloc64(kEnoughBytes);
+  sqlite3_free(memory);
+  return memory != nullptr;
+}
+
 absl::Status Failure(sqlite3* database, std::string_view path) {
   const std::string message = absl::StrCat(path, ": ", sqlite3_errmsg(database));
   switch (sqlite3_errcode(database) & 0xff) {  // the rest of the code tells which operation failed
     case SQLITE_NOTADB:
     case SQLITE_CORRUPT:
     case SQLITE_ERROR:
+    case SQLITE_TOOBIG:  // than SQLite takes, which an index is far from
       return absl::DataLossError(message);
     case SQLITE_NOMEM:
-      return OutOfMemoryError(message);
+      if (!HasMemory()) return OutOfMemoryError(message);
+      return absl::DataLossError(
+          absl::StrCat(path, ": the database is damaged: it claims more than memory can hold"));
     case SQLITE_FULL:
       return absl::ResourceExhaustedError(message);
     case SQLITE_IOERR:

@@ -17,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::absl_testing::IsOkAndHolds;
 using ::absl_testing::StatusIs;
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -34,6 +35,20 @@ TEST(SampleIndexTest, ReadingLeavesNothingBesideTheFileWhateverItIsCalled) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
   EXPECT_THAT(files, ElementsAre(file));
+}
+
+// SQLite says of it that memory is short.
+TEST(SampleIndexTest, ARowThatClaimsMoreThanAFileCanHoldIsDamage) {
+  const auto index = SampleIndex::Open(kCorpus / "claims_4_gib.sqlite").value();
+  EXPECT_THAT(index->KeyAt({.shard_id = 0, .sample_index = 0}),
+              StatusIs(absl::StatusCode::kDataLoss,
+                       AllOf(HasSubstr("claims_4_gib.sqlite: "), HasSubstr("damaged"))));
+}
+
+TEST(SampleIndexTest, AKeyThatIsLongerThanSqliteTakesIsDamage) {
+  const auto index = SampleIndex::Open(kCorpus / "claims_a_long_key.sqlite").value();
+  EXPECT_THAT(index->KeyAt({.shard_id = 0, .sample_index = 0}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("claims_a_long_key.sqlite: ")));
 }
 
 // Its view counts without end.

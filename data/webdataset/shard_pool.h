@@ -18,15 +18,17 @@
 
 namespace hetero::data {
 
-// Opens shards when they are asked for and keeps as many of them open as a quarter of the process's
-// descriptors allows, 64 at least. Thread safe.
+// Opens shards when they are asked for and keeps some of them open: all pools of the process
+// together as many as a quarter of its descriptors, 64 at least, each an equal part of these and
+// one at least. Thread safe.
 class ShardPool {
  public:
   // Names relative to `root`, and how many samples each shard has.
   using Shards = std::vector<std::pair<std::string, int64_t>>;
 
-  ShardPool(std::filesystem::path root, Shards shards)
-      : root_(std::move(root)), shards_(std::move(shards)), open_(shards_.size()) {}
+  ShardPool(std::filesystem::path root, Shards shards);
+  ShardPool(const ShardPool&) = delete;
+  ~ShardPool();
 
   const Shards& shards() const { return shards_; }
 

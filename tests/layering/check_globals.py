@@ -25,6 +25,8 @@ ALLOWED = {
     # Nor has a handler of std::terminate or of new; main() sets both, once.
     "hetero::(anonymous namespace)::previous_terminate": "handlers of the language",
     "hetero::(anonymous namespace)::reserve": "handlers of the language",
+    # Open files are the process's: its data sets share how many there may be, whoever opens them.
+    "hetero::data::(anonymous namespace)::num_pools": "descriptors",
     # oneDNN has one choice of instructions and one store of generated code, OpenMP one number of
     # threads for each thread: done at the first product, the same whoever asks.
     "hetero::cpu::PrepareProducts()::alone": "oneDNN",

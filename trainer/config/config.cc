@@ -118,7 +118,7 @@ void CheckWithModel(const RunConfig& config, const ModelRegistry& models, Violat
   }
   const bool data_is_sound = config.has_data() && violations.Sound({"data", "sequence_length"});
   if (data_is_sound) violations.Add(ValidateData(config, ContractOf((*model)->graph())));
-  violations.Add(CheckBalance(config, (*model)->graph()));
+  violations.Add(CheckBalance(config, (*model)->graph(), models.SampleOwner(config.model())));
 }
 
 void WriteDefaults(proto::Optimizer& optimizer) {

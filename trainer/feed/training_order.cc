@@ -9,26 +9,46 @@
 #include "absl/strings/str_format.h"
 #include "hetero/base/counted.h"
 #include "hetero/base/status.h"
+#include "hetero/data/balance/rows_by_cost.h"
+#include "hetero/data/batch_schedule.h"
 #include "hetero/data/blended_order.h"
 #include "hetero/data/energon/loader_plan.h"
 #include "hetero/data/packing/plan_rows.h"
+#include "hetero/data/row_table.h"
+#include "hetero/trainer/config/batch_schedule.h"
 
 namespace hetero {
 namespace {
 
 using proto::RunConfig;
 
+absl::StatusOr<data::SampleOrder> OrderOfRows(const RunConfig& config, int64_t num_lanes,
+                                              std::shared_ptr<const data::RowTable> rows) {
+  const auto seed = static_cast<uint64_t>(config.seed());
+  if (!config.data().balance().language()) return data::SampleOrder::Packed(std::move(rows), seed);
+  HETERO_ASSIGN_OR_RETURN(const data::SampleOrder numbers,
+                          data::SampleOrder::Shuffled(rows->num_rows(), seed));
+  data::BatchSchedule schedule = BatchScheduleOf(config);
+  data::BatchLayout layout = {.global_batch_size = schedule.phases().back().batch_size,
+                              .samples_per_microbatch = config.micro_batch_size() * num_lanes,
+                              .schedule = std::move(schedule)};
+  auto by_cost = std::make_shared<data::RowsByCost>(
+      numbers, data::AttentionCosts(*rows, config.sequence_length()), std::move(layout));
+  return data::SampleOrder::Packed(std::move(rows), std::move(by_cost));
+}
+
 absl::StatusOr<TrainingOrder> PackRows(const RunConfig& config, const InputContract& contract,
-                                       data::SampleSource& source, const data::LongWork& work) {
+                                       int64_t num_lanes, data::SampleSource& source,
+                                       const data::LongWork& work) {
   absl::StatusOr<data::RowPlan> plan =
       data::PlanRows(source, RowPlanOptionsOf(config, contract), work);
   HETERO_RETURN_IF_ERROR(plan.status());
   std::string description =
-      absl::StrFormat(", %s in %s, %.1f %% full", Counted(source.size(), "sample"),
-                      Counted(plan->rows->num_rows(), "row"), 100 * plan->fill_rate);
-  HETERO_ASSIGN_OR_RETURN(
-      data::SampleOrder order,
-      data::SampleOrder::Packed(std::move(plan->rows), static_cast<uint64_t>(config.seed())));
+      absl::StrFormat(", %s in %s, %.1f %% full%s", Counted(source.size(), "sample"),
+                      Counted(plan->rows->num_rows(), "row"), 100 * plan->fill_rate,
+                      config.data().balance().language() ? ", microbatches by cost" : "");
+  HETERO_ASSIGN_OR_RETURN(data::SampleOrder order,
+                          OrderOfRows(config, num_lanes, std::move(plan->rows)));
   return TrainingOrder{
       .order = std::move(order), .lanes = nullptr, .description = std::move(description)};
 }
@@ -99,7 +119,7 @@ absl::StatusOr<TrainingOrder> MakeTrainingOrder(
           "data.packing is set, and training samples come from several data sets by their shares; "
           "rows are packed of one; remove it");
     }
-    absl::StatusOr<TrainingOrder> rows = PackRows(config, contract, source, work);
+    absl::StatusOr<TrainingOrder> rows = PackRows(config, contract, num_lanes, source, work);
     HETERO_RETURN_IF_ERROR(rows.status()).With("data.packing");
     return rows;
   }

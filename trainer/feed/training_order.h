@@ -23,8 +23,8 @@ struct TrainingOrder {
 };
 
 // The order in which a run takes the samples of `source`, which are those of `blend`: shuffled by
-// the run's seed, of several data sets by their shares; in packed rows; or as the loaders of
-// `num_lanes` lanes have them.
+// the run's seed, of several data sets by their shares; in packed rows, those of each step by cost
+// where that is wanted; or as the loaders of `num_lanes` lanes have them.
 // Errors: those of data::PlanRows and data::LoaderPlan, naming the field; INVALID_ARGUMENT for rows
 // of data sets with shares, and for shares that are all 0.
 absl::StatusOr<TrainingOrder> MakeTrainingOrder(
