@@ -83,11 +83,22 @@ absl::StatusOr<Work> PermuteWork(const Sizes& sizes, Operands& operands) {
   const TensorView sum = operands.Empty(operands.storage(), {sizes.tokens, h});
   return ForwardBackward(
       [=](ModuleContext& context) {
-        return GatherTokenRows(x, rows.assign.tokens_R, rows_RH, context.stream);
+        return ScatterTokenRows(x, rows.assign.rows_TK, rows_RH, context.stream);
       },
       [=](ModuleContext& context) {
         return SumTokenRows(rows_RH, rows.assign.rows_TK, x, sum, context.stream);
       });
+}
+
+absl::StatusOr<Work> GatherWork(const Sizes& sizes, Operands& operands) {
+  const Rows rows(sizes, operands);
+  HETERO_RETURN_IF_ERROR(operands.status());
+  HETERO_RETURN_IF_ERROR(AssignExpertRows(rows.assign, operands.stream()));
+  const TensorView x = operands.Normal({sizes.tokens, sizes.hidden_size()});
+  const TensorView rows_RH = operands.Normal({sizes.expert_rows(), sizes.hidden_size()});
+  return Work{.forward = [=](ModuleContext& context) {
+    return GatherTokenRows(x, rows.assign.tokens_R, rows_RH, context.stream);
+  }};
 }
 
 absl::StatusOr<Work> ProbabilityWork(const Sizes& sizes, Operands& operands) {
@@ -172,6 +183,7 @@ std::vector<Case> ExpertCases(const Sizes& sizes) {
       {"router", [=](Operands& operands) { return RouterWork(sizes, operands); }},
       {"moe.assign_rows", [=](Operands& operands) { return AssignWork(sizes, operands); }},
       {"moe.permute", [=](Operands& operands) { return PermuteWork(sizes, operands); }},
+      {"moe.gather", [=](Operands& operands) { return GatherWork(sizes, operands); }},
       {"moe.probabilities", [=](Operands& operands) { return ProbabilityWork(sizes, operands); }},
       {"squared_relu.experts",
        [=](Operands& operands) { return SquaredReluWork(sizes.expert_rows(), f, true, operands); }},

@@ -162,7 +162,7 @@ absl::StatusOr<MoeBlock::Saved> MoeBlock::Complete(ModuleContext& context,
     HETERO_ASSIGN_OR_RETURN(rows.inputs_RH, arena.Allocate(kept.hidden_TH.dtype(),
                                                            {rows.count(), kept.hidden_TH.dim(1)}));
     HETERO_RETURN_IF_ERROR(
-        GatherTokenRows(saved.normed_TH, saved.tokens_O, rows.inputs_RH, context.stream));
+        ScatterTokenRows(saved.normed_TH, saved.rows_TKP, rows.inputs_RH, context.stream));
     HETERO_RETURN_IF_ERROR(Experts::ActivateAgain(rows, context.stream));
   } else if (kept.plan.num_rounds() == 1) {
     // Several make all of theirs again, one after another.
@@ -195,7 +195,7 @@ absl::Status MoeBlock::RoutedForward(ModuleContext& context, const Saved& saved,
                                      TensorView out_TH) const {
   Stream& stream = context.stream;
   HETERO_RETURN_IF_ERROR(
-      GatherTokenRows(saved.normed_TH, saved.tokens_O, saved.experts.inputs_RH, stream));
+      ScatterTokenRows(saved.normed_TH, saved.rows_TKP, saved.experts.inputs_RH, stream));
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(
       const TensorView outputs_RH,
@@ -222,7 +222,7 @@ absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
     ArenaScope scope_of_experts(workspace);
     HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_RF,
                             workspace.Allocate(dtype, saved.experts.inner_RF.dims()));
-    HETERO_RETURN_IF_ERROR(GatherTokenRows(d_out_TH, saved.tokens_O, d_rows_RH, stream));
+    HETERO_RETURN_IF_ERROR(ScatterTokenRows(d_out_TH, saved.rows_TKP, d_rows_RH, stream));
     HETERO_RETURN_IF_ERROR(experts_.Backward(context, saved.experts, experts_.GradientsOf(context),
                                              saved.experts.count(), d_rows_RH, d_inner_RF,
                                              d_probs_O));
