@@ -13,6 +13,7 @@
 
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
+#include "hetero/tensor/ops/linear_squared_relu/linear_squared_relu.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
 #include "hetero/tensor/ops/router/router.h"
 #include "hetero/tools/bench/cases.h"
@@ -133,6 +134,24 @@ Work SquaredReluWork(int64_t rows, int64_t features, bool weighted, Operands& op
       [=](ModuleContext& context) { return SquaredReluBackward(backward, context.stream); });
 }
 
+// The shared expert's first product with its activation; backward, the gradient of that from the
+// second product's.
+Work SharedSquaredReluWork(const Sizes& sizes, Operands& operands) {
+  const int64_t t = sizes.tokens, h = sizes.hidden_size(), s = sizes.experts.shared_ffn_size;
+  const TensorView x = operands.Normal({t, h}), d_out = operands.Normal({t, h});
+  const TensorView fc1 = operands.Normal({s, h}, 0.02), fc2 = operands.Normal({h, s}, 0.02);
+  const TensorView inner = operands.Normal({t, s});
+  const TensorView activated = operands.Empty(operands.storage(), {t, s});
+  const TensorView d_inner = operands.Empty(operands.storage(), {t, s});
+  return ForwardBackward(
+      [=](ModuleContext& context) {
+        return LinearSquaredRelu(x, fc1, inner, activated, context.stream);
+      },
+      [=](ModuleContext& context) {
+        return LinearSquaredReluBackward(d_out, fc2, inner, d_inner, context.stream);
+      });
+}
+
 // Borders of the experts' rows: equal shares, or shares as of a symmetric Dirichlet distribution
 // with parameter 1.
 std::vector<int32_t> ExpertOffsets(int64_t experts, int64_t rows, bool even) {
@@ -187,6 +206,8 @@ std::vector<Case> ExpertCases(const Sizes& sizes) {
       {"moe.probabilities", [=](Operands& operands) { return ProbabilityWork(sizes, operands); }},
       {"squared_relu.experts",
        [=](Operands& operands) { return SquaredReluWork(sizes.expert_rows(), f, true, operands); }},
+      {"linear.shared_squared_relu",
+       [=](Operands& operands) { return SharedSquaredReluWork(sizes, operands); }},
       {"squared_relu.shared",
        [=](Operands& operands) { return SquaredReluWork(sizes.tokens, s, false, operands); }}};
   struct Named {

@@ -106,15 +106,16 @@ absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_v
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc1_EFH, find(kExpertFc1));
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc2_EHF, find(kExpertFc2));
   block.experts_ = Experts(fc1_EFH, fc2_EHF);
-  if (config.shared_ffn_size > 0) {
-    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
-    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
-    block.shared_ = SharedExpert(tensor_parallel, shared_fc1_SH, shared_fc2_HS);
-  }
   HETERO_ASSIGN_OR_RETURN(
       block.exchange_,
       RowExchange::Create(expert_parallel, config.num_experts, block.experts_.count(),
                           absl::StrCat(prefix, "mlp.experts"), device, ledger));
+  if (config.shared_ffn_size > 0) {
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
+    const bool alone = block.sequence_.alone() && block.exchange_.alone();
+    block.shared_ = SharedExpert(block.sequence_, alone, shared_fc1_SH, shared_fc2_HS);
+  }
   return block;
 }
 
