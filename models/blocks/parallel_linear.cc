@@ -8,6 +8,7 @@
 #include "hetero/models/blocks/weight_gradient.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/linear_squared_relu/linear_squared_relu.h"
 
 namespace hetero {
 namespace {
@@ -230,6 +231,21 @@ absl::StatusOr<TensorView> RowLinear::FinishBackward(ModuleContext& context,
   HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(d_out.mark), context.stream));
   HETERO_RETURN_IF_ERROR(BackwardProducts(context, d_out.all_TC, x_TK, d_x_TK));
   return d_x_TK;
+}
+
+absl::StatusOr<TensorView> RowLinear::FinishBackwardOfSquaredRelu(ModuleContext& context,
+                                                                  SequenceParallel::Gathered d_out,
+                                                                  ConstTensorView x_TK,
+                                                                  ConstTensorView f_TK) const {
+  Stream& stream = context.stream;
+  HETERO_ASSIGN_OR_RETURN(const TensorView d_f_TK,
+                          stream.workspace().Allocate(f_TK.dtype(), f_TK.dims()));
+  HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(d_out.mark), stream));
+  HETERO_RETURN_IF_ERROR(AddWeightGradient(context, d_out.all_TC, x_TK, *weight_HK_));
+  HETERO_RETURN_IF_ERROR(
+      LinearSquaredReluBackward(d_out.all_TC, weight_HK_->value, f_TK, d_f_TK, stream))
+      .With(weight_HK_->spec->name);
+  return d_f_TK;
 }
 
 absl::Status RowLinear::BackwardProducts(ModuleContext& context, ConstTensorView d_out_TH,

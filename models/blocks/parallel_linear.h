@@ -122,6 +122,11 @@ class RowLinear {
   absl::StatusOr<TensorView> FinishBackward(ModuleContext& context,
                                             SequenceParallel::Gathered d_out,
                                             ConstTensorView x_TK) const;
+  // The second part where x is the squared ReLU of `f_TK`: returns the gradient of that.
+  absl::StatusOr<TensorView> FinishBackwardOfSquaredRelu(ModuleContext& context,
+                                                         SequenceParallel::Gathered d_out,
+                                                         ConstTensorView x_TK,
+                                                         ConstTensorView f_TK) const;
 
  private:
   // This rank's part of Product, in the stream's workspace; alone, `out_RH`.

@@ -13,6 +13,7 @@
 
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
+#include "hetero/tensor/ops/linear_squared_relu/linear_squared_relu.h"
 #include "hetero/tensor/ops/moe_permute/moe_permute.h"
 #include "hetero/tensor/ops/router/router.h"
 #include "hetero/tools/bench/cases.h"
@@ -83,11 +84,22 @@ absl::StatusOr<Work> PermuteWork(const Sizes& sizes, Operands& operands) {
   const TensorView sum = operands.Empty(operands.storage(), {sizes.tokens, h});
   return ForwardBackward(
       [=](ModuleContext& context) {
-        return GatherTokenRows(x, rows.assign.tokens_R, rows_RH, context.stream);
+        return ScatterTokenRows(x, rows.assign.rows_TK, rows_RH, context.stream);
       },
       [=](ModuleContext& context) {
         return SumTokenRows(rows_RH, rows.assign.rows_TK, x, sum, context.stream);
       });
+}
+
+absl::StatusOr<Work> GatherWork(const Sizes& sizes, Operands& operands) {
+  const Rows rows(sizes, operands);
+  HETERO_RETURN_IF_ERROR(operands.status());
+  HETERO_RETURN_IF_ERROR(AssignExpertRows(rows.assign, operands.stream()));
+  const TensorView x = operands.Normal({sizes.tokens, sizes.hidden_size()});
+  const TensorView rows_RH = operands.Normal({sizes.expert_rows(), sizes.hidden_size()});
+  return Work{.forward = [=](ModuleContext& context) {
+    return GatherTokenRows(x, rows.assign.tokens_R, rows_RH, context.stream);
+  }};
 }
 
 absl::StatusOr<Work> ProbabilityWork(const Sizes& sizes, Operands& operands) {
@@ -120,6 +132,24 @@ Work SquaredReluWork(int64_t rows, int64_t features, bool weighted, Operands& op
   return ForwardBackward(
       [=](ModuleContext& context) { return SquaredReluForward(f, p, a, context.stream); },
       [=](ModuleContext& context) { return SquaredReluBackward(backward, context.stream); });
+}
+
+// The shared expert's first product with its activation; backward, the gradient of that from the
+// second product's.
+Work SharedSquaredReluWork(const Sizes& sizes, Operands& operands) {
+  const int64_t t = sizes.tokens, h = sizes.hidden_size(), s = sizes.experts.shared_ffn_size;
+  const TensorView x = operands.Normal({t, h}), d_out = operands.Normal({t, h});
+  const TensorView fc1 = operands.Normal({s, h}, 0.02), fc2 = operands.Normal({h, s}, 0.02);
+  const TensorView inner = operands.Normal({t, s});
+  const TensorView activated = operands.Empty(operands.storage(), {t, s});
+  const TensorView d_inner = operands.Empty(operands.storage(), {t, s});
+  return ForwardBackward(
+      [=](ModuleContext& context) {
+        return LinearSquaredRelu(x, fc1, inner, activated, context.stream);
+      },
+      [=](ModuleContext& context) {
+        return LinearSquaredReluBackward(d_out, fc2, inner, d_inner, context.stream);
+      });
 }
 
 // Borders of the experts' rows: equal shares, or shares as of a symmetric Dirichlet distribution
@@ -172,9 +202,12 @@ std::vector<Case> ExpertCases(const Sizes& sizes) {
       {"router", [=](Operands& operands) { return RouterWork(sizes, operands); }},
       {"moe.assign_rows", [=](Operands& operands) { return AssignWork(sizes, operands); }},
       {"moe.permute", [=](Operands& operands) { return PermuteWork(sizes, operands); }},
+      {"moe.gather", [=](Operands& operands) { return GatherWork(sizes, operands); }},
       {"moe.probabilities", [=](Operands& operands) { return ProbabilityWork(sizes, operands); }},
       {"squared_relu.experts",
        [=](Operands& operands) { return SquaredReluWork(sizes.expert_rows(), f, true, operands); }},
+      {"linear.shared_squared_relu",
+       [=](Operands& operands) { return SharedSquaredReluWork(sizes, operands); }},
       {"squared_relu.shared",
        [=](Operands& operands) { return SquaredReluWork(sizes.tokens, s, false, operands); }}};
   struct Named {

@@ -30,6 +30,7 @@ ABSL_FLAG(int64_t, tokens, 0, "tokens of the language model's sequence; 0: the p
 ABSL_FLAG(std::vector<std::string>, filter, {}, "parts of the names of cases; empty: all");
 ABSL_FLAG(int, samples, 15, "samples of a case");
 ABSL_FLAG(double, sample_ms, 20, "what a sample takes at least");
+ABSL_FLAG(int, multiprocessors_left, 0, "multiprocessors that persistent kernels leave to others");
 ABSL_FLAG(std::string, json, "", "file for the results");
 
 namespace hetero::bench {
@@ -44,9 +45,10 @@ absl::Status CheckFlags() {
     return absl::InvalidArgumentError("--sizes is " + sizes + "; expected 20L or tiny");
   }
   if (absl::GetFlag(FLAGS_tokens) < 0 || absl::GetFlag(FLAGS_samples) < 1 ||
-      absl::GetFlag(FLAGS_sample_ms) <= 0) {
+      absl::GetFlag(FLAGS_sample_ms) <= 0 || absl::GetFlag(FLAGS_multiprocessors_left) < 0) {
     return absl::InvalidArgumentError(
-        "--tokens is at least 0, --samples at least 1, --sample_ms above 0");
+        "--tokens and --multiprocessors_left are at least 0, --samples at least 1, --sample_ms "
+        "above 0");
   }
   return absl::OkStatus();
 }
@@ -65,8 +67,10 @@ absl::StatusOr<bool> Run() {
       .device = {absl::GetFlag(FLAGS_device) == "cuda" ? DeviceKind::kCuda : DeviceKind::kCpu},
       .sizes = absl::GetFlag(FLAGS_sizes) == "tiny" ? Tiny() : Nemotron20L()};
   if (const int64_t tokens = absl::GetFlag(FLAGS_tokens); tokens > 0) run.sizes.tokens = tokens;
-  const SamplerOptions options = {.samples = absl::GetFlag(FLAGS_samples),
-                                  .sample_ms = absl::GetFlag(FLAGS_sample_ms)};
+  const SamplerOptions options = {
+      .samples = absl::GetFlag(FLAGS_samples),
+      .sample_ms = absl::GetFlag(FLAGS_sample_ms),
+      .multiprocessors_left = absl::GetFlag(FLAGS_multiprocessors_left)};
   HETERO_ASSIGN_OR_RETURN(run.ceilings, MeasureCeilings(run.sizes, run.device, options));
   std::cout << Heading(run) << std::flush;
 

@@ -11,6 +11,7 @@
 #include "hetero/tensor/arena.h"
 #include "hetero/tensor/ops/elementwise/elementwise.h"
 #include "hetero/tensor/ops/gemm/gemm.h"
+#include "hetero/tensor/ops/persistent_grid.h"
 #include "hetero/tensor/stream.h"
 
 namespace hetero::bench {
@@ -118,6 +119,7 @@ absl::Status FillRow(const Case& one, Device device, const Ceilings& ceilings,
                             Instance::Make(one, instances.size() + 1, rig->stream()));
     instances.push_back(std::move(instance));
   }
+  HETERO_RETURN_IF_ERROR(LeaveMultiprocessors(options.multiprocessors_left, rig->stream()));
   HETERO_ASSIGN_OR_RETURN(Sampler sampler, Sampler::Create(rig->stream(), options));
   const auto measure = [&](Call Work::*call) {
     return sampler.Measure(

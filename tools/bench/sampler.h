@@ -16,7 +16,8 @@ namespace hetero::bench {
 
 struct SamplerOptions {
   int samples = 15;
-  double sample_ms = 20;  // at least
+  double sample_ms = 20;         // at least
+  int multiprocessors_left = 0;  // to others by a case's persistent kernels
 };
 
 // Of one call, over the samples.

@@ -106,15 +106,16 @@ absl::StatusOr<MoeBlock> MoeBlock::Create(const MoeConfig& config, std::string_v
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc1_EFH, find(kExpertFc1));
   HETERO_ASSIGN_OR_RETURN(Parameter* const fc2_EHF, find(kExpertFc2));
   block.experts_ = Experts(fc1_EFH, fc2_EHF);
-  if (config.shared_ffn_size > 0) {
-    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
-    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
-    block.shared_ = SharedExpert(tensor_parallel, shared_fc1_SH, shared_fc2_HS);
-  }
   HETERO_ASSIGN_OR_RETURN(
       block.exchange_,
       RowExchange::Create(expert_parallel, config.num_experts, block.experts_.count(),
                           absl::StrCat(prefix, "mlp.experts"), device, ledger));
+  if (config.shared_ffn_size > 0) {
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc1_SH, find(kSharedFc1));
+    HETERO_ASSIGN_OR_RETURN(Parameter* const shared_fc2_HS, find(kSharedFc2));
+    const bool alone = block.sequence_.alone() && block.exchange_.alone();
+    block.shared_ = SharedExpert(block.sequence_, alone, shared_fc1_SH, shared_fc2_HS);
+  }
   return block;
 }
 
@@ -162,7 +163,7 @@ absl::StatusOr<MoeBlock::Saved> MoeBlock::Complete(ModuleContext& context,
     HETERO_ASSIGN_OR_RETURN(rows.inputs_RH, arena.Allocate(kept.hidden_TH.dtype(),
                                                            {rows.count(), kept.hidden_TH.dim(1)}));
     HETERO_RETURN_IF_ERROR(
-        GatherTokenRows(saved.normed_TH, saved.tokens_O, rows.inputs_RH, context.stream));
+        ScatterTokenRows(saved.normed_TH, saved.rows_TKP, rows.inputs_RH, context.stream));
     HETERO_RETURN_IF_ERROR(Experts::ActivateAgain(rows, context.stream));
   } else if (kept.plan.num_rounds() == 1) {
     // Several make all of theirs again, one after another.
@@ -195,7 +196,7 @@ absl::Status MoeBlock::RoutedForward(ModuleContext& context, const Saved& saved,
                                      TensorView out_TH) const {
   Stream& stream = context.stream;
   HETERO_RETURN_IF_ERROR(
-      GatherTokenRows(saved.normed_TH, saved.tokens_O, saved.experts.inputs_RH, stream));
+      ScatterTokenRows(saved.normed_TH, saved.rows_TKP, saved.experts.inputs_RH, stream));
   ArenaScope scope(stream.workspace());
   HETERO_ASSIGN_OR_RETURN(
       const TensorView outputs_RH,
@@ -222,7 +223,7 @@ absl::Status MoeBlock::LocalBackward(ModuleContext& context, const Saved& saved,
     ArenaScope scope_of_experts(workspace);
     HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_RF,
                             workspace.Allocate(dtype, saved.experts.inner_RF.dims()));
-    HETERO_RETURN_IF_ERROR(GatherTokenRows(d_out_TH, saved.tokens_O, d_rows_RH, stream));
+    HETERO_RETURN_IF_ERROR(ScatterTokenRows(d_out_TH, saved.rows_TKP, d_rows_RH, stream));
     HETERO_RETURN_IF_ERROR(experts_.Backward(context, saved.experts, experts_.GradientsOf(context),
                                              saved.experts.count(), d_rows_RH, d_inner_RF,
                                              d_probs_O));

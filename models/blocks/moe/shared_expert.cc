@@ -4,6 +4,7 @@
 
 #include "hetero/base/status.h"
 #include "hetero/tensor/ops/activation/activation.h"
+#include "hetero/tensor/ops/linear_squared_relu/linear_squared_relu.h"
 
 namespace hetero {
 
@@ -22,6 +23,12 @@ absl::Status SharedExpert::Activate(ModuleContext& context, Gathered x, Saved& s
   HETERO_ASSIGN_OR_RETURN(saved.inner_NS, context.activations.Allocate(x.all_TC.dtype(), inner_NS));
   HETERO_ASSIGN_OR_RETURN(saved.activated_NS, context.brief().Allocate(x.all_TC.dtype(), inner_NS));
   HETERO_RETURN_IF_ERROR(sequence_.Join(std::move(x.mark), context.stream));
+  if (alone_) {
+    HETERO_RETURN_IF_ERROR(LinearSquaredRelu(x.all_TC, fc1_.weight().value, saved.inner_NS,
+                                             saved.activated_NS, context.stream))
+        .With(fc1_.weight().spec->name);
+    return absl::OkStatus();
+  }
   HETERO_RETURN_IF_ERROR(fc1_.Product(context, x.all_TC, saved.inner_NS));
   return SquaredReluForward(saved.inner_NS, {}, saved.activated_NS, context.stream);
 }
@@ -72,6 +79,10 @@ absl::StatusOr<TensorView> SharedExpert::ActivationBackward(ModuleContext& conte
                                                             const Saved& saved,
                                                             Gathered d_y) const {
   if (!present_) return TensorView();
+  if (alone_) {
+    return fc2_.FinishBackwardOfSquaredRelu(context, std::move(d_y), saved.activated_NS,
+                                            saved.inner_NS);
+  }
   HETERO_ASSIGN_OR_RETURN(const TensorView d_inner_NS,
                           fc2_.FinishBackward(context, std::move(d_y), saved.activated_NS));
   HETERO_RETURN_IF_ERROR(SquaredReluBackward(

@@ -35,8 +35,15 @@ class SharedExpert {
   };
 
   SharedExpert() = default;
-  SharedExpert(SequenceParallel sequence, Parameter* fc1_SH, Parameter* fc2_HS)
-      : present_(true), sequence_(sequence), fc1_(sequence, fc1_SH), fc2_(sequence, fc2_HS) {}
+  // `alone`: no rank is sent anything beside the products. Then the activation is made behind the
+  // product (linear_squared_relu.h), whose blocks hold a GPU until they are through: what
+  // communicates would wait for them.
+  SharedExpert(SequenceParallel sequence, bool alone, Parameter* fc1_SH, Parameter* fc2_HS)
+      : present_(true),
+        alone_(alone),
+        sequence_(sequence),
+        fc1_(sequence, fc1_SH),
+        fc2_(sequence, fc2_HS) {}
 
   bool present() const { return present_; }
 
@@ -76,6 +83,7 @@ class SharedExpert {
 
  private:
   bool present_ = false;
+  bool alone_ = false;
   SequenceParallel sequence_;
   ColumnLinear fc1_;
   RowLinear fc2_;

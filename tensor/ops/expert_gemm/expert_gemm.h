@@ -54,13 +54,15 @@ absl::Status ExpertLinearBackwardWeight(const ConstTensorView& dy_RN, const Cons
 
 namespace internal {
 
-// A squared ReLU behind a product; without p there is none.
+// A squared ReLU behind a product.
 struct ExpertSquaredRelu {
-  ConstTensorView p_R;
+  ConstTensorView p_R;      // null: 1
   TensorView activated_RN;  // forward
   ConstTensorView f_RK;     // backward, this and what follows
-  TensorView dp_R;
-  TensorView dp_parts_XR;  // f32: sums over kExpertTileColumns features each
+  TensorView dp_R;          // null: not wanted
+  TensorView dp_parts_XR;   // f32: sums over kExpertTileColumns features each
+
+  bool present() const { return !activated_RN.is_null() || !f_RK.is_null(); }
 };
 inline constexpr int64_t kExpertTileColumns = 192;
 
@@ -91,7 +93,7 @@ absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream);
 // On a GPU: whether tensor cores compute the product, one of bf16 with features in multiples of 8
 // at addresses in multiples of 16, and not empty. All others are sums of f32 fused multiply-adds.
 bool FitsTensorCores(const ExpertProduct& product);
-// Precondition: FitsTensorCores.
+// Null offsets: all rows are those of the only expert. Precondition: FitsTensorCores.
 absl::Status ExpertProductOnTensorCores(const ExpertProduct& product, Stream& stream);
 
 }  // namespace internal

@@ -45,7 +45,7 @@ absl::Status MultiplyCpu(const ExpertProduct& product) {
 absl::Status ExpertProductCpu(const ExpertProduct& product) {
   HETERO_RETURN_IF_ERROR(MultiplyCpu(product));
   const ExpertSquaredRelu& relu = product.squared_relu;
-  if (relu.p_R.is_null()) return absl::OkStatus();
+  if (!relu.present()) return absl::OkStatus();
   if (product.kind == ExpertProduct::Kind::kForward) {
     return SquaredReluForwardCpu(product.c, relu.p_R, relu.activated_RN);
   }

@@ -226,7 +226,7 @@ absl::Status ExpertProductCuda(const ExpertProduct& product, Stream& stream) {
     return absl::OkStatus();
   }));
   const ExpertSquaredRelu& relu = product.squared_relu;
-  if (relu.p_R.is_null()) return absl::OkStatus();
+  if (!relu.present()) return absl::OkStatus();
   if (product.kind == Kind::kForward) {
     return SquaredReluForwardCuda(product.c, relu.p_R, relu.activated_RN, stream);
   }

@@ -15,6 +15,7 @@
 #include "hetero/tensor/ops/activation/activation.h"
 #include "hetero/tensor/ops/cuda_testing.h"
 #include "hetero/tensor/ops/expert_gemm/expert_gemm.h"
+#include "hetero/tensor/ops/persistent_grid.h"
 #include "hetero/tensor/ops/testing.h"
 
 namespace hetero {
@@ -168,6 +169,43 @@ TEST_P(ExpertGemmCudaTest, ASquaredReluBehindAProductIsTheOperations) {
   EXPECT_EQ(sums[0], sums[1]);
 }
 
+// However many blocks share the tiles, which are then taken in another order.
+TEST_P(ExpertGemmCudaTest, MultiprocessorsLeftToOthersChangeNothing) {
+  const DeviceTensor x(dtype, NormalFor(dtype, {num_rows, c.k}, generator), *gpu),
+      w(dtype, NormalFor(dtype, {num_experts, c.n, c.k}, generator), *gpu),
+      dy(dtype, NormalFor(dtype, {num_rows, c.n}, generator), *gpu),
+      p(DType::kF32, NormalFor(DType::kF32, {num_rows}, generator), *gpu),
+      gpu_offsets(DType::kI32, offsets, *gpu);
+  const auto before = NormalFor(DType::kF32, {num_experts, c.n, c.k}, generator);
+  std::vector<std::vector<uint8_t>> bits;
+  for (const int left : {0, 1, 16, 101, 1000}) {
+    SCOPED_TRACE(left);
+    const DeviceTensor y(dtype, {num_rows, c.n}, *gpu), a(dtype, {num_rows, c.n}, *gpu),
+        dx(dtype, {num_rows, c.k}, *gpu), df(dtype, {num_rows, c.k}, *gpu),
+        dp(DType::kF32, {num_rows}, *gpu), dw(DType::kF32, before, *gpu);
+    ASSERT_THAT(LeaveMultiprocessors(left, *gpu), IsOk());
+    ASSERT_THAT(ExpertLinearSquaredRelu(x.view(), w.view(), gpu_offsets.view(), p.view(), y.view(),
+                                        a.view(), *gpu),
+                IsOk());
+    ASSERT_THAT(ExpertLinearBackwardInput(dy.view(), w.view(), gpu_offsets.view(), dx.view(), *gpu),
+                IsOk());
+    const absl::StatusOr<TensorView> scratch = AllocateExpertScratch(c.k, num_rows, *gpu);
+    ASSERT_THAT(scratch, IsOk());
+    ASSERT_THAT(ExpertLinearSquaredReluBackward(dy.view(), w.view(), gpu_offsets.view(), x.view(),
+                                                p.view(), df.view(), dp.view(), *scratch, *gpu),
+                IsOk());
+    ASSERT_THAT(ExpertLinearBackwardWeight(dy.view(), x.view(), gpu_offsets.view(), dw.view(),
+                                           /*accumulate=*/true, *gpu),
+                IsOk());
+    bits.push_back({});
+    for (const DeviceTensor* out : {&y, &a, &dx, &df, &dp, &dw}) {
+      const std::vector<uint8_t> of_one = out->Bits();
+      bits.back().insert(bits.back().end(), of_one.begin(), of_one.end());
+    }
+    EXPECT_EQ(bits.back(), bits.front());
+  }
+}
+
 // Infinite rows of one expert leave the results of all others as they are, to the bit.
 TEST_P(ExpertGemmCudaTest, ExpertsDoNotSeeEachOther) {
   auto x = NormalFor(dtype, {num_rows, c.k}, generator);
@@ -228,6 +266,12 @@ INSTANTIATE_TEST_SUITE_P(
                                          Case{{0, 777, 0, 0}, 264, 320},
                                          Case{{65, 1, 0, 257, 63, 1029, 192, 511}, 200, 584},
                                          Case{{513, 2, 700}, 712, 456})));
+
+// Several tiles for every cluster of a large GPU, which a plain kernel would take long for.
+INSTANTIATE_TEST_SUITE_P(ManyTiles, ExpertGemmCudaTest,
+                         ::testing::Combine(::testing::Values(DType::kBF16),
+                                            ::testing::Values(Case{
+                                                {300, 0, 1500, 40, 2100}, 2312, 1160})));
 
 TEST(ExpertGemmCudaTest, RefusesDoubles) {
   StreamWithWorkspace gpu(DeviceKind::kCuda);

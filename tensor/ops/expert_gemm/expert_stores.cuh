@@ -97,7 +97,7 @@ __device__ void StoreRows(const Problem& problem, const Tile& tile, int panel,
       uint4 values = *reinterpret_cast<const uint4*>(staging + (i * 4 + lane / 8) * kRowPitch +
                                                      piece * sizeof(__nv_bfloat16));
       if constexpr (kEpilogue != Epilogue::kNone) {
-        const float p = __ldg(problem.p + tile.begin + row + 4 * i);
+        const float p = problem.p == nullptr ? 1.0f : __ldg(problem.p + tile.begin + row + 4 * i);
         if constexpr (kBackward) {
           values = SquaredReluBackward(values, f[i], p, dp[i]);
         } else {
@@ -109,6 +109,7 @@ __device__ void StoreRows(const Problem& problem, const Tile& tile, int panel,
     __syncwarp();
   }
   if constexpr (kBackward) {
+    if (problem.dp_parts == nullptr) return;
     float* const parts = problem.dp_parts + tile.n0 / kTileN * int64_t{problem.num_rows};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {

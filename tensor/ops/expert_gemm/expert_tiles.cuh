@@ -52,6 +52,16 @@ constexpr int kRowPitch = kSide * sizeof(__nv_bfloat16) + 16;
 constexpr int kRunRows = 16;
 constexpr int kRunColumns = 32;
 
+// Tiles that a block knows ahead of working on them.
+constexpr int kTileSlots = 2;
+
+// How the blocks of a cluster are told their tiles; tile_queue.cuh has what they do with it.
+struct TileSlots {
+  int index[kTileSlots];
+  uint64_t full[kTileSlots];
+  uint64_t empty[kTileSlots];  // of the cluster's first block
+};
+
 template <Kind kKind>
 struct Shared {
   // As many as fit: two are being read, the others are on their way.
@@ -65,6 +75,7 @@ struct Shared {
   alignas(1024) unsigned char staging[kMathWarps][kStagingBytes];
   uint64_t full[kStages];
   uint64_t empty[kStages];
+  TileSlots tiles;
 };
 
 struct Maps {
@@ -80,19 +91,20 @@ enum class Epilogue {
 };
 
 struct Problem {
-  const int32_t* offsets;
+  const int32_t* offsets;  // null: one expert has all rows
   int num_experts;
   int num_outputs;   // N
   int columns;       // of c
   int depth;         // of the sums, but of kBackwardWeight
   __nv_bfloat16* c;  // but of kBackwardWeight
   bool accumulate;
-  // Of an epilogue.
+  int* next_tile;  // 0 before and after a launch
   int num_rows;
-  const float* p;
+  // Of an epilogue.
+  const float* p;  // null: 1
   __nv_bfloat16* activated;
   const __nv_bfloat16* f;
-  float* dp_parts;  // [tiles of columns, rows]
+  float* dp_parts;  // [tiles of columns, rows]; null: not wanted
 };
 
 struct Tile {
@@ -101,33 +113,36 @@ struct Tile {
   int m0, n0;
 };
 
-// All warps of a cluster walk over the same tiles.
+// The tiles of all experts, by index.
 template <Kind kKind>
 class Walk {
  public:
   __device__ explicit Walk(const Problem& problem)
-      : problem_(problem),
-        pairs_(CeilDiv(problem.columns, kCluster * kTileN)),
-        index_(blockIdx.x / kCluster) {}
+      : problem_(problem), pairs_(CeilDiv(problem.columns, kCluster * kTileN)) {}
 
-  // The tile of this block; its columns may lie past the end.
-  __device__ bool Next(Tile& tile) {
+  // This block's tile of a pair's; its columns may lie past the end. False: `index` is behind the
+  // last. Indices ascend from call to call.
+  __device__ bool Find(int index, Tile& tile) {
     int tiles_m = CeilDiv(problem_.num_outputs, kTileM);
     while (true) {
       if (expert_ == problem_.num_experts) return false;
-      tile.begin = __ldg(problem_.offsets + expert_);
-      tile.rows = __ldg(problem_.offsets + expert_ + 1) - tile.begin;
+      const bool has_all = problem_.offsets == nullptr;
+      tile.begin = has_all ? 0 : __ldg(problem_.offsets + expert_);
+      tile.rows =
+          (has_all ? problem_.num_rows : __ldg(problem_.offsets + expert_ + 1)) - tile.begin;
       if constexpr (kKind != Kind::kBackwardWeight) tiles_m = CeilDiv(tile.rows, kTileM);
-      if (index_ - first_ < tiles_m * pairs_) break;
+      if (index - first_ < tiles_m * pairs_) break;
       first_ += tiles_m * pairs_;
       ++expert_;
     }
     tile.expert = expert_;
-    tile.m0 = (index_ - first_) / pairs_ * kTileM;
-    tile.n0 = ((index_ - first_) % pairs_ * kCluster + blockIdx.x % kCluster) * kTileN;
-    index_ += gridDim.x / kCluster;
+    tile.m0 = (index - first_) / pairs_ * kTileM;
+    tile.n0 = ((index - first_) % pairs_ * kCluster + blockIdx.x % kCluster) * kTileN;
     return true;
   }
+
+  // Of all experts, once an index was behind the last.
+  __device__ int NumPairs() const { return first_; }
 
   __device__ int NumStages(const Tile& tile) const {
     return CeilDiv(kKind == Kind::kBackwardWeight ? tile.rows : problem_.depth, kDepth);
@@ -140,7 +155,6 @@ class Walk {
  private:
   const Problem& problem_;
   const int pairs_;
-  int index_;
   int first_ = 0;  // index of the first tile of expert_
   int expert_ = 0;
 };
@@ -165,20 +179,24 @@ __device__ inline void Wait(uint64_t* barrier, uint32_t parity) {
   }
 }
 
+// Where another block of the cluster has what this one has at `own`.
+__device__ inline uint32_t InBlock(const void* own, int rank) {
+  uint32_t address;
+  asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
+               : "=r"(address)
+               : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(own))), "r"(rank));
+  return address;
+}
+
+__device__ inline void ArriveAt(uint32_t barrier) {
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(barrier) : "memory");
+}
+
 // A warp has read a stage: it may be filled, by both blocks.
 template <Kind kKind>
 __device__ void Release(Shared<kKind>& shared, int stage) {
   const int lane = threadIdx.x % kWarpSize;
-  if (lane < kCluster) {
-    asm volatile(
-        "{\n"
-        ".reg .b32 of_lane;\n"
-        "mapa.shared::cluster.u32 of_lane, %0, %1;\n"
-        "mbarrier.arrive.shared::cluster.b64 _, [of_lane];\n"
-        "}" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(&shared.empty[stage]))),
-        "r"(lane)
-        : "memory");
-  }
+  if (lane < kCluster) ArriveAt(InBlock(&shared.empty[stage], lane));
 }
 
 // Fills a stage of this block, and half of a's for both.

@@ -57,6 +57,19 @@ absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView&
                          internal::GatherTokenRowsCuda(x_TH, tokens_R, out_RH, stream));
 }
 
+absl::Status ScatterTokenRows(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                              const TensorView& out_RH, Stream& stream) {
+  HETERO_RETURN_IF_ERROR(ExpectDense("rows_TK", rows_TK, DType::kI32, {kAnyDim, kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectShape("x_TH", x_TH, {rows_TK.dim(0), kAnyDim}));
+  HETERO_RETURN_IF_ERROR(ExpectDense("out_RH", out_RH, x_TH.dtype(), {kAnyDim, x_TH.dim(1)}));
+  HETERO_RETURN_IF_ERROR(ExpectAtMostRows("out_RH", out_RH, rows_TK.num_elements()));
+  OperationScope scope(
+      stream, {"moe.scatter_rows", 0, static_cast<double>(x_TH.num_bytes() + out_RH.num_bytes())});
+  if (!scope.launches()) return absl::OkStatus();
+  return HETERO_DISPATCH(stream, internal::ScatterTokenRowsCpu(x_TH, rows_TK, out_RH),
+                         internal::ScatterTokenRowsCuda(x_TH, rows_TK, out_RH, stream));
+}
+
 absl::Status SumTokenRows(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
                           const ConstTensorView& addend_TH, const TensorView& out_TH,
                           Stream& stream) {

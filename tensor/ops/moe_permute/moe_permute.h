@@ -31,6 +31,11 @@ absl::Status AssignExpertRows(const AssignExpertRowsArgs& args, Stream& stream);
 absl::Status GatherTokenRows(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
                              const TensorView& out_RH, Stream& stream);
 
+// The same rows from where those of a token lie, which reads a token once.
+// Precondition: every row is that of one choice.
+absl::Status ScatterTokenRows(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                              const TensorView& out_RH, Stream& stream);
+
 // out_t = addend_t + the sum of token t's rows, if it has any, taken from its last choice to its
 // first, in the compute type with one rounding. `addend_TH` null: none; it may be `out_TH`. Rows of
 // addend and out may have gaps.
@@ -49,6 +54,8 @@ namespace internal {
 absl::Status AssignExpertRowsCpu(const AssignExpertRowsArgs& args, const TensorView& cursors_E);
 absl::Status GatherTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
                                 const TensorView& out_RH);
+absl::Status ScatterTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                                 const TensorView& out_RH);
 absl::Status SumTokenRowsCpu(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
                              const ConstTensorView& addend_TH, const TensorView& out_TH);
 absl::Status ScatterToRowsCpu(const ConstTensorView& values_TK, const ConstTensorView& rows_TK,
@@ -61,6 +68,8 @@ absl::Status AssignExpertRowsCuda(const AssignExpertRowsArgs& args, const Tensor
                                   Stream& stream);
 absl::Status GatherTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorView& tokens_R,
                                  const TensorView& out_RH, Stream& stream);
+absl::Status ScatterTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                                  const TensorView& out_RH, Stream& stream);
 absl::Status SumTokenRowsCuda(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
                               const ConstTensorView& addend_TH, const TensorView& out_TH,
                               Stream& stream);

@@ -79,6 +79,20 @@ absl::Status GatherTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorVi
   });
 }
 
+absl::Status ScatterTokenRowsCpu(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                                 const TensorView& out_RH) {
+  return VisitFloat(x_TH.dtype(), [&]<typename T>() {
+    const T* x = x_TH.data<T>();
+    const int32_t* row = rows_TK.data<int32_t>();
+    const int64_t num_features = x_TH.dim(1);
+    for (int64_t t = 0; t < rows_TK.dim(0); ++t, x += x_TH.stride(0)) {
+      for (int64_t j = 0; j < rows_TK.dim(1); ++j, ++row) {
+        if (*row >= 0) std::copy_n(x, num_features, out_RH.data<T>() + *row * num_features);
+      }
+    }
+  });
+}
+
 absl::Status SumTokenRowsCpu(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,
                              const ConstTensorView& addend_TH, const TensorView& out_TH) {
   return VisitFloat(out_TH.dtype(), [&]<typename T>() {

@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <cstdint>
 
+#include "hetero/base/rounding.h"
 #include "hetero/tensor/cuda/status.h"
 #include "hetero/tensor/ops/cuda_counting_sort.cuh"
 #include "hetero/tensor/ops/cuda_kernel.cuh"
@@ -28,6 +30,30 @@ struct PutChoice {
     tokens_R[row] = static_cast<int32_t>(choice / top_k);
   }
 };
+
+// Threads of a block that moves the rows of one token: with an access each all of a row travels at
+// once, so that what lies together in memory is asked for together.
+unsigned TokenThreads(int64_t accesses) {
+  constexpr int64_t kMost = 512;
+  return static_cast<unsigned>(
+      RoundUp(std::clamp<int64_t>(accesses, 1, kMost), int64_t{cuda::kWarpSize}));
+}
+
+template <typename Access>
+__global__ void ScatterTokenRowsKernel(const char* x, int64_t pitch, const int32_t* rows_TK,
+                                       Access* out, int top_k, int64_t accesses) {
+  const int64_t t = blockIdx.x;
+  const auto* const from = reinterpret_cast<const Access*>(x + t * pitch);
+  const int32_t* const rows = rows_TK + t * top_k;
+  for (int64_t i = threadIdx.x; i < accesses; i += blockDim.x) {
+    const Access value = __ldg(from + i);
+#pragma unroll 8
+    for (int j = 0; j < top_k; ++j) {
+      const int32_t row = __ldg(rows + j);
+      if (row >= 0) out[row * accesses + i] = value;
+    }
+  }
+}
 
 // A warp a token. The rows of a token are loaded before the first is added: they lie far apart.
 template <typename T, int kWidth>
@@ -117,6 +143,31 @@ absl::Status GatherTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorV
                                  const TensorView& out_RH, Stream& stream) {
   return cuda::MoveRows({.count = tokens_R.dim(0), .from = tokens_R.data<int32_t>()}, x_TH, out_RH,
                         stream);
+}
+
+absl::Status ScatterTokenRowsCuda(const ConstTensorView& x_TH, const ConstTensorView& rows_TK,
+                                  const TensorView& out_RH, Stream& stream) {
+  const int64_t size = SizeOf(x_TH.dtype());
+  const auto launch = [&]<typename Access>() {
+    const int64_t accesses = x_TH.dim(1) * size / static_cast<int64_t>(sizeof(Access));
+    const cuda::LaunchShape shape = {.grid = accesses == 0 ? 0 : cuda::NumBlocks(rows_TK.dim(0), 1),
+                                     .block = TokenThreads(accesses)};
+    return HETERO_CUDA_LAUNCH(ScatterTokenRowsKernel<Access>, shape, stream,
+                              static_cast<const char*>(x_TH.address()), x_TH.stride(0) * size,
+                              rows_TK.data<int32_t>(), static_cast<Access*>(out_RH.address()),
+                              static_cast<int>(rows_TK.dim(1)), accesses);
+  };
+  if (cuda::AllowVectors({x_TH, out_RH}, static_cast<int>(16 / size))) {
+    return launch.template operator()<uint4>();
+  }
+  switch (size) {
+    case 2:
+      return launch.template operator()<uint16_t>();
+    case 4:
+      return launch.template operator()<uint32_t>();
+    default:
+      return launch.template operator()<unsigned long long>();
+  }
 }
 
 absl::Status SumTokenRowsCuda(const ConstTensorView& rows_RH, const ConstTensorView& rows_TK,

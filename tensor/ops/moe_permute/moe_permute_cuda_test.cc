@@ -31,7 +31,7 @@ struct Extents {
 // One and several chunks of choices, fewer and more experts than the threads of a block.
 constexpr Extents kExtents[] = {{1, 1, 1, 1, 0},       {37, 2, 5, 37, 3},    {384, 2, 8, 128, 0},
                                 {1111, 6, 128, 72, 8}, {300, 8, 700, 24, 0}, {9, 9, 9, 520, 8},
-                                {0, 2, 4, 16, 0}};
+                                {13, 3, 4, 4424, 8},   {0, 2, 4, 16, 0}};
 
 class MoePermuteCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents, bool>> {};
 
@@ -84,6 +84,13 @@ TEST_P(MoePermuteCudaTest, EqualsTheCpu) {
   ASSERT_THAT(GatherTokenRows(slice(gpu_x.view()), gpu_tokens.view(), gpu_out.view(), *gpu),
               IsOk());
   EXPECT_EQ(gpu_out.Values(), out.values());
+  HostTensor<double> scattered({num_rows, e.features});
+  const DeviceTensor gpu_scattered(dtype, {num_rows, e.features}, *gpu);
+  ASSERT_THAT(ScatterTokenRows(slice(x.view()), rows.view(), scattered.view(), *cpu), IsOk());
+  ASSERT_THAT(ScatterTokenRows(slice(gpu_x.view()), gpu_rows.view(), gpu_scattered.view(), *gpu),
+              IsOk());
+  EXPECT_EQ(scattered.values(), out.values());
+  EXPECT_EQ(gpu_scattered.Values(), out.values());
 
   const auto row_values = NormalFor(dtype, {num_rows, e.features}, generator);
   const DeviceTensor gpu_row_values(dtype, row_values, *gpu);

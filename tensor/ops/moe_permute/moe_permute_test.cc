@@ -108,6 +108,9 @@ TEST_P(MoePermuteSweepTest, RoundTripGivesEachTokenKTimes) {
   for (float& value : x.values()) value = static_cast<float>(random() % 1024);
   const ConstTensorView x_TH = ConstTensorView(x.view()).Columns(2, h);
   ASSERT_THAT(GatherTokenRows(x_TH, r.tokens.view(), rows.view(), *stream), IsOk());
+  HostTensor<float> scattered({t * k, h});
+  ASSERT_THAT(ScatterTokenRows(x_TH, r.rows.view(), scattered.view(), *stream), IsOk());
+  EXPECT_EQ(scattered.values(), rows.values());
   ASSERT_THAT(SumTokenRows(rows.view(), r.rows.view(), {}, out.view(), *stream), IsOk());
   for (int64_t i = 0; i < t; ++i) {
     for (int64_t j = 0; j < h; ++j) {

@@ -63,6 +63,11 @@ absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream) {
   const DType dtype = args.logits_TE.dtype();
   const int64_t num_tokens = args.logits_TE.dim(0);
   const int64_t num_experts = args.logits_TE.dim(1);
+  if (stream.device().IsCuda() && num_experts > internal::kMaxRouterExpertsOnGpus) {
+    return absl::InvalidArgumentError(absl::StrCat("logits_TE is ", args.logits_TE.ToString(),
+                                                   "; a GPU chooses among at most ",
+                                                   internal::kMaxRouterExpertsOnGpus, " experts"));
+  }
   HETERO_RETURN_IF_ERROR(ValidateGroups(args.groups, num_experts, args.experts_TK.dim(1)));
   HETERO_RETURN_IF_ERROR(ExpectDense("expert_bias_E", args.expert_bias_E, dtype, {num_experts}));
   HETERO_RETURN_IF_ERROR(ExpectDense("counts_E", args.counts_E, DType::kI32, {num_experts}));

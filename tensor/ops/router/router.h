@@ -65,8 +65,9 @@ struct RouterForwardArgs {
   TensorView aux_counts_BE;     // i32, overwritten, of these rows; null: no balance loss
   TensorView aux_prob_sums_BE;  // compute type, overwritten; null exactly with aux_counts_BE
 };
-// Errors: INVALID_ARGUMENT naming the operand; K > E; groups that are not as said; places not a
-// multiple of B, or before the first; offsets and aux outputs of different B.
+// Errors: INVALID_ARGUMENT naming the operand; K > E; more than 2048 experts on a GPU; groups that
+// are not as said; places not a multiple of B, or before the first; offsets and aux outputs of
+// different B.
 absl::Status RouterForward(const RouterForwardArgs& args, Stream& stream);
 
 // With n_be = aux_counts_be, the balance loss of a sequence of S_b tokens is
@@ -108,6 +109,9 @@ absl::Status UpdateExpertBias(double rate, ConstTensorView decisions, TensorView
 
 namespace internal {
 
+// Keeps what is divided by a sum of scores finite.
+inline constexpr double kRouterTiny = 1e-20;
+
 inline bool NormalizesProbs(std::optional<bool> normalized, int64_t top_k) {
   return normalized.value_or(top_k > 1);
 }
@@ -145,6 +149,8 @@ absl::Status AddSequenceAuxLossCpu(double coefficient, ConstTensorView aux_count
                                    ConstTensorView aux_prob_sums_BE, TensorView loss_1);
 absl::Status UpdateExpertBiasCpu(double rate, ConstTensorView decisions, TensorView counts_E,
                                  TensorView bias_E);
+
+inline constexpr int64_t kMaxRouterExpertsOnGpus = 2048;
 
 // Tokens of one sequence that a GPU's block does.
 inline constexpr int64_t kRouterChunk = 32;

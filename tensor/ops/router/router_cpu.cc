@@ -10,7 +10,7 @@ namespace hetero::internal {
 namespace {
 
 template <typename T>
-constexpr T kTiny = T(1e-20);
+constexpr T kTiny = T(kRouterTiny);
 
 template <typename T>
 HETERO_CPU_KERNEL void SigmoidRow(const T* logits, T* scores, int64_t n) {

@@ -587,5 +587,25 @@ TEST(RouterTest, ShapeOnlyCountsWithoutTouchingData) {
   EXPECT_GT(workspace.peak_bytes(), 0);
 }
 
+// Where a GPU's run is predicted too.
+TEST(RouterTest, NamesTheMostExpertsOfAGpu) {
+  Arena memory = Arena::Counting(MemoryLabel::kActivations);
+  Arena workspace = Arena::Counting(MemoryLabel::kWorkspace);
+  Stream stream({.kind = DeviceKind::kShapeOnly, .predicts = DeviceKind::kCuda}, workspace);
+  const auto route = [&](int64_t experts) {
+    const auto make = [&](DType dtype, std::initializer_list<int64_t> dims) {
+      return memory.Allocate(dtype, dims).value();
+    };
+    return RouterForward({.logits_TE = make(DType::kF32, {3, experts}),
+                          .expert_bias_E = make(DType::kF32, {experts}),
+                          .experts_TK = make(DType::kI32, {3, 1}),
+                          .probs_TK = make(DType::kF32, {3, 1}),
+                          .counts_E = make(DType::kI32, {experts})},
+                         stream);
+  };
+  EXPECT_THAT(route(2048), IsOk());
+  EXPECT_THAT(route(2049), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at most 2048")));
+}
+
 }  // namespace
 }  // namespace hetero
