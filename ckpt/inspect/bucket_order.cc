@@ -1,5 +1,7 @@
 #include "hetero/ckpt/inspect/bucket_order.h"
 
+#include <utility>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "hetero/base/status.h"
@@ -12,6 +14,9 @@ namespace hetero {
 namespace {
 
 using Json = nlohmann::json;
+
+// Of a parameter: as many as PayloadBytes allows a tensor of 8 bytes each.
+constexpr int64_t kMaxElements = int64_t{1} << 56;
 
 absl::StatusOr<const Json*> Field(const Json& object, const char* name, Json::value_t type) {
   const auto field = object.is_object() ? object.find(name) : object.end();
@@ -58,9 +63,15 @@ absl::StatusOr<BucketGroup> ParseGroup(const Json& json) {
     if (!parts.is_array() || parts.empty()) {
       return absl::InvalidArgumentError(absl::StrCat(where, " is no list of parts"));
     }
+    int64_t elements = 0;
     for (const Json& part : parts) {
       absl::StatusOr<BucketPart> parsed = ParsePart(part);
       HETERO_RETURN_IF_ERROR(parsed.status()).With(where);
+      elements += NumElements(parsed->box);
+      if (elements > kMaxElements) {
+        return absl::InvalidArgumentError(
+            absl::StrCat(where, " has more than ", kMaxElements, " elements"));
+      }
       parameter.push_back(*std::move(parsed));
     }
   }
