@@ -17,6 +17,7 @@
 #include "benchmark/benchmark.h"
 #include "hetero/ckpt/checkpoint_index.h"
 #include "hetero/ckpt/exchange.h"
+#include "hetero/ckpt/format/manifest.h"
 #include "hetero/ckpt/load.h"
 #include "hetero/ckpt/save.h"
 #include "hetero/ckpt/storage/memory_storage.h"
@@ -129,14 +130,17 @@ void BM_Save(benchmark::State& bench) {
   SetRates(bench);
 }
 
-// The argument: reading threads.
+// The arguments: reading threads, and whether the files are taken as those of others, without
+// checksums.
 void BM_Load(benchmark::State& bench) {
   const Folder folder;
   PosixStorage storage;
   State state;
   const std::string directory = folder.Fresh();
   CHECK_OK(SaveAlone(storage, directory, state.state));
-  const LoadOptions options{.num_readers = static_cast<int>(bench.range(0))};
+  const bool foreign = bench.range(1) != 0;
+  if (foreign) CHECK_OK(storage.Remove(std::filesystem::path(directory) / kManifestName));
+  const LoadOptions options{.foreign = foreign, .num_readers = static_cast<int>(bench.range(0))};
   for (auto _ : bench) CHECK_OK(LoadAlone(storage, directory, state.state, options).status());
   SetRates(bench);
 }
@@ -223,7 +227,13 @@ void BM_OpenIndex(benchmark::State& bench) {
 BENCHMARK(BM_DirectWrite)->Iterations(3)->UseRealTime();
 BENCHMARK(BM_Save)->Iterations(3)->UseRealTime();
 BENCHMARK(BM_DirectRead)->Iterations(3)->UseRealTime();
-BENCHMARK(BM_Load)->Arg(2)->Arg(4)->Iterations(3)->UseRealTime();
+BENCHMARK(BM_Load)
+    ->ArgNames({"readers", "foreign"})
+    ->Args({2, 0})
+    ->Args({4, 0})
+    ->Args({2, 1})
+    ->Iterations(3)
+    ->UseRealTime();
 BENCHMARK(BM_AsyncStall)->Arg(0)->Arg(1000)->Arg(3000)->Iterations(3)->UseManualTime();
 BENCHMARK(BM_BeginAgain)->Arg(1000)->Arg(10000)->Iterations(5)->UseManualTime();
 BENCHMARK(BM_OpenIndex)->Arg(10000)->Unit(benchmark::kMillisecond);

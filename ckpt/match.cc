@@ -23,6 +23,9 @@ bool IsExtraState(std::string_view key) {
   return last == "_extra_state";
 }
 
+// Of Megatron's distributed optimizer, by the place in a buffer and not by parameter.
+bool IsInBucket(std::string_view key) { return key.find(".gbuf_idx_") != key.npos; }
+
 std::string RanksText(const std::vector<int64_t>& members) {
   if (members.size() <= 8) return absl::StrCat("ranks ", absl::StrJoin(members, ", "));
   return absl::StrCat("ranks ", members.front(), " to ", members.back(), ", ", members.size(),
@@ -189,6 +192,12 @@ absl::Status MatchReport::Refusal() const {
   if (!missing.empty()) {
     errors.push_back(absl::StrCat("the checkpoint lacks ", missing.size(),
                                   " of the keys that are wanted:", Lines(missing)));
+    if (std::ranges::any_of(unused, IsInBucket)) {
+      errors.emplace_back(
+          "its optimizer state is dp_reshardable, that is, in buckets of the run that wrote it: "
+          "convert it with tools/ckpt convert --buckets (ckpt/docs/buckets.md), or load the "
+          "weights alone");
+    }
   }
   for (const Misfit& misfit : unlike) errors.push_back(misfit.text);
   if (!unwanted.empty()) {

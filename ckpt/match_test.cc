@@ -39,6 +39,37 @@ TEST_F(StoredMatchTest, AnAbsentKeyIsAnErrorThatNamesTheNearest) {
   EXPECT_EQ(w.Floats(), std::vector<float>(32, 7)) << "nothing is changed";
 }
 
+// Files of earlier releases have masters as flat parts, and those of the distributed optimizer have
+// no parameters at all.
+TEST(MatchTest, StateThatIsNotByParameterIsRefusedWithTheReason) {
+  MemoryStorage storage;
+  const WholeTensor w("w", DType::kF32, {4, 8}),
+      flat("optimizer.state.fp32_param.w", DType::kF32, {2, 1, 16}),
+      bucket("optimizer.distributed.dp_group_idx_0.gbuf_idx_0.dtype_(f, f).bucket_idx_0.exp_avg",
+             DType::kF32, {32});
+  CheckpointState stored{.tensors = {w.tensor(), flat.tensor(), bucket.tensor()}};
+  FillPattern(stored.tensors);
+  ASSERT_THAT(SaveAlone(storage, "/c", stored), IsOk());
+  ASSERT_THAT(storage.Remove("/c/manifest.json"), IsOk());
+  const LoadOptions options{.foreign = true};
+  CheckpointState weights{.tensors = {w.tensor()}};
+  FillValue(weights.tensors, 7);
+  EXPECT_THAT(LoadAlone(storage, "/c", weights, options), IsOk());
+  EXPECT_EQ(PatternDifference(weights.tensors), "");
+  const WholeTensor master("optimizer.state.param.w", DType::kF32, {4, 8}),
+      moment("optimizer.state.exp_avg.w", DType::kF32, {4, 8});
+  CheckpointState masters{.tensors = {w.tensor(), master.tensor()}};
+  EXPECT_THAT(LoadAlone(storage, "/c", masters, options),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("optimizer.state.param.w has shape [2,1,16] in the checkpoint and "
+                                 "[4,8] in this model")));
+  CheckpointState moments{.tensors = {w.tensor(), moment.tensor()}};
+  EXPECT_THAT(LoadAlone(storage, "/c", moments, options),
+              StatusIs(absl::StatusCode::kNotFound,
+                       AllOf(HasSubstr("optimizer.state.exp_avg.w (ranks 0)"),
+                             HasSubstr("dp_reshardable"), HasSubstr("convert --buckets"))));
+}
+
 TEST_F(StoredMatchTest, OnlyExtraStateMayBeAbsentUnasked) {
   WholeTensor w("w", DType::kF32, {4, 8}), extra("lin2._extra_state", DType::kF32, {1}),
       weight("extra_state_proj.weight", DType::kF32, {1});

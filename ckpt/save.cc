@@ -79,8 +79,10 @@ bool Saver::LinkConstants(const FilePlan& constants, std::string_view directory,
 Saver::Saver(Storage& storage, Exchange& exchange, MemoryLedger& ledger)
     : storage_(storage), exchange_(exchange), kept_(std::make_unique<Kept>(exchange, ledger)) {}
 
-Saver::~Saver() {
-  if (in_flight()) flight_->snapshot->Cancel(absl::AbortedError("the saver is gone"));
+Saver::~Saver() { Cancel(absl::AbortedError("the saver is gone")); }
+
+void Saver::Cancel(const absl::Status& why) {
+  if (in_flight()) flight_->snapshot->Cancel(why);
 }
 
 absl::Status Saver::MakePlan(const CheckpointState& state, std::string_view directory,

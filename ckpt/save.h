@@ -92,6 +92,10 @@ class Saver {
   // rank. Not collective.
   bool IsWritten() const;
 
+  // Gives up the save in flight: its threads end after the block that they write, and Finish tells
+  // `why`. Not collective, but all members call it.
+  void Cancel(const absl::Status& why);
+
   // Waits for the files of all ranks; member 0 then writes the index, common state and manifest and
   // syncs the directory. What is left of a save that failed is of no use to anybody.
   // Errors: the first failure of a rank, the same on all.

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,29 @@ constexpr int64_t kMaxBytes = int64_t{1} << 50;
 void* AllocateHost(int64_t bytes) {
   void* address = std::aligned_alloc(Buffer::kAlignment, bytes);
   if (address != nullptr) std::memset(address, 0, bytes);
+  return address;
+}
+
+// Zero-filled memory for `owner`, of a GPU by `allocate_cuda`. Errors: those of Buffer::Allocate.
+absl::StatusOr<void*> AllocateOn(Device device, std::string_view owner, int64_t bytes,
+                                 absl::StatusOr<void*> (*allocate_cuda)(int ordinal,
+                                                                        int64_t bytes)) {
+  if (bytes < 0) {
+    return absl::InvalidArgumentError(absl::StrCat(bytes, " bytes for ", owner, "; at least 0"));
+  }
+  if (bytes > kMaxBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(bytes, " bytes for ", owner, " are more than any memory has"));
+  }
+  if (device.kind == DeviceKind::kShapeOnly) return reinterpret_cast<void*>(kShapeOnlyAddress);
+  const int64_t allocated = std::max(Buffer::AlignedBytes(bytes), Buffer::kAlignment);
+  absl::StatusOr<void*> address = device.kind == DeviceKind::kCuda
+                                      ? allocate_cuda(device.ordinal, allocated)
+                                      : AllocateHost(allocated);
+  if (address.ok() && *address == nullptr) {
+    return OutOfMemoryError(
+        absl::StrCat(device.ToString(), " has no ", allocated, " bytes left for ", owner));
+  }
   return address;
 }
 
@@ -53,11 +77,15 @@ std::string MemoryLedger::ToString() const {
   };
   std::vector<std::string> parts;
   for (int i = 0; i < kNumMemoryLabels; ++i) {
-    if (bytes_[i] != 0) {
-      parts.push_back(absl::StrCat(Name(static_cast<MemoryLabel>(i)), " ", mebibytes(bytes_[i])));
-    }
+    const auto label = static_cast<MemoryLabel>(i);
+    if (bytes_[i] == 0 || label == MemoryLabel::kHostStaging) continue;
+    parts.push_back(absl::StrCat(Name(label), " ", mebibytes(bytes_[i])));
   }
-  parts.push_back(absl::StrCat("total ", mebibytes(total_bytes())));
+  parts.push_back(absl::StrCat("total ", mebibytes(device_bytes())));
+  if (const int64_t staging = bytes(MemoryLabel::kHostStaging); staging != 0) {
+    parts.push_back(
+        absl::StrCat(Name(MemoryLabel::kHostStaging), " ", mebibytes(staging), " beside it"));
+  }
   return absl::StrJoin(parts, ", ");
 }
 
@@ -87,35 +115,11 @@ void Buffer::Free() {
 
 absl::StatusOr<Buffer> Buffer::Allocate(Device device, MemoryLabel label, int64_t bytes,
                                         MemoryLedger& ledger) {
-  if (bytes < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("buffer of ", bytes, " bytes for ", Name(label), "; at least 0"));
-  }
-  if (bytes > kMaxBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(bytes, " bytes for ", Name(label), " are more than any memory has"));
-  }
   Buffer buffer;
   buffer.device_ = device;
   buffer.label_ = label;
-  buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
-  const int64_t allocated = std::max(buffer.size_bytes_, kAlignment);
-  switch (device.kind) {
-    case DeviceKind::kShapeOnly:
-      buffer.address_ = reinterpret_cast<void*>(kShapeOnlyAddress);
-      break;
-    case DeviceKind::kCpu:
-      buffer.address_ = AllocateHost(allocated);
-      break;
-    case DeviceKind::kCuda: {
-      HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::Allocate(device.ordinal, allocated));
-      break;
-    }
-  }
-  if (buffer.address_ == nullptr) {
-    return OutOfMemoryError(absl::StrCat(device.ToString(), " has no ", buffer.size_bytes_,
-                                         " bytes left for ", Name(label)));
-  }
+  HETERO_ASSIGN_OR_RETURN(buffer.address_, AllocateOn(device, Name(label), bytes, &cuda::Allocate));
+  buffer.size_bytes_ = AlignedBytes(bytes);
   buffer.ledger_ = &ledger;
   ledger.Add(label, buffer.size_bytes_);
   return buffer;
@@ -152,34 +156,11 @@ void PinnedBuffer::Free() {
 
 absl::StatusOr<PinnedBuffer> PinnedBuffer::Allocate(Device device, int64_t bytes,
                                                     MemoryLedger& ledger) {
-  if (bytes < 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("staging memory of ", bytes, " bytes; at least 0"));
-  }
-  if (bytes > kMaxBytes) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(bytes, " bytes for host staging are more than any memory has"));
-  }
   PinnedBuffer buffer;
   buffer.device_ = device;
+  HETERO_ASSIGN_OR_RETURN(buffer.address_, AllocateOn(device, Name(MemoryLabel::kHostStaging),
+                                                      bytes, &cuda::AllocatePinned));
   buffer.size_bytes_ = Buffer::AlignedBytes(bytes);
-  const int64_t allocated = std::max(buffer.size_bytes_, Buffer::kAlignment);
-  switch (device.kind) {
-    case DeviceKind::kShapeOnly:
-      buffer.address_ = reinterpret_cast<void*>(kShapeOnlyAddress);
-      break;
-    case DeviceKind::kCpu:
-      buffer.address_ = AllocateHost(allocated);
-      break;
-    case DeviceKind::kCuda: {
-      HETERO_ASSIGN_OR_RETURN(buffer.address_, cuda::AllocatePinned(device.ordinal, allocated));
-      break;
-    }
-  }
-  if (buffer.address_ == nullptr) {
-    return OutOfMemoryError(
-        absl::StrCat("no ", allocated, " bytes of host memory left for staging"));
-  }
   buffer.ledger_ = &ledger;
   ledger.Add(MemoryLabel::kHostStaging, buffer.size_bytes_);
   return buffer;

@@ -23,6 +23,8 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "hetero/base/status.h"
+#include "hetero/ckpt/inspect/bucket_order.h"
+#include "hetero/ckpt/inspect/bucketed_tensors.h"
 #include "hetero/ckpt/inspect/contents.h"
 #include "hetero/ckpt/inspect/convert.h"
 #include "hetero/ckpt/inspect/difference.h"
@@ -31,6 +33,7 @@
 #include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/storage/posix_storage.h"
+#include "hetero/ckpt/storage/storage.h"
 #include "hetero/models/registry.h"
 #include "hetero/tools/tool_main.h"
 #include "hetero/trainer/config/command_line.h"
@@ -64,7 +67,11 @@ constexpr std::string_view kUsage =
     "  FIRST, SECOND, FROM          a checkpoint, also one that torch.distributed.checkpoint or\n"
     "                               Megatron wrote, a safetensors file, or a folder of those\n"
     "  --iteration=N                of convert: the checkpoint's number\n"
-    "  --prefix=NAME                of convert: only tensors whose names begin so\n\n"
+    "  --prefix=NAME                of convert: only tensors whose names begin so\n"
+    "  --buckets=FILE               of convert: the optimizer's state is dp_reshardable, and the "
+    "file\n"
+    "                               says which parameters its buckets have "
+    "(ckpt/docs/buckets.md)\n\n"
     "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage, differences or\n"
     "a checkpoint that a run cannot load, 6 stopped by a signal, 7 out of memory or disk.\n";
 
@@ -75,6 +82,7 @@ struct Request {
   std::string_view command;
   std::vector<std::string_view> paths;
   std::string_view prefix;
+  std::string_view buckets;
   std::optional<int64_t> iteration;
   CommandLine run;  // of can-load
 };
@@ -108,14 +116,16 @@ absl::StatusOr<Request> ParseRequest(std::span<char* const> arguments) {
       line.help = true;
     } else if (absl::ConsumePrefix(&argument, "--prefix=")) {
       line.prefix = argument;
+    } else if (absl::ConsumePrefix(&argument, "--buckets=")) {
+      line.buckets = argument;
     } else if (absl::ConsumePrefix(&argument, "--iteration=")) {
       if (!absl::SimpleAtoi(argument, &line.iteration.emplace()) || *line.iteration < 0) {
         return absl::InvalidArgumentError(
             absl::StrCat("--iteration=", argument, " is no number; write --iteration=0"));
       }
     } else if (absl::StartsWith(argument, "-")) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag ", argument, "; there are --iteration, --prefix, --help"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "unknown flag ", argument, "; there are --buckets, --iteration, --prefix, --help"));
     } else if (line.command.empty()) {
       line.command = argument;
     } else {
@@ -138,8 +148,10 @@ absl::StatusOr<Request> ParseRequest(std::span<char* const> arguments) {
                                                    one ? " path, " : " paths, ", line.paths.size(),
                                                    " are given; see --help"));
   }
-  if ((!line.prefix.empty() || line.iteration.has_value()) && line.command != "convert") {
-    return absl::InvalidArgumentError("--prefix and --iteration are used with convert only");
+  if ((!line.prefix.empty() || !line.buckets.empty() || line.iteration.has_value()) &&
+      line.command != "convert") {
+    return absl::InvalidArgumentError(
+        "--buckets, --prefix and --iteration are used with convert only");
   }
   return line;
 }
@@ -222,9 +234,17 @@ absl::Status Diff(Storage& storage, const fs::path& first, const fs::path& secon
   return absl::DataLossError("the two differ");
 }
 
+// `buckets`: the file of ParseBucketOrder; empty: none.
 absl::Status Convert(Storage& storage, const fs::path& from, const fs::path& folder,
-                     std::optional<int64_t> iteration, const ConvertOptions& options) {
-  HETERO_ASSIGN_OR_RETURN(const auto tensors, StoredTensors::Open(storage, from));
+                     const fs::path& buckets, std::optional<int64_t> iteration,
+                     const ConvertOptions& options) {
+  HETERO_ASSIGN_OR_RETURN(auto tensors, StoredTensors::Open(storage, from));
+  if (!buckets.empty()) {
+    HETERO_ASSIGN_OR_RETURN(const std::string text, ReadText(storage, buckets));
+    const absl::StatusOr<std::vector<BucketGroup>> groups = ParseBucketOrder(text);
+    HETERO_RETURN_IF_ERROR(groups.status()).With(buckets.native());
+    HETERO_ASSIGN_OR_RETURN(tensors, OutOfBuckets(std::move(tensors), *groups));
+  }
   HETERO_ASSIGN_OR_RETURN(const int64_t count,
                           iteration.has_value()
                               ? PublishAsCheckpoint(*tensors, storage, folder, *iteration, options)
@@ -271,7 +291,8 @@ absl::Status Main(std::span<char* const> arguments) {
   if (line.command == "verify") return Verify(storage, paths[0], go_on);
   if (line.command == kCanLoad) return CanLoad(line.run, paths[0], working_folder, signals);
   if (line.command == "diff") return Diff(storage, paths[0], paths[1], before_each);
-  return Convert(storage, paths[0], paths[1], line.iteration,
+  const fs::path buckets = line.buckets.empty() ? fs::path() : working_folder / line.buckets;
+  return Convert(storage, paths[0], paths[1], buckets, line.iteration,
                  {.prefix = line.prefix, .before_each = before_each});
 }
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -100,6 +101,32 @@ TEST(CkptTest, ListsVerifiesComparesAndConverts) {
                     HasSubstr("1 of 2 checkpoints are damaged")));
 }
 
+TEST(CkptTest, StateInBucketsBecomesTensorsOfParameters) {
+  const fs::path folder = data::FreshFolder("buckets");
+  const fs::path from = fs::current_path() / "ckpt/inspect/testdata/dp_reshardable/two";
+  const auto convert = [&](std::string_view to) {
+    return Ckpt(
+        absl::StrCat("convert --buckets=order.json ", data::ShellWord(from.native()), " ", to),
+        folder);
+  };
+  std::ofstream(folder / "order.json") << R"order({"groups": [{
+      "buckets": "optimizer.distributed.dp_group_idx_0.gbuf_idx_0.dtype_(torch.float32, torch.float32)",
+      "prefix": "optimizer.state.", "parameters": [
+        [{"key": "a", "shape": [10, 10]}], [{"key": "b", "shape": [30]}],
+        [{"key": "c", "shape": [8, 8]}]]}]})order";
+  Result result = convert("--iteration=7 parameters");
+  EXPECT_EQ(result.exit_code, 0) << result.output;
+  result = Ckpt("list parameters/iter_0000007", folder);
+  EXPECT_THAT(result.output, AllOf(HasSubstr("optimizer.state.exp_avg_sq.a  f32  [10,10]"),
+                                   HasSubstr("optimizer.state.param.c  f32  [8,8]")));
+  EXPECT_EQ(convert("files").exit_code, 0);
+  EXPECT_EQ(Ckpt("diff files parameters/iter_0000007", folder).exit_code, 0);
+  std::ofstream(folder / "order.json") << "{}";
+  result = convert("none");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.output, HasSubstr("order.json: has no array \"groups\""));
+}
+
 TEST(CkptTest, CheckpointsOfRunsAreRepairedAndHeldAgainstOtherRuns) {
   const fs::path folder = data::FreshFolder("run");
   ASSERT_EQ(
@@ -136,7 +163,8 @@ TEST(CkptTest, CommandsThatCannotWorkSayWhatWould) {
            {"can-load --recipe=mock_tiny", "can-load takes a path"},
            {"diff a", "diff takes 2 paths, 1 are given"},
            {"--deep verify .", "unknown flag --deep"},
-           {"verify --prefix=x .", "--prefix and --iteration are used with convert only"},
+           {"verify --prefix=x .",
+            "--buckets, --prefix and --iteration are used with convert only"},
            {"verify .", "holds no checkpoint"},
            {"list nowhere", "nowhere"}}) {
     const Result result = Ckpt(arguments, folder);

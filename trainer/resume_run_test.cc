@@ -2,11 +2,16 @@
 
 #include <csignal>
 #include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/trainer/exit_code.h"
@@ -23,9 +28,21 @@ namespace fs = std::filesystem;
 using ::absl_testing::IsOk;
 using ::absl_testing::StatusIs;
 using ::testing::AllOf;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+// The bytes of each file in a folder.
+std::map<std::string, std::string> FilesIn(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    std::ostringstream bytes;
+    bytes << std::ifstream(entry.path(), std::ios::binary).rdbuf();
+    files[entry.path().filename()] = bytes.str();
+  }
+  return files;
+}
 
 std::vector<double> Losses(const RecipeRun& run) {
   std::vector<double> losses;
@@ -88,6 +105,7 @@ TEST(ResumeRunTest, ARunThatIsKilledGoesOnFromItsLastCheckpoint) {
       CompareCheckpoints(folder / "saved/iter_0000020", folder / "whole/iter_0000020").none());
 }
 
+// Pieces save where they load, and leave what they loaded as it was.
 TEST(ResumeRunTest, ARunInPiecesOfSoManyStepsIsTheWholeRun) {
   const std::vector<std::string> settings = {"train_steps=6"};
   const RecipeRun whole = RunConfigured(RecipeConfig("mock_tiny", settings));
@@ -99,10 +117,15 @@ TEST(ResumeRunTest, ARunInPiecesOfSoManyStepsIsTheWholeRun) {
   EXPECT_THAT(first.status,
               StatusIs(absl::StatusCode::kCancelled, HasSubstr("stopped by stop_every_steps: ")));
   EXPECT_EQ(first.steps.size(), 4u);
+  const std::map<std::string, std::string> saved = FilesIn(CheckpointIn("pieces", 4));
   const RecipeRun second = RunConfigured(RecipeConfig("mock_tiny", piece));
   ASSERT_THAT(second.status, IsOk());
   ASSERT_EQ(second.steps.size(), 2u);
   EXPECT_EQ(second.steps[1].losses[0].sum, whole.steps[5].losses[0].sum);
+  EXPECT_THAT(NamesIn("pieces"),
+              ElementsAre("iter_0000004", "iter_0000006", "latest_checkpointed_iteration.txt"));
+  EXPECT_GT(saved.size(), 3u);
+  EXPECT_TRUE(FilesIn(CheckpointIn("pieces", 4)) == saved);
 }
 
 TEST(ResumeRunTest, TheSameCommandAgainSaysHowToGoOn) {
@@ -134,10 +157,14 @@ TEST(ResumeRunTest, ADamagedCheckpointIsPassedOverAndTwoAreTooMany) {
                                 HasSubstr("iter_0000006: step 6 of 8")));
   EXPECT_EQ(run.steps.size(), 2u);
   EXPECT_EQ(ResumeReport(config)["warnings"].size(), 1u);
+  // One rank reads a damaged block; all stop with what that one says.
+  const absl::Time start = absl::Now();
   const absl::Status refused =
       RunConfigured(EightSteps({"checkpoint.load={folder: \"damage\" max_fallbacks: 0}"})).status;
-  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kDataLoss, HasSubstr("the checksum of")));
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kDataLoss,
+                                ContainsRegex("rank [0-9]+: .*, block 0: .*the checksum of")));
   EXPECT_EQ(ExitCodeFor(refused), ExitCode::kCheckpointDamaged);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
 TEST(ResumeRunTest, AnotherModelOrOtherDataIsRefusedBeforeRanksStart) {

@@ -43,6 +43,28 @@ TEST(SaveRunTest, ASignalSavesBeforeTheRunEnds) {
   EXPECT_TRUE(fs::exists(program.working_folder() / "x/latest_checkpointed_iteration.txt"));
 }
 
+// What it may take is known from the save before.
+TEST(SaveRunTest, ASignalGivesUpASaveThatWouldTakeTooLong) {
+  for (const bool is_short : {true, false}) {
+    Program program(
+        {.arguments = {"--recipe=mock_vlm_tiny", "--set", "train_steps=1000000", "--save=x",
+                       "--set", "checkpoint.save.interval_minutes=0.001", "--set",
+                       is_short ? "checkpoint.save.grace_seconds=0.001"
+                                : "checkpoint.save.grace_seconds=1000"}});
+    ASSERT_TRUE(program.WaitForOutput("saved iteration "));
+    program.Signal(SIGTERM);
+    const ProgramResult result = program.Wait();
+    EXPECT_EQ(result.exit_code, 6) << result.error;
+    const auto given_up = AllOf(HasSubstr(" is not saved: "), HasSubstr("grace_seconds"));
+    EXPECT_THAT(result.output, is_short ? ::testing::Matcher<std::string>(given_up)
+                                        : Not(HasSubstr(" is not saved: ")));
+    // Nothing is left of what was given up.
+    for (const auto& entry : fs::directory_iterator(program.working_folder() / "x")) {
+      EXPECT_FALSE(entry.path().filename().native().starts_with(".iter_")) << entry.path();
+    }
+  }
+}
+
 TEST(SaveRunTest, TimeEndsARunWithASave) {
   const RecipeRun run =
       RunConfigured(RecipeConfig("mock_tiny", {"train_steps=1000000", "stop_after_minutes=0.01",

@@ -35,6 +35,7 @@ absl::Status TrainLoop::Run() {
   HETERO_RETURN_IF_ERROR(ReportUntil(queued_));
   account_.Stop(stream().ledger());
   KeepProfile();
+  HETERO_RETURN_IF_ERROR(HurrySaves());
   HETERO_RETURN_IF_ERROR(SaveLast());
   if (options_.job.evaluate.has_value() && !EndsEarly() && evaluated_at_ != queued_) {
     HETERO_RETURN_IF_ERROR(Evaluate());
@@ -201,6 +202,15 @@ bool TrainLoop::BatchGrows() const {
   return queued_ > 0 && batch.SizeOf(queued_) > batch.SizeOf(queued_ - 1);
 }
 
+absl::Status TrainLoop::HurrySaves() {
+  const proto::SaveCheckpoints& save = options_.job.config.checkpoint().save();
+  if (options_.saves == nullptr || !stopped_ || !save.has_grace_seconds()) return absl::OkStatus();
+  HETERO_ASSIGN_OR_RETURN(const Wishes wishes,
+                          options_.trainer.AnyOf({.stop = options_.signals.requested() != 0}));
+  if (wishes.stop) options_.saves->EndWithin(absl::Seconds(save.grace_seconds()));
+  return absl::OkStatus();
+}
+
 absl::Status TrainLoop::SaveLast() {
   RankSaves* const saves = options_.saves;
   if (saves == nullptr || Diverges() || saves_fail_) return absl::OkStatus();
@@ -219,8 +229,9 @@ void TrainLoop::TellSaves() {
     options_.reporter->Tell(ToString(outcome));
     if (outcome.status.ok()) options_.reporter->Saved(outcome.iteration, outcome.directory);
   }
-  if (outcomes.empty() || outcomes.back().status.ok()) {
-    if (!outcomes.empty() && options_.reporter != nullptr) options_.reporter->Unsaved({});
+  if (outcomes.empty() || outcomes.back().given_up) return;
+  if (outcomes.back().status.ok()) {
+    if (options_.reporter != nullptr) options_.reporter->Unsaved({});
     return;
   }
   const absl::Status& last = outcomes.back().status;

@@ -85,6 +85,8 @@ class TrainLoop {
   absl::Status Evaluate();
   // What is due between two steps: publishes what is written, begins what is to be saved.
   absl::Status TendSaves(const Wishes& wishes);
+  // After a signal saves may have a bounded time.
+  absl::Status HurrySaves();
   absl::Status SaveLast();
   double NextRate() const;
   RunState State() const;

@@ -17,6 +17,7 @@
 #include "hetero/base/status.h"
 #include "hetero/ckpt/name_pattern.h"
 #include "hetero/ckpt/publish/completeness.h"
+#include "hetero/ckpt/rounding_check.h"
 #include "hetero/trainer/checkpoint/load_settings.h"
 #include "hetero/trainer/checkpoint/param_groups.h"
 #include "hetero/trainer/checkpoint/rank_state.h"
@@ -35,6 +36,16 @@ absl::Status RefreshMasters(const std::vector<std::string>& kept, bool all, Rank
         std::ranges::any_of(kept, [&](const std::string& key) { return key.starts_with(masters); });
     if (!all && !some) continue;
     HETERO_RETURN_IF_ERROR(trainer.module_optimizers()[i]->LoadMasters(trainer.engine().stream()));
+  }
+  return absl::OkStatus();
+}
+
+// Masters and weights were saved together: those that do not belong to each other are damage.
+absl::Status CheckMasters(const CheckpointState& state, const LoadReport& report,
+                          RankTrainer& trainer) {
+  for (const Engine::OwnStage& stage : trainer.engine().stages()) {
+    HETERO_RETURN_IF_ERROR(CheckRoundings(state, MasterPrefix(stage.grid->name()), report.kept,
+                                          trainer.engine().stream()));
   }
   return absl::OkStatus();
 }
@@ -115,6 +126,8 @@ absl::StatusOr<LoadedRun> LoadRank(RunCheckpoints& checkpoints, const Model& mod
     HETERO_ASSIGN_OR_RETURN(loaded.report,
                             Load(checkpoints.storage, directory.native(), state, exchange, options,
                                  stream, trainer.engine().ledger()));
+    HETERO_RETURN_IF_ERROR(
+        exchange.Agree(CheckMasters(state, loaded.report, trainer), "checkpoint.masters"));
     HETERO_ASSIGN_OR_RETURN(
         loaded.changed_settings,
         ChangedSettings(own, state.objects, loaded.report, settings.override_groups(), exchange));

@@ -1,5 +1,6 @@
 #include "hetero/trainer/checkpoint/rank_saves.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string_view>
 #include <utility>
@@ -52,7 +53,8 @@ std::string ToString(const SaveOutcome& outcome) {
                             static_cast<double>(outcome.bytes) / (1 << 20),
                             absl::ToDoubleSeconds(outcome.took), outcome.directory.native())
           : absl::StrCat("iteration ", outcome.iteration,
-                         " could not be saved: ", outcome.status.message());
+                         outcome.given_up ? " is not saved: " : " could not be saved: ",
+                         outcome.status.message());
   for (const std::string& warning : outcome.warnings) absl::StrAppend(&text, "\n", warning);
   return text;
 }
@@ -93,11 +95,38 @@ bool RankSaves::IsDueByTime() const {
          absl::Now() - began_ >= absl::Minutes(save.interval_minutes());
 }
 
+absl::Status RankSaves::CheckTimeFor(absl::Duration duration) {
+  if (!deadline_.has_value()) return absl::OkStatus();
+  absl::Status in_time;
+  const absl::Duration left = *deadline_ - absl::Now();
+  if (first() && duration > left) {
+    in_time = absl::DeadlineExceededError(
+        absl::StrFormat("it takes %.2f s more, and of checkpoint.save.grace_seconds %.2f are left",
+                        absl::ToDoubleSeconds(duration), absl::ToDoubleSeconds(left)));
+  }
+  return exchange_.Agree(in_time, "checkpoint.in_time");
+}
+
+void RankSaves::EndWithin(absl::Duration grace) {
+  deadline_ = absl::Now() + grace;
+  if (!saver_.in_flight()) return;
+  const absl::Status in_time = CheckTimeFor(last_write_ - (absl::Now() - began_));
+  if (in_time.ok()) return;
+  saver_.Cancel(in_time);
+  flying_.given_up = true;
+  EndFlight(saver_.Finish().status());
+}
+
 void RankSaves::Begin(const RunState& state) {
   Land();
   began_ = absl::Now();
   last_iteration_ = state.iteration;
   flying_ = {.iteration = state.iteration};
+  if (const absl::Status in_time = CheckTimeFor(last_write_); !in_time.ok()) {
+    flying_.status = in_time;
+    flying_.given_up = true;
+    return End(std::move(flying_));
+  }
   if (const absl::Status begun = TryToBegin(state); !begun.ok()) {
     staging_.reset();
     flying_.status = begun;
@@ -164,6 +193,13 @@ void RankSaves::Land() {
 absl::Status RankSaves::StartReadBack() {
   HETERO_ASSIGN_OR_RETURN(const SaveReport report, saver_.Finish());
   flying_.bytes = report.total_bytes;
+  const int64_t nanoseconds = absl::ToInt64Nanoseconds(report.planned + report.written);
+  HETERO_ASSIGN_OR_RETURN(const std::vector<std::string> all,
+                          exchange_.AllGather(absl::StrCat(nanoseconds), "checkpoint.write_times"));
+  last_write_ = absl::ZeroDuration();
+  for (const std::string& text : all) {
+    last_write_ = std::max(last_write_, absl::Nanoseconds(std::stoll(text)));
+  }
   // Ranks look at what others wrote: a file's chunks go round.
   const int64_t parts = checkpoints_.settings.save().verify_all() ? 1 : kReadBackParts;
   const int64_t part =
@@ -211,7 +247,7 @@ void RankSaves::EndFlight(const absl::Status& status) {
 
 void RankSaves::End(SaveOutcome outcome) {
   ++num_saves_;
-  failures_in_a_row_ = outcome.status.ok() ? 0 : failures_in_a_row_ + 1;
+  if (!outcome.given_up) failures_in_a_row_ = outcome.status.ok() ? 0 : failures_in_a_row_ + 1;
   outcomes_.push_back(std::move(outcome));
 }
 

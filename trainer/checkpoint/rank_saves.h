@@ -30,6 +30,7 @@ namespace hetero {
 struct SaveOutcome {
   int64_t iteration = 0;
   absl::Status status;              // not OK: it was not published
+  bool given_up = false;            // not OK because the run has to end
   std::filesystem::path directory;  // of the checkpoint
   int64_t bytes = 0;                // of all ranks
   absl::Duration took;              // from the begin until it was published
@@ -71,6 +72,10 @@ class RankSaves {
   // The state may change when this has returned. Not collective.
   void AwaitCopied() { saver_.AwaitCopied(); }
 
+  // From now on saves have so long: those that would take longer, by how long the last one took to
+  // write, are given up, the one that is written now at once. The first rank's clock holds.
+  void EndWithin(absl::Duration grace);
+
   // Waits until the save in flight, if any, is published.
   void Land();
 
@@ -95,6 +100,8 @@ class RankSaves {
         saver_(checkpoints.storage, exchange, trainer.engine().ledger()) {}
 
   bool first() const { return exchange_.rank() == 0; }
+  // DEADLINE_EXCEEDED, the same on all ranks, where the time of EndWithin is less.
+  absl::Status CheckTimeFor(absl::Duration duration);
   absl::Status TryToBegin(const RunState& state);
   absl::StatusOr<std::filesystem::path> MakeStaging(int64_t iteration, std::string& save_id);
   absl::Status StartReadBack();
@@ -116,6 +123,8 @@ class RankSaves {
   std::unique_ptr<ReadBack> read_back_;  // once all files are written
   SaveOutcome flying_;
   absl::Time began_;
+  absl::Duration last_write_;  // of the slowest rank; zero before there was one
+  std::optional<absl::Time> deadline_;
   int64_t num_saves_ = 0;
   int64_t last_iteration_ = -1;
   int64_t published_iteration_ = -1;

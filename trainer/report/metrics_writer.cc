@@ -17,10 +17,11 @@
 namespace hetero {
 namespace {
 
-// Tags of PyTorch's allocator, whose reserved bytes are those that were taken from the device.
+// Tags of PyTorch's allocator, whose reserved bytes are those that were taken from the device; then
+// every owner, memory of the host too.
 std::vector<NamedValue> Tagged(const MemoryUse& memory) {
   const auto bytes = [](int64_t number) { return static_cast<double>(number); };
-  std::vector<NamedValue> values = {{"mem-reserved-bytes", bytes(memory.taken.total_bytes())},
+  std::vector<NamedValue> values = {{"mem-reserved-bytes", bytes(memory.taken.device_bytes())},
                                     {"mem-allocated-bytes", bytes(memory.used_bytes)},
                                     {"mem-max-allocated-bytes", bytes(memory.most_used_bytes)}};
   for (int i = 0; i < kNumMemoryLabels; ++i) {

@@ -134,12 +134,14 @@ TEST(MetricsWriterTest, MemoryIsToldByOwnerWithoutTwins) {
   step.memory = MemoryUse{.used_bytes = 512, .most_used_bytes = 768};
   step.memory->taken.Add(MemoryLabel::kWeights, 256);
   step.memory->taken.Add(MemoryLabel::kMainGradients, 1024);
+  step.memory->taken.Add(MemoryLabel::kHostStaging, 2048);
   Scalars written = Written([&](MetricsWriter& writer) { writer.WriteStep(step); });
   std::erase_if(written, [](const auto& scalar) { return !scalar.first.starts_with("mem-"); });
   EXPECT_THAT(written, UnorderedElementsAre(Pair("mem-reserved-bytes", Pair(3, 1280)),
                                             Pair("mem-allocated-bytes", Pair(3, 512)),
                                             Pair("mem-max-allocated-bytes", Pair(3, 768)),
                                             Pair("mem-weights-bytes", Pair(3, 256)),
+                                            Pair("mem-host-staging-bytes", Pair(3, 2048)),
                                             Pair("mem-main-gradients-bytes", Pair(3, 1024))));
 }
 

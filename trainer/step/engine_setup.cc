@@ -182,8 +182,8 @@ MemoryUse Engine::Memory() const {
     for (const Slot& slot : runtime.slots) add(slot.activations);
   }
   return {.taken = ledger_,
-          .used_bytes = ledger_.total_bytes() - free,
-          .most_used_bytes = ledger_.total_bytes() - always_free};
+          .used_bytes = ledger_.device_bytes() - free,
+          .most_used_bytes = ledger_.device_bytes() - always_free};
 }
 
 EngineMemory Engine::PeakMemory() const {

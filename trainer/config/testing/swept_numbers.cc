@@ -79,7 +79,7 @@ std::vector<proto::RunConfig> SweptConfigs() {
       "skip_steps=[2, 3]",
       "compare_replicas_every_steps=2",
       "checkpoint.save={interval_steps: 5 interval_minutes: 1 keep_last: 2 keep_every: 10 "
-      "host_bytes: 100000000 max_failures: 2}",
+      "host_bytes: 100000000 max_failures: 2 grace_seconds: 30}",
       "checkpoint.load={folder: \"latest\" allow_fresh_start: true iteration: 5 max_fallbacks: 2}",
       "model.projector={kind: MLP norm: RMS ffn_size: 64 norm_epsilon: 1e-5 init_std: 0.05 "
       "output_init_std: 0.05}",
