@@ -239,7 +239,7 @@ __global__ __launch_bounds__(kThreads, 1) void OutputKernel(
     }
     return;
   }
-  TakeRegisters<120>();
+  TakeRegisters<112>();
   const int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
   if (group % kTokenGroups == 0) {
     TakeChunk<0>(p, chunk, y, group / kTokenGroups, shared);

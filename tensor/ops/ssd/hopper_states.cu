@@ -1,7 +1,6 @@
 #include <cstdint>
 
 #include "hetero/base/status.h"
-#include "hetero/tensor/ops/hopper_device.h"
 #include "hetero/tensor/ops/ssd/hopper_tile.cuh"
 #include "hetero/tensor/ops/ssd/ssd_hopper.h"
 
@@ -173,22 +172,6 @@ absl::Status Launch(const HopperProblem& p, const SsdInputs& inputs, const Const
 }
 
 }  // namespace
-
-absl::StatusOr<bool> SuitsHopperSsd(const SsdInputs& inputs,
-                                    std::initializer_list<ConstTensorView> others, Stream& stream) {
-  const SsdShape& shape = inputs.shape;
-  constexpr SsdTile tile = HopperTile::kExtents;
-  constexpr int kWidth = cuda::kFullWidth<__nv_bfloat16>;
-  if (inputs.x_TI.dtype() != DType::kBF16 || shape.chunk_length != tile.chunk ||
-      shape.head_dim != tile.head_dim || shape.state_size != tile.state_size) {
-    return false;
-  }
-  if (!cuda::AllowVectors({inputs.x_TI, inputs.b_TS, inputs.c_TS}, kWidth)) return false;
-  for (const ConstTensorView& view : others) {
-    if (!cuda::AllowVectors({view}, kWidth)) return false;
-  }
-  return HasHopperTensorCores(stream);
-}
 
 absl::Status SsdStatesHopper(const SsdInputs& inputs, const SsdCudaWorkspace& workspace,
                              Stream& stream) {

@@ -38,7 +38,8 @@ inline constexpr int kTokenThreads = kTokenGroups * kGroupThreads;
 // And a group of which one thread loads.
 inline constexpr int kBlockThreads = kTokenThreads + kGroupThreads;
 
-// Called by whole groups; the registers of a block's groups are 512 together.
+// Called by whole groups. Taking waits until others have left so many that the block's threads
+// together have no more than at its launch: kernels are declared for as many as they end up with.
 template <int kCount>
 __device__ inline void LeaveRegisters() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));

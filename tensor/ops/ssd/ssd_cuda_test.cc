@@ -38,14 +38,21 @@ struct Extents {
 // x, B and C are column slices of one matrix [T, gap + I + 2 S], as after the convolution. Both
 // sizes of tiles, filled and not; with and without accesses of whole vectors; partial last chunks,
 // one chunk, one token. Everywhere so many elements that some have the size of their terms.
-constexpr Extents kExtents[] = {
-    {{1, 1, 1, 1, 2}, 40, 3, 0, false},           {{8, 32, 2, 16, 16}, 8, 48, 0, false},
-    {{4, 8, 2, 4, 16}, 2, 20, 3, true},           {{3, 5, 1, 3, 4}, 1, 70, 3, false},
-    {{6, 17, 3, 19, 33}, 2, 100, 1, true},        {{2, 64, 1, 128, 128}, 1, 300, 0, true},
-    {{8, 64, 2, 128, 128}, 2, 256, 8, false},     {{4, 64, 2, 128, 64}, 1, 200, 0, true},
-    {{9, 48, 3, 96, 100}, 3, 130, 0, false},      {{4, 16, 4, 16, 128}, 1, 128, 8, true},
-    {{2, 64, 2, 128, 128}, 3, 1, 0, false},       {{4, 8, 2, 4, 16}, 2, 20, 3, true, {0.1, 2.5}},
-    {{4, 64, 2, 128, 64}, 1, 200, 0, true, {0.1}}};
+constexpr Extents kExtents[] = {{{1, 1, 1, 1, 2}, 40, 3, 0, false},
+                                {{8, 32, 2, 16, 16}, 8, 48, 0, false},
+                                {{4, 8, 2, 4, 16}, 2, 20, 3, true},
+                                {{3, 5, 1, 3, 4}, 1, 70, 3, false},
+                                {{6, 17, 3, 19, 33}, 2, 100, 1, true},
+                                {{2, 64, 1, 128, 128}, 1, 300, 0, true},
+                                {{8, 64, 2, 128, 128}, 2, 256, 8, false},
+                                {{4, 64, 2, 128, 64}, 1, 200, 0, true},
+                                {{9, 48, 3, 96, 100}, 3, 130, 0, false},
+                                {{4, 16, 4, 16, 128}, 1, 128, 8, true},
+                                {{2, 64, 2, 128, 128}, 3, 1, 0, false},
+                                {{4, 8, 2, 4, 16}, 2, 20, 3, true, {0.1, 2.5}},
+                                {{4, 64, 2, 128, 64}, 1, 200, 0, true, {0.1}},
+                                {{6, 64, 2, 128, 128}, 2, 424, 8, true},
+                                {{3, 64, 1, 128, 128}, 1, 640, 0, false}};
 
 class SsdCudaTest : public ::testing::TestWithParam<std::tuple<DType, Extents>> {};
 

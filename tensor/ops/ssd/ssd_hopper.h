@@ -15,6 +15,8 @@
 // x, d_y and the state's gradients are read once for d_x, d_b and d(C B^T), so in elements backward
 // reads x, C, B once more, d_y and the states twice, writes and twice reads the states' gradients.
 
+#include <initializer_list>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "hetero/tensor/ops/ssd/ssd_cuda.h"
