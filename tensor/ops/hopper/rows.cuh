@@ -20,9 +20,7 @@ __device__ void StoreRows(const float (&sums)[kSums], float scale, unsigned char
                           __nv_bfloat16* to, int64_t stride, int num_rows) {
   constexpr int kColumns = 2 * kSums;
   constexpr int kPieces = kStagedColumns / 8;  // of 16 bytes
-  int lane = threadIdx.x % cuda::kWarpSize;
-  // In a caller's loop the addresses are made again: kept, they would cost its products registers.
-  asm volatile("" : "+r"(lane));
+  const int lane = threadIdx.x % cuda::kWarpSize;
   const auto place = [&](int row, int piece) {
     return staging + row * (kStagedColumns * 2) + (piece ^ row % kPieces) * 16;
   };

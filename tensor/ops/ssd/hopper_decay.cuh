@@ -1,10 +1,7 @@
 #ifndef HETERO_TENSOR_OPS_SSD_HOPPER_DECAY_CUH_
 #define HETERO_TENSOR_OPS_SSD_HOPPER_DECAY_CUH_
 
-#include <cstdint>
-
 #include "hetero/tensor/ops/hopper/memory.cuh"
-#include "hetero/tensor/ops/ssd/hopper_tile.cuh"
 
 namespace hetero::internal {
 
@@ -14,9 +11,6 @@ __device__ inline float DecayBetween(int k, float sum_k, int m, float sum_m, int
   const bool is_read = static_cast<unsigned>(k - first) <= static_cast<unsigned>(m - first);
   return PowerOfTwo(is_read ? sum_m - sum_k : -INFINITY);
 }
-
-// Where no sequence starts inside the chunk: of its first and of its last token.
-__device__ inline bool IsOneSequence(const int32_t* first) { return first[0] == first[kChunk - 1]; }
 
 }  // namespace hetero::internal
 

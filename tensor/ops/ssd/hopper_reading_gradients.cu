@@ -88,7 +88,7 @@ __device__ void TakeHeads(const HopperProblem& p, const GroupPlace& place, float
     shared.ring.Await(ring);
     const HeadStage& stage = shared.stages[ring.stage];
     const float weight[2] = {stage.from_start[place.row], stage.from_start[place.row + 8]};
-    const uint64_t a = HeadRows::Descriptor(stage.d_y + place.half * 64 * HeadRows::kWidth);
+    const uint64_t a = HeadRows::Descriptor(stage.d_y + place.group * 64 * HeadRows::kWidth);
     const uint64_t b = StateRows::Descriptor(stage.state);
     float product[kStateSize / 2];
     cute::warpgroup_arrive();
@@ -132,12 +132,12 @@ __device__ void TakeHeads(const HopperProblem& p, const GroupPlace& place, float
 // d_c += d_cb^T B, of tokens k up to the last of the group's 64.
 __device__ void AddPairs(const __nv_bfloat16* d_cb, const __nv_bfloat16* b, const GroupPlace& place,
                          float (&d_c)[kStateSize / 2]) {
-  const uint64_t a_rows = GroupRows::Descriptor(d_cb + place.half * GroupRows::kPanel);
+  const uint64_t a_rows = GroupRows::Descriptor(d_cb + place.group * GroupRows::kPanel);
   const uint64_t b_rows = GroupRows::Descriptor(b);
   constexpr int kSteps = 64 / 16;
   Pin(d_c);
 #pragma unroll 1
-  for (int first = 0; first < (place.half + 1) * kSteps; first += kSteps) {
+  for (int first = 0; first < (place.group + 1) * kSteps; first += kSteps) {
     cute::warpgroup_arrive();
 #pragma unroll
     for (int i = 0; i < kSteps; ++i) {

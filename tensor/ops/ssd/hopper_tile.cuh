@@ -38,18 +38,15 @@ inline constexpr int kTokenThreads = kTokenGroups * kGroupThreads;
 // And a group of which one thread loads.
 inline constexpr int kBlockThreads = kTokenThreads + kGroupThreads;
 
-// Called by whole groups. Taking waits until others have left so many that the block's threads
-// together have no more than at its launch: kernels are declared for as many as they end up with.
-template <int kCount>
-__device__ inline void LeaveRegisters() {
-  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+// A block's threads together have as many registers as at its launch, 168 each.
+__device__ inline void TakeLoadersRegisters() {
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
 }
-__device__ inline void TakeLoadersRegisters() { LeaveRegisters<24>(); }
-template <int kCount>
-__device__ inline void TakeRegisters() {
-  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+__device__ inline void TakeMathRegisters() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
+// Of all groups that multiply.
+__device__ inline void SyncMathThreads() {
+  asm volatile("bar.sync 1, %0;" ::"n"(kTokenThreads) : "memory");
 }
-__device__ inline void TakeMathRegisters() { TakeRegisters<240>(); }
 
 // Of a token-major matrix as panels of 64 columns; copies take a chunk's rows of `panels` of them,
 // zeros behind the last token of a row of the batch.
@@ -75,14 +72,14 @@ inline absl::Status MakeMatrixMap(const TensorMaps& maps, const ConstTensorView&
       {HeadRows::kWidth, static_cast<uint32_t>(rows), static_cast<uint32_t>(panels)}, map);
 }
 
-// Barriers of a ring of stages. Every thread arrives for itself when it has written or read.
+// Barriers of a ring of stages. Every math thread arrives for itself when it has read.
 template <int kStages>
 struct RingBarriers {
   uint64_t full[kStages], empty[kStages];
 
-  __device__ void Init(int num_readers, int num_writers = 1) {
+  __device__ void Init(int num_readers) {
     for (int i = 0; i < kStages; ++i) {
-      ptx::mbarrier_init(&full[i], num_writers);
+      ptx::mbarrier_init(&full[i], 1);
       ptx::mbarrier_init(&empty[i], num_readers);
     }
     ptx::fence_mbarrier_init(ptx::sem_release, ptx::scope_cluster);
@@ -93,35 +90,17 @@ struct RingBarriers {
     return barrier;
   }
   __device__ void Await(const RingPlace<kStages>& place) { Wait(&full[place.stage], place.parity); }
-  __device__ void AwaitEmpty(const RingPlace<kStages>& place) {
-    Wait(&empty[place.stage], place.parity ^ 1);
-  }
-  __device__ void Fill(RingPlace<kStages>& place) {
-    Arrive(&full[place.stage]);
-    place.Advance();
-  }
   __device__ void Release(RingPlace<kStages>& place) {
     Arrive(&empty[place.stage]);
     place.Advance();
   }
 };
 
-// Where the calling thread of a group of warps stands in a product whose rows are 64 tokens, half a
-// chunk.
+// Where the calling thread of a group stands in a product's 64 rows.
 struct GroupPlace {
-  __device__ explicit GroupPlace(int half) : half(half) {}
-  // Groups take halves in turns.
-  __device__ GroupPlace()
-      : GroupPlace(__shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0) %
-                   kTokenGroups) {}
-
-  // In a loop what follows from it is made again: kept, it would cost products their registers.
-  __device__ void Forget() { asm volatile("" : "+r"(lane), "+r"(warp), "+r"(row), "+r"(column)); }
-
-  int half;
   int lane = static_cast<int>(threadIdx.x) % cuda::kWarpSize;
-  // Of the chunk's tokens a warp has 16.
-  int warp = half * 4 + static_cast<int>(threadIdx.x) / cuda::kWarpSize % 4;
+  int warp = static_cast<int>(threadIdx.x) / cuda::kWarpSize;  // over all groups, 16 rows each
+  int group = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / kGroupThreads, 0);
   int row = warp * kRowsOfWarp + lane / 4;  // and the one eight further
   int column = lane % 4 * 2;                // and the next, in every eight
 };
