@@ -1,6 +1,5 @@
 // Saves beside other work.
 
-#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -208,39 +207,6 @@ TEST(SaveMemoryTest, TheLargestRingIsOneThatFits) {
   }
   EXPECT_EQ(LargestRing(16 * kMiB, {}), 0);
   EXPECT_EQ(LargestRing(20 * kMiB, {.incremental = true}), 0);
-}
-
-TEST(AsyncSaveTest, ASaveThatIsGivenUpEndsSoonAndTheNextOneIsWhole) {
-  MemoryStorage base;
-  absl::Notification cancelled;
-  std::atomic<int> writes = 0;
-  FaultStorage storage(base, [&](const StorageCall& call) -> StorageFault {
-    if (call.operation == StorageOperation::kWrite && ++writes <= 4) {
-      cancelled.WaitForNotification();
-    }
-    return {};
-  });
-  ASSERT_THAT(base.MakeDirectory("/1"), IsOk());
-  ASSERT_THAT(base.MakeDirectory("/2"), IsOk());
-  Large large;
-  ASSERT_THAT(RunWorld(2,
-                       [&](RankInWorld world) -> absl::Status {
-                         CheckpointState state;
-                         if (world.rank == 0) state = large.state;
-                         Saver saver(storage, world.exchange, world.memory);
-                         HETERO_RETURN_IF_ERROR(saver.Begin("/1", state, At(1), world.stream));
-                         saver.Cancel(absl::DeadlineExceededError("no time is left"));
-                         saver.AwaitCopied();
-                         if (world.rank == 0) cancelled.Notify();
-                         EXPECT_THAT(saver.Finish(), StatusIs(absl::StatusCode::kDeadlineExceeded,
-                                                              HasSubstr("no time is left")));
-                         HETERO_RETURN_IF_ERROR(saver.Begin("/2", state, At(2), world.stream));
-                         return saver.Finish().status();
-                       }),
-              IsOk());
-  EXPECT_FALSE(base.Exists(std::filesystem::path("/1") / kManifestName));
-  ASSERT_THAT(Commit(base, "/2"), IsOk());
-  ExpectLoads(base, "/2");
 }
 
 TEST(AsyncSaveTest, OneSaveIsInFlight) {

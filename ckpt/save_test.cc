@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/status_matchers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "hetero/base/status.h"
@@ -207,6 +208,39 @@ TEST(SaveTest, AFailureOfOneRankIsThatOfAllAndTheNextSaveSucceeds) {
       IsOk());
   EXPECT_FALSE(base.Exists("/1/manifest.json"));
   EXPECT_TRUE(base.Exists("/2/manifest.json"));
+}
+
+TEST(SaveTest, ASaveThatIsGivenUpEndsSoonAndTheNextOneIsWhole) {
+  MemoryStorage base;
+  absl::Notification given_up;
+  FaultStorage storage(base, [&](const StorageCall& call) -> StorageFault {
+    if (call.operation == StorageOperation::kWrite) given_up.WaitForNotification();
+    return {};
+  });
+  ASSERT_THAT(storage.MakeDirectory("/1"), IsOk());
+  ASSERT_THAT(storage.MakeDirectory("/2"), IsOk());
+  const F0 f0;
+  ASSERT_THAT(RunWorld(2,
+                       [&](RankInWorld world) -> absl::Status {
+                         CheckpointState state;
+                         if (world.rank == 0) state = f0.state;
+                         Saver saver(storage, world.exchange, world.memory);
+                         HETERO_RETURN_IF_ERROR(saver.Begin("/1", state, At(1), world.stream));
+                         saver.Cancel(absl::DeadlineExceededError("no time is left"));
+                         saver.AwaitCopied();
+                         if (world.rank == 0) given_up.Notify();
+                         EXPECT_THAT(saver.Finish(), StatusIs(absl::StatusCode::kDeadlineExceeded,
+                                                              HasSubstr("no time is left")));
+                         HETERO_RETURN_IF_ERROR(saver.Begin("/2", state, At(2), world.stream));
+                         return saver.Finish().status();
+                       }),
+              IsOk());
+  EXPECT_FALSE(base.Exists("/1/manifest.json"));
+  ASSERT_THAT(Commit(base, "/2"), IsOk());
+  F0 loaded;
+  FillValue(loaded.state.tensors, 0);
+  ASSERT_THAT(LoadAlone(base, "/2", loaded.state), IsOk());
+  EXPECT_EQ(PatternDifference(loaded.state.tensors), "");
 }
 
 TEST(SaveTest, APlanIsKeptUntilTheStructureOfAnyRankChanges) {

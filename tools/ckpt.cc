@@ -33,7 +33,6 @@
 #include "hetero/ckpt/inspect/verify.h"
 #include "hetero/ckpt/publish/completeness.h"
 #include "hetero/ckpt/storage/posix_storage.h"
-#include "hetero/ckpt/storage/storage.h"
 #include "hetero/models/registry.h"
 #include "hetero/tools/tool_main.h"
 #include "hetero/trainer/config/command_line.h"
@@ -68,10 +67,8 @@ constexpr std::string_view kUsage =
     "                               Megatron wrote, a safetensors file, or a folder of those\n"
     "  --iteration=N                of convert: the checkpoint's number\n"
     "  --prefix=NAME                of convert: only tensors whose names begin so\n"
-    "  --buckets=FILE               of convert: the optimizer's state is dp_reshardable, and the "
-    "file\n"
-    "                               says which parameters its buckets have "
-    "(ckpt/docs/buckets.md)\n\n"
+    "  --buckets=FILE               of convert: what is in FROM's dp_reshardable optimizer state\n"
+    "                               (ckpt/docs/buckets.md)\n\n"
     "Exit codes: 0 done and nothing is wrong, 2 the command cannot work, 3 damage, differences or\n"
     "a checkpoint that a run cannot load, 6 stopped by a signal, 7 out of memory or disk.\n";
 
@@ -234,16 +231,14 @@ absl::Status Diff(Storage& storage, const fs::path& first, const fs::path& secon
   return absl::DataLossError("the two differ");
 }
 
-// `buckets`: the file of ParseBucketOrder; empty: none.
+// `buckets`: the file of ReadBucketOrder; empty: none.
 absl::Status Convert(Storage& storage, const fs::path& from, const fs::path& folder,
                      const fs::path& buckets, std::optional<int64_t> iteration,
                      const ConvertOptions& options) {
   HETERO_ASSIGN_OR_RETURN(auto tensors, StoredTensors::Open(storage, from));
   if (!buckets.empty()) {
-    HETERO_ASSIGN_OR_RETURN(const std::string text, ReadText(storage, buckets));
-    const absl::StatusOr<std::vector<BucketGroup>> groups = ParseBucketOrder(text);
-    HETERO_RETURN_IF_ERROR(groups.status()).With(buckets.native());
-    HETERO_ASSIGN_OR_RETURN(tensors, OutOfBuckets(std::move(tensors), *groups));
+    HETERO_ASSIGN_OR_RETURN(const auto groups, ReadBucketOrder(storage, buckets));
+    HETERO_ASSIGN_OR_RETURN(tensors, OutOfBuckets(std::move(tensors), groups));
   }
   HETERO_ASSIGN_OR_RETURN(const int64_t count,
                           iteration.has_value()

@@ -98,4 +98,12 @@ absl::StatusOr<std::vector<BucketGroup>> ParseBucketOrder(std::string_view text)
   return absl::InvalidArgumentError(groups.status().message());
 }
 
+absl::StatusOr<std::vector<BucketGroup>> ReadBucketOrder(Storage& storage,
+                                                         const std::filesystem::path& path) {
+  HETERO_ASSIGN_OR_RETURN(const std::string text, ReadText(storage, path));
+  absl::StatusOr<std::vector<BucketGroup>> groups = ParseBucketOrder(text);
+  HETERO_RETURN_IF_ERROR(groups.status()).With(path.native());
+  return groups;
+}
+
 }  // namespace hetero

@@ -6,11 +6,13 @@
 // from the order of the parameters on the ranks that wrote them.
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "hetero/ckpt/storage/storage.h"
 #include "hetero/params/box_map.h"
 
 namespace hetero {
@@ -36,6 +38,10 @@ struct BucketGroup {
 // "offset": [4, 0], "size": [4, 4]}], ...]}]}; without offset and size, the whole tensor.
 // Errors: INVALID_ARGUMENT naming group, parameter and field.
 absl::StatusOr<std::vector<BucketGroup>> ParseBucketOrder(std::string_view text);
+
+// Of a file. Errors: likewise, with its path; those of the storage.
+absl::StatusOr<std::vector<BucketGroup>> ReadBucketOrder(Storage& storage,
+                                                         const std::filesystem::path& path);
 
 }  // namespace hetero
 
