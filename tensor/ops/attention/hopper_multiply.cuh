@@ -5,8 +5,8 @@
 
 #include <cstdint>
 
-#include "hetero/tensor/ops/hopper/rows.cuh"
 #include "hetero/tensor/ops/attention/hopper_tile.cuh"
+#include "hetero/tensor/ops/hopper/rows.cuh"
 
 namespace hetero::internal {
 
