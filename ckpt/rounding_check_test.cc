@@ -1,6 +1,7 @@
 #include "hetero/ckpt/rounding_check.h"
 
 #include <cstdint>
+#include <limits>
 #include <span>
 
 #include "absl/status/status.h"
@@ -78,6 +79,15 @@ TEST_F(RoundingCheckTest, WhatARankHasOfBothIsCompared) {
                                       HasSubstr("75.75 and 75, element 1 of [1,2]+[2,4]"))));
   EXPECT_THAT(Check({"param.w"}), IsOk());
   EXPECT_THAT(Check({"w"}), IsOk());
+}
+
+// Whatever its sign and payload, which devices choose.
+TEST_F(RoundingCheckTest, WhatIsNoNumberStaysNone) {
+  Weight(1, 2) = BFloat16(-std::numeric_limits<float>::quiet_NaN());
+  Master(1, 1) = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THAT(Check(), IsOk());
+  Master(1, 1) = Value(1, 2);
+  EXPECT_THAT(Check(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("1 of 8 elements")));
 }
 
 TEST_F(RoundingCheckTest, WeightsThatAreTheirOwnMastersAreNoPair) {
