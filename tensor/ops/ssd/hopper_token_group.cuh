@@ -44,21 +44,6 @@ struct InputArgs {
   float* token_sums;
 };
 
-// Sums value[i][j] of all lanes with the same column: of column i * 8 + GroupPlace::column + j,
-// where i and j are bits 4 and 3 of the lane.
-__device__ inline float ColumnSum(const float (&value)[2][2]) {
-  const bool i = threadIdx.x & 16;
-  const bool j = threadIdx.x & 8;
-  float kept[2];
-#pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    kept[c] =
-        (i ? value[1][c] : value[0][c]) + __shfl_xor_sync(~0u, i ? value[0][c] : value[1][c], 16);
-  }
-  float sum = (j ? kept[1] : kept[0]) + __shfl_xor_sync(~0u, j ? kept[0] : kept[1], 8);
-  return sum + __shfl_xor_sync(~0u, sum, 4);
-}
-
 // The products of the group of warps with 64 tokens k from 64 kIndex on. Tokens m before are not
 // met: of the chunk's blocks the last kBlocks.
 template <int kIndex>

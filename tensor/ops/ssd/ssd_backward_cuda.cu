@@ -35,21 +35,6 @@ struct InputShared {
   float column_sums[2][Tile::kChunk / 16][Tile::kChunk];
 };
 
-// Sums value[i][j] of all lanes with the same LaneColumn(): of column i * 8 + LaneColumn() + j,
-// where i and j are bits 4 and 3 of the lane.
-__device__ float ColumnSum(const float (&value)[2][2]) {
-  const bool i = cuda::Lane() & 16;
-  const bool j = cuda::Lane() & 8;
-  float kept[2];
-#pragma unroll
-  for (int c = 0; c < 2; ++c) {
-    kept[c] = (i ? value[1][c] : value[0][c]) +
-              __shfl_xor_sync(0xffffffffu, i ? value[0][c] : value[1][c], 16);
-  }
-  float sum = (j ? kept[1] : kept[0]) + __shfl_xor_sync(0xffffffffu, j ? kept[0] : kept[1], 8);
-  return sum + __shfl_xor_sync(0xffffffffu, sum, 4);
-}
-
 // Of one group of one chunk, a warp for 16 tokens k, with V_k the gradient of dt_k x_k:
 //   V_k = sum_{m >= k} (C_m B_k) e_mk d_y_m + decay(k, end) d_state B_k,  d_x_k = dt_k V_k + skip
 //   d_y_k, d_cb_km = sum over heads of (d_y_m x_k) e_mk dt_k,

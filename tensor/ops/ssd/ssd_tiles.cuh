@@ -152,6 +152,21 @@ __device__ inline float SsdExponent(float from, float from_low, float to, float 
   }
 }
 
+// Sums value[i][j] of all lanes with the same LaneColumn(): of column i * 8 + LaneColumn() + j,
+// where i and j are bits 4 and 3 of the lane.
+__device__ inline float ColumnSum(const float (&value)[2][2]) {
+  const bool i = cuda::Lane() & 16;
+  const bool j = cuda::Lane() & 8;
+  float kept[2];
+#pragma unroll
+  for (int c = 0; c < 2; ++c) {
+    kept[c] = (i ? value[1][c] : value[0][c]) +
+              __shfl_xor_sync(0xffffffffu, i ? value[0][c] : value[1][c], 16);
+  }
+  float sum = (j ? kept[1] : kept[0]) + __shfl_xor_sync(0xffffffffu, j ? kept[0] : kept[1], 8);
+  return sum + __shfl_xor_sync(0xffffffffu, sum, 4);
+}
+
 // Calls `function.template operator()<T, Tile>()` with one of SsdTileType.
 template <typename Function>
 absl::Status VisitSsd(const SsdInputs& inputs, Function&& function) {
